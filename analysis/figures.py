@@ -7,6 +7,7 @@ PNG and PDF carry no date: the same study gives the same bytes.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from analysis.results import Study
 from analysis.stats import mean_interval
 
 CHANCE = 0.5
+FEW = 6  # arms whose curves can be told apart where they lie over each other
 MARGIN_BINS = 60  # v1's margin figure: 60 bins between the 1st and the 99th percentile
 
 
@@ -35,20 +37,38 @@ class Look(NamedTuple):
     line: str
 
 
-FIXED = {
-    "none": Look("#000000", "s", ":"),
-    "uniform": Look("#0072B2", "o", "-"),
-    "eda": Look("#E69F00", "^", "--"),
-    "mars": Look("#D55E00", "D", "-"),
+# The palette's yellow cannot be read on white.
+_BLACK, _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED = (
+    "#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
+)  # fmt: skip
+FIXED = {  # seven colours for eleven arms: those that share one are of a kind, and differ in marker and line
+    "none": Look(_BLACK, "s", ":"),
+    "none_matched": Look(_BLACK, "*", "-"),
+    "uniform": Look(_BLUE, "o", "-"),
+    "stratified": Look(_BLUE, "P", ":"),
+    "eda": Look(_ORANGE, "^", "--"),
+    "won": Look(_GREEN, "v", "-"),
+    "west_of_n": Look(_GREEN, "<", ":"),
+    "adaboost": Look(_PINK, "X", "-"),
+    "self_training": Look(_PINK, ">", ":"),
+    "representation": Look(_SKY, "p", "--"),
+    "mars": Look(_RED, "D", "-"),
 }
-_OTHERS = ["#009E73", "#CC79A7", "#56B4E9"]  # the palette's yellow cannot be read on white
-_MARKERS, _LINES = ["v", "P", "X", "<", ">"], ["-", "--", "-."]
+_COLOURS, _LINES = (_SKY, _ORANGE, _GREEN, _PINK, _RED, _BLUE, _BLACK), ("-", "--", "-.", ":")
+_MARKERS = ("d", "h", "^", "s", "v", "o", "D", "P")
 
 
 def looks(arms: list[str]) -> dict[str, Look]:
-    """Arm to look: the fixed ones as they are, the others by order; colours return with another marker and line."""
-    others = [arm for arm in arms if arm not in FIXED]
-    by_order = {arm: Look(_OTHERS[i % 3], _MARKERS[i % 5], _LINES[i // 3 % 3]) for i, arm in enumerate(others)}
+    """Arm to look: this project's by name; others (a method's several settings, …) by order, in what is free."""
+    fixed = {(look.colour, look.line) for arm, look in FIXED.items() if arm in arms}
+    used = {colour for colour, _ in fixed}
+    free = [(c, line) for c, line in itertools.product(_COLOURS, _LINES) if (c, line) not in fixed]
+    free.sort(key=lambda look: (look[0] in used, _LINES.index(look[1])))  # new colours before shared ones
+    by_order = {}
+    for i, arm in enumerate(arm for arm in arms if arm not in FIXED):
+        turn, place = divmod(i, len(free))
+        colour, line = free[place]
+        by_order[arm] = Look(colour, _MARKERS[(place + turn) % len(_MARKERS)], line)
     return {arm: FIXED[arm] if arm in FIXED else by_order[arm] for arm in arms}
 
 
@@ -111,22 +131,44 @@ def _accuracy_panel(axes: Axes, group: Study, split: str, style: dict[str, Look]
 
 
 def margins(study: Study) -> Figure:
-    """Density of Δ on the main split by arm, seeds pooled; shares are of all margins, also those outside the window."""
-    style = looks(study.arms)
-    figure, panels = _panels(study)
+    """Density of Δ on the main split by arm, seeds pooled; shares are of all margins, also those outside the window.
+
+    Drawn over each other for a few arms, below each other at one scale for many.
+    """
+    style, crowded = looks(study.arms), len(study.arms) > FEW
+    figure, panels = _panels(study, 0.4 * len(study.arms) if crowded else 0.0)
     for (title, group), axes in zip(study.groups(), panels, strict=True):
         pooled = {arm: _margins(group, arm) for arm in group.arms}
         low, high = np.percentile(np.concatenate(list(pooled.values())), [1, 99])
         if low == high:  # a constant scorer still gets a bar
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, MARGIN_BINS + 1)
-        for arm, values in pooled.items():
-            density = np.histogram(values, edges)[0] / (len(values) * (edges[1] - edges[0]))
-            axes.stairs(density, edges, color=style[arm].colour, linestyle=style[arm].line, linewidth=1.3, label=arm)
-        axes.axvline(0, color="0.5", linestyle="--", linewidth=0.8, zorder=0)
-        axes.set(title=f"{title}, {group.splits[0]}", xlabel="margin Δ = r(chosen) − r(rejected)", ylabel="density")
+        width = edges[1] - edges[0]
+        density = {arm: np.histogram(values, edges)[0] / (len(values) * width) for arm, values in pooled.items()}
+        (_ridges if crowded else _overlaid)(axes, density, edges, style)
+        axes.axvline(0, color="0.5", linestyle="--", linewidth=0.8, zorder=len(style) + 2 if crowded else 0)
+        axes.set(title=f"{title}, {group.splits[0]}", xlabel="margin Δ = r(chosen) − r(rejected)")
     _legend(figure, panels, study.arms)
     return figure
+
+
+def _overlaid(axes: Axes, density: dict[str, np.ndarray], edges: np.ndarray, style: dict[str, Look]) -> None:
+    for arm, values in density.items():
+        axes.stairs(values, edges, color=style[arm].colour, linestyle=style[arm].line, linewidth=1.3, label=arm)
+    axes.set_ylabel("density")
+
+
+def _ridges(axes: Axes, density: dict[str, np.ndarray], edges: np.ndarray, style: dict[str, Look]) -> None:
+    """A row an arm, named at its base line; the highest bin of all reaches into the row above."""
+    scale = 1.3 / max(float(values.max()) for values in density.values())
+    for row, (arm, values) in enumerate(density.items()):
+        top = -row + scale * values
+        axes.stairs(top, edges, baseline=-row, fill=True, color="white", zorder=2 + row)
+        axes.stairs(top, edges, baseline=-row, fill=True, color=style[arm].colour, alpha=0.35, zorder=2 + row)
+        axes.stairs(top, edges, baseline=-row, color=style[arm].colour, linewidth=1, zorder=2 + row)
+    axes.set_yticks([-row for row in range(len(density))], list(density))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(0.3 - len(density), 1.4)
 
 
 def _margins(group: Study, arm: str) -> np.ndarray:
@@ -136,12 +178,15 @@ def _margins(group: Study, arm: str) -> np.ndarray:
 
 
 def validation(study: Study) -> Figure:
-    """Held-out accuracy after each round by arm: mean over seeds, band = 95 % t interval."""
-    style = looks(study.arms)
-    figure, panels = _panels(study)
+    """Held-out accuracy after each round by arm, mean over seeds.
+
+    The 95 % t interval is a band for a few arms. Bands of many hide each other: those get a bar after the last round.
+    """
+    style, crowded = looks(study.arms), len(study.arms) > FEW
+    figure, panels = _panels(study, 0.0)
     for (title, group), axes in zip(study.groups(), panels, strict=True):
         shown = [CHANCE, 1.0]
-        for arm in group.arms:
+        for place, arm in enumerate(group.arms):
             by_round = group.rounds[group.rounds["arm"] == arm].groupby("round")["validation_accuracy"]
             curve = [(i, *mean_interval(values.dropna().to_numpy())) for i, values in by_round if values.notna().any()]
             if not curve:
@@ -149,22 +194,33 @@ def validation(study: Study) -> Figure:
             index, mean, lo, hi = np.array(curve, dtype=float).T
             look = style[arm]
             axes.plot(index, mean, look.line, marker=look.marker, markersize=4, color=look.colour, label=arm)
-            axes.fill_between(index, np.clip(lo, 0, 1), np.clip(hi, 0, 1), color=look.colour, alpha=0.15, linewidth=0)
+            lo, hi = np.clip(lo, 0, 1), np.clip(hi, 0, 1)
+            if crowded:
+                after = index[-1] + (0.06 + 0.025 * place) * max(1.0, index[-1])
+                axes.plot([after, after], [lo[-1], hi[-1]], color=look.colour, linewidth=1.3)
+                axes.plot(after, mean[-1], look.marker, markersize=4, color=look.colour)
+                lo = lo[-1:]
+            else:
+                axes.fill_between(index, lo, hi, color=look.colour, alpha=0.15, linewidth=0)
             shown += [*mean, *lo[~np.isnan(lo)]]
         axes.axhline(CHANCE, color="0.5", linestyle="--", linewidth=0.8, zorder=0)
         axes.set(title=title, xlabel="round", ylabel="validation accuracy", ylim=(max(-0.02, min(shown) - 0.04), 1.02))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        last = float(group.rounds["round"].max())
+        ticks = np.asarray(MaxNLocator(integer=True, min_n_ticks=1).tick_values(0, last))
+        axes.set_xticks(ticks[(ticks >= 0) & (ticks <= last)])
     _legend(figure, panels, study.arms)
     return figure
 
 
-def _panels(study: Study) -> tuple[Figure, list[Axes]]:
-    """One panel for each dataset × backbone, side by side, three to a row."""
+def _panels(study: Study, least: float) -> tuple[Figure, list[Axes]]:
+    """One panel for each dataset × backbone, side by side, three to a row; each at least `least` inches high."""
     n = len(list(study.groups()))
     columns = min(n, 3)
     rows = -(-n // columns)
+    for_legend = 0.23 * len(study.arms) + 0.4
+    height = max(rows * max(3.6, least), for_legend)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(5.0 * columns + 1.4, 3.6 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(5.0 * columns + 1.4, height), squeeze=False, layout="constrained"
     )
     for axes in grid.flat[n:]:
         axes.set_axis_off()

@@ -1,7 +1,11 @@
 """Arms of a study, ranked: accuracy over seeds, the paired difference to uniform, and what speaks against a comparison.
 
-One table per dataset × backbone, since nothing else holds arms comparable. The reference is `uniform`, not `none`: it
-draws from the same pool and costs the same steps, so the difference is what *where to augment* is worth.
+One table per dataset × backbone, since nothing else holds arms comparable. Where arms differ in more than their
+strategy (`analysis.comparability`) the table is shown in the study's order, without ranks, differences or p: no number
+is better than one that should not be quoted. The reference is `uniform`, not `none`: it draws from the same pool and
+costs the same steps, so the difference is what *where to augment* is worth.
+
+    python -m analysis.report study=outputs/quick
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import stats
+from analysis import pools, stats
+from analysis.comparability import confounds
 from analysis.results import Study
 from mars.config import UserError
 
@@ -23,25 +28,36 @@ _SEED = 0  # of the bootstrap: the table is a function of the study alone
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """`table` has a row per group and arm, best first, numbers unrounded; `notes` are what a reader must know."""
+    """`table` has a row per group and arm, numbers unrounded; `notes` are what a reader must know.
+
+    A ranked group stands best first. One that may not be ranked stands in the study's order: its `not_ranked` says why,
+    `rank`, `p` and the differences are empty.
+    """
 
     table: pd.DataFrame
     notes: tuple[str, ...]
 
+    @property
+    def refusals(self) -> list[str]:
+        """`dataset / backbone: not ranked: why`, of each group that may not be ranked."""
+        refused = self.table.loc[self.table["not_ranked"] != "", ["dataset", "backbone", "not_ranked"]]
+        return [f"{d} / {b}: {why}" for d, b, why in refused.drop_duplicates().itertuples(index=False)]
+
     def to_text(self) -> str:
         """For a terminal: aligned columns, group by group, then the notes."""
         parts = []
-        for title, cells in _by_group(self.table):
+        for title, why, cells in _by_group(self.table):
             widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
             lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-            parts.append("\n".join([title, *lines]))
+            parts.append("\n".join([title, *([why] if why else []), *lines]))
         return "\n\n".join([*parts, *(["\n".join(f"! {note}" for note in self.notes)] if self.notes else [])])
 
     def to_markdown(self) -> str:
         parts = ["# Leaderboard"]
-        for title, (header, *rows) in _by_group(self.table):
+        for title, why, (header, *rows) in _by_group(self.table):
             lines = [header, ["---"] * len(header), *([c.replace("|", "\\|") for c in row] for row in rows)]
-            parts += [f"## {title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+            parts += [f"## {title}", *([f"**{why}**"] if why else [])]
+            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts.append(
             "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
             f"Difference to {REFERENCE} in points on the same seeds and test pairs, 95 % interval and p from a "
@@ -58,57 +74,91 @@ class Leaderboard:
         (directory / "leaderboard.md").write_text(self.to_markdown(), encoding="utf-8", newline="\n")
 
 
-def leaderboard(study: Study) -> Leaderboard:
-    """Rank every group of the study. Raises UserError when no run has in-distribution metrics."""
+def leaderboard(study: Study, allow_confounded: bool = False) -> Leaderboard:
+    """Rank every group of the study, but a confounded one only if allowed.
+
+    Raises UserError when no run of a group has in-distribution accuracy.
+    """
     tables, notes = [], []
     for title, group in study.groups():
-        if not group.splits:
-            raise UserError(f"study: no finished run of {title} has in_distribution metrics")
-        table, about_scores = _ranked(group)
+        table, remarks = _measured(group, title)
+        found = confounds(group)
+        differ = ", ".join(confound.noun for confound in found if confound.blocks)
+        if differ and not allow_confounded:
+            why = f"not ranked: arms differ in {differ}; allow_confounded=true ranks them anyway"
+            table, remarks = table.assign(not_ranked=why), [why, *remarks]
+        else:
+            table, about_differences = _ranked(group, table)
+            remarks += about_differences
+            if differ:
+                remarks.insert(0, f"ranked although arms differ in {differ} (allow_confounded=true)")
         tables.append(table)
-        notes += [f"{title}: {note}" for note in (*_confounds(group), *about_scores)]
+        remarks += [confound.text for confound in found] + pools.changed_labels(pools.pool_table(group))
+        notes += [f"{title}: {remark}" for remark in remarks]
     if study.unfinished:
         notes.append(f"{len(study.unfinished)} unfinished, left out: {', '.join(study.unfinished)}")
     return Leaderboard(pd.concat(tables, ignore_index=True), tuple(notes))
 
 
-def _ranked(group: Study) -> tuple[pd.DataFrame, list[str]]:
+def _measured(group: Study, title: str) -> tuple[pd.DataFrame, list[str]]:
+    """Each arm on its own, in the study's order, the columns of a comparison still empty; and remarks."""
+    if not group.splits:
+        raise UserError(f"study: no finished run of {title} has in_distribution metrics")
     main = group.splits[0]
-    rows, notes = [], []
+    rows, remarks = [], []
     for arm in group.arms:
         of_arm = group.runs[group.runs["arm"] == arm]
         accuracy = group.values(arm, main, "accuracy")
         if accuracy.empty:
-            notes.append(f"{arm} has no accuracy on {main}, left out")
+            remarks.append(f"{arm} has no accuracy on {main}, left out")
             continue
         correct = group.correct(arm, main)
         if accuracy.size < len(of_arm) or correct.isna().any(axis=None):
-            notes.append(f"{arm}: its seeds were not all measured on the same pairs of {main}")
-        difference = stats.Difference(math.nan, math.nan, math.nan, math.nan)
-        reference = _reference(group.arms, arm)
-        if reference is not None and reference != arm:
-            difference, note = _against(group.correct(reference, main), correct)
-            notes += [f"{arm} {note}"] if note else []
+            remarks.append(f"{arm}: its seeds were not all measured on the same pairs of {main}")
         mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
             {
                 "dataset": of_arm["dataset"].iloc[0],
                 "backbone": of_arm["backbone"].iloc[0],
                 "split": main,
+                "rank": pd.NA,
+                "not_ranked": "",
                 "arm": arm,
                 "accuracy": mean,
                 "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few seeds may leave what is possible
                 "accuracy_hi": np.minimum(hi, 1.0),
-                **dict(zip(("difference", "difference_lo", "difference_hi", "p"), difference, strict=True)),
+                **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p"), math.nan),
                 **{metric: group.values(arm, main, metric).mean() for metric in ("auc", "snr", "gold_accuracy")},
                 "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
                 "seeds": len(accuracy),
                 "examples": correct.shape[1],
             }
         )
-    table = pd.DataFrame(rows).sort_values(["accuracy", "arm"], ascending=[False, True])
-    table.insert(3, "rank", table["accuracy"].rank(method="min", ascending=False).astype(int))
-    return table, notes
+    if not rows:
+        raise UserError(f"study: no finished run of {title} has an accuracy on {main}")
+    single = [row["arm"] for row in rows if row["seeds"] == 1]
+    remarks += [f"one seed only, so no interval: {', '.join(single)}"] if single else []
+    return pd.DataFrame(rows).astype({"rank": "Int64"}), remarks
+
+
+def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """`table` with every arm's difference to its reference, best first; and remarks."""
+    main, arms, table, remarks = group.splits[0], list(table["arm"]), table.copy(), []
+    unmatched = [arm for arm in arms if _reference(arms, arm) is None]
+    if unmatched:
+        remarks.append(f"no finished run of {REFERENCE} to compare with, so no difference: {', '.join(unmatched)}")
+    if arms == [REFERENCE]:
+        remarks.append(f"{REFERENCE} is the only arm, so no differences")
+    correct = {arm: group.correct(arm, main) for arm in arms}
+    for row, arm in enumerate(arms):
+        reference = _reference(arms, arm)
+        if reference is None or reference == arm:
+            continue
+        difference, remark = _against(correct[reference], correct[arm])
+        table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = list(difference)
+        remarks += [f"{arm} {remark}"] if remark else []
+    table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
+    return table.sort_values(["accuracy", "arm"], ascending=[False, True]), remarks
 
 
 def _reference(arms: list[str], arm: str) -> str | None:
@@ -133,38 +183,10 @@ def _against(reference: pd.DataFrame, arm: pd.DataFrame) -> tuple[stats.Differen
     return result, "" if shared else f"− {REFERENCE} is over {len(seeds)} common seeds and {len(ids)} common pairs"
 
 
-def _confounds(group: Study) -> list[str]:
-    """What makes the arms of a group unlike in more than their strategy, one line each."""
-    runs, notes = group.runs, []
-    unmatched = [arm for arm in group.arms if _reference(group.arms, arm) is None]
-    if unmatched:
-        notes.append(f"no finished run of {REFERENCE} to compare with, so no difference: {', '.join(unmatched)}")
-    if group.arms == [REFERENCE]:
-        notes.append(f"{REFERENCE} is the only arm, so no differences")
-    if "steps" in runs:
-        steps = runs.groupby("arm")["steps"].mean()
-        if steps.nunique() > 1:
-            listed = "; ".join(f"{n:.0f}: {', '.join(map(str, arms.index))}" for n, arms in steps.groupby(steps))
-            notes.append(f"optimiser steps differ ({listed}), so differences mix the strategy with training length")
-    for column, what in (
-        ("start", "started from different weights"),
-        ("base_sha256", "trained on different base pairs"),
-        ("test_sha256", "were judged on different test pairs"),
-    ):
-        if column in runs:
-            seeds = runs.groupby("seed")[column].nunique()
-            unlike = ", ".join(str(s) for s in seeds[seeds > 1].index)
-            notes += [f"arms {what} for seed {unlike}, so their differences are not the strategy's"] if unlike else []
-    single = [str(arm) for arm, n in runs.groupby("arm")["seed"].nunique().items() if n == 1]
-    if single:
-        notes.append(f"one seed only, so no interval: {', '.join(single)}")
-    return notes
-
-
-def _by_group(table: pd.DataFrame) -> list[tuple[str, list[list[str]]]]:
-    """(title, header and rows as text) of each dataset × backbone."""
+def _by_group(table: pd.DataFrame) -> list[tuple[str, str, list[list[str]]]]:
+    """(title, why it is not ranked, header and rows as text) of each dataset × backbone."""
     return [
-        (f"{dataset} / {backbone}, split {split}", _cells(rows))
+        (f"{dataset} / {backbone}, split {split}", rows["not_ranked"].iloc[0], _cells(rows))
         for (dataset, backbone, split), rows in table.groupby(["dataset", "backbone", "split"], sort=False)
     ]
 
@@ -173,7 +195,7 @@ def _cells(rows: pd.DataFrame) -> list[list[str]]:
     header = ["#", "arm", "accuracy", f"− {REFERENCE}", "p", "AUC", "SNR", "gold", "steps", "seeds", "pairs"]
     cells = [
         [
-            str(row["rank"]),
+            "" if pd.isna(row["rank"]) else str(row["rank"]),
             row["arm"],
             _with_interval(row["accuracy"], row["accuracy_lo"], row["accuracy_hi"], ".1f"),
             _with_interval(row["difference"], row["difference_lo"], row["difference_hi"], "+.1f"),
@@ -187,7 +209,8 @@ def _cells(rows: pd.DataFrame) -> list[list[str]]:
         ]
         for row in rows.to_dict("records")
     ]
-    kept = [i for i, name in enumerate(header) if name not in ("gold", "p", header[3]) or any(row[i] for row in cells)]
+    optional = ("#", "gold", "p", header[3])
+    kept = [i for i, name in enumerate(header) if name not in optional or any(row[i] for row in cells)]
     return [[row[i] for i in kept] for row in (header, *cells)]
 
 

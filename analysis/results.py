@@ -23,7 +23,11 @@ from mars.config import WITHOUT_EFFECT, UserError
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]
 BENCHMARK = "in_distribution"
-_ORDER = {"none": 0, "uniform": 1, "eda": 2, "mars": 4}
+_METHODS = (  # from what does least to MARS; methods of others stand before MARS
+    "none", "none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training",
+    "representation",
+)  # fmt: skip
+_ORDER = {method: i for i, method in enumerate(_METHODS)} | {"mars": len(_METHODS) + 1}
 _RUN_NAME = re.compile(r"[^.].*-s\d+-[0-9a-f]{8}")
 _NOT_SETTINGS = WITHOUT_EFFECT | {"seed", "hydra"}  # top-level keys of a config that make no arm
 _DATA = {f"dataset.{key}" for key in ("seed", "path", "train", "test")}  # the manifest's digests tell rows apart
@@ -33,21 +37,22 @@ _DATA = {f"dataset.{key}" for key in ("seed", "path", "train", "test")}  # the m
 class Study:
     """Finished runs of one study, or of one dataset × backbone group of it.
 
-    `runs` has a row per run: KEYS and the manifest's plain values. `metrics` has KEYS, benchmark, split, metric, value;
-    `rounds` has KEYS and the columns of rounds.csv. `arm` is the method, with the settings that tell it apart where
-    one method ran with several.
+    `runs` has a row per run: KEYS, the manifest's plain values, commit and dirty. `metrics` has KEYS, benchmark, split,
+    metric, value; `rounds` has KEYS and the columns of rounds.csv; `pools` has KEYS and the manifest's pool record
+    under dotted names. `arm` is the method, with the settings that tell it apart where one method ran with several.
     """
 
     path: Path
     runs: pd.DataFrame
     metrics: pd.DataFrame
     rounds: pd.DataFrame
+    pools: pd.DataFrame
     unfinished: tuple[str, ...]
 
     @property
     def arms(self) -> list[str]:
-        """Baselines first, MARS last, by name in between."""
-        return sorted(self.runs["arm"].unique(), key=lambda arm: (_ORDER.get(arm.split()[0], 3), arm))
+        """Baselines first, MARS last, methods of others in between."""
+        return sorted(self.runs["arm"].unique(), key=lambda arm: (_ORDER.get(arm.split()[0], len(_METHODS)), arm))
 
     @property
     def splits(self) -> list[str]:
@@ -57,11 +62,12 @@ class Study:
     def groups(self) -> Iterator[tuple[str, Study]]:
         """(`dataset / backbone`, that part of the study): only within one are arms comparable."""
         for dataset, backbone in sorted(set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))):
-            runs, metrics, rounds = (
-                frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
-                for frame in (self.runs, self.metrics, self.rounds)
-            )
-            yield f"{dataset} / {backbone}", replace(self, runs=runs, metrics=metrics, rounds=rounds)
+            frames = {
+                name: frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
+                for name, frame in vars(self).items()
+                if isinstance(frame, pd.DataFrame)
+            }
+            yield f"{dataset} / {backbone}", replace(self, **frames)
 
     def values(self, arm: str, split: str, metric: str) -> pd.Series:
         """[S] an in-distribution metric by seed; empty where it was not measured."""
@@ -108,7 +114,8 @@ def load(study: Path) -> Study:
         raise UserError(f"study: {study} holds {what} (start or resume the sweep first)")
     manifests = [_json(d / "manifest.json") for d in done]
     plain = [{k: v for k, v in m.items() if isinstance(v, str | int | float)} for m in manifests]
-    runs = pd.DataFrame(plain).assign(run=[d.name for d in done])
+    code = [{k: v for k, v in (m.get("git") or {}).items() if k in ("commit", "dirty")} for m in manifests]
+    runs = pd.DataFrame([p | c for p, c in zip(plain, code, strict=True)]).assign(run=[d.name for d in done])
     for key in ("method", "dataset", "backbone", "seed"):
         if key not in runs or runs[key].isna().any():
             raise UserError(f"study: a manifest.json under {study} lacks {key} (was it written by another version?)")
@@ -122,6 +129,7 @@ def load(study: Path) -> Study:
         runs,
         keys.merge(metrics.reset_index("run"), on="run"),
         keys.merge(rounds.reset_index("run"), on="run"),
+        keys.join(pd.DataFrame([_pool(m.get("pool") or {}) for m in manifests])),
         unfinished,
     )
 
@@ -163,6 +171,11 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _pool(record: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's pool record under dotted names, less the augmenter's settings; `variants_made` is `made`."""
+    return {k.removeprefix("variants_"): v for k, v in _flat(record).items() if not k.startswith("settings.")}
 
 
 def _metrics(benchmarks: dict[str, Any]) -> pd.DataFrame:

@@ -15,8 +15,8 @@ import numpy as np
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.data import Pair
-from mars.pool import Augmenter, Request
 from mars.text import Message
+from mars.variants import Augmenter, Request
 
 _WORDS = """
 the a you it they people to of and in with for that is are was can will should would not do help think want know find

@@ -16,12 +16,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mars.config import UserError, nearest
+
+# `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
+OmegaConf.register_new_resolver(
+    "scaled", lambda full, tiny, *, _root_: tiny if _root_.scale == "tiny" else full, replace=True
+)
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
@@ -91,8 +97,6 @@ def _one_line(error: Exception, config_name: str) -> str:
 
 
 def _compose(config_name: str) -> DictConfig:
-    from hydra.core.global_hydra import GlobalHydra
-
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("conf", version_base="1.3"):
         return hydra.compose(config_name)
@@ -114,10 +118,10 @@ def _known_keys(config_name: str) -> list[str]:
 
 
 def _options(group: str) -> list[str]:
-    from importlib import resources
-
-    folder = resources.files("conf") / group
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    """Choices of a config group, those of installed plugins included."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def _log_to_stderr() -> None:

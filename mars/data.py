@@ -15,6 +15,7 @@ from mars.text import Message
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
+Part = Literal["prompt", "chosen", "rejected"]  # what an augmenter may rewrite
 
 
 class DataError(UserError):
@@ -34,6 +35,10 @@ class Pair:
 
     def side(self, side: Side) -> str:
         return self.chosen if side == "chosen" else self.rejected
+
+    def part(self, part: Part) -> str:
+        """A side's text, or the content of the prompt's last turn."""
+        return self.prompt[-1].content if part == "prompt" else self.side(part)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from mars.model import (
     text_encoder,
     weights_id,
 )
-from mars.text import Rendered, render
+from mars.text import Message, Rendered, render
 from mars.tokens import CUT_PROMPT, CUT_RESPONSE, Inputs, Tokens
 
 Mode = Literal["full", "head", "lora"]
@@ -56,6 +56,7 @@ class Engine:
         self.backbone, self.mode, self.token_budget = backbone, mode, token_budget
         self.device = torch.device("cpu") if mode == "head" else device  # θ is a few hundred numbers
         self._dropout, self._checkpointing, self._lora = dropout, gradient_checkpointing, lora
+        self.texts_scored = 0  # forward texts of `scores`, training left out
         self.inputs: Inputs
         if mode == "head":
             encoder = frozen_encoder(backbone, cache, device, token_budget)
@@ -67,12 +68,17 @@ class Engine:
 
     def add(self, pairs: Sequence[Pair]) -> np.ndarray:
         """[len(pairs), 2] text numbers of the chosen and rejected sides; new texts are tokenised or encoded."""
-        texts = [self._render(pair, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
-        return self.inputs.add(texts).reshape(-1, 2)
+        return self.add_texts([(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]).reshape(
+            -1, 2
+        )
 
-    def _render(self, pair: Pair, response: str) -> Rendered:
+    def add_texts(self, texts: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
+        """[len(texts)] text numbers of (prompt, response); a text seen before keeps its number."""
+        return self.inputs.add([self._render(prompt, response) for prompt, response in texts])
+
+    def _render(self, prompt: Sequence[Message], response: str) -> Rendered:
         try:
-            return render(pair.prompt, response, self.backbone.template, self.tokenizer)
+            return render(prompt, response, self.backbone.template, self.tokenizer)
         except ValueError as error:
             raise ConfigError(f"backbone.template: {error}") from error
 
@@ -93,6 +99,7 @@ class Engine:
 
     def scores(self, model: nn.Module, numbers: np.ndarray) -> np.ndarray:
         """[N, 2] scores of [N, 2] text numbers, each distinct text scored once."""
+        self.texts_scored += len(np.unique(numbers))
         return score(model, self.inputs, numbers.ravel(), self.token_budget).reshape(numbers.shape)
 
     def margins(self, model: nn.Module, numbers: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from mars.model import (
 from mars.progress import Progress
 from mars.text import Rendered
 from mars.tokens import Tokens
+
+Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
 
 _TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID"
 _CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
@@ -186,6 +188,21 @@ def _write(database: sqlite3.Connection, rows: list[tuple[bytes, bytes, int]]) -
 def frozen_encoder(cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int) -> FrozenEncoder:
     """One encoder a process, so that the runs of a sweep share its weights and what it has read from disk."""
     return FrozenEncoder(cfg, cache, device, token_budget)
+
+
+def sentence_embedder(encoder: FrozenEncoder) -> Embed:
+    """Texts on their own, without a prompt, as unit vectors.
+
+    A blank text says nothing: its vector is zero, at distance 1 from every other. (A tokenizer without special tokens
+    makes no token of it, and the mean over no token is not a number.)
+    """
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        vectors, _ = encoder([Rendered("", text if text.strip() else "-") for text in texts])
+        vectors[[not text.strip() for text in texts]] = 0
+        return vectors
+
+    return embed
 
 
 class Features:

@@ -12,6 +12,8 @@ import functools
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,7 +93,7 @@ def weights_id(cfg: BackboneConfig) -> str:
     weights = sorted(Path(source).glob("*.safetensors")) or sorted(Path(source).glob("*.bin"))
     if weights:
         # Config and tokenizer shape a score as much as the weights do.
-        others = sorted(f for suffix in ("*.json", "*.txt", "*.model") for f in Path(source).glob(suffix))
+        others = sorted(f for suffix in ("*.json", "*.txt", "*.model", "*.jinja") for f in Path(source).glob(suffix))
         sums = "".join(f"{f.name} {file_sha256(f)}" for f in [*weights, *others])
         return "sha256:" + hashlib.sha256(sums.encode()).hexdigest()
     try:
@@ -150,8 +152,13 @@ class RewardModel(nn.Module):
         # Same parameters and names, so saving and loading see a plain Linear.
         scalar_head(model).__class__ = ScalarHead
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """[B, L] ids and mask, padded on either side → [B] fp32 scores."""
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[B, L] ids and mask, padded on either side → [B] fp32 scores; noise: [B] α of NEFTune noise on embeddings."""
+        if noise is not None:
+            with _noisy_embeddings(self.model.get_input_embeddings(), attention_mask, noise):
+                return self(input_ids, attention_mask)
         with torch.autocast(input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             if not self.causal:
                 return self.model(input_ids=input_ids, attention_mask=attention_mask).logits[:, 0].float()
@@ -164,6 +171,26 @@ class RewardModel(nn.Module):
         model = self.adapter.merge_and_unload() if self.adapter is not None else self.model
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
+
+
+@contextmanager
+def _noisy_embeddings(embeddings: nn.Module, attention_mask: torch.Tensor, noise: torch.Tensor) -> Iterator[None]:
+    """Inside, each text's L token embeddings of dimension d get U(−1, 1)·α/√(L·d) added (NEFTune, 2310.05914)."""
+
+    def add(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        scale = noise / (attention_mask.sum(1) * output.shape[-1]).sqrt()
+        return output + _uniform_noise(output, scale[:, None])
+
+    hook = embeddings.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _uniform_noise(like: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """U(−1, 1)·scale in the shape of `like`, [..., d]; scale: [...]."""
+    return torch.empty_like(like).uniform_(-1, 1) * scale[..., None].to(like.dtype)
 
 
 def last_position(attention_mask: torch.Tensor) -> torch.Tensor:
@@ -233,8 +260,10 @@ class LinearReward(nn.Module):
         super().__init__()
         self.theta = nn.Parameter(torch.empty(dimension).normal_(0.0, initial_sd))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """[B, d] features → [B] scores."""
+    def forward(self, features: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, d] features → [B] scores; noise: [B] α of NEFTune noise on them."""
+        if noise is not None:
+            features = features + _uniform_noise(features, noise / features.shape[-1] ** 0.5)
         return features @ self.theta
 
 

@@ -146,6 +146,15 @@ class World:
         """r* of one side of a pair, and of every planted paraphrase of it."""
         return gold(self.latent(pair_id).side(side))
 
+    def ask_again(self, pair_id: str, rng: random.Random) -> str:
+        """The pair's question in other words, never one that belongs to another split."""
+        split, row = self._place(pair_id)
+        latent = self._row(split, row)[0]
+        while True:
+            text = ask(latent.topic, latent.fact, latent.rare, rng)
+            if _bucket(text) in SPLITS[split].buckets:
+                return text
+
     def _place(self, pair_id: str) -> tuple[str, int]:
         _, split, row = _parse(pair_id)
         if _address(self.config, split, row) != pair_id:
@@ -199,8 +208,12 @@ def _prompt(kind: Split, rare: bool, rng: random.Random) -> tuple[int, int, str]
         topic = int(rng.random() * len(TOPICS))
         fact = int(rng.random() * len(TOPICS[topic].facts))
         text = ask(topic, fact, rare, rng)
-        if blake2b(text.encode(), digest_size=4).digest()[0] % _BUCKETS in kind.buckets:
+        if _bucket(text) in kind.buckets:
             return topic, fact, text
+
+
+def _bucket(prompt: str) -> int:
+    return blake2b(prompt.encode(), digest_size=4).digest()[0] % _BUCKETS
 
 
 # What shapes rows besides the seed; an id names those that are not at their default.

@@ -18,25 +18,28 @@ import torch
 from mars.config import WITHOUT_EFFECT
 from mars.data import Pair, Preferences
 from mars.engine import Engine
-from mars.files import digest, pairs_digest
+from mars.files import as_json, digest, pairs_digest
 from mars.model import weights_id
+from mars.planted_reading import gold_margin
 from mars.pool import Pool
-from mars.rounds import Outcome
+from mars.rounds import Outcome, RoundsConfig
+from mars.store import Store
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
 
 
-def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
+def config_hash(config: Mapping[str, Any], data: Mapping[str, str], draws: bool = True) -> str:
     """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
 
     The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
-    the same path is another run. An arm's own augmenter stands in for the study's.
+    the same path is another run. An arm's own augmenter stands in for the study's; an arm that draws nothing has none.
     """
     made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
     made["dataset"] = {"name": config["dataset"]["name"], **data}
-    if "augmenter" in config["method"]:
-        made["augmenter"] = config["method"]["augmenter"]
+    made |= {k: v for k, v in config["method"].items() if k in ("augmenter", "semantic")}
+    if not draws:
+        made = {k: v for k, v in made.items() if k not in ("augmenter", "pool", "semantic")}
     return digest(made)[:8]
 
 
@@ -79,7 +82,7 @@ def data_digests(preferences: Preferences) -> dict[str, str]:
     }
 
 
-def manifest(preferences: Preferences, pool: Pool, engine: Engine, outcome: Outcome) -> dict[str, Any]:
+def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict[str, Any]:
     """All of manifest.json that follows from what the run did; the caller adds its names and seed."""
     splits = {"base": preferences.base, "validation": preferences.validation, **preferences.tests}
     ids = {split: [p.id for p in pairs] for split, pairs in splits.items()}
@@ -99,17 +102,77 @@ def manifest(preferences: Preferences, pool: Pool, engine: Engine, outcome: Outc
         "base_ids": ids["base"],
         "validation_ids": ids["validation"],
         "data": preferences.report,
-        "pool": {
-            "augmenter": pool.augmenter.name,
-            "settings": pool.augmenter.settings,
-            "width": pool.width,
-            "rows": len(pool),
-            "variants_made": pool.made,
-            "variants_possible": 2 * pool.width * len(pool.base),
-            "variants_unchanged": pool.unchanged,
-        },
         **environment(),
     }
+
+
+def pool_record(pool: Pool, store: Store, drawn: Sequence[np.ndarray]) -> dict[str, Any]:
+    """manifest.json's `pool`: what the run drew, what of it was made now, what the gates refused, what stayed true.
+
+    Counts are of distinct variants. preservation: on planted data, over all rows drawn, `true` is the share whose
+    chosen side is the better one by gold, and `kept`, of those that inherit their label, the share on which gold still
+    says what it says of the parent (`mars.planted_reading`); None where the truth is not known.
+    """
+    return {
+        "augmenter": pool.augmenter.name,
+        "settings": pool.augmenter.settings,
+        **as_json(pool.config),
+        "size": len(pool),
+        "drawn": len(pool.looked_at),
+        "made": store.made,
+        "possible": pool.possible,
+        "unchanged": pool.unchanged,
+        "refused": pool.refused,
+        "usage": getattr(pool.augmenter, "usage", None),
+        "preservation": _preservation(pool, np.concatenate(drawn)),
+    }
+
+
+def _preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
+    """Of drawn rows; those that are copies of base pairs left out."""
+    rows = rows[~np.isin(rows, pool.copies)]
+    if pool.base[0].gold_margin is None or not len(rows):
+        return None
+    unique, counts = np.unique(rows, return_counts=True)
+    parents, _, chosen, rejected = pool.address(unique)
+    width = pool.config.width
+    margins = np.array(
+        [
+            gold_margin(pool.base[p], pool.text(p, c), pool.text(p, r))
+            for p, c, r in zip(parents, chosen, rejected, strict=True)
+        ]
+    )
+    inherits = (chosen <= width) & (rejected > width)
+    kept = np.sign(margins) == np.sign([pool.base[p].gold_margin for p in parents])
+    shares = {"rows": int(counts.sum()), "true": float(np.average(margins > 0, weights=counts))}
+    if inherits.any():
+        shares["kept"] = float(np.average(kept[inherits], weights=counts[inherits]))
+    return shares
+
+
+def pool_line(pool: Mapping[str, Any]) -> str:
+    """The pool's use in a line for the log: made / would have been made."""
+    refused = ", ".join(f"{n} {reason}" for reason, n in sorted(pool["refused"].items()))
+    return (
+        f"pool {pool['augmenter']}: {pool['drawn']} of {pool['possible']} variants drawn, {pool['made']} made now"
+        + (f"; refused: {refused}" if refused else "")
+    )
+
+
+def pool_cost(pool: Pool, store: Store, rounds: RoundsConfig) -> str:
+    """What a run would at most have to make, without making anything (dry_run=true)."""
+    missing = store.missing(pool.augmenter, pool.requests())
+    per_row = 3 if pool.config.prompts else 2
+    most = min(len(missing), per_row * rounds.number * rounds.budget)
+    calls = getattr(pool.augmenter, "calls", None)
+    lines = [
+        f"{pool.augmenter.name}: {pool.possible} variants possible, {pool.possible - len(missing)} stored; "
+        f"a run of {rounds.number} rounds of {rounds.budget} rows makes at most {most}"
+        " (an arm that scores the whole pool makes all)",
+    ]
+    if calls:
+        lines.append(f"{pool.augmenter.name}: at most {min(most, calls(missing))} calls, {calls(missing)} for the pool")
+    return "\n".join(lines)
 
 
 def environment() -> dict[str, Any]:

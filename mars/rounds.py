@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ from mars.data import Pair
 from mars.engine import Engine
 from mars.logger import Logger
 from mars.pool import Pool
+from mars.rows import RowInputs
+from mars.start import warmed_up
 from mars.strategy import Round, Selection, Strategy
 from mars.training import TrainConfig, TrainingSet, new_optimizer, train_round
 
@@ -38,20 +41,27 @@ class RoundsConfig:
     history: "replace" trains a round on its own draw alone (the authors' code), "accumulate" on every draw so far (the
     paper's D_t = D_{t−1} ∪ D_syn). start: "continue" keeps the weights from round to round, "reinitialise" trains each
     round from the study's start. schedule: "restart" gives every round its own optimiser and learning-rate schedule,
-    "continue" runs one of each over all rounds.
+    "continue" runs one of each over all rounds. steps: optimiser steps a round, whatever the arm drew; the rows are
+    passed over as often as that takes, and `epochs` has no say. warmup: epochs on the base pairs alone before the first
+    round, by one model that all arms and seeds of the study start from (`mars.start`); 0 starts from a fresh head.
     """
 
     number: int = 5
     epochs: int = 1
+    steps: int | None = None
     budget: int = 2000
     history: Literal["replace", "accumulate"] = "replace"
     start: Literal["continue", "reinitialise"] = "continue"
     schedule: Literal["restart", "continue"] = "restart"
+    warmup: int = 0
+    warmup_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("number", 1), ("epochs", 1), ("budget", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        least = {"number": 1, "epochs": 1, "steps": 1, "budget": 0, "warmup": 0, "warmup_seed": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name}: must be at least {bound}, not {value}")
         if self.start == "reinitialise" and self.schedule == "continue":
             raise ValueError("schedule: an optimiser cannot continue over re-initialised weights (use restart)")
 
@@ -75,15 +85,23 @@ def run_rounds(
     train: TrainConfig,
     batch_size: int,
     seed: int,
+    cache: Path,
     saved: checkpoint.State,
     save: Callable[[checkpoint.State], None],
     logger: Logger,
 ) -> Outcome:
     """Train `cfg.number` rounds from `saved` (a fresh `State()` for a new run), calling `save(state)` after each."""
     began, before = time.perf_counter(), saved.seconds
-    base = engine.add(pool.base)
+    inputs = RowInputs(pool, engine)
+    base = inputs.numbers(pool.copies)
     held_out = engine.add(validation)
-    model = engine.new_model(seed)
+
+    def fresh() -> nn.Module:
+        if cfg.warmup:
+            return warmed_up(engine, pool.base, train, batch_size, cfg.warmup, cfg.warmup_seed, cache)
+        return engine.new_model(seed)
+
+    model = fresh()
     start = files.state_digest(model.state_dict())
     state = saved
     if state.model is not None:
@@ -93,30 +111,29 @@ def run_rounds(
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     drawn = [np.array(rows, dtype=np.int64) for rows in state.drawn]
-    for rows in drawn:
-        pool.draw(rows)  # so that a resumed run counts the variants it made before
+    pool.look_at([cell for cell in state.cells if cell not in pool.looked_at])  # a resumed run counts what it saw
 
     for t in range(state.round, cfg.number):
+        scored = engine.texts_scored
         round = Round(
             t,
             cfg.budget,
             pool.base,
             pool,
             np.random.default_rng([seed, _DRAW, t]),
-            score=lambda model=model: engine.margins(model, base),  # type: ignore[misc]
+            scores=functools.partial(inputs.scores, model),
+            weights=None if state.weights is None else np.array(state.weights),
         )
         selection = _select(strategy, round)
+        scored = engine.texts_scored - scored
         drawn.append(selection.rows)
-        rows = _accumulated(drawn) if cfg.history == "accumulate" else selection.rows
-        if selection.weights is not None and cfg.history == "accumulate":
-            raise ConfigError("rounds.history: this arm weights its rows, round by round (use replace)")
-        data = _training_set(engine, pool, base, rows, selection.weights)
+        data = _training_set(inputs, selection, _history(cfg, drawn, selection, pool))
         if cfg.start == "reinitialise" and t > 0:
-            model = engine.new_model(seed)
+            model = fresh()
         if cfg.schedule == "restart":
             optimizer = new_optimizer(model, train)
         span = (0.0, 1.0) if cfg.schedule == "restart" else (t / cfg.number, (t + 1) / cfg.number)
-        torch.manual_seed(seed + 1_000_003 * (t + 1))  # dropout only
+        torch.manual_seed(seed + 1_000_003 * (t + 1))  # of dropout and noise
         stats = train_round(
             engine,
             model,
@@ -126,20 +143,26 @@ def run_rounds(
             batch_size,
             cfg.epochs,
             np.random.default_rng([seed, _ORDER, t]),
+            cfg.steps,
             span,
             on_step=functools.partial(_log_step, logger, sum(r["steps"] for r in state.records)),
         )
+        budgets = np.bincount(pool.parents(selection.rows), minlength=len(base))
         record = {
             "round": t,
             **{k: v for k, v in asdict(stats).items() if k != "loss"},
             "train_loss": stats.loss,
             "base_pairs": len(base),
             "drawn": len(selection.rows),
-            "synthetic_pairs": len(rows),
+            "unspent": max(0, cfg.budget - len(selection.rows)),
+            "rows_refused": round.refused,
+            "synthetic_pairs": len(data.numbers) - len(base),
             "repeated_rows": len(selection.rows) - len(np.unique(selection.rows)),
-            "variants_made": pool.made,
+            "variants_drawn": len(pool.looked_at),
+            "texts_scored": scored,
             "pairs_per_second": stats.pairs / stats.seconds,
             **_validation(engine.margins(model, held_out)),
+            **(allocation.budget_diagnostics(budgets) if len(selection.rows) else {}),
             **selection.diagnostics,
         }
         asked = "margins" in vars(round)  # scored by the strategy, so worth showing
@@ -148,10 +171,11 @@ def run_rounds(
         state.records.append(files.as_json(record))
         state.seconds = before + time.perf_counter() - began
         state.round, state.drawn = t + 1, [rows.tolist() for rows in drawn]
+        state.cells = list(pool.looked_at)
+        state.weights = None if selection.weights is None else selection.weights[: len(base)].tolist()
         state.model = model.state_dict()
         state.optimizer = optimizer.state_dict() if cfg.schedule == "continue" else None
         save(state)
-        budgets = np.bincount(pool.parents(selection.rows), minlength=len(base))
         logger.round(record, {"margins": round.margins, "budgets": budgets} if asked else {"budgets": budgets})
         _say_if_flat(record, strategy)
     return Outcome(model, start, state.records, drawn)
@@ -169,23 +193,34 @@ def _select(strategy: Strategy, round: Round) -> Selection:
         raise ConfigError(f"round {round.index}: {error}") from error
 
 
-def _accumulated(drawn: Sequence[np.ndarray]) -> np.ndarray:
-    """Every draw so far as one set over rounds; a row repeated within its round keeps its repeats."""
+def _history(cfg: RoundsConfig, drawn: Sequence[np.ndarray], selection: Selection, pool: Pool) -> np.ndarray:
+    """The synthetic rows this round trains on: its own draw, or under `accumulate` every draw so far.
+
+    Draws accumulate as a set: a row drawn again in a later round is not added twice, while a row repeated within its
+    round keeps its repeats. Copies of base pairs are repeats on purpose, and always added.
+    """
+    if cfg.history == "replace" or len(drawn) == 1:
+        return selection.rows
+    if selection.weights is not None and any(len(rows) for rows in drawn):
+        raise ConfigError("rounds.history: this arm weights its rows, round by round (use replace)")
     rows = drawn[0]
     for later in drawn[1:]:
-        rows = np.concatenate([rows, later[~np.isin(later, rows)]])
+        rows = np.concatenate([rows, later[~np.isin(later, rows) | np.isin(later, pool.copies)]])
     return rows
 
 
-def _training_set(
-    engine: Engine, pool: Pool, base: np.ndarray, rows: np.ndarray, weights: np.ndarray | None
-) -> TrainingSet:
+def _training_set(inputs: RowInputs, selection: Selection, rows: np.ndarray) -> TrainingSet:
     """Base pairs first, then the synthetic ones, as text numbers."""
-    synthetic = pool.draw(rows)
-    numbers = np.concatenate([base, engine.add(synthetic)]) if synthetic else base
-    if weights is not None and len(weights) != len(numbers):
-        raise ValueError(f"the strategy weighted {len(weights)} of {len(numbers)} rows")
-    return TrainingSet(numbers, weights, [p.id for p in pool.base] + [p.id for p in synthetic])
+    pool = inputs.pool
+    whole = np.concatenate([pool.copies, rows])
+    weights, noise = selection.weights, None
+    if weights is not None and len(weights) != len(whole):
+        raise ValueError(f"the strategy weighted {len(weights)} of {len(whole)} rows")
+    if selection.noise is not None:
+        alpha = selection.noise.features if inputs.engine.mode == "head" else selection.noise.tokens
+        noise = np.where(np.arange(len(whole)) < len(pool.copies), 0.0, alpha)
+    ids = [pair.id for pair in pool.base] + pool.names(rows)
+    return TrainingSet(inputs.numbers(whole), weights, ids, noise)
 
 
 def _validation(margins: np.ndarray) -> dict[str, float]:

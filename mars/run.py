@@ -1,95 +1,35 @@
 """One run: `python -m mars.run method=mars seed=0`; a sweep: `python -m mars.run -m method=none,mars seed=0,1`.
 
-The only module that knows every package. It reads the config, puts the pieces together, and writes the run directory;
-`DONE` is written last, so a directory without it is unfinished: it is resumed, never counted.
+Reads the config, has its pieces put together (`mars.assembly`), and writes the run directory; `DONE` is written last,
+so a directory without it is unfinished: it is resumed, never counted.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import OmegaConf
 
-from baselines.none import NoAugmentation
-from baselines.uniform import Uniform
 from benchmarks import in_distribution
-from mars import checkpoint, contamination, files, loading, planted, records
-from mars.augment.eda import Eda, EdaConfig
-from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
-from mars.augment.rules import Rules, RulesConfig
+from mars import checkpoint, files, records
+from mars.assembly import Pieces, Settings, assemble, draws, load
 from mars.cli import command, task_overrides
-from mars.config import ConfigError, UserError, build, choose, nearest
-from mars.data import Preferences
-from mars.engine import Engine
+from mars.config import ConfigError, UserError, build, nearest
 from mars.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
-from mars.model import BackboneConfig
-from mars.pool import Augmenter, Pool
-from mars.rounds import Outcome, RoundsConfig, run_rounds
-from mars.strategy import Mars, Strategy
-from mars.training import TrainConfig
+from mars.rounds import Outcome, run_rounds
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
-STRATEGIES: dict[str, type] = {"none": NoAugmentation, "uniform": Uniform, "eda": Uniform, "mars": Mars}
-AUGMENTERS: dict[str, tuple[type, type]] = {
-    "eda": (EdaConfig, Eda),
-    "rules": (RulesConfig, Rules),
-    "planted": (PlantedAugmenterConfig, PlantedAugmenter),
-}
-DATASETS: dict[str, tuple[type, Callable[[Any], Preferences]]] = {
-    "planted": (planted.PlantedConfig, planted.load_planted),
-    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), (loading.DatasetConfig, loading.load)),
-}
-BENCHMARKS: dict[str, type] = {"in_distribution": in_distribution.InDistribution}
 STAMP = "config.sha256"  # whose run a directory holds
-
-
-@dataclass(frozen=True)
-class Settings:
-    """conf/config.yaml, checked. The open groups (dataset, augmenter, method, benchmark) are built by their owners."""
-
-    dataset: dict[str, Any]
-    backbone: BackboneConfig
-    augmenter: dict[str, Any]
-    method: dict[str, Any]
-    train: TrainConfig
-    rounds: RoundsConfig
-    benchmark: dict[str, Any]
-    name: str
-    study: str
-    out: str | None
-    seed: int
-    batch_size: int
-    device: str
-    threads: int | None
-    cache: str
-    save_model: bool
-    force: bool
-    debug: bool
-    logger: Literal["terminal", "wandb"]
-    wandb: WandbConfig | None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: must be at least 1, not {value}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
-        if not self.study.strip():
-            raise ValueError("study: must name a directory")
 
 
 def execute(config: Mapping[str, Any]) -> Path:
@@ -98,8 +38,8 @@ def execute(config: Mapping[str, Any]) -> Path:
     Raises UserError (bad setting, data or backbone; a loss that is not finite) with the directory left without DONE.
     """
     settings = build(Settings, config, "")
-    preferences = _load(json.dumps(settings.dataset, sort_keys=True))
-    config_hash = records.config_hash(config, records.data_digests(preferences))
+    preferences = load(settings.dataset)
+    config_hash = records.config_hash(config, records.data_digests(preferences), draws(settings.method))
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id
@@ -107,7 +47,10 @@ def execute(config: Mapping[str, Any]) -> Path:
     if (directory / "DONE").exists() and not settings.force:
         log.info("%s is finished (force=true runs it again)", directory)
         return directory
-    pieces = _assemble(settings, preferences)  # every setting is checked before anything is written or replaced
+    pieces = assemble(settings, preferences)  # every setting is checked before anything is written or replaced
+    if settings.dry_run:
+        print(records.pool_cost(pieces.pool, pieces.store, settings.rounds))
+        return directory
     if settings.force:
         _clear(directory)
     files.write_text(directory / STAMP, config_hash)
@@ -121,6 +64,7 @@ def execute(config: Mapping[str, Any]) -> Path:
             "config_hash": config_hash,
             **dict(zip(("method", "dataset", "backbone"), parts, strict=True)),
             "seed": settings.seed,
+            "steps_may_differ": settings.steps_may_differ,
             "overrides": task_overrides(),
         }
         _run(settings, config, names, directory, pieces)
@@ -133,17 +77,6 @@ def execute(config: Mapping[str, Any]) -> Path:
     return directory
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """What a run is made of."""
-
-    preferences: Preferences
-    strategy: Strategy
-    pool: Pool
-    engine: Engine
-    judge: in_distribution.InDistribution
-
-
 def _check_same_run(directory: Path, config_hash: str) -> None:
     """`out=DIR` may hold another config's run; skipping or resuming that under this config would be a lie."""
     stamp = directory / STAMP
@@ -153,8 +86,8 @@ def _check_same_run(directory: Path, config_hash: str) -> None:
 
 # What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
 OWNED = (
-    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "metrics.json", "run.log", "DONE",
-    "scores", "model", "checkpoint", "wandb",
+    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "variants.parquet", "semantic.parquet",
+    "metrics.json", "run.log", "DONE", "scores", "model", "checkpoint", "wandb",
 )  # fmt: skip
 
 
@@ -168,65 +101,6 @@ def _clear(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _assemble(settings: Settings, preferences: Preferences) -> Pieces:
-    """The run's pieces from its settings."""
-    method = dict(settings.method)
-    strategy_type = choose(STRATEGIES, method.pop("name", ""), "method.name")
-    augmenter_settings = dict(method.pop("augmenter", settings.augmenter))
-    strategy: Strategy = build(strategy_type, method, "method")
-    benchmark = dict(settings.benchmark)
-    judge: in_distribution.InDistribution = build(
-        choose(BENCHMARKS, benchmark.pop("name", ""), "benchmark.name"), benchmark, "benchmark"
-    )
-    width = augmenter_settings.pop("width", 5)
-    config_type, augmenter_type = choose(AUGMENTERS, augmenter_settings.pop("name", ""), "augmenter.name")
-    augmenter: Augmenter = augmenter_type(build(config_type, augmenter_settings, "augmenter"))
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    try:
-        pool = Pool(preferences.base, augmenter, width)
-    except ValueError as error:
-        raise ConfigError(f"augmenter.{error}") from None
-    train = settings.train
-    engine = Engine(
-        settings.backbone,
-        train.mode,
-        _device(settings.device),
-        train.token_budget,
-        Path(settings.cache).expanduser(),
-        train.dropout,
-        train.gradient_checkpointing,
-        {"r": train.lora_rank, "lora_alpha": train.lora_alpha} if train.mode == "lora" else None,
-    )
-    return Pieces(preferences, strategy, pool, engine, judge)
-
-
-@functools.lru_cache(maxsize=1)
-def _load(dataset: str) -> Preferences:
-    """The dataset of a canonical JSON config: the runs of a sweep read it once."""
-    settings = json.loads(dataset)
-    config_type, load = choose(DATASETS, settings.get("name", ""), "dataset.name")
-    preferences = load(build(config_type, settings, "dataset"))
-    found = preferences.report.get("contamination")
-    if found is None:
-        found = contamination.between(preferences.base, preferences.validation, preferences.tests)
-        preferences = replace(preferences, report={**preferences.report, "contamination": found})
-    for line in [*loading.summary(preferences.report), *contamination.summary(found)]:
-        log.info("%s: %s", preferences.name, line)
-    return preferences
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: {name} cannot be used: {str(error).splitlines()[0][:200]}") from None
-    return device
-
-
 def _run(
     settings: Settings, config: Mapping[str, Any], names: Mapping[str, Any], directory: Path, pieces: Pieces
 ) -> None:
@@ -238,6 +112,8 @@ def _run(
     before = saved.seconds
     logger = _open_logger(settings, directory, config)
     try:
+        if pieces.refiner and pieces.refiner.config.which == "all" and draws(settings.method):
+            pieces.refiner.refine(range(len(pieces.pool.base)))
         outcome = run_rounds(
             pieces.engine,
             pieces.strategy,
@@ -247,6 +123,7 @@ def _run(
             settings.train,
             settings.batch_size,
             settings.seed,
+            Path(settings.cache).expanduser(),
             saved,
             functools.partial(checkpoint.save, state_file),
             logger,
@@ -261,9 +138,15 @@ def _run(
         files.write_json(directory / "metrics.json", {benchmark: metrics, **beside})
         files.write_text(directory / "rounds.csv", pd.DataFrame(outcome.records).to_csv(index=False))
         files.write_parquet(directory / "selection.parquet", records.selection_table(outcome.drawn, pieces.pool))
+        files.write_parquet(directory / "variants.parquet", pieces.pool.table())
+        if pieces.refiner:
+            files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
         if settings.save_model:
             pieces.engine.save(outcome.model, directory / "model")
-        done = records.manifest(pieces.preferences, pieces.pool, pieces.engine, outcome)
+        done = records.manifest(pieces.preferences, pieces.engine, outcome)
+        done["pool"] = records.pool_record(pieces.pool, pieces.store, outcome.drawn)
+        done["semantic"] = pieces.refiner.summary() if pieces.refiner else None
+        log.info("%s", records.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
         files.write_json(directory / "manifest.json", {**names, **done, "wall_seconds": seconds})
     except BaseException:

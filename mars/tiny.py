@@ -1,14 +1,21 @@
 """Random two-layer models with a byte tokenizer: every code path of a real backbone in milliseconds, from no file.
 
-`random:bert` is an encoder, `random:qwen3` a causal model.
+`random:bert` is an encoder, `random:qwen3` a causal model, `random:t5` (to write text with, no backbone) a seq2seq one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 from mars.config import choose
 
@@ -47,3 +54,28 @@ def random_config(kind: str, tokenizer: Any) -> PretrainedConfig:
     """The transformers config of a two-layer model of `kind`; a model built from it has random weights."""
     ids = {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
     return AutoConfig.for_model(kind, **shape(kind), **ids, max_position_embeddings=520)
+
+
+_WRITERS: dict[str, dict[str, Any]] = {
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "initializer_factor": 3.0},
+    "qwen3": {**_SHAPES["qwen3"], "max_position_embeddings": 4096},
+}
+
+
+def writer_shape(kind: str) -> dict[str, Any]:
+    """The sizes of a random model that writes. Raises ConfigError for an unknown kind."""
+    return choose(_WRITERS, kind, "augmenter.source=random:…")
+
+
+def random_writer(kind: str, tokenizer: Any) -> Any:
+    """A model of `kind` that generates: seeded weights large enough for what it writes to depend on what it reads."""
+    sizes = writer_shape(kind)
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.sep_token_id, "vocab_size": len(tokenizer)}
+    if kind == "t5":
+        config = AutoConfig.for_model(kind, **sizes, **ids, decoder_start_token_id=tokenizer.pad_token_id)
+    else:
+        config = AutoConfig.for_model(kind, **sizes, **ids, initializer_range=0.5)
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return auto.from_config(config)

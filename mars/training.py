@@ -41,7 +41,6 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     token_budget: int = 4096  # padded tokens in one forward pass
     window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
-    max_steps: int | None = None  # a round, for trials
     lora_rank: int = 16
     lora_alpha: int = 32
 
@@ -57,7 +56,6 @@ class TrainConfig:
             "window": self.window > 0,
             "lora_rank": self.lora_rank > 0,
             "lora_alpha": self.lora_alpha > 0,
-            "max_steps": self.max_steps is None or self.max_steps > 0,
         }
         for name, holds in checks.items():
             if not holds:
@@ -75,6 +73,7 @@ class TrainingSet:
     numbers: np.ndarray  # [M, 2] text numbers
     weights: np.ndarray | None  # [M]
     ids: Sequence[str]  # [M], for messages
+    noise: np.ndarray | None = None  # [M] NEFTune's α, 0 where a row stays clean
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,22 @@ def train_round(
     batch_size: int,
     epochs: int,
     rng: np.random.Generator,
+    exact_steps: int | None = None,
     span: tuple[float, float] = (0.0, 1.0),
     on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> RoundStats:
-    """`epochs` passes over `data`; `span` is the part of the learning-rate schedule this round covers.
+    """`epochs` passes over `data`, or as many, the last one cut short, as `exact_steps` optimiser steps take.
 
+    span: the part of the learning-rate schedule this round covers.
     Raises TrainingError on a loss or gradient that is not finite.
     """
     lengths = engine.inputs.lengths[data.numbers]
-    steps = [s for _ in range(epochs) for s in epoch_steps(lengths, batch_size, cfg.token_budget, cfg.window, rng)]
-    steps = steps[: cfg.max_steps]
+    steps: list[Step] = []
+    passes = 0
+    while (len(steps) < exact_steps) if exact_steps else (passes < epochs):
+        steps += epoch_steps(lengths, batch_size, cfg.token_budget, cfg.window, rng)
+        passes += 1
+    steps = steps[:exact_steps]
     weights = np.ones(len(lengths)) if data.weights is None else data.weights
     model.train()
     losses, norms, began = [], [], time.perf_counter()
@@ -135,7 +140,7 @@ def train_round(
             factor = lr_factor(span[0] + (span[1] - span[0]) * number / len(steps), cfg)
             for group in optimizer.param_groups:
                 group["lr"] = cfg.lr * factor
-            loss, norm = _step(engine, model, data.numbers, weights, step, cfg)
+            loss, norm = _step(engine, model, data, weights, step, cfg)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for batch in step for i in batch]))
             optimizer.step()
@@ -170,7 +175,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _step(
-    engine: Engine, model: nn.Module, numbers: np.ndarray, weights: np.ndarray, step: Step, cfg: TrainConfig
+    engine: Engine, model: nn.Module, data: TrainingSet, weights: np.ndarray, step: Step, cfg: TrainConfig
 ) -> tuple[float, float]:
     """Gradients of one step, accumulated over its micro-batches and clipped; (mean loss, gradient norm)."""
     model.zero_grad(set_to_none=True)
@@ -178,7 +183,10 @@ def _step(
     loss_sum = torch.zeros((), device=engine.device)
     for batch in step:
         # Chosen and rejected in one forward: [2b] scores, chosen first.
-        scores = model(**engine.inputs.batch(numbers[batch].T.ravel()))
+        inputs = engine.inputs.batch(data.numbers[batch].T.ravel())
+        if data.noise is not None:
+            inputs["noise"] = torch.as_tensor(np.tile(data.noise[batch], 2), dtype=torch.float32, device=engine.device)
+        scores = model(**inputs)
         chosen, rejected = scores.chunk(2)
         weight = torch.as_tensor(weights[batch], dtype=scores.dtype, device=scores.device)
         loss = bradley_terry(chosen, rejected, weight, cfg.label_smoothing, cfg.centering) / total

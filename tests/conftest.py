@@ -17,6 +17,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+import mars.cli  # noqa: F401 - the configs' resolver
+
 torch.set_num_threads(2)
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"

@@ -16,6 +16,8 @@ from benchmarks.in_distribution import InDistribution
 
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it
 
+LEFT_OUT = object()  # as a manifest's value: older runs did not record it
+
 
 def make_run(
     study: Path,
@@ -56,11 +58,29 @@ def make_run(
         "backbone": backbone,
         "seed": seed,
         "steps": 30,
-        "start": f"start-{seed}",
-        "base_sha256": f"base-{seed}",
+        "start": _sha(f"start {seed}"),
+        "weights": "sha256:" + _sha(backbone),
+        "template": "plain",
+        "max_length": 256,
+        "truncation": "left",
+        "base_sha256": _sha(f"base {seed}"),
+        "validation_sha256": _sha("validation"),
+        "test_sha256": _sha("test"),
+        "steps_may_differ": False,
+        "pool": {
+            "augmenter": "rules",
+            "settings": {"rate": 0.5},
+            "drawn": 100,
+            "made": 40,
+            "possible": 600,
+            "unchanged": 3,
+            "refused": {},
+            "preservation": {"rows": 50, "true": 0.9, "kept": 1.0},
+        },
         "git": {"commit": "0" * 40, "dirty": False},
     }
-    (run / "manifest.json").write_text(json.dumps(facts | dict(manifest or {})))
+    facts = {key: value for key, value in (facts | dict(manifest or {})).items() if value is not LEFT_OUT}
+    (run / "manifest.json").write_text(json.dumps(facts))
     (run / "DONE").touch()
     return run
 
@@ -74,6 +94,10 @@ def make_study(
         for seed in seeds:
             make_run(study, method, seed, skill, **options)
     return study
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _table(split: str, n: int, skill: float, seed: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -8,13 +8,16 @@ import shutil
 from pathlib import Path
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from scipy import stats as scipy_stats
-from synthetic_study import make_run, make_study
+from synthetic_study import LEFT_OUT, make_run, make_study
 
-from analysis import figures, stats
+from analysis import figures, pools, stats
+from analysis.comparability import confounds
 from analysis.leaderboard import leaderboard
 from analysis.report import report, run
 from analysis.results import load
@@ -129,19 +132,205 @@ def test_groups_are_ranked_apart(tmp_path: Path) -> None:
     assert any(note.startswith("hh_rlhf / minilm: no finished run of uniform") for note in board.notes)
 
 
+CONFOUNDS = [  # what mars records unlike uniform; how the refusal names it; how a note words it
+    (
+        {"start": "f" * 64},
+        "starting weights",
+        "from different weights for seed 0, 1 (seed 0: {start}: uniform; ffffffff: mars)",
+    ),
+    ({"weights": "sha256:" + "e" * 64}, "backbone weights", "sha256:eeeeeeee: mars)"),
+    ({"template": "hh"}, "template", "in different templates (plain: uniform; hh: mars)"),
+    ({"max_length": 512}, "maximum length", "at different lengths (256: uniform; 512: mars)"),
+    ({"truncation": "right"}, "truncation", "at different ends (left: uniform; right: mars)"),
+    ({"base_sha256": "f" * 64}, "base pairs", "trained on different base pairs for seed 0, 1"),
+    ({"test_sha256": "f" * 64}, "test pairs", "judged on different test pairs ({test}: uniform; ffffffff: mars)"),
+    ({"steps": 80}, "optimiser steps", "different numbers of optimiser steps (30: uniform; 80: mars)"),
+    ({"steps": LEFT_OUT}, "optimiser steps", "optimiser steps (30: uniform; not recorded: mars)"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "noun", "words"), CONFOUNDS)
+def test_confounded_arms_are_not_ranked_unless_allowed(
+    tmp_path: Path, manifest: dict[str, object], noun: str, words: str
+) -> None:
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest=manifest)
+    study = load(tmp_path)
+    board = leaderboard(study)
+    why = f"not ranked: arms differ in {noun}; allow_confounded=true ranks them anyway"
+    assert board.refusals == [f"planted / minilm: {why}"]
+    assert list(board.table["arm"]) == ["uniform", "mars"]  # in the study's order: mars is ahead
+    assert set(board.table["not_ranked"]) == {why}
+    assert board.table[["rank", "difference", "difference_lo", "difference_hi", "p"]].isna().all(axis=None)
+    assert board.table["accuracy"].notna().all()
+    shown = {
+        name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in (("start", "start 0"), ("test", "test"))
+    }
+    refusal, note = board.notes
+    assert refusal == f"planted / minilm: {why}"
+    assert words.format(**shown) in note
+    assert "ffffffffff" not in note
+
+    allowed = leaderboard(study, allow_confounded=True)
+    assert allowed.refusals == []
+    assert list(allowed.table["arm"]) == ["mars", "uniform"]
+    assert list(allowed.table["rank"]) == [1, 2]
+    assert allowed.table["difference"].iloc[0] > 0
+    assert allowed.notes == (f"planted / minilm: ranked although arms differ in {noun} (allow_confounded=true)", note)
+
+
+def test_steps_may_differ_where_every_run_says_so_and_nothing_else_may(tmp_path: Path) -> None:
+    make_study(tmp_path / "meant", {"uniform": 0.5}, seeds=(0, 1), manifest={"steps_may_differ": True})
+    make_study(tmp_path / "meant", {"none": 0.3}, seeds=(0, 1), manifest={"steps_may_differ": True, "steps": 10})
+    board = leaderboard(load(tmp_path / "meant"))
+    assert list(board.table["rank"]) == [1, 2]
+    assert any(
+        "optimiser steps (10: none; 30: uniform)" in note and "as this study means to" in note for note in board.notes
+    )
+
+    make_study(tmp_path / "meant", {"mars": 0.9}, seeds=(0, 1), manifest={"steps_may_differ": LEFT_OUT})
+    assert "differ in optimiser steps;" in leaderboard(load(tmp_path / "meant")).refusals[0]
+
+    for method in ("uniform", "mars"):
+        manifest = {"steps_may_differ": True, "steps": len(method), "template": method}
+        make_study(tmp_path / "other", {method: 0.5}, seeds=(0, 1), manifest=manifest)
+    assert "differ in template;" in leaderboard(load(tmp_path / "other")).refusals[0]
+
+
+def test_every_confound_is_named_in_one_refusal(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest={"steps": 80, "template": "hh", "truncation": "right"})
+    assert "arms differ in template, truncation, optimiser steps; allow" in leaderboard(load(tmp_path)).refusals[0]
+
+
+def test_what_differs_between_seeds_and_not_between_arms_is_no_confound(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        drawn = dict.fromkeys(("start", "base_sha256", "validation_sha256", "test_sha256"), f"{seed:064x}")
+        make_study(tmp_path, seeds=(seed,), manifest={**drawn, "steps": 30 + seed})
+    assert confounds(load(tmp_path)) == []
+
+
+def test_one_seed_out_of_step_is_enough_and_is_named(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1, 2))
+    make_study(tmp_path, {"mars": 0.5}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.5}, seeds=(2,), manifest={"steps": 31})
+    (found,) = confounds(load(tmp_path))
+    assert (found.field, found.blocks) == ("steps", True)
+    assert "for seed 2 (30: uniform; 31: mars)" in found.text
+
+
 @pytest.mark.parametrize(
-    ("manifest", "words"),
+    ("manifest", "field", "words"),
     [
-        ({"steps": 80}, "optimiser steps differ (30: uniform; 80: mars)"),
-        ({"start": "other"}, "started from different weights for seed 0, 1"),
-        ({"base_sha256": "other"}, "trained on different base pairs for seed 0, 1"),
+        ({"validation_sha256": "f" * 64}, "validation_sha256", "so their curves cannot be compared"),
+        ({"git": {"commit": "f" * 40, "dirty": False}}, "commit", "(00000000: uniform; ffffffff: mars)"),
+        ({"git": {"commit": "0" * 40, "dirty": True}}, "dirty", "uncommitted changes, which no commit names: mars"),
     ],
 )
-def test_unlike_arms_are_pointed_out(tmp_path: Path, manifest: dict[str, object], words: str) -> None:
+def test_what_cannot_move_a_rank_is_a_note(tmp_path: Path, manifest: dict[str, object], field: str, words: str) -> None:
     make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
-    make_study(tmp_path, {"mars": 0.5}, seeds=(0, 1), manifest=manifest)
-    (note,) = leaderboard(load(tmp_path)).notes
-    assert words in note
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest=manifest)
+    (found,) = confounds(load(tmp_path))
+    assert (found.field, found.blocks) == (field, False)
+    board = leaderboard(load(tmp_path))
+    assert list(board.table["rank"]) == [1, 2]
+    assert words in board.notes[0]
+
+
+def test_runs_of_an_installed_package_have_no_commit_and_no_note(tmp_path: Path) -> None:
+    assert confounds(load(make_study(tmp_path, manifest={"git": None}))) == []
+
+
+def test_what_no_run_recorded_is_said_not_to_be_compared(tmp_path: Path) -> None:
+    (found,) = confounds(load(make_study(tmp_path, manifest={"start": LEFT_OUT, "template": LEFT_OUT})))
+    assert not found.blocks
+    assert found.text == "not recorded by any run, so not compared: starting weights, template"
+
+
+def test_arms_without_a_seed_in_common_are_not_ranked(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "none": 0.3}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.9}, seeds=(2, 3))
+    (found,) = confounds(load(tmp_path))
+    assert (found.field, found.blocks) == ("seed", True)
+    assert "(0, 1: none, uniform; 2, 3: mars)" in found.text
+
+
+def test_only_the_confounded_group_goes_unranked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.9}, seeds=(0, 1))
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1), dataset="hh_rlhf")
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), dataset="hh_rlhf", manifest={"steps": 80})
+    directory = report(tmp_path)
+    why = "not ranked: arms differ in optimiser steps; allow_confounded=true ranks them anyway"
+    assert caplog.messages == [f"hh_rlhf / minilm: {why}"]
+    table = pd.read_csv(directory / "leaderboard.csv").set_index(["dataset", "arm"])
+    assert set(table.loc["hh_rlhf", "not_ranked"]) == {why}
+    assert table.loc["hh_rlhf", ["rank", "difference", "p"]].isna().all(axis=None)
+    assert table.loc["planted", "not_ranked"].isna().all()
+    assert dict(table.loc["planted", "rank"]) == {"mars": 1, "uniform": 2}
+    text = (directory / "leaderboard.md").read_text(encoding="utf-8")
+    unranked, ranked = text.split("## planted / minilm")
+    header = next(line for line in unranked.splitlines() if line.startswith("| "))
+    assert unranked.split("split test\n\n")[1].startswith(f"**{why}**")
+    assert header.startswith("| arm | accuracy | AUC |")
+    assert "| # | arm | accuracy | − uniform | p |" in ranked
+    assert f"- hh_rlhf / minilm: {why}" in ranked
+    lines = leaderboard(load(tmp_path)).to_text().splitlines()
+    assert lines[:2] == ["hh_rlhf / minilm, split test", why]
+
+
+def test_report_ranks_confounded_arms_when_told_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest={"steps": 80})
+    run({"study": str(tmp_path), "allow_confounded": True})
+    printed = capsys.readouterr().out
+    assert printed.index("\n1  mars") < printed.index("\n2  uniform") < printed.index("ranked although arms differ in")
+    with pytest.raises(UserError, match="allow_confounded: 'maybe' is not true or false"):
+        run({"study": str(tmp_path), "allow_confounded": "maybe"})
+
+
+def test_arms_stand_from_none_to_mars_with_other_peoples_before_mars(tmp_path: Path) -> None:
+    arms = ["none", "none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training"]
+    arms += ["representation", "a_new_idea", "mars"]
+    make_study(tmp_path, dict.fromkeys(reversed(arms), 0.5), seeds=(0,), examples=20)
+    assert load(tmp_path).arms == arms
+
+
+def _pool(**changes: object) -> dict[str, object]:
+    pool = {"augmenter": "eda", "drawn": 10, "made": 4, "possible": 60, "unchanged": 1, "refused": {}}
+    return {"pool": pool | changes}
+
+
+def test_pools_are_summed_over_runs_and_shares_weighted_by_rows(tmp_path: Path) -> None:
+    first = _pool(refused={"blank": 2}, preservation={"rows": 10, "true": 0.5, "kept": 0.9})
+    second = _pool(refused={"blank": 1, "too long": 5}, preservation={"rows": 30, "true": 1.0, "kept": 0.98})
+    make_run(tmp_path, "eda", 0, 0.5, manifest=first)
+    make_run(tmp_path, "eda", 1, 0.5, manifest=second)
+    for seed, nothing in enumerate((None, {"rows": 0, "true": None})):
+        make_run(tmp_path, "none", seed, 0.5, manifest=_pool(drawn=0, made=0, unchanged=0, preservation=nothing))
+        make_run(tmp_path, "uniform", seed, 0.5)
+    pools.write(pools.pool_table(load(tmp_path)), tmp_path / "tables")
+    table = pd.read_csv(tmp_path / "tables" / "pools.csv", dtype_backend="numpy_nullable").set_index("arm")
+    assert list(table.index) == ["none", "uniform", "eda"]
+    eda = table.loc["eda"]
+    assert (eda["runs"], eda["drawn"], eda["made"], eda["possible"], eda["unchanged"]) == (2, 20, 8, 120, 2)
+    assert (eda["refused_blank"], eda["refused_too long"], eda["rows"]) == (3, 5, 40)
+    assert (eda["kept"], eda["true"]) == pytest.approx(((9 + 29.4) / 40, (5 + 30) / 40))
+    assert table.loc["none", "drawn"] == 0
+    assert table.loc["none", ["kept", "true"]].isna().all()
+    text = (tmp_path / "tables" / "pools.md").read_text(encoding="utf-8")
+    assert "| eda | eda | 2 | 20 | 8 | 120 | 2 | 3 blank, 5 too long | 40 | 96.00 % | 87.50 % |" in text
+    assert "| none | eda | 2 | 0 | 0 | 120 | 0 |  | 0 |  |  |" in text
+    changed = [note for note in leaderboard(load(tmp_path)).notes if "gold preference" in note]
+    assert changed == ["planted / minilm: share of drawn rows that changed the gold preference: eda 4.0 %"]
+
+
+@pytest.mark.parametrize("pool", [LEFT_OUT, None, {"augmenter": "rules", "variants_made": 7}])
+def test_pools_of_older_runs_are_empty_cells(tmp_path: Path, pool: object) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), manifest={"pool": pool})
+    table = pools.pool_table(load(tmp_path))
+    assert list(table["arm"]) == ["uniform", "mars"]
+    assert table[["drawn", "kept"]].isna().all(axis=None)
+    assert "gold preference" not in "".join(leaderboard(load(tmp_path)).notes)
 
 
 def test_seeds_that_are_not_shared_are_left_out_of_the_difference(tmp_path: Path) -> None:
@@ -149,9 +338,11 @@ def test_seeds_that_are_not_shared_are_left_out_of_the_difference(tmp_path: Path
     make_study(tmp_path, {"mars": 0.8}, seeds=(1, 2, 3))
     loaded = load(tmp_path)
     board = leaderboard(loaded)
+    assert not board.refusals
     both = [loaded.values(arm, "test", "accuracy").loc[[1, 2]].mean() for arm in ("mars", "uniform")]
     assert board.table.set_index("arm").loc["mars", "difference"] == pytest.approx(both[0] - both[1])
     assert any("over 2 common seeds and 60 common pairs" in note for note in board.notes)
+    assert any("ran different seeds (0, 1, 2: uniform; 1, 2, 3: mars)" in note for note in board.notes)
 
 
 def test_one_arm_and_one_seed_work_and_say_what_is_missing(tmp_path: Path) -> None:
@@ -218,15 +409,37 @@ def test_a_report_repeats_byte_for_byte(study: Path) -> None:
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
     first = digests()
-    assert {"leaderboard.csv", "leaderboard.md", "results.parquet", "accuracy.png", "accuracy.pdf"} <= set(first)
+    written = {"leaderboard.csv", "leaderboard.md", "results.parquet", "pools.csv", "pools.md", "accuracy.pdf"}
+    assert written | {"accuracy.png", "margins.png", "validation.png"} <= set(first)
     assert digests() == first
 
 
 def test_an_arm_looks_the_same_whatever_it_is_shown_with() -> None:
-    alone = figures.looks(["mars"])
-    crowd = figures.looks(["none", "uniform", "eda", *(f"arm{i}" for i in range(12)), "mars"])
-    assert crowd["mars"] == alone["mars"]
-    assert len(set(crowd.values())) == len(crowd)
+    for arm, look in figures.FIXED.items():
+        assert figures.looks([arm, "another"])[arm] == look
+    crowd = figures.looks([*figures.FIXED, *(f"arm{i}" for i in range(12))])
+    assert {arm: crowd[arm] for arm in figures.FIXED} == figures.FIXED
+    assert len({(look.colour, look.line) for look in crowd.values()}) == len(crowd)
+
+
+def test_a_sweep_beside_the_baselines_takes_colours_they_do_not_have() -> None:
+    sweep = figures.looks(["none", "uniform", *(f"mars tau={tau}" for tau in (0, 1, 2, 4, 8))])
+    assert len({look.colour for look in sweep.values()}) == len(sweep)
+
+
+def test_a_crowd_is_drawn_with_every_arm_named_and_none_cut(tmp_path: Path) -> None:
+    arms = [*figures.FIXED, "somebody_elses_idea"]
+    study = load(make_study(tmp_path, {arm: 0.1 * i for i, arm in enumerate(arms)}, seeds=(0, 1), examples=30))
+    drawn = [figures.accuracy(study), figures.margins(study), figures.validation(study)]
+    for figure in drawn:
+        figure.canvas.draw()
+        words = [text for text in figure.findobj(Text) if text.get_text() in arms and text.get_visible()]
+        assert {text.get_text() for text in words} == set(arms)
+        for text in words:
+            box = text.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        plt.close(figure)
 
 
 def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent():

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from mars import contamination
 from mars.config import ConfigError, build
@@ -618,8 +617,8 @@ def test_the_report_is_json_and_holds_no_base_id(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"])
-def test_a_preset_is_flat_complete_and_valid(name):
-    values = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "dataset" / f"{name}.yaml"))
+def test_a_preset_is_flat_complete_and_valid(name, compose):
+    values = compose(f"dataset={name}")["dataset"]
     config = build(DatasetConfig, values, "dataset")
     assert config.name == name
     assert set(values) == {f.name for f in dataclasses.fields(DatasetConfig)}

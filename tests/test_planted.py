@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from mars import planted_text as words
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.config import ConfigError, build
 from mars.contamination import prompt_key
 from mars.data import SIDES, Pair
-from mars.planted import SPLITS, PlantedConfig, World, load_planted
+from mars.planted import SPLITS, PlantedConfig, World, _bucket, load_planted
 from mars.planted_latents import LEAST_MARGIN, SOURCE_WEIGHT, WEIGHTS, gold
 from mars.planted_world import TOPICS
-from mars.pool import Pool, Request
+from mars.pool import Pool, PoolConfig
 from mars.text import Message
+from mars.variants import Request
 
 ROOT = Path(__file__).parents[1]
 FIRST_ROWS = "caf9d52a4c783e9471526baaa212e78c6cf9d5fe7ac42f9739d69bd150f1249f"
@@ -226,6 +226,10 @@ def test_the_dataset_has_its_splits_in_order_and_says_how_they_were_made():
 # Paraphrases
 
 
+def texts(augmenter: PlantedAugmenter, requests: list[Request]) -> list[str]:
+    return [variant.text or "" for variant in augmenter.make(requests)]
+
+
 def requests(pair: Pair, count: int = 5) -> list[Request]:
     return [Request(pair, side, number) for side in SIDES for number in range(count)]
 
@@ -236,11 +240,11 @@ def test_variants_are_new_distinct_and_independent_of_what_else_is_asked(place):
     pair = world().pair(*place)
     augmenter = PlantedAugmenter()
     asked = requests(pair)
-    variants = augmenter.make(asked)
+    variants = texts(augmenter, asked)
     for side, made in zip(SIDES, (variants[:5], variants[5:]), strict=True):
         assert len({*made, pair.side(side)}) == 6
-    assert [augmenter.make([request])[0] for request in reversed(asked)] == variants[::-1]
-    assert PlantedAugmenter(PlantedAugmenterConfig(seed=1)).make(asked) != variants
+    assert [texts(augmenter, [request])[0] for request in reversed(asked)] == variants[::-1]
+    assert texts(PlantedAugmenter(PlantedAugmenterConfig(seed=1)), asked) != variants
 
 
 def said(forms: tuple[str, ...], text: str, **words: str) -> int:
@@ -253,7 +257,7 @@ def said(forms: tuple[str, ...], text: str, **words: str) -> int:
 def test_a_variant_says_every_latent_of_its_source(place):
     pair = world().pair(*place)
     latent = world().latent(pair.id)
-    for (_, side, _), text in zip(requests(pair), PlantedAugmenter().make(requests(pair)), strict=True):
+    for (_, side, _), text in zip(requests(pair), texts(PlantedAugmenter(), requests(pair)), strict=True):
         response = latent.side(side)
         topic = TOPICS[response.topic]
         fact = topic.facts[response.fact]
@@ -278,7 +282,7 @@ def test_nuisances_are_redrawn_when_they_need_not_be_kept():
     for row in range(300):
         pair = world().pair("train", row)
         if world().latent(pair.id).chosen.style:
-            chatty += [text.startswith(words.CHATTY) for text in free.make(requests(pair))[:5]]
+            chatty += [text.startswith(words.CHATTY) for text in texts(free, requests(pair))[:5]]
     assert within(sum(chatty), len(chatty), 0.5)
 
 
@@ -302,15 +306,25 @@ def test_only_planted_texts_can_be_paraphrased():
 
 def test_a_wide_pool_repeats_wordings_rather_than_hanging():
     bare = min(load_planted(PlantedConfig()).base[:200], key=lambda pair: len(pair.chosen))
-    variants = PlantedAugmenter().make([Request(bare, "chosen", number) for number in range(100)])
+    variants = texts(PlantedAugmenter(), [Request(bare, "chosen", number) for number in range(100)])
     assert bare.chosen not in variants
     assert len(set(variants)) > 30
 
 
 def test_a_pool_of_paraphrases_draws_without_an_unchanged_variant():
-    pool = Pool(load_planted(PlantedConfig(size=20)).base, PlantedAugmenter(), width=3)
-    assert len(pool.draw(np.arange(len(pool)))) == 180
-    assert (pool.made, pool.unchanged) == (120, 0)
+    pool = Pool(load_planted(PlantedConfig(size=20)).base, PlantedAugmenter(), PoolConfig(width=3, prompts=True))
+    assert len(pool.draw(pool.inherited())) == 180
+    assert (len(pool.looked_at), pool.unchanged) == (180, 0)
+
+
+def test_a_reworded_prompt_asks_the_same_and_stays_in_its_split():
+    for split in ("train", "test"):
+        pair = world().pair(split, 0)
+        made = texts(PlantedAugmenter(), [Request(pair, "prompt", number) for number in range(20)])
+        assert len({*made, pair.prompt[-1].content}) == 21
+        latent = world().latent(pair.id)
+        assert all(TOPICS[latent.topic].facts[latent.fact].asks in text for text in made)
+        assert all(_bucket(text) in SPLITS[split].buckets for text in made)
 
 
 # Settings
@@ -337,8 +351,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(values, message):
 
 
 @pytest.mark.parametrize(("file", "config"), [("dataset", PlantedConfig()), ("augmenter", PlantedAugmenterConfig())])
-def test_the_config_files_hold_the_defaults(file, config):
-    values = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / file / "planted.yaml"))
+def test_the_config_files_hold_the_defaults(file, config, compose):
+    values = compose(f"{file}=planted")[file]
     assert values.pop("name") == "planted"
-    values.pop("width", None)
     assert {"name": "planted", **values} == {"name": "planted", **dataclasses.asdict(config)}

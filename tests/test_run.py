@@ -22,6 +22,7 @@ CONTRACT = [
     "manifest.json",
     "rounds.csv",
     "selection.parquet",
+    "variants.parquet",
     "metrics.json",
     "model",
     "scores",
@@ -53,7 +54,8 @@ def test_a_run_leaves_what_the_contract_says(method, compose):
     assert manifest["pool"]["augmenter"] == ("eda" if method == "eda" else "rules")
     selection = pd.read_parquet(directory / "selection.parquet")
     assert len(selection) == (0 if method == "none" else 64)
-    np.testing.assert_array_equal(selection["parent"], selection["row"] // 25)
+    rows_a_pair = 7 * 12 * 12  # prompts × texts × texts, five variants of each
+    np.testing.assert_array_equal(selection["parent"], selection["row"] // rows_a_pair)
     assert (
         selection.groupby(["round", "parent"])["row"].count()
         == selection.groupby(["round", "parent"])["budget"].first()
@@ -123,7 +125,7 @@ def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
 
 
 def test_a_run_is_named_by_its_rows_and_not_by_where_they_are(compose, tmp_path):
-    from mars import run
+    from mars import assembly
 
     rows = [{"prompt": f"question {i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(40)]
     names = []
@@ -132,7 +134,7 @@ def test_a_run_is_named_by_its_rows_and_not_by_where_they_are(compose, tmp_path)
         for split in ("train", "test"):
             lines = [r | ({"chosen": r["rejected"], "rejected": r["chosen"]} if swap else {}) for r in rows]
             (tmp_path / folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        run._load.cache_clear()
+        assembly._load.cache_clear()
         files = [f"dataset.{split}={tmp_path}/{folder}/{split}.jsonl" for split in ("train", "test")]
         names.append(execute(compose("scale=tiny", "dataset=files", "method=none", *files)).name)
     assert names[0] == names[1] != names[2]
@@ -162,7 +164,10 @@ def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monke
 def test_a_weighted_arm_refuses_to_accumulate(compose, monkeypatch):
     from mars.strategy import Mars, Selection
 
-    monkeypatch.setattr(Mars, "select", lambda self, round: Selection(np.array([9, 2]), weights=np.ones(34)))
+    def select(self, round):
+        return Selection(round.pool.inherited()[[9, 2]], weights=np.ones(34))
+
+    monkeypatch.setattr(Mars, "select", select)
     with pytest.raises(ConfigError, match=r"rounds\.history: this arm weights its rows"):
         execute(compose("scale=tiny", "rounds.history=accumulate"))
 
@@ -197,9 +202,9 @@ def test_flat_margins_are_said_in_words(compose):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_two_steps_on_tiny(experiment, compose):
-    directory = execute(compose(f"experiment={experiment}", "scale=tiny", "train.max_steps=1", "method=mars"))
+    directory = execute(compose(f"experiment={experiment}", "scale=tiny", "rounds.steps=1", "method=mars"))
     manifest = json.loads((directory / "manifest.json").read_text())
-    assert manifest["steps"] == 2
+    assert manifest["steps"] == (1 if experiment == "paper_v2_code" else 2)
     assert manifest["backbone"] == "tiny"
 
 
@@ -229,7 +234,12 @@ def command(*arguments, cwd=None):
         (["+method.tua=1"], 'error: method.tua: no such setting (did you mean "tau"?)'),
         (["method.score=signd"], "error: method.score: 'signd' is not a choice (did you mean \"signed\"?)"),
         (["seed=0,1"], "error: seed=0,1: several values make a sweep (add -m)"),
-        (["augmenter.width=x"], "error: augmenter.width: must be a whole number of at least 1, not 'x'"),
+        (["pool.width=0"], "error: pool.width: must be at least 1, not 0"),
+        (["pool.gates.similarity=2"], "error: pool.gates.similarity: a cosine in [-1, 1] is expected, not 2.0"),
+        (
+            ["augmenter=planted", "augmenter.sead=1"],
+            'error: augmenter.sead: no such setting (did you mean "augmenter.seed"?)',
+        ),
         (["method.tau=nan"], "error: method.tau: must be finite, not nan"),
         (["benchmark.seed=-1"], "error: benchmark.seed: must not be negative, not -1"),
         (["backbone.max_length=5"], "error: backbone.max_length: 5 leaves no room for a text"),

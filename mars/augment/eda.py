@@ -17,8 +17,8 @@ from typing import Any
 
 from mars.augment.synonyms import Lookup, Source, thesaurus, version
 from mars.augment.words import match_case, split_words, uniforms
-from mars.data import Pair, Side
-from mars.pool import Request
+from mars.data import Pair, Part
+from mars.variants import Request, Variant
 
 Draw = Callable[[], float]
 
@@ -48,6 +48,7 @@ class Eda:
     """Augmenter: synonym replacement, random insertion, random swap, random deletion, one of them a variant."""
 
     name = "eda"
+    together, batch = 1, 4096
 
     def __init__(self, config: EdaConfig | None = None):
         self.config = config = config or EdaConfig()
@@ -57,31 +58,33 @@ class Eda:
         self._alphas = {operation: alpha for operation, alpha in alphas.items() if alpha > 0}
         self._cycle = tuple(self._alphas)
 
-    def operation(self, pair: Pair, side: Side, number: int) -> str:
+    def operation(self, pair: Pair, part: Part, number: int) -> str:
         """Name of the operation behind variant `number`: they take turns, from a start that differs between pairs.
 
         The start spreads the operations evenly over the pairs whatever the width of the pool.
         """
-        key = pair.id if self.config.same_operations else f"{side}/{pair.id}"
+        key = pair.id if self.config.same_operations else f"{part}/{pair.id}"
         start = blake2b(f"{self.config.seed}/{key}".encode(errors="surrogatepass"), digest_size=4).digest()[0]
         return self._cycle[(start + number) % len(self._cycle)]
 
-    def make(self, requests: Sequence[Request]) -> list[str]:
-        """One text per request, in order; a text with no word to edit comes back as it is."""
+    def identity(self, request: Request) -> str:
+        return f"{request.part}/{request.pair.id}\0{request.source}"
+
+    def make(self, requests: Sequence[Request]) -> list[Variant]:
+        """One variant per request, in order; a text with no word to edit comes back as it is."""
         variants = []
         source, parts = "", [""]
-        for pair, side, number in requests:
-            text = pair.side(side)
+        for pair, part, number in requests:
+            text = pair.part(part)
             if text is not source:  # requests of one text usually come together: split it once
                 source, parts = text, split_words(text)
-            if len(parts) == 1:
-                variants.append(text)
-                continue
-            operation = self.operation(pair, side, number)
-            draw = uniforms(f"{self.config.seed}/{number}/{side}/{pair.id}").__next__
-            edited = parts.copy()
-            OPERATIONS[operation](edited, self._alphas[operation], draw, self._lookup)
-            variants.append("".join(edited))
+            operation = self.operation(pair, part, number)
+            if len(parts) > 1:
+                draw = uniforms(f"{self.config.seed}/{number}/{part}/{pair.id}").__next__
+                edited = parts.copy()
+                OPERATIONS[operation](edited, self._alphas[operation], draw, self._lookup)
+                text = "".join(edited)
+            variants.append(Variant(text, operation, {"alpha": self._alphas[operation]}))
         return variants
 
 

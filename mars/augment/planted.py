@@ -17,11 +17,11 @@ from hashlib import blake2b
 from typing import Any
 
 from mars.config import ConfigError
-from mars.data import SIDES, Pair, Side
+from mars.data import SIDES, Pair, Part, Side
 from mars.planted import World
 from mars.planted_latents import LENGTHS, STYLES, Response, pick
 from mars.planted_text import answer
-from mars.pool import Request
+from mars.variants import Request, Variant
 
 _TRIES = 50  # for a text not seen before; a bare response has some forty wordings, most have thousands
 
@@ -38,40 +38,51 @@ class PlantedAugmenter:
     """Variant k of a side is the k-th distinct rewording drawn from (seed, pair id, side); never the source itself."""
 
     name = "planted"
+    together, batch = 1, 4096
 
     def __init__(self, config: PlantedAugmenterConfig | None = None):
         self.config = config or PlantedAugmenterConfig()
         self.settings: Mapping[str, Any] = asdict(self.config)
 
-    def make(self, requests: Sequence[Request]) -> list[str]:
-        """One text per request, in order. Raises ConfigError for a pair, or a text of one, that is not planted."""
-        pairs = {(pair.id, side): pair for pair, side, _ in requests}
-        wanted: dict[tuple[str, Side], int] = {}
-        for pair, side, number in requests:
-            wanted[pair.id, side] = max(number, wanted.get((pair.id, side), 0))
+    def identity(self, request: Request) -> str:
+        return f"{request.part}/{request.pair.id}\0{request.source}"
+
+    def make(self, requests: Sequence[Request]) -> list[Variant]:
+        """One variant per request, in order. Raises ConfigError for a pair, or a text of one, that is not planted."""
+        pairs = {(pair.id, part): pair for pair, part, _ in requests}
+        wanted: dict[tuple[str, Part], int] = {}
+        for pair, part, number in requests:
+            wanted[pair.id, part] = max(number, wanted.get((pair.id, part), 0))
         made = {}
         for key, last in wanted.items():
             variants = self._variants(pairs[key], key[1])
             made[key] = [next(variants) for _ in range(last + 1)]
-        return [made[pair.id, side][number] for pair, side, number in requests]
+        return [Variant(made[pair.id, part][number], "reword") for pair, part, number in requests]
 
-    def _variants(self, pair: Pair, side: Side) -> Iterator[str]:
-        source = pair.side(side)
-        try:
-            origin, response = _known(pair.id)[source]
-        except KeyError:
-            raise ConfigError(
-                f'augmenter: the {side} text of "{pair.id}" is not the planted one, so its latents are unknown'
-            ) from None
-        key = f"{self.config.seed}/{pair.id}/{origin}".encode()
-        rng = random.Random(int.from_bytes(blake2b(key, digest_size=8).digest(), "big"))
+    def _variants(self, pair: Pair, part: Part) -> Iterator[str]:
+        source = pair.part(part)
+        if part == "prompt":
+            world = World.of(pair.id)
+            rng, say = self._rng(f"{pair.id}/prompt"), lambda rng: world.ask_again(pair.id, rng)
+        else:
+            try:
+                origin, response = _known(pair.id)[source]
+            except KeyError:
+                raise ConfigError(
+                    f'augmenter: the {part} text of "{pair.id}" is not the planted one, so its latents are unknown'
+                ) from None
+            rng, say = self._rng(f"{pair.id}/{origin}"), lambda rng: answer(self._latents(response, rng), rng)
         seen: set[str] = set()
         while True:
             text, tries = source, 0
             while text == source or (text in seen and tries < _TRIES):
-                text, tries = answer(self._latents(response, rng), rng), tries + 1
+                text, tries = say(rng), tries + 1
             seen.add(text)
             yield text
+
+    def _rng(self, what: str) -> random.Random:
+        key = f"{self.config.seed}/{what}".encode()
+        return random.Random(int.from_bytes(blake2b(key, digest_size=8).digest(), "big"))
 
     def _latents(self, response: Response, rng: random.Random) -> Response:
         if self.config.keep_nuisance:

@@ -19,7 +19,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from mars.augment.words import PROTECTED, WORD, uniforms
-from mars.pool import Request
+from mars.variants import Request, Variant
 
 Edits = tuple[tuple[int, int, str], ...]  # (start, end, what to put there), in order, apart from each other
 
@@ -46,22 +46,26 @@ class Rules:
     """Augmenter: a random subset of the rewrites that apply, another for every variant as long as there are others."""
 
     name = "rules"
+    together, batch = 1, 4096
 
     def __init__(self, config: RulesConfig | None = None):
         self.config = config or RulesConfig()
         digest = hashlib.sha256(_source().encode()).hexdigest()[:12]
         self.settings: Mapping[str, Any] = asdict(self.config) | {"table": digest}
 
-    def make(self, requests: Sequence[Request]) -> list[str]:
-        """One text per request, in order; a text no rewrite applies to comes back as it is."""
+    def identity(self, request: Request) -> str:
+        return f"{request.part}/{request.pair.id}\0{request.source}"
+
+    def make(self, requests: Sequence[Request]) -> list[Variant]:
+        """One variant per request, in order; a text no rewrite applies to comes back as it is."""
         variants = []
         source, found = "", list[Rewrite]()
-        for pair, side, number in requests:
-            text = pair.side(side)
+        for pair, part, number in requests:
+            text = pair.part(part)
             if text is not source:  # requests of one text usually come together: search it once
                 source, found = text, rewrites(text)
-            edits = self._choose(found, f"{side}/{pair.id}", number)
-            variants.append(apply(text, edits) if edits else text)
+            edits = self._choose(found, f"{part}/{pair.id}", number)
+            variants.append(Variant(apply(text, edits) if edits else text, "rules", {"edits": len(edits)}))
         return variants
 
     def _choose(self, found: Sequence[Rewrite], key: str, number: int) -> list[tuple[int, int, str]]:

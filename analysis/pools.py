@@ -1,0 +1,105 @@
+"""What each arm's pool gave it: variants drawn and made, what the gates refused, and how many labels still hold.
+
+One row an arm. Counts are summed over its runs, shares are of all rows those drew. Only planted data can know whether a
+label still holds, elsewhere those cells are empty; so are those that older runs did not record.
+
+    python -m analysis.report study=outputs/quick   # tables/pools.csv and .md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.results import Study
+
+_COUNTS = ("drawn", "made", "possible", "unchanged")
+_REFUSED = "refused."
+
+
+def pool_table(study: Study) -> pd.DataFrame:
+    """dataset, backbone, arm, augmenter, runs, drawn, made, possible, unchanged, refused_<reason> …, rows, kept, true.
+
+    rows: drawn synthetic pairs whose truth is known. kept: share of them, of those that inherit a label, on which gold
+    says what it says of the parent. true: share whose chosen side is the better one by gold.
+    """
+    reasons = sorted(c for c in study.pools.columns if c.startswith(_REFUSED))
+    table = []
+    for _, group in study.groups():
+        for arm in group.arms:
+            runs = group.pools[group.pools["arm"] == arm]
+            names = sorted(runs["augmenter"].dropna().unique()) if "augmenter" in runs else []
+            table.append(
+                {
+                    **runs[["dataset", "backbone", "arm"]].iloc[0],
+                    "augmenter": ", ".join(names),
+                    "runs": len(runs),
+                    **{name: _total(runs, name) for name in _COUNTS},
+                    **{f"refused_{c.removeprefix(_REFUSED)}": _total(runs, c) for c in reasons},
+                    "rows": _total(runs, "preservation.rows"),
+                    **{share: _mean(runs, f"preservation.{share}") for share in ("kept", "true")},
+                }
+            )
+    frame = pd.DataFrame(table)
+    counts = [c for c in frame.columns if c in (*_COUNTS, "rows") or c.startswith("refused_")]
+    return frame.astype(dict.fromkeys(counts, "Int64"))
+
+
+def changed_labels(table: pd.DataFrame) -> list[str]:
+    """One line if drawn rows of any arm in `table` carry a label that no longer holds, else none."""
+    changed = table[table["kept"] < 1]
+    listed = [f"{arm} {_percent(1 - kept)}" for arm, kept in zip(changed["arm"], changed["kept"], strict=True)]
+    return [f"share of drawn rows that changed the gold preference: {', '.join(listed)}"] if listed else []
+
+
+def write(table: pd.DataFrame, directory: Path) -> None:
+    """pools.csv and pools.md in `directory`, the same bytes for the same study."""
+    directory.mkdir(parents=True, exist_ok=True)
+    csv = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    (directory / "pools.csv").write_text(csv, encoding="utf-8", newline="\n")
+    (directory / "pools.md").write_text(_markdown(table), encoding="utf-8", newline="\n")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    header = ["arm", "augmenter", "runs", *_COUNTS, "refused", "rows known", "preference kept", "label true"]
+    reasons = [c for c in table.columns if c.startswith("refused_")]
+    parts = ["# Pools"]
+    for (dataset, backbone), rows in table.groupby(["dataset", "backbone"], sort=False):
+        lines = [header, ["---"] * len(header)]
+        for row in rows.to_dict("records"):
+            refused = [f"{row[c]} {c.removeprefix('refused_')}" for c in reasons if not pd.isna(row[c]) and row[c]]
+            counts = {c: "" if pd.isna(row[c]) else str(row[c]) for c in ("runs", *_COUNTS, "rows")}
+            shares = ["" if pd.isna(row[c]) else f"{100 * row[c]:.2f} %" for c in ("kept", "true")]
+            known = counts.pop("rows")
+            cells = [row["arm"], row["augmenter"], *counts.values(), ", ".join(refused), known, *shares]
+            lines.append([cell.replace("|", "\\|") for cell in cells])
+        parts += [f"## {dataset} / {backbone}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    parts.append(
+        "Distinct variants, summed over an arm's runs: drawn; made now (the others were in the store); as many as the "
+        "whole pool would hold; equal to their source; refused by the gates. Known on planted data only: of the rows "
+        "drawn, how many keep their parent's gold preference, and in how many the chosen side is truly the better one."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _column(runs: pd.DataFrame, name: str) -> pd.Series:
+    """[S] numbers, NaN where a run lacks them."""
+    return pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
+
+
+def _total(runs: pd.DataFrame, name: str) -> int | None:
+    """The sum over runs; None where no run has it."""
+    column = _column(runs, name)
+    return round(column.sum()) if column.notna().any() else None
+
+
+def _mean(runs: pd.DataFrame, name: str) -> float:
+    """A share over all rows that the runs drew; NaN where none drew any."""
+    shares, rows = _column(runs, name), _column(runs, "preservation.rows")
+    known = shares.notna() & (rows > 0)
+    return float((shares[known] * rows[known]).sum() / rows[known].sum()) if known.any() else float("nan")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

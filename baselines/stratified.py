@@ -1,0 +1,19 @@
+"""Stratified uniform augmentation: every base pair gets B/N rows, which of them is drawn.
+
+Source: this project (protocol section 4). What MARS becomes at τ = 0 or with flat margins, without the cost of scoring:
+the difference to it is worth of *where* alone, that to uniform is the worth of equal shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mars.strategy import Round, Selection, equal_shares, within_pairs
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """B/N rows from each pair by largest remainder, never looking at a margin."""
+
+    def select(self, round: Round) -> Selection:
+        return Selection(within_pairs(round, equal_shares(round)))

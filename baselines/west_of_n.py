@@ -1,0 +1,60 @@
+"""West-of-N: of n candidate replies to a prompt, the best against the worst under the current model.
+
+Source: Pace et al. 2401.12086. Deviations: their candidates are sampled from a policy, ours are the pool's variants of
+both sides, since no arm here may use text another arm cannot; and the model labels, so a drawn row need not inherit its
+parent's label. Their confidence filter is `quantile`: that share of the drawn pairs, those with the least predicted
+preference probability, is left out; more are drawn so that B remain.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mars import allocation
+from mars.strategy import Round, Selection
+
+
+@dataclass(frozen=True)
+class WestOfN:
+    """B rows, each the best against the worst of `n` random candidates of one prompt."""
+
+    n: int = 5
+    quantile: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ValueError(f"n: a best and a worst need at least 2 candidates, not {self.n}")
+        if not 0 <= self.quantile < 1:
+            raise ValueError(f"quantile: must be in [0, 1), not {self.quantile}")
+
+    def select(self, round: Round) -> Selection:
+        pool, width = round.pool, round.pool.config.width
+        if self.n > 2 * width:
+            raise ValueError(f"method.n: {self.n} candidates are more than the {2 * width} variants of a pair")
+        slots = np.concatenate([np.arange(1, width + 1), np.arange(width + 2, 2 * width + 2)])
+        # A row with one text on both sides stands for that text.
+        single = pool.rows(np.arange(len(round.pairs))[:, None], slots, slots).ravel()
+        admitted = round.admits(single)
+        scores = np.full((len(round.pairs), len(slots)), np.nan)
+        scores.flat[np.flatnonzero(admitted)] = round.scores(single[admitted])[:, 0]
+        able = np.flatnonzero((~np.isnan(scores)).sum(axis=1) >= self.n)
+        if not len(able):
+            return Selection(np.empty(0, dtype=np.int64))
+
+        wanted = math.ceil(round.budget / (1 - self.quantile))
+        shares = allocation.largest_remainder(np.full(len(able), 1 / len(able)), wanted, round.rng)
+        parents = np.repeat(able, shares)
+        # n random candidates of each: the refused ones sort last.
+        keys = np.where(np.isnan(scores[parents]), np.inf, round.rng.random((len(parents), len(slots))))
+        candidates = np.argsort(keys, axis=1)[:, : self.n]
+        values = np.take_along_axis(scores[parents], candidates, axis=1)
+        best, worst = values.argmax(axis=1), self.n - 1 - values[:, ::-1].argmin(axis=1)  # two texts also where all tie
+        line = np.arange(len(parents))
+        confidence = values[line, best] - values[line, worst]
+        kept = np.sort(np.lexsort((line, -confidence))[: round.budget])
+        rows = pool.rows(parents, slots[candidates[line, best]], slots[candidates[line, worst]])[kept]
+        inherited = (candidates[line, best] < width) & (candidates[line, worst] >= width)
+        return Selection(rows, diagnostics={"inherited_share": float(inherited[kept].mean()) if len(kept) else 0.0})

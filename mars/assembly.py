@@ -1,0 +1,241 @@
+"""From a resolved config to the pieces of a run: choices by name, and every setting checked before anything is written.
+
+With `mars/run.py` the only module that knows every package. A choice is a line in one of the tables below, or an entry
+point of another package (`mars.plugins`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from baselines.adaboost import AdaBoost
+from baselines.none import NoAugmentation, NoneMatched
+from baselines.representation import Representation
+from baselines.self_training import SelfTraining
+from baselines.stratified import Stratified
+from baselines.uniform import Uniform
+from baselines.west_of_n import WestOfN
+from baselines.won import WoN
+from benchmarks import in_distribution
+from mars import contamination, loading, planted, plugins
+from mars.augment.eda import Eda, EdaConfig
+from mars.augment.instruct import Instruct, InstructConfig
+from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
+from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
+from mars.augment.rules import Rules, RulesConfig
+from mars.config import ConfigError, build, choose
+from mars.data import Preferences
+from mars.engine import Engine
+from mars.features import frozen_encoder, sentence_embedder
+from mars.logger import WandbConfig
+from mars.model import BackboneConfig
+from mars.pool import Pool, PoolConfig
+from mars.rounds import RoundsConfig
+from mars.semantic import Refiner, SemanticConfig, semantic_config
+from mars.start import warmed_up
+from mars.store import Store
+from mars.strategy import Mars, Strategy
+from mars.training import TrainConfig
+from mars.variants import Augmenter
+
+log = logging.getLogger(__name__)
+
+STRATEGIES: dict[str, type] = {
+    "none": NoAugmentation,
+    "none_matched": NoneMatched,
+    "uniform": Uniform,
+    "stratified": Stratified,
+    "eda": Uniform,
+    "won": WoN,
+    "west_of_n": WestOfN,
+    "adaboost": AdaBoost,
+    "self_training": SelfTraining,
+    "representation": Representation,
+    "mars": Mars,
+}
+# (settings, (settings, cache directory, device) → augmenter)
+AUGMENTERS: dict[str, tuple[type, Callable[[Any, Path, torch.device], Augmenter]]] = {
+    "eda": (EdaConfig, lambda config, cache, device: Eda(config)),
+    "rules": (RulesConfig, lambda config, cache, device: Rules(config)),
+    "planted": (PlantedAugmenterConfig, lambda config, cache, device: PlantedAugmenter(config)),
+    "paraphrase": (ParaphraseConfig, lambda config, cache, device: Paraphraser(config, device)),
+    "instruct": (InstructConfig, Instruct),
+}
+DATASETS: dict[str, tuple[type, Callable[[Any], Preferences]]] = {
+    "planted": (planted.PlantedConfig, planted.load_planted),
+    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), (loading.DatasetConfig, loading.load)),
+}
+BENCHMARKS: dict[str, type] = {"in_distribution": in_distribution.InDistribution}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/config.yaml, checked; dataset, augmenter, semantic, method and benchmark are built by their owners."""
+
+    dataset: dict[str, Any]
+    backbone: BackboneConfig
+    augmenter: dict[str, Any]
+    pool: PoolConfig
+    semantic: dict[str, Any]
+    method: dict[str, Any]
+    train: TrainConfig
+    rounds: RoundsConfig
+    benchmark: dict[str, Any]
+    name: str
+    study: str
+    out: str | None
+    seed: int
+    batch_size: int
+    device: str
+    threads: int | None
+    cache: str
+    save_model: bool
+    scale: str
+    steps_may_differ: bool
+    dry_run: bool
+    force: bool
+    debug: bool
+    logger: Literal["terminal", "wandb"]
+    wandb: WandbConfig | None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be at least 1, not {value}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
+        if not self.study.strip():
+            raise ValueError("study: must name a directory")
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a run is made of."""
+
+    preferences: Preferences
+    strategy: Strategy
+    store: Store
+    pool: Pool
+    refiner: Refiner | None
+    engine: Engine
+    judge: in_distribution.InDistribution
+
+
+def draws(method: Mapping[str, Any]) -> bool:
+    """Whether the arm has any use for a pool; where it has none, the augmenter's settings make no other run of it."""
+    return getattr(plugins.find("strategies", STRATEGIES, method.get("name", ""), "method.name"), "draws", True)
+
+
+def assemble(settings: Settings, preferences: Preferences) -> Pieces:
+    """The run's pieces from its settings. Raises ConfigError."""
+    method = dict(settings.method)
+    strategy_type = plugins.find("strategies", STRATEGIES, method.pop("name", ""), "method.name")
+    augmenter_settings = method.pop("augmenter", settings.augmenter)
+    semantic = semantic_config(method.pop("semantic", settings.semantic))
+    strategy: Strategy = build(strategy_type, method, "method")
+    benchmark = dict(settings.benchmark)
+    judge: in_distribution.InDistribution = build(
+        choose(BENCHMARKS, benchmark.pop("name", ""), "benchmark.name"), benchmark, "benchmark"
+    )
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device, cache, train = _device(settings.device), Path(settings.cache).expanduser(), settings.train
+    engine = Engine(
+        settings.backbone,
+        train.mode,
+        device,
+        train.token_budget,
+        cache,
+        train.dropout,
+        train.gradient_checkpointing,
+        {"r": train.lora_rank, "lora_alpha": train.lora_alpha} if train.mode == "lora" else None,
+    )
+    store = Store(cache / "variants")
+    augmenter = _augmenter(augmenter_settings, "augmenter", cache, device)
+    refiner = _refiner(semantic, settings, preferences, engine, store, cache, device) if semantic else None
+    gates, embed = settings.pool.gates, None
+    if gates.similarity is not None:
+        if gates.encoder is None:
+            raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
+        embed = sentence_embedder(frozen_encoder(gates.encoder, cache, device, train.token_budget))
+    held_out = {pair.id for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
+    fill = functools.partial(store.fill, augmenter)
+    pool = Pool(preferences.base, augmenter, settings.pool, fill, embed, refiner.refine if refiner else None, held_out)
+    return Pieces(preferences, strategy, store, pool, refiner, engine, judge)
+
+
+def _augmenter(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Augmenter:
+    values = dict(settings)
+    config_type, make = plugins.find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
+    return make(build(config_type, values, path), cache, device)
+
+
+def _refiner(
+    semantic: SemanticConfig,
+    settings: Settings,
+    preferences: Preferences,
+    engine: Engine,
+    store: Store,
+    cache: Path,
+    device: torch.device,
+) -> Refiner:
+    """The semantic layer; its label check asks the study's start, once that is a trained model."""
+    writer = _augmenter(semantic.writer, "semantic.writer", cache, device)
+    encoder = frozen_encoder(semantic.encoder, cache, device, settings.train.token_budget)
+
+    @functools.cache
+    def start() -> torch.nn.Module:
+        rounds = settings.rounds
+        return warmed_up(
+            engine, preferences.base, settings.train, settings.batch_size, rounds.warmup, rounds.warmup_seed, cache
+        )
+
+    def keeps_label(pairs: Any) -> Any:
+        return engine.margins(start(), engine.add(pairs)) > 0
+
+    return Refiner(
+        semantic,
+        preferences.base,
+        sentence_embedder(encoder),
+        functools.partial(store.fill, writer),
+        keeps_label if settings.rounds.warmup else None,
+    )
+
+
+def load(dataset: Mapping[str, Any]) -> Preferences:
+    """The dataset, with what it was found to hold; the runs of a sweep read it once."""
+    return _load(json.dumps(dataset, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(dataset: str) -> Preferences:
+    settings = json.loads(dataset)
+    config_type, read = plugins.find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
+    preferences = read(build(config_type, settings, "dataset"))
+    found = preferences.report.get("contamination")
+    if found is None:
+        found = contamination.between(preferences.base, preferences.validation, preferences.tests)
+        preferences = replace(preferences, report={**preferences.report, "contamination": found})
+    for line in [*loading.summary(preferences.report), *contamination.summary(found)]:
+        log.info("%s: %s", preferences.name, line)
+    return preferences
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: {name} cannot be used: {str(error).splitlines()[0][:200]}") from None
+    return device

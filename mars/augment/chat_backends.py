@@ -1,0 +1,261 @@
+"""Where a chat model's replies come from: an OpenAI-compatible endpoint, or a transformers model on this machine.
+
+The endpoint's body is parsed here rather than by its client, which hands on a proxy's HTML page as if it were a reply;
+the client's own retries are off, so that errors and junk share one limit (`mars.augment.chat`). The key is read from
+the environment when the first call is made, and every text that goes into an error has it struck out.
+
+The local model answers one call at a time, unpadded: a reply is then a pure function of the call. Who needs
+throughput serves the model (`vllm serve NAME`) and uses the endpoint.
+
+    Endpoint("Qwen/Qwen3-4B-Instruct-2507", "http://localhost:8000/v1").send(Call([{"role": "user", "content": "Hi"}]))
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import functools
+import importlib.util
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from mars import tiny
+from mars.augment.chat import Call, ChatMessages, Reply, Transient
+from mars.config import ConfigError, UserError
+from mars.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.text import Message, Role, render_plain
+
+_TOO_LONG = re.compile(r"context.?length|context window|too many tokens", re.IGNORECASE)
+
+
+class Endpoint:
+    """`model` behind `base_url`, by the openai client."""
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        api_key_env: str = "OPENAI_API_KEY",
+        concurrency: int = 8,
+        timeout: float = 60.0,
+    ):
+        if importlib.util.find_spec("openai") is None:
+            raise ConfigError('augmenter: an endpoint needs the package openai (pip install "mars-reward[instruct]")')
+        self.identity, self.concurrency = model, concurrency
+        self.base_url, self.api_key_env, self.timeout = base_url, api_key_env, timeout
+        self.url = base_url.partition("?")[0].rstrip("/") + "/chat/completions"
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        import openai
+
+        # A server of one's own asks for no key, but the client insists on sending one.
+        key = self._key or "none"
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"{self.api_key_env}: this environment variable holds characters that no key has")
+        return openai.OpenAI(api_key=key, base_url=self.base_url, timeout=self.timeout, max_retries=0)
+
+    @functools.cached_property
+    def _key(self) -> str:
+        return os.environ.get(self.api_key_env, "").strip()
+
+    def send(self, call: Call) -> Reply:
+        import openai
+
+        sampling = {"temperature": call.temperature, "max_tokens": call.max_tokens, "seed": call.seed, **call.extra}
+        try:
+            response = self._client.chat.completions.with_raw_response.create(
+                model=self.identity,
+                messages=call.messages,
+                extra_body={name: value for name, value in sampling.items() if value is not None},
+            )
+        except openai.APITimeoutError:
+            what = f"{self.url}: no answer within {self.timeout:g} s"
+            raise Transient(what, "raise augmenter.timeout or lower augmenter.concurrency") from None
+        except openai.APIConnectionError as error:
+            what = f"{self.url}: cannot be reached: {self._clean(error.__cause__ or error)}"
+            raise Transient(what, "is the server running? see augmenter.base_url") from None
+        except openai.APIStatusError as error:
+            return self._failed(error)
+        return self._parsed(response.text)
+
+    def _failed(self, error: Any) -> Reply:
+        """A reply that says why there is none, for errors that lie in this one request; raises for the others."""
+        status, said = error.status_code, self._clean(error.message)
+        what = f"{self.url}: {said}" if str(status) in said else f"{self.url}: {status} {said}"
+        if status == 400 and error.code == "content_filter":
+            return Reply("", None, None, "content_filter")
+        if status in (400, 413) and (error.code == "context_length_exceeded" or _TOO_LONG.search(said)):
+            return Reply("", None, None, "context_length")
+        if status == 429 and error.code == "insufficient_quota":
+            raise UserError(f"{what} (the account is spent; the replies so far are kept)") from None
+        if status in (408, 409, 425, 429) or status >= 500:
+            advice = "lower augmenter.concurrency" if status == 429 else "see the endpoint's own log"
+            wait = _retry_after(error.response.headers)
+            raise Transient(what, f"{advice}; the replies so far are kept", wait) from None
+        if status in (401, 403):
+            held = "its key was not accepted" if self._key else "it is not set"
+            raise UserError(f"{what} (check the environment variable {self.api_key_env}: {held})") from None
+        if status == 404:
+            raise UserError(f'{what} (check augmenter.base_url, and augmenter.model "{self.identity}")') from None
+        raise UserError(f"{what} (augmenter.extra adds fields to the request, or with null drops them)") from None
+
+    def _parsed(self, body: str) -> Reply:
+        advice = "is augmenter.base_url an OpenAI-compatible endpoint? it usually ends in /v1"
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise Transient(f'{self.url}: answers no JSON but "{self._clean(body, 60)}"', advice) from None
+        try:
+            choice = answer["choices"][0]
+            message, reason = choice["message"], choice.get("finish_reason")
+            text, refusal = message.get("content"), message.get("refusal")
+        except (LookupError, TypeError, AttributeError):
+            what = f"{self.url}: answers without choices: {self._clean(body, 120)}"
+            raise Transient(what, advice) from None
+        usage = answer.get("usage")
+        counts = usage if isinstance(usage, Mapping) else {}
+        return Reply(
+            text if isinstance(text, str) else "",
+            _whole(counts.get("prompt_tokens")),
+            _whole(counts.get("completion_tokens")),
+            "refused" if refusal else str(reason) if reason is not None else None,
+        )
+
+    def _clean(self, text: object, length: int = 200) -> str:
+        """One short line without the key: an endpoint may quote what it was sent."""
+        line = " ".join(str(text).split())
+        if self._key:
+            line = line.replace(self._key, "***")
+        return line if len(line) <= length else line[:length] + "…"
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; None where there is none to read."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=datetime.UTC)
+    return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
+
+
+def _generator_seed(call: Call) -> int:
+    """Of the messages too: under one seed for all, texts a model is as unsure of would get the same words by chance."""
+    key = json.dumps([call.seed, [dict(message) for message in call.messages]], sort_keys=True)
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class LocalModel:
+    """A causal transformers model: a hub id, a directory, `package:…` or `random:qwen3`, as for a backbone."""
+
+    concurrency = 1
+
+    def __init__(self, source: str, revision: str | None = None, device: torch.device | None = None):
+        self.device = device or torch.device("cpu")
+        self._cfg = BackboneConfig(name="instruct", source=source, revision=revision)
+        dtype = autocast_dtype(self._cfg, self.device) or torch.float32
+        self._dtype: Any = dtype
+        self._lock = threading.Lock()  # the seed is the process's, and so is the generator it sets
+        try:
+            self.identity = f"{weights_id(self._cfg)} {str(dtype).removeprefix('torch.')}"
+        except BackboneError as error:
+            raise self._unavailable(error) from None
+
+    def send(self, call: Call) -> Reply:
+        with self._lock:
+            return self._generate(call)
+
+    @torch.inference_mode()
+    def _generate(self, call: Call) -> Reply:
+        tokenizer, model = self._tokenizer, self._model
+        ids = self._ids(call.messages)
+        known = getattr(model.config, "max_position_embeddings", None) or math.inf
+        if len(ids) + call.max_tokens > min(tokenizer.model_max_length, known):
+            return Reply("", len(ids), 0, "context_length")
+        prompt = torch.tensor([ids], device=self.device)
+        # Plain sampling, as endpoints do it: transformers' own default would keep the 50 likeliest tokens only.
+        how = {"temperature": call.temperature, "top_k": 0, "top_p": 1.0} if call.temperature > 0 else {}
+        config = GenerationConfig(
+            do_sample=call.temperature > 0,
+            max_new_tokens=call.max_tokens,
+            eos_token_id=self._ends,
+            pad_token_id=tokenizer.pad_token_id,
+            **how,
+        )
+        devices = [prompt.device.index or 0] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(_generator_seed(call))
+            out = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+        new = out[0, len(ids) :].tolist()
+        whole = bool(new) and new[-1] in self._ends
+        text = tokenizer.decode(new[:-1] if whole else new, skip_special_tokens=True)
+        reason = "length" if not whole else "stop" if text.strip() else "empty"  # which a repetition would be too
+        return Reply(text, len(ids), len(new), reason)
+
+    def _ids(self, messages: ChatMessages) -> list[int]:
+        """Token ids up to where the reply begins, by the model's chat template or, where it has none, plain turns."""
+        if getattr(self._tokenizer, "chat_template", None):
+            text = self._tokenizer.apply_chat_template(
+                [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        else:
+            turns = [Message(cast(Role, m["role"]), m["content"]) for m in messages]
+            text = render_plain(turns, "").prefix
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            return load_tokenizer(self._cfg)
+        except BackboneError as error:
+            raise self._unavailable(error) from None
+
+    @functools.cached_property
+    def _ends(self) -> list[int]:
+        """Token ids that end a reply."""
+        tokenizer = self._tokenizer
+        for ends in (self._model.generation_config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id):
+            if ends is not None:
+                return list(ends) if isinstance(ends, (list, tuple)) else [ends]
+        raise ConfigError(f'augmenter.model: "{self._cfg.source}" has no token that ends a reply')
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        source = self._cfg.source
+        try:
+            if source.startswith("random:"):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    config = tiny.random_config(source.removeprefix("random:"), self._tokenizer)
+                    config.max_position_embeddings = 2**15  # a question is long at a token a byte
+                    model = AutoModelForCausalLM.from_config(config)
+            else:
+                found, revision = locate(self._cfg)
+                model = AutoModelForCausalLM.from_pretrained(found, revision=revision, dtype=self._dtype)
+        except (OSError, ValueError, ImportError, BackboneError) as error:
+            raise self._unavailable(error) from None
+        return model.to(self.device, self._dtype).eval()
+
+    def _unavailable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f'augmenter.model: "{self._cfg.source}" cannot be loaded as a causal model (offline? give a local '
+            f"directory): {str(error).splitlines()[0]}"
+        )
