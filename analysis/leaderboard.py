@@ -22,7 +22,7 @@ from analysis.comparability import confounds
 from analysis.results import Study
 from mars.config import UserError
 
-REFERENCE = "uniform"
+REFERENCE = "uniform"  # unless the report names another
 _SEED = 0  # of the bootstrap: the table is a function of the study alone
 
 
@@ -36,6 +36,7 @@ class Leaderboard:
 
     table: pd.DataFrame
     notes: tuple[str, ...]
+    reference: str = REFERENCE
 
     @property
     def refusals(self) -> list[str]:
@@ -46,7 +47,7 @@ class Leaderboard:
     def to_text(self) -> str:
         """For a terminal: aligned columns, group by group, then the notes."""
         parts = []
-        for title, why, cells in _by_group(self.table):
+        for title, why, cells in _by_group(self.table, self.reference):
             widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
             lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
             parts.append("\n".join([title, *([why] if why else []), *lines]))
@@ -54,13 +55,13 @@ class Leaderboard:
 
     def to_markdown(self) -> str:
         parts = ["# Leaderboard"]
-        for title, why, (header, *rows) in _by_group(self.table):
+        for title, why, (header, *rows) in _by_group(self.table, self.reference):
             lines = [header, ["---"] * len(header), *([c.replace("|", "\\|") for c in row] for row in rows)]
             parts += [f"## {title}", *([f"**{why}**"] if why else [])]
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts.append(
             "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
-            f"Difference to {REFERENCE} in points on the same seeds and test pairs, 95 % interval and p from a "
+            f"Difference to {self.reference} in points on the same seeds and test pairs, 95 % interval and p from a "
             "bootstrap over seeds × pairs."
         )
         if self.notes:
@@ -74,9 +75,10 @@ class Leaderboard:
         (directory / "leaderboard.md").write_text(self.to_markdown(), encoding="utf-8", newline="\n")
 
 
-def leaderboard(study: Study, allow_confounded: bool = False) -> Leaderboard:
+def leaderboard(study: Study, allow_confounded: bool = False, reference: str = REFERENCE) -> Leaderboard:
     """Rank every group of the study, but a confounded one only if allowed.
 
+    reference: the arm the others are compared with, by method and, where that is not enough, settings (`mars tau=0`).
     Raises UserError when no run of a group has in-distribution accuracy.
     """
     tables, notes = [], []
@@ -88,7 +90,7 @@ def leaderboard(study: Study, allow_confounded: bool = False) -> Leaderboard:
             why = f"not ranked: arms differ in {differ}; allow_confounded=true ranks them anyway"
             table, remarks = table.assign(not_ranked=why), [why, *remarks]
         else:
-            table, about_differences = _ranked(group, table)
+            table, about_differences = _ranked(group, table, reference)
             remarks += about_differences
             if differ:
                 remarks.insert(0, f"ranked although arms differ in {differ} (allow_confounded=true)")
@@ -97,7 +99,7 @@ def leaderboard(study: Study, allow_confounded: bool = False) -> Leaderboard:
         notes += [f"{title}: {remark}" for remark in remarks]
     if study.unfinished:
         notes.append(f"{len(study.unfinished)} unfinished, left out: {', '.join(study.unfinished)}")
-    return Leaderboard(pd.concat(tables, ignore_index=True), tuple(notes))
+    return Leaderboard(pd.concat(tables, ignore_index=True), tuple(notes), reference)
 
 
 def _measured(group: Study, title: str) -> tuple[pd.DataFrame, list[str]]:
@@ -141,58 +143,62 @@ def _measured(group: Study, title: str) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(rows).astype({"rank": "Int64"}), remarks
 
 
-def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _ranked(group: Study, table: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, list[str]]:
     """`table` with every arm's difference to its reference, best first; and remarks."""
     main, arms, table, remarks = group.splits[0], list(table["arm"]), table.copy(), []
-    unmatched = [arm for arm in arms if _reference(arms, arm) is None]
+    others = {arm: _reference(arms, arm, reference) for arm in arms}
+    unmatched = [arm for arm, other in others.items() if other is None]
     if unmatched:
-        remarks.append(f"no finished run of {REFERENCE} to compare with, so no difference: {', '.join(unmatched)}")
-    if arms == [REFERENCE]:
-        remarks.append(f"{REFERENCE} is the only arm, so no differences")
+        remarks.append(
+            f"no finished run of {reference} to compare with, so no difference (name another arm with reference=…): "
+            + ", ".join(unmatched)
+        )
+    if arms == [reference]:
+        remarks.append(f"{reference} is the only arm, so no differences")
     correct = {arm: group.correct(arm, main) for arm in arms}
-    for row, arm in enumerate(arms):
-        reference = _reference(arms, arm)
-        if reference is None or reference == arm:
+    for row, (arm, other) in enumerate(others.items()):
+        if other is None or other == arm:
             continue
-        difference, remark = _against(correct[reference], correct[arm])
+        difference, remark = _against(correct[other], correct[arm], other)
         table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = list(difference)
         remarks += [f"{arm} {remark}"] if remark else []
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
     return table.sort_values(["accuracy", "arm"], ascending=[False, True]), remarks
 
 
-def _reference(arms: list[str], arm: str) -> str | None:
-    """The uniform arm `arm` is compared with: the only one, else the one whose settings `arm` shares."""
-    candidates = [a for a in arms if a.split()[0] == REFERENCE]
+def _reference(arms: list[str], arm: str, reference: str) -> str | None:
+    """The arm `arm` is compared with: the only one `reference` fits, else the one whose other settings it shares."""
+    method, *named = reference.split()
+    candidates = [a for a in arms if a.split()[0] == method and set(named) <= set(a.split()[1:])]
     if arm in candidates or len(candidates) == 1:
         return arm if arm in candidates else candidates[0]
-    fitting = [a for a in candidates if set(a.split()[1:]) <= set(arm.split()[1:])]
+    fitting = [a for a in candidates if set(a.split()[1:]) - set(named) <= set(arm.split()[1:])]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _against(reference: pd.DataFrame, arm: pd.DataFrame) -> tuple[stats.Difference, str]:
+def _against(reference: pd.DataFrame, arm: pd.DataFrame, name: str) -> tuple[stats.Difference, str]:
     """arm − reference, both [seeds × ids], on what they share; a remark when that is not everything."""
     seeds = arm.index.intersection(reference.index)
     ids = arm.columns.intersection(reference.columns)
     ids = ids[arm.loc[seeds, ids].notna().all() & reference.loc[seeds, ids].notna().all()]
     if seeds.empty or ids.empty:
-        return stats.Difference(math.nan, math.nan, math.nan, math.nan), f"shares no seed or test pair with {REFERENCE}"
+        return stats.Difference(math.nan, math.nan, math.nan, math.nan), f"shares no seed or test pair with {name}"
     ours, theirs = (frame.loc[seeds, ids].to_numpy(float) for frame in (arm, reference))
     result = stats.paired_difference(ours, theirs, np.random.default_rng(_SEED))
     shared = len(seeds) == len(arm) == len(reference) and len(ids) == arm.shape[1] == reference.shape[1]
-    return result, "" if shared else f"− {REFERENCE} is over {len(seeds)} common seeds and {len(ids)} common pairs"
+    return result, "" if shared else f"− {name} is over {len(seeds)} common seeds and {len(ids)} common pairs"
 
 
-def _by_group(table: pd.DataFrame) -> list[tuple[str, str, list[list[str]]]]:
+def _by_group(table: pd.DataFrame, reference: str) -> list[tuple[str, str, list[list[str]]]]:
     """(title, why it is not ranked, header and rows as text) of each dataset × backbone."""
     return [
-        (f"{dataset} / {backbone}, split {split}", rows["not_ranked"].iloc[0], _cells(rows))
+        (f"{dataset} / {backbone}, split {split}", rows["not_ranked"].iloc[0], _cells(rows, reference))
         for (dataset, backbone, split), rows in table.groupby(["dataset", "backbone", "split"], sort=False)
     ]
 
 
-def _cells(rows: pd.DataFrame) -> list[list[str]]:
-    header = ["#", "arm", "accuracy", f"− {REFERENCE}", "p", "AUC", "SNR", "gold", "steps", "seeds", "pairs"]
+def _cells(rows: pd.DataFrame, reference: str) -> list[list[str]]:
+    header = ["#", "arm", "accuracy", f"− {reference}", "p", "AUC", "SNR", "gold", "steps", "seeds", "pairs"]
     cells = [
         [
             "" if pd.isna(row["rank"]) else str(row["rank"]),

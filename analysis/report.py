@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import figures, pools
-from analysis.leaderboard import leaderboard
+from analysis.leaderboard import REFERENCE, leaderboard
 from analysis.results import load
 from mars.config import build
 
@@ -29,20 +29,23 @@ class ReportConfig:
 
     study: str
     allow_confounded: bool = False
+    reference: str = REFERENCE
     debug: bool = False
 
     def __post_init__(self) -> None:
         if not self.study.strip():
             raise ValueError("study: must name a directory")
+        if not self.reference.split():
+            raise ValueError("reference: must name an arm")
 
 
-def report(study: Path, allow_confounded: bool = False) -> Path:
+def report(study: Path, allow_confounded: bool = False, reference: str = REFERENCE) -> Path:
     """Write leaderboard.csv|md, results.parquet (a row per run × split × metric), tables/, figures/; print the board.
 
     Returns the report's directory. Raises UserError when the study is missing or holds no finished run.
     """
     loaded = load(study)
-    board = leaderboard(loaded, allow_confounded)
+    board = leaderboard(loaded, allow_confounded, reference)
     directory = study / "report"
     directory.mkdir(exist_ok=True)
     board.write(directory)
@@ -59,7 +62,7 @@ def report(study: Path, allow_confounded: bool = False) -> Path:
 def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
-    report(Path(settings.study), settings.allow_confounded)
+    report(Path(settings.study), settings.allow_confounded, settings.reference)
 
 
 def main() -> None:

@@ -144,7 +144,11 @@ def _arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:
         varying = _telling(_differing([configs[row] for row in same_method.index]))
         for row in same_method.index:
             own = {key: configs[row].get(key) for key in varying}
-            settings = [f"{key.removeprefix('method.')}={value}" for key, value in own.items() if value is not None]
+            settings = [
+                f"{key.removeprefix('method.').removesuffix('.name')}={value}"
+                for key, value in own.items()
+                if value is not None
+            ]
             arms[row] = " ".join([arms[row], *settings])
     twice = runs.assign(arm=arms).duplicated(["dataset", "backbone", "arm", "seed"], keep=False)
     if twice.any():
@@ -155,7 +159,8 @@ def _arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:
 
 def _telling(varying: set[str]) -> list[str]:
     """Where a group's choice differs (`augmenter.name`, `train.mode`), it stands for the settings that come with it."""
-    chosen = {key.split(".")[0]: key for key in varying if key.split(".")[-1] in ("name", "mode")}
+    names = sorted((key for key in varying if key.split(".")[-1] in ("name", "mode")), key=lambda key: -key.count("."))
+    chosen = {key.split(".")[0]: key for key in names}  # the outermost where there are several
     return sorted(key for key in varying if chosen.get(key.split(".")[0], key) == key)
 
 

@@ -1,4 +1,4 @@
-"""How often an augmented pair keeps its gold preference, and what the semantic layer lets pass, where the truth is known.
+"""How often an augmented pair keeps its gold preference, and what the semantic layer lets pass, where truth is known.
 
 Planted pairs, variant k against variant k of the other side; the texts are read back into latents
 (`mars.planted_reading`). A label a variant inherits is worth no more than this rate.

@@ -452,3 +452,26 @@ def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent():
         assert (result.lo <= 0 <= result.hi) == (result.p >= 0.05)
         seen.add(result.p >= 0.05)
     assert seen == {True, False}
+
+
+def test_any_arm_can_be_the_reference_and_is_matched_by_the_settings_it_does_not_name(tmp_path: Path) -> None:
+    for seed in range(3):
+        for score in ("absolute", "signed"):
+            for tau in (0, 2):
+                make_run(tmp_path, "mars", seed, 0.5 + tau / 4, settings={"tau": tau, "score": score})
+    board = leaderboard(load(tmp_path), reference="mars tau=0")
+    differences = board.table.set_index("arm")["difference"]
+    assert differences.index[differences.isna()].tolist() == ["mars score=absolute tau=0", "mars score=signed tau=0"]
+    assert (differences.dropna() > 0).all()
+    assert "− mars tau=0" in board.to_text()
+    assert "no finished run of uniform to compare with" in leaderboard(load(tmp_path)).to_text()
+
+
+def test_a_choice_of_a_group_names_an_arm_by_the_choice_alone(tmp_path: Path) -> None:
+    for semantic in ("off", "paper"):
+        run = make_run(tmp_path, "mars", 0, 0.5, settings={"semantic_marker": semantic})
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        del config["method"]["semantic_marker"]
+        config["semantic"] = {"name": "off"} if semantic == "off" else {"name": "paper", "encoder": {"name": "mpnet"}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert load(tmp_path).arms == ["mars semantic=off", "mars semantic=paper"]
