@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.text import Text
 from scipy import stats as scipy_stats
 from synthetic_study import LEFT_OUT, make_run, make_study
