@@ -135,6 +135,15 @@ def draws(method: Mapping[str, Any]) -> bool:
     return getattr(plugins.find("strategies", STRATEGIES, method.get("name", ""), "method.name"), "draws", True)
 
 
+def shaping(config: Any) -> Any:
+    """`config` less augmenter settings that cannot change a variant: an endpoint's address, patience, prices."""
+    if not isinstance(config, Mapping):
+        return config
+    known = AUGMENTERS.get(config.get("name", "") if isinstance(config.get("name", ""), str) else "")
+    left_out = getattr(known[0], "without_effect", ()) if known else ()
+    return {key: shaping(value) for key, value in config.items() if key not in left_out}
+
+
 def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     """The run's pieces from its settings. Raises ConfigError."""
     method = dict(settings.method)

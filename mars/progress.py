@@ -38,5 +38,5 @@ class Progress:
             rate = self.done / (now - self._start)
             left = (self.total - self.done) / rate
             log.info(
-                "%s: %d of %d %s, %.0f/s, %.0f s left", self.what, self.done, self.total, self.unit, rate, max(0, left)
+                "%s: %d of %d %s, %.3g/s, %.0f s left", self.what, self.done, self.total, self.unit, rate, max(0, left)
             )

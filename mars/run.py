@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import in_distribution
 from mars import checkpoint, files, records
-from mars.assembly import Pieces, Settings, assemble, draws, load
+from mars.assembly import Pieces, Settings, assemble, draws, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
 from mars.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
@@ -39,7 +39,7 @@ def execute(config: Mapping[str, Any]) -> Path:
     """
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
-    config_hash = records.config_hash(config, records.data_digests(preferences), draws(settings.method))
+    config_hash = records.config_hash(shaping(config), records.data_digests(preferences), draws(settings.method))
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mars import files
-from mars.assembly import STRATEGIES, assemble, build, load
+from mars import files, records
+from mars.assembly import STRATEGIES, assemble, build, load, shaping
 from mars.assembly import Settings as RunSettings
 from mars.config import ConfigError
 from mars.rows import RowInputs
@@ -193,6 +193,17 @@ def test_runs_that_differ_in_an_augmenter_they_do_not_use_are_one_run(compose):
         names = {execute(compose(*LOOP, f"method={method}", f"augmenter={a}")).name for a in ("rules", "eda")}
         assert len(names) == 1
     assert len({execute(compose(*LOOP, f"augmenter={a}")).name for a in ("rules", "eda")}) == 2
+
+
+def test_where_and_how_patiently_an_endpoint_is_asked_names_no_other_run(compose):
+    def name(*overrides):
+        config = shaping(compose("augmenter=instruct", *overrides))
+        return records.config_hash(config, {"base_sha256": "x"})
+
+    elsewhere = ("augmenter.base_url=http://other:1/v1", "augmenter.concurrency=2", "augmenter.price_prompt=1")
+    assert name() == name(*elsewhere) != name("augmenter.model=other")
+    layer = ("semantic=paper", "backbone@semantic.encoder=tiny")
+    assert name(*layer) == name(*layer, "semantic.writer.timeout=3") != name(*layer, "semantic.writer.seed=3")
 
 
 def test_gates_are_counted_and_nothing_they_refuse_is_trained_on(compose):

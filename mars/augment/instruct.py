@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 import torch
@@ -56,7 +56,9 @@ class InstructConfig:
     max_tokens: int = 512  # of a reply; a longer one counts as cut off and gives no variant
     seed: int = 0
     extra: dict[str, Any] = field(default_factory=dict)  # more fields of the endpoint's request; null leaves one out
-    # What follows cannot change a reply, and is no part of the augmenter's identity.
+    # What follows cannot change a reply: no part of the augmenter's identity, nor of a run's.
+    without_effect: ClassVar = ("base_url", "api_key_env", "concurrency", "timeout", "attempts", "backoff",
+                                "longest_wait", "price_prompt", "price_completion")  # fmt: skip
     base_url: str = "http://localhost:8000/v1"
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 8
