@@ -1,4 +1,4 @@
-"""What each arm's pool gave it: variants drawn and made, what the gates refused, and how many labels still hold.
+"""What each arm's pool gave it: variants looked at and made, what the gates refused, and how many labels still hold.
 
 One row an arm. Counts are summed over its runs, shares are of all rows those drew. Only planted data can know whether a
 label still holds, elsewhere those cells are empty; so are those that older runs did not record.
@@ -14,12 +14,12 @@ import pandas as pd
 
 from analysis.results import Study
 
-_COUNTS = ("drawn", "made", "possible", "unchanged")
+_COUNTS = ("looked_at", "made", "possible", "unchanged")
 _REFUSED = "refused."
 
 
 def pool_table(study: Study) -> pd.DataFrame:
-    """dataset, backbone, arm, augmenter, runs, drawn, made, possible, unchanged, refused_<reason> …, rows, kept, true.
+    """dataset, backbone, arm, augmenter, runs, looked_at, made, possible, unchanged, refused_…, rows, kept, true.
 
     rows: drawn synthetic pairs whose truth is known. kept: share of them, of those that inherit a label, on which gold
     says what it says of the parent. true: share whose chosen side is the better one by gold.
@@ -62,7 +62,16 @@ def write(table: pd.DataFrame, directory: Path) -> None:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    header = ["arm", "augmenter", "runs", *_COUNTS, "refused", "rows known", "preference kept", "label true"]
+    header = [
+        "arm",
+        "augmenter",
+        "runs",
+        *(c.replace("_", " ") for c in _COUNTS),
+        "refused",
+        "rows known",
+        "preference kept",
+        "label true",
+    ]
     reasons = [c for c in table.columns if c.startswith("refused_")]
     parts = ["# Pools"]
     for (dataset, backbone), rows in table.groupby(["dataset", "backbone"], sort=False):
@@ -76,8 +85,8 @@ def _markdown(table: pd.DataFrame) -> str:
             lines.append([cell.replace("|", "\\|") for cell in cells])
         parts += [f"## {dataset} / {backbone}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     parts.append(
-        "Distinct variants, summed over an arm's runs: drawn; made now (the others were in the store); as many as the "
-        "whole pool would hold; equal to their source; refused by the gates. Known on planted data only: of the rows "
+        "Distinct variants, summed over an arm's runs: looked at; made now (the others were stored); as many as "
+        "the whole pool would hold; equal to their source; refused by the gates. Known on planted data only: of the rows "
         "drawn, how many keep their parent's gold preference, and in how many the chosen side is truly the better one."
     )
     return "\n\n".join(parts) + "\n"

@@ -1,6 +1,6 @@
 """AdaBoost-style reweighting: no new rows; pairs the current model mis-ranks weigh more in the next round's loss.
 
-Source: named in the authors' README; no code was released, so this is our reading (protocol section 4). w ←
+Source: named in the authors' README; no code was released, so this is our reading. w ←
 w·exp(a·[mis-ranked]), a = ½·ln((1 − e)/e), e the weighted error clipped to (0, ½), then normalised to mean one so that
 the step's size stays comparable. Deviation from boosting: one model goes on training, there is no ensemble of weak
 ones.

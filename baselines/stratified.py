@@ -1,6 +1,6 @@
 """Stratified uniform augmentation: every base pair gets B/N rows, which of them is drawn.
 
-Source: this project (protocol section 4). What MARS becomes at τ = 0 or with flat margins, without the cost of scoring:
+Source: this project. What MARS becomes at τ = 0 or with flat margins, without the cost of scoring:
 the difference to it is worth of *where* alone, that to uniform is the worth of equal shares.
 """
 

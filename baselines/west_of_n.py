@@ -56,5 +56,4 @@ class WestOfN:
         confidence = values[line, best] - values[line, worst]
         kept = np.sort(np.lexsort((line, -confidence))[: round.budget])
         rows = pool.rows(parents, slots[candidates[line, best]], slots[candidates[line, worst]])[kept]
-        inherited = (candidates[line, best] < width) & (candidates[line, worst] >= width)
-        return Selection(rows, diagnostics={"inherited_share": float(inherited[kept].mean()) if len(kept) else 0.0})
+        return Selection(rows, diagnostics={"inherited_share": float(pool.inherits(rows).mean()) if len(rows) else 0.0})

@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch import nn
 
 from baselines.adaboost import AdaBoost
 from baselines.none import NoAugmentation, NoneMatched
@@ -31,20 +33,20 @@ from mars.augment.instruct import Instruct, InstructConfig
 from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.augment.rules import Rules, RulesConfig
-from mars.config import ConfigError, build, choose
-from mars.data import Preferences
+from mars.config import ConfigError, build, choose, renamed
+from mars.data import Pair, Preferences
 from mars.engine import Engine
-from mars.features import frozen_encoder, sentence_embedder
+from mars.features import Embed, frozen_encoder, sentence_embedder
 from mars.logger import WandbConfig
 from mars.model import BackboneConfig
 from mars.pool import Pool, PoolConfig
 from mars.rounds import RoundsConfig
-from mars.semantic import Refiner, SemanticConfig, semantic_config
+from mars.semantic import Refiner, semantic_config
 from mars.start import warmed_up
-from mars.store import Store
+from mars.store import Store, Supply
 from mars.strategy import Mars, Strategy
 from mars.training import TrainConfig
-from mars.variants import Augmenter
+from mars.variants import Augmenter, Request, Variant
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +125,20 @@ class Pieces:
 
     preferences: Preferences
     strategy: Strategy
-    store: Store
+    supply: Supply  # of the pool's variants
     pool: Pool
+    writer: Supply | None  # of the semantic layer's rewrites
     refiner: Refiner | None
     engine: Engine
+    start: Callable[[], nn.Module]  # a fresh copy of the study's starting point
     judge: in_distribution.InDistribution
+
+
+def effective(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with what the arm brings of its own, an augmenter or a semantic layer, in the place of the study's."""
+    own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
+    method = {key: value for key, value in config["method"].items() if key not in own}
+    return {**config, **own, "method": method}
 
 
 def draws(method: Mapping[str, Any]) -> bool:
@@ -145,11 +156,9 @@ def shaping(config: Any) -> Any:
 
 
 def assemble(settings: Settings, preferences: Preferences) -> Pieces:
-    """The run's pieces from its settings. Raises ConfigError."""
+    """The run's pieces from its settings (`effective`). Raises ConfigError."""
     method = dict(settings.method)
     strategy_type = plugins.find("strategies", STRATEGIES, method.pop("name", ""), "method.name")
-    augmenter_settings = method.pop("augmenter", settings.augmenter)
-    semantic = semantic_config(method.pop("semantic", settings.semantic))
     strategy: Strategy = build(strategy_type, method, "method")
     benchmark = dict(settings.benchmark)
     judge: in_distribution.InDistribution = build(
@@ -157,7 +166,40 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     )
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device, cache, train = _device(settings.device), Path(settings.cache).expanduser(), settings.train
+    place = Path(settings.cache).expanduser(), _device(settings.device)
+    engine, start = _engine(settings, preferences, *place)
+    supply = _supply(settings.augmenter, "augmenter", *place)
+    if 1 < supply.augmenter.together < settings.pool.width:
+        raise ConfigError(
+            f"pool.width: {settings.pool.width} variants of a text are asked for, and {supply.augmenter.name} returns "
+            f"{supply.augmenter.together} (lower pool.width or raise what the augmenter returns)"
+        )
+    semantic, writer, refiner = semantic_config(settings.semantic), None, None
+    if semantic:
+        writer = _supply(semantic.writer, "semantic.writer", *place)
+        refiner = Refiner(
+            semantic,
+            preferences.base,
+            _embedder(semantic.encoder, "semantic.encoder", settings, *place),
+            _renaming(writer.fill, "semantic.writer"),
+            _label_check(engine, start) if settings.rounds.warmup else None,
+        )
+    gates, embed = settings.pool.gates, None
+    if gates.similarity is not None:
+        if gates.encoder is None:
+            raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
+        embed = _embedder(gates.encoder, "pool.gates.encoder", settings, *place)
+    held_out = {pair.id for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
+    refine = refiner.refine if refiner else None
+    pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, embed, refine, held_out)
+    return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, judge)
+
+
+def _engine(
+    settings: Settings, preferences: Preferences, cache: Path, device: torch.device
+) -> tuple[Engine, Callable[[], nn.Module]]:
+    """The engine, and what makes the study's starting point: a warmed-up model, or a fresh head drawn from the seed."""
+    train, rounds = settings.train, settings.rounds
     engine = Engine(
         settings.backbone,
         train.mode,
@@ -168,56 +210,40 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
         train.gradient_checkpointing,
         {"r": train.lora_rank, "lora_alpha": train.lora_alpha} if train.mode == "lora" else None,
     )
-    store = Store(cache / "variants")
-    augmenter = _augmenter(augmenter_settings, "augmenter", cache, device)
-    refiner = _refiner(semantic, settings, preferences, engine, store, cache, device) if semantic else None
-    gates, embed = settings.pool.gates, None
-    if gates.similarity is not None:
-        if gates.encoder is None:
-            raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
-        embed = sentence_embedder(frozen_encoder(gates.encoder, cache, device, train.token_budget))
-    held_out = {pair.id for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
-    fill = functools.partial(store.fill, augmenter)
-    pool = Pool(preferences.base, augmenter, settings.pool, fill, embed, refiner.refine if refiner else None, held_out)
-    return Pieces(preferences, strategy, store, pool, refiner, engine, judge)
+    if not rounds.warmup:
+        return engine, functools.partial(engine.new_model, settings.seed)
+    warm = (train, settings.batch_size, rounds.warmup, rounds.warmup_seed, cache)
+    return engine, lambda: warmed_up(engine, preferences.base, *warm)
 
 
-def _augmenter(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Augmenter:
+def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:
     values = dict(settings)
     config_type, make = plugins.find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
-    return make(build(config_type, values, path), cache, device)
+    config = build(config_type, values, path)
+    with renamed("augmenter", path):
+        return Supply(make(config, cache, device), Store(cache / "variants"))
 
 
-def _refiner(
-    semantic: SemanticConfig,
-    settings: Settings,
-    preferences: Preferences,
-    engine: Engine,
-    store: Store,
-    cache: Path,
-    device: torch.device,
-) -> Refiner:
-    """The semantic layer; its label check asks the study's start, once that is a trained model."""
-    writer = _augmenter(semantic.writer, "semantic.writer", cache, device)
-    encoder = frozen_encoder(semantic.encoder, cache, device, settings.train.token_budget)
+def _embedder(encoder: BackboneConfig, path: str, settings: Settings, cache: Path, device: torch.device) -> Embed:
+    with renamed("backbone", path):
+        frozen = frozen_encoder(encoder, cache, device, settings.train.token_budget)
+    return sentence_embedder(frozen)
 
-    @functools.cache
-    def start() -> torch.nn.Module:
-        rounds = settings.rounds
-        return warmed_up(
-            engine, preferences.base, settings.train, settings.batch_size, rounds.warmup, rounds.warmup_seed, cache
-        )
 
-    def keeps_label(pairs: Any) -> Any:
-        return engine.margins(start(), engine.add(pairs)) > 0
+def _renaming(fill: Callable[[Sequence[Request]], list[Variant]], path: str) -> Callable[..., list[Variant]]:
+    """`fill`, its mistakes reported under `path`."""
 
-    return Refiner(
-        semantic,
-        preferences.base,
-        sentence_embedder(encoder),
-        functools.partial(store.fill, writer),
-        keeps_label if settings.rounds.warmup else None,
-    )
+    def filled(requests: Sequence[Request]) -> list[Variant]:
+        with renamed("augmenter", path):
+            return fill(requests)
+
+    return filled
+
+
+def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Sequence[Pair]], np.ndarray]:
+    """Which pairs the study's start, a trained one, ranks as they are labelled."""
+    model = functools.cache(start)
+    return lambda pairs: engine.margins(model(), engine.add(pairs)) > 0
 
 
 def load(dataset: Mapping[str, Any]) -> Preferences:

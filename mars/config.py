@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
@@ -29,6 +31,15 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A setting that cannot be used; the message names the config key."""
+
+
+@contextmanager
+def renamed(old: str, new: str) -> Iterator[None]:
+    """A mistake reported under the key `old` inside is one under `new`: a group may be mounted in several places."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(re.sub(rf"\b(?<!\.){re.escape(old)}\.", f"{new}.", str(error))) from error
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:

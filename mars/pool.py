@@ -34,7 +34,7 @@ Cell = tuple[str, int, int]  # "text" or "prompt", parent, slot
 _UNKNOWN, _KEPT, _REFUSED = 0, 1, 2
 
 
-class Outcome(NamedTuple):
+class Verdict(NamedTuple):
     """What came of one variant; `refused` names the gate that refused it, or is empty."""
 
     request: Request
@@ -91,7 +91,7 @@ class Pool:
         self._state = {kind: np.zeros(texts.shape, dtype=np.int8) for kind, texts in self._texts.items()}
         self._state["text"][:, [0, width + 1]] = _KEPT
         self._state["prompt"][:, [0, width + 1]] = _KEPT
-        self.looked_at: dict[Cell, Outcome] = {}
+        self.looked_at: dict[Cell, Verdict] = {}
 
     # ---- addresses
 
@@ -143,6 +143,11 @@ class Pool:
         """[N·per_pair] every row that inherits its label, pair by pair."""
         return self.of_pairs(np.arange(len(self.base))).ravel()
 
+    def inherits(self, rows: np.ndarray) -> np.ndarray:
+        """[M] bool: which rows have a text of the chosen side as chosen, and one of the rejected side as rejected."""
+        _, _, chosen, rejected = self.address(rows)
+        return (chosen <= self.config.width) & (rejected > self.config.width)
+
     def swapped(self, rows: np.ndarray) -> np.ndarray:
         """The rows with chosen and rejected exchanged."""
         parents, prompts, chosen, rejected = self.address(rows)
@@ -186,7 +191,7 @@ class Pool:
             kind, parent, slot = cell
             self._texts[kind][parent, slot] = variant.text
             self._state[kind][parent, slot] = _REFUSED if reason else _KEPT
-            self.looked_at[cell] = Outcome(request, variant, reason)
+            self.looked_at[cell] = Verdict(request, variant, reason)
 
     def _find_sources(self, parents: Sequence[int]) -> None:
         new = [p for p in parents if p not in self._sources]

@@ -20,10 +20,10 @@ from mars.data import Pair, Preferences
 from mars.engine import Engine
 from mars.files import as_json, digest, pairs_digest
 from mars.model import weights_id
-from mars.planted_reading import gold_margin
+from mars.planted_reading import preservation
 from mars.pool import Pool
-from mars.rounds import Outcome, RoundsConfig
-from mars.store import Store
+from mars.rounds import Outcome
+from mars.store import Supply
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
@@ -33,11 +33,10 @@ def config_hash(config: Mapping[str, Any], data: Mapping[str, str], draws: bool 
     """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
 
     The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
-    the same path is another run. An arm's own augmenter stands in for the study's; an arm that draws nothing has none.
+    the same path is another run. An arm that draws nothing has no pool.
     """
     made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
     made["dataset"] = {"name": config["dataset"]["name"], **data}
-    made |= {k: v for k, v in config["method"].items() if k in ("augmenter", "semantic")}
     if not draws:
         made = {k: v for k, v in made.items() if k not in ("augmenter", "pool", "semantic")}
     return digest(made)[:8]
@@ -106,73 +105,35 @@ def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict
     }
 
 
-def pool_record(pool: Pool, store: Store, drawn: Sequence[np.ndarray]) -> dict[str, Any]:
-    """manifest.json's `pool`: what the run drew, what of it was made now, what the gates refused, what stayed true.
+def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
+    """manifest.json's `pool`: what the run looked at, what of it was made now, what gates refused, what stayed true.
 
-    Counts are of distinct variants. preservation: on planted data, over all rows drawn, `true` is the share whose
-    chosen side is the better one by gold, and `kept`, of those that inherit their label, the share on which gold still
-    says what it says of the parent (`mars.planted_reading`); None where the truth is not known.
+    Counts are of distinct variants, `rows` of drawn rows, and `flipped` under `refused` of rows, once for each look.
+    preservation: see `mars.planted_reading.preservation`; None where the truth is not known.
     """
+    flipped = sum(record["rows_flipped"] for record in outcome.records)
+    rows = np.concatenate(outcome.drawn)
     return {
-        "augmenter": pool.augmenter.name,
-        "settings": pool.augmenter.settings,
+        **supply.record(),
         **as_json(pool.config),
         "size": len(pool),
-        "drawn": len(pool.looked_at),
-        "made": store.made,
+        "rows": len(rows),
+        "unspent": sum(record["unspent"] for record in outcome.records),
+        "looked_at": len(pool.looked_at),
         "possible": pool.possible,
         "unchanged": pool.unchanged,
-        "refused": pool.refused,
-        "usage": getattr(pool.augmenter, "usage", None),
-        "preservation": _preservation(pool, np.concatenate(drawn)),
+        "refused": {**pool.refused, **({"flipped": flipped} if flipped else {})},
+        "preservation": preservation(pool, rows) if pool.base[0].gold_margin is not None else None,
     }
 
 
-def _preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
-    """Of drawn rows; those that are copies of base pairs left out."""
-    rows = rows[~np.isin(rows, pool.copies)]
-    if pool.base[0].gold_margin is None or not len(rows):
-        return None
-    unique, counts = np.unique(rows, return_counts=True)
-    parents, _, chosen, rejected = pool.address(unique)
-    width = pool.config.width
-    margins = np.array(
-        [
-            gold_margin(pool.base[p], pool.text(p, c), pool.text(p, r))
-            for p, c, r in zip(parents, chosen, rejected, strict=True)
-        ]
-    )
-    inherits = (chosen <= width) & (rejected > width)
-    kept = np.sign(margins) == np.sign([pool.base[p].gold_margin for p in parents])
-    shares = {"rows": int(counts.sum()), "true": float(np.average(margins > 0, weights=counts))}
-    if inherits.any():
-        shares["kept"] = float(np.average(kept[inherits], weights=counts[inherits]))
-    return shares
-
-
 def pool_line(pool: Mapping[str, Any]) -> str:
-    """The pool's use in a line for the log: made / would have been made."""
+    """The pool's use in a line for the log: made now, looked at, and all there could be."""
     refused = ", ".join(f"{n} {reason}" for reason, n in sorted(pool["refused"].items()))
     return (
-        f"pool {pool['augmenter']}: {pool['drawn']} of {pool['possible']} variants drawn, {pool['made']} made now"
-        + (f"; refused: {refused}" if refused else "")
+        f"pool {pool['augmenter']}: {pool['made']} variants made now, {pool['looked_at']} looked at of "
+        f"{pool['possible']} possible; {pool['unchanged']} unchanged" + (f"; refused: {refused}" if refused else "")
     )
-
-
-def pool_cost(pool: Pool, store: Store, rounds: RoundsConfig) -> str:
-    """What a run would at most have to make, without making anything (dry_run=true)."""
-    missing = store.missing(pool.augmenter, pool.requests())
-    per_row = 3 if pool.config.prompts else 2
-    most = min(len(missing), per_row * rounds.number * rounds.budget)
-    calls = getattr(pool.augmenter, "calls", None)
-    lines = [
-        f"{pool.augmenter.name}: {pool.possible} variants possible, {pool.possible - len(missing)} stored; "
-        f"a run of {rounds.number} rounds of {rounds.budget} rows makes at most {most}"
-        " (an arm that scores the whole pool makes all)",
-    ]
-    if calls:
-        lines.append(f"{pool.augmenter.name}: at most {min(most, calls(missing))} calls, {calls(missing)} for the pool")
-    return "\n".join(lines)
 
 
 def environment() -> dict[str, Any]:

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,6 @@ from mars.engine import Engine
 from mars.logger import Logger
 from mars.pool import Pool
 from mars.rows import RowInputs
-from mars.start import warmed_up
 from mars.strategy import Round, Selection, Strategy
 from mars.training import TrainConfig, TrainingSet, new_optimizer, train_round
 
@@ -85,24 +83,22 @@ def run_rounds(
     train: TrainConfig,
     batch_size: int,
     seed: int,
-    cache: Path,
+    start: Callable[[], nn.Module],
     saved: checkpoint.State,
     save: Callable[[checkpoint.State], None],
     logger: Logger,
 ) -> Outcome:
-    """Train `cfg.number` rounds from `saved` (a fresh `State()` for a new run), calling `save(state)` after each."""
+    """Train `cfg.number` rounds from `saved` (a fresh `State()` for a new run), calling `save(state)` after each.
+
+    start: makes a fresh copy of the study's starting point.
+    """
     began, before = time.perf_counter(), saved.seconds
     inputs = RowInputs(pool, engine)
     base = inputs.numbers(pool.copies)
     held_out = engine.add(validation)
 
-    def fresh() -> nn.Module:
-        if cfg.warmup:
-            return warmed_up(engine, pool.base, train, batch_size, cfg.warmup, cfg.warmup_seed, cache)
-        return engine.new_model(seed)
-
-    model = fresh()
-    start = files.state_digest(model.state_dict())
+    model = start()
+    started_from = files.state_digest(model.state_dict())
     state = saved
     if state.model is not None:
         model.load_state_dict(state.model)
@@ -129,7 +125,7 @@ def run_rounds(
         drawn.append(selection.rows)
         data = _training_set(inputs, selection, _history(cfg, drawn, selection, pool))
         if cfg.start == "reinitialise" and t > 0:
-            model = fresh()
+            model = start()
         if cfg.schedule == "restart":
             optimizer = new_optimizer(model, train)
         span = (0.0, 1.0) if cfg.schedule == "restart" else (t / cfg.number, (t + 1) / cfg.number)
@@ -156,6 +152,7 @@ def run_rounds(
             "drawn": len(selection.rows),
             "unspent": max(0, cfg.budget - len(selection.rows)),
             "rows_refused": round.refused,
+            "rows_flipped": round.flipped,
             "synthetic_pairs": len(data.numbers) - len(base),
             "repeated_rows": len(selection.rows) - len(np.unique(selection.rows)),
             "variants_drawn": len(pool.looked_at),
@@ -178,7 +175,8 @@ def run_rounds(
         save(state)
         logger.round(record, {"margins": round.margins, "budgets": budgets} if asked else {"budgets": budgets})
         _say_if_flat(record, strategy)
-    return Outcome(model, start, state.records, drawn)
+        _say_if_short(record, cfg.budget)
+    return Outcome(model, started_from, state.records, drawn)
 
 
 def _log_step(logger: Logger, before: int, metrics: dict[str, float]) -> None:
@@ -233,6 +231,13 @@ def _validation(margins: np.ndarray) -> dict[str, float]:
         "validation_margin_mean": float(margins.mean()),
         "validation_margin_sd": float(margins.std()),
     }
+
+
+def _say_if_short(record: Mapping[str, Any], budget: int) -> None:
+    if record["rows_refused"] and record["drawn"] < budget:
+        log.warning(
+            "round %d: %d of %d rows drawn, the gates let no more pass", record["round"], record["drawn"], budget
+        )
 
 
 def _say_if_flat(record: Mapping[str, Any], strategy: Strategy) -> None:

@@ -20,8 +20,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from benchmarks import in_distribution
-from mars import checkpoint, files, records
-from mars.assembly import Pieces, Settings, assemble, draws, load, shaping
+from mars import checkpoint, dry_run, files, records
+from mars.assembly import Pieces, Settings, assemble, draws, effective, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
 from mars.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
@@ -37,6 +37,7 @@ def execute(config: Mapping[str, Any]) -> Path:
 
     Raises UserError (bad setting, data or backbone; a loss that is not finite) with the directory left without DONE.
     """
+    config = effective(config)
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
     config_hash = records.config_hash(shaping(config), records.data_digests(preferences), draws(settings.method))
@@ -49,7 +50,7 @@ def execute(config: Mapping[str, Any]) -> Path:
         return directory
     pieces = assemble(settings, preferences)  # every setting is checked before anything is written or replaced
     if settings.dry_run:
-        print(records.pool_cost(pieces.pool, pieces.store, settings.rounds))
+        print(dry_run.report(pieces, settings.rounds))
         return directory
     if settings.force:
         _clear(directory)
@@ -123,7 +124,7 @@ def _run(
             settings.train,
             settings.batch_size,
             settings.seed,
-            Path(settings.cache).expanduser(),
+            pieces.start,
             saved,
             functools.partial(checkpoint.save, state_file),
             logger,
@@ -144,8 +145,11 @@ def _run(
         if settings.save_model:
             pieces.engine.save(outcome.model, directory / "model")
         done = records.manifest(pieces.preferences, pieces.engine, outcome)
-        done["pool"] = records.pool_record(pieces.pool, pieces.store, outcome.drawn)
-        done["semantic"] = pieces.refiner.summary() if pieces.refiner else None
+        done["strategy"] = vars(pieces.strategy)
+        done["pool"] = records.pool_record(pieces.pool, pieces.supply, outcome)
+        if pieces.refiner and pieces.writer:
+            done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record()}
+            log.info("%s", pieces.refiner.line())
         log.info("%s", records.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
         files.write_json(directory / "manifest.json", {**names, **done, "wall_seconds": seconds})

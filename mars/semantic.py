@@ -225,6 +225,16 @@ class Refiner:
             "mean_gain": float(taken["gain"].mean()) if len(taken) else None,
         }
 
+    def line(self) -> str:
+        """`summary` in a line for the log."""
+        found = self.summary()
+        refused = ", ".join(f"{n} {reason}" for reason, n in found["refused"].items())
+        return (
+            f"semantic: of {found['close']} close pairs {found['refined_rejected']} had their rejected response "
+            f"rewritten, {found['refined_chosen']} the chosen one, {found['kept']} neither; "
+            f"{found['tries']} tries" + (f", refused: {refused}" if refused else "")
+        )
+
     def _decide(self, rows: Sequence[int]) -> dict[int, Decision]:
         decisions = {row: Decision(self.pairs[row]) for row in rows}
         waiting = [row for row in rows if self.close[row]]

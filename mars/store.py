@@ -26,6 +26,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +126,30 @@ class Store:
                 time.sleep(pause)
                 pause = min(2 * pause, _SLEEPS[1])
         return made
+
+
+@dataclass(frozen=True)
+class Supply:
+    """One use of an augmenter in a run: the augmenter, and a store that counts what this use makes."""
+
+    augmenter: Augmenter
+    store: Store
+
+    def fill(self, requests: Sequence[Request]) -> list[Variant]:
+        return self.store.fill(self.augmenter, requests)
+
+    def missing(self, requests: Sequence[Request]) -> list[Request]:
+        return self.store.missing(self.augmenter, requests)
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest; usage: calls, tokens and cost, where the augmenter counts them."""
+        return {
+            "augmenter": self.augmenter.name,
+            "settings": self.augmenter.settings,
+            "made": self.store.made,
+            "found": self.store.found,
+            "usage": getattr(self.augmenter, "usage", None),
+        }
 
 
 def _key(identity: str, number: int) -> bytes:

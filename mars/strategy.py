@@ -29,7 +29,8 @@ class Round:
     rng: np.random.Generator
     scores: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, 2] under the current model
     weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the round before, where it had any
-    refused: int = 0  # rows refused by a gate so far
+    refused: int = 0  # rows looked at so far that a gate refused
+    flipped: int = 0  # those of them refused because the current model turns them round
 
     @cached_property
     def margins(self) -> np.ndarray:
@@ -47,7 +48,9 @@ class Round:
         if self.pool.config.gates.flips and passed.any():
             asked = rows[passed]
             parent = np.sign(self.margins[self.pool.parents(asked)])
-            passed[passed] = parent * np.sign(self.margins_of(asked)) >= 0
+            agrees = parent * np.sign(self.margins_of(asked)) >= 0
+            self.flipped += int((~agrees).sum())
+            passed[passed] = agrees
         self.refused += int((~passed).sum())
         return passed
 

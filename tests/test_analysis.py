@@ -297,7 +297,7 @@ def test_arms_stand_from_none_to_mars_with_other_peoples_before_mars(tmp_path: P
 
 
 def _pool(**changes: object) -> dict[str, object]:
-    pool = {"augmenter": "eda", "drawn": 10, "made": 4, "possible": 60, "unchanged": 1, "refused": {}}
+    pool = {"augmenter": "eda", "looked_at": 10, "made": 4, "possible": 60, "unchanged": 1, "refused": {}}
     return {"pool": pool | changes}
 
 
@@ -307,16 +307,16 @@ def test_pools_are_summed_over_runs_and_shares_weighted_by_rows(tmp_path: Path) 
     make_run(tmp_path, "eda", 0, 0.5, manifest=first)
     make_run(tmp_path, "eda", 1, 0.5, manifest=second)
     for seed, nothing in enumerate((None, {"rows": 0, "true": None})):
-        make_run(tmp_path, "none", seed, 0.5, manifest=_pool(drawn=0, made=0, unchanged=0, preservation=nothing))
+        make_run(tmp_path, "none", seed, 0.5, manifest=_pool(looked_at=0, made=0, unchanged=0, preservation=nothing))
         make_run(tmp_path, "uniform", seed, 0.5)
     pools.write(pools.pool_table(load(tmp_path)), tmp_path / "tables")
     table = pd.read_csv(tmp_path / "tables" / "pools.csv", dtype_backend="numpy_nullable").set_index("arm")
     assert list(table.index) == ["none", "uniform", "eda"]
     eda = table.loc["eda"]
-    assert (eda["runs"], eda["drawn"], eda["made"], eda["possible"], eda["unchanged"]) == (2, 20, 8, 120, 2)
+    assert (eda["runs"], eda["looked_at"], eda["made"], eda["possible"], eda["unchanged"]) == (2, 20, 8, 120, 2)
     assert (eda["refused_blank"], eda["refused_too long"], eda["rows"]) == (3, 5, 40)
     assert (eda["kept"], eda["true"]) == pytest.approx(((9 + 29.4) / 40, (5 + 30) / 40))
-    assert table.loc["none", "drawn"] == 0
+    assert table.loc["none", "looked_at"] == 0
     assert table.loc["none", ["kept", "true"]].isna().all()
     text = (tmp_path / "tables" / "pools.md").read_text(encoding="utf-8")
     assert "| eda | eda | 2 | 20 | 8 | 120 | 2 | 3 blank, 5 too long | 40 | 96.00 % | 87.50 % |" in text
@@ -330,7 +330,7 @@ def test_pools_of_older_runs_are_empty_cells(tmp_path: Path, pool: object) -> No
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), manifest={"pool": pool})
     table = pools.pool_table(load(tmp_path))
     assert list(table["arm"]) == ["uniform", "mars"]
-    assert table[["drawn", "kept"]].isna().all(axis=None)
+    assert table[["looked_at", "kept"]].isna().all(axis=None)
     assert "gold preference" not in "".join(leaderboard(load(tmp_path)).notes)
 
 

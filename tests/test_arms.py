@@ -71,7 +71,7 @@ def test_matched_arms_take_equal_steps_from_one_start_per_seed(compose):
     }
     assert {m["steps"] for m in found.values()} == {12}
     assert len({m["start"] for m in found.values()}) == 1
-    assert found["none"]["pool"]["drawn"] == 0
+    assert found["none"]["pool"]["looked_at"] == 0
 
 
 def test_a_warm_start_is_trained_once_and_shared_by_arms_and_seeds(compose, tmp_path):
@@ -117,15 +117,15 @@ def test_a_repeated_study_makes_no_variant(compose, tmp_path):
     config = compose(*LOOP)
     first = manifest(execute(config))["pool"]
     again = manifest(execute({**config, "force": True}))["pool"]
-    assert first["made"] == first["drawn"] == again["drawn"] <= 4 * 40
+    assert first["made"] == first["looked_at"] == again["looked_at"] <= 4 * 40
     assert again["made"] == 0
     other = manifest(execute({**config, "seed": 1}))["pool"]
-    assert other["made"] < other["drawn"]  # what seed 0 drew is there already
+    assert other["made"] < other["looked_at"]  # what seed 0 drew is there already
 
 
 def test_a_budget_makes_at_most_the_variants_it_draws(compose):
     pool = manifest(execute(compose("scale=tiny", "dataset.size=100", "rounds.number=1", "rounds.budget=20")))["pool"]
-    assert pool["drawn"] <= 2 * 20 < pool["possible"] == 1000
+    assert pool["looked_at"] <= 2 * 20 < pool["possible"] == 1000
 
 
 @pytest.mark.parametrize("mode", ["head", "full"])
@@ -261,12 +261,16 @@ def test_a_strict_layer_needs_a_trained_start(compose):
 def test_a_dry_run_counts_and_makes_nothing(compose, tmp_path, capsys):
     config = compose(*LOOP)
     directory = execute({**config, "dry_run": True})
-    assert "320 variants possible, 0 stored; a run of 2 rounds of 40 rows makes at most 160" in capsys.readouterr().out
+    assert "rules, at most 320 of 320 variants to make, the rest stored; 2 rounds of 40 rows" in capsys.readouterr().out
     assert not directory.exists()
     assert not (tmp_path / "cache" / "variants").exists()
     made = manifest(execute(config))["pool"]["made"]
     execute({**config, "dry_run": True, "seed": 1})
-    assert f"320 variants possible, {made} stored" in capsys.readouterr().out
+    assert f"at most {320 - made} of 320 variants" in capsys.readouterr().out
+    execute({**config, "dry_run": True, "method": {"name": "none"}})
+    assert "draws no variant" in capsys.readouterr().out
+    execute({**compose(*LOOP, "semantic=paper", *OFFLINE), "dry_run": True})
+    assert "semantic layer, " in capsys.readouterr().out
 
 
 def test_accumulating_adds_every_copy_and_no_row_twice(compose):

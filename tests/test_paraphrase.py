@@ -10,8 +10,8 @@ import yaml
 from transformers import NoRepeatNGramLogitsProcessor
 
 from mars import tiny
+from mars.augment.generation import NoRepeatOfNew, Passage
 from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
-from mars.augment.writer import NoRepeatOfNew, Passage
 from mars.config import ConfigError, UserError, build
 from mars.data import Pair
 from mars.text import Message
