@@ -7,7 +7,8 @@ Manifests are compared seed by seed: a head drawn by the seed, or a subset drawn
 same for all arms, which is how it should be. Only what a run recorded of itself counts, not what its config asked for:
 weights, rows and steps are compared by what they were. Settings of an arm (τ, budget, history, augmenter) are no
 confounds; where they change the number of steps, the steps say so. The trade-off: two methods run at different learning
-rates pass, since no manifest can tell a setting that was meant from one that was not.
+rates, batch sizes or from different pools are ranked, with a note, since no manifest can tell a setting that was meant
+from one that was not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.pools import numbers
 from analysis.results import Study
 
 
@@ -53,6 +55,15 @@ _CHECKS = {
     ),
     "commit": _Check("commits", "ran different commits of the code", "so a difference may be the code's", False),
 }
+_NEWER = {  # runs that did not record these are left out of the comparison, without a word
+    "batch_size": _Check(
+        "batch size", "trained at different batch sizes", "so equal steps are not equal numbers of pairs", False
+    ),
+    "train_sha256": _Check(
+        "training settings", "have different training settings (lr, schedule, …)", _NOT_THE_STRATEGY, False
+    ),
+}
+_SPENT = 95  # percent of its budget an arm has to draw to pass without a note
 _STEPS = "took different numbers of optimiser steps"
 _LONGER = "so differences mix the strategy with training length"
 
@@ -75,7 +86,12 @@ def confounds(group: Study) -> list[Confound]:
         for field, (noun, what, so, blocks) in checks.items()
         if field in recorded and (unlike := _unlike(runs, arms, field))
     ]
-    found += _seeds(runs, arms)
+    found += [
+        Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
+        for field, (noun, what, so, blocks) in _NEWER.items()
+        if field in runs and (unlike := _unlike(runs[runs[field].notna()], arms, field))
+    ]
+    found += [*_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]
     if missing and len(arms) > 1:
         found.append(Confound("", "", f"not recorded by any run, so not compared: {', '.join(missing)}", False))
@@ -89,7 +105,15 @@ def confounds(group: Study) -> list[Confound]:
 
 def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:
     """Of each seed for which arms differ in `field`: `80: none; 235: uniform, mars`."""
-    listings = {}
+    return {
+        seed: "; ".join(f"{_shown(value)}: {', '.join(same)}" for value, same in alike.items())
+        for seed, alike in _by_value(runs, arms, field).items()
+    }
+
+
+def _by_value(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, dict[Any, list[str]]]:
+    """Of each seed for which arms differ in `field`, the arms that have each value."""
+    unlike = {}
     for seed in sorted(runs["seed"].unique()):
         of_seed = runs[runs["seed"] == seed]
         value_of = dict(zip(of_seed["arm"], of_seed[field], strict=True))
@@ -98,8 +122,8 @@ def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:
             if arm in value_of:
                 alike.setdefault(None if pd.isna(value_of[arm]) else value_of[arm], []).append(arm)
         if len(alike) > 1:
-            listings[int(seed)] = "; ".join(f"{_shown(value)}: {', '.join(same)}" for value, same in alike.items())
-    return listings
+            unlike[int(seed)] = alike
+    return unlike
 
 
 def _where(listings: dict[int, str], seeds: int) -> str:
@@ -108,6 +132,57 @@ def _where(listings: dict[int, str], seeds: int) -> str:
     if len(set(listings.values())) > 1:
         return f"for seed {which} (seed {first}: {listing})"
     return f"({listing})" if len(listings) == seeds else f"for seed {which} ({listing})"
+
+
+def _prompts(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
+    """Arms whose drawn rows lose their prompt, beside arms whose rows keep it."""
+    if "drop_prompt" not in runs or not runs["drop_prompt"].eq(False).any():
+        return []
+    dropping = [arm for arm in arms if runs.loc[runs["arm"] == arm, "drop_prompt"].eq(True).any()]
+    text = f"drawn rows lose their prompt in: {', '.join(dropping)}"
+    return [Confound("drop_prompt", "prompts", text, False)] if dropping else []
+
+
+def _pools(group: Study) -> list[Confound]:
+    """Arms that drew from different pools: another augmenter, semantic layer, width or gate."""
+    if "pool_sha256" not in group.runs:
+        return []
+    runs = group.runs.assign(**{"augmenter": _augmenters(group), "rows": numbers(group.pools, "rows")})
+    runs = runs[(runs["rows"] > 0) & (runs["augmenter"] != "none") & runs["pool_sha256"].notna()]
+    layers = runs["semantic_layer"].fillna("off") if "semantic_layer" in runs else pd.Series("off", runs.index)
+    names = runs["augmenter"] + layers.map(lambda layer: "" if layer in ("off", "") else f", semantic layer {layer}")
+    namesakes = runs.groupby([names, runs["seed"]])["pool_sha256"].transform("nunique") > 1
+    names = names.where(~namesakes, names + " " + runs["pool_sha256"].str[:8])
+    unlike = _by_value(runs.assign(pool=names), group.arms, "pool")
+    if not unlike:
+        return []
+    seed, alike = next(iter(unlike.items()))
+    rest = max(alike, key=lambda name: len(alike[name]))
+    listed = [f"{arm} ({name})" for name, same in alike.items() if name != rest for arm in same]
+    listed.append(f"{'others' if len(alike[rest]) > 1 else alike[rest][0]} ({rest})")
+    where = "" if len(unlike) == group.runs["seed"].nunique() else f" for seed {', '.join(map(str, unlike))}"
+    where += f" (seed {seed})" if len({str(alike) for alike in unlike.values()}) > 1 else ""
+    return [Confound("pool_sha256", "pools", f"arms draw from different pools{where}: {', '.join(listed)}", False)]
+
+
+def _undrawn(group: Study) -> list[Confound]:
+    """Arms that found too few rows for their budget, as one that refuses most rows does."""
+    pools = group.pools.assign(rows=numbers(group.pools, "rows"), unspent=numbers(group.pools, "unspent"))
+    pools = pools[(_augmenters(group) != "none") & pools["rows"].notna() & pools["unspent"].notna()]
+    found = []
+    for arm in group.arms:
+        of_arm = pools[pools["arm"] == arm]
+        drawn, budget = int(of_arm["rows"].sum()), int((of_arm["rows"] + of_arm["unspent"]).sum())
+        if 100 * drawn < _SPENT * budget:
+            text = f"{arm} drew {100 * drawn // budget} % of its budget, so it trains on fewer synthetic rows"
+            found.append(Confound("unspent", "budgets", text, False))
+    return found
+
+
+def _augmenters(group: Study) -> pd.Series:
+    """[S] the augmenter of each run's pool, "none" where the arm has no use for one."""
+    pools = group.pools
+    return pools["augmenter"].fillna("unknown") if "augmenter" in pools else pd.Series("unknown", pools.index)
 
 
 def _seeds(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:

@@ -8,6 +8,7 @@ PNG and PDF carry no date: the same study gives the same bytes.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ from analysis.stats import mean_interval
 
 CHANCE = 0.5
 FEW = 6  # arms whose curves can be told apart where they lie over each other
+WIDE = 24  # characters of an arm's name on one line
+CHARACTER, LINE = 0.08, 0.17  # inches
 MARGIN_BINS = 60  # v1's margin figure: 60 bins between the 1st and the 99th percentile
 
 
@@ -86,12 +89,13 @@ def accuracy(study: Study) -> Figure:
     groups, style = list(study.groups()), looks(study.arms)
     shown = [(f"{title}, {split}", group, split) for title, group in groups for split in group.splits]
     columns = min(2, len(shown))
-    room = 0.08 * max(map(len, study.arms))  # inches for the arms' names
+    room, lines = _room(study.arms)
     rows = -(-len(shown) // columns)
+    height = max(0.3, LINE * max(lines) + 0.07) * len(study.arms)
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(1.2 + columns * (3.2 + room), rows * (0.3 * len(study.arms) + 0.7) + 0.3),
+        figsize=(1.2 + columns * (3.2 + room), rows * (height + 0.7) + 0.3),
         squeeze=False,
         sharex=True,
         layout="constrained",
@@ -123,7 +127,7 @@ def _accuracy_panel(axes: Axes, group: Study, split: str, style: dict[str, Look]
         axes.plot(mean, y, look.marker, color=look.colour, markersize=6)
         lowest = min(lowest, np.nanmin([lo, *values]))
     axes.axvline(CHANCE, color="0.4", linestyle="--", linewidth=1, zorder=1)
-    axes.set_yticks(range(len(group.arms)), group.arms)
+    axes.set_yticks(range(len(group.arms)), [wrapped(arm) for arm in group.arms])
     axes.set_ylim(len(group.arms) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -136,7 +140,7 @@ def margins(study: Study) -> Figure:
     Drawn over each other for a few arms, below each other at one scale for many.
     """
     style, crowded = looks(study.arms), len(study.arms) > FEW
-    figure, panels = _panels(study, 0.4 * len(study.arms) if crowded else 0.0)
+    figure, panels = _panels(study, rows=crowded)
     for (title, group), axes in zip(study.groups(), panels, strict=True):
         pooled = {arm: _margins(group, arm) for arm in group.arms}
         low, high = np.percentile(np.concatenate(list(pooled.values())), [1, 99])
@@ -148,7 +152,8 @@ def margins(study: Study) -> Figure:
         (_ridges if crowded else _overlaid)(axes, density, edges, style)
         axes.axvline(0, color="0.5", linestyle="--", linewidth=0.8, zorder=len(style) + 2 if crowded else 0)
         axes.set(title=f"{title}, {group.splits[0]}", xlabel="margin Δ = r(chosen) − r(rejected)")
-    _legend(figure, panels, study.arms)
+    if not crowded:
+        _legend(figure, panels, study.arms)
     return figure
 
 
@@ -166,7 +171,7 @@ def _ridges(axes: Axes, density: dict[str, np.ndarray], edges: np.ndarray, style
         axes.stairs(top, edges, baseline=-row, fill=True, color="white", zorder=2 + row)
         axes.stairs(top, edges, baseline=-row, fill=True, color=style[arm].colour, alpha=0.35, zorder=2 + row)
         axes.stairs(top, edges, baseline=-row, color=style[arm].colour, linewidth=1, zorder=2 + row)
-    axes.set_yticks([-row for row in range(len(density))], list(density))
+    axes.set_yticks([-row for row in range(len(density))], [wrapped(arm) for arm in density])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(0.3 - len(density), 1.4)
 
@@ -183,7 +188,7 @@ def validation(study: Study) -> Figure:
     The 95 % t interval is a band for a few arms. Bands of many hide each other: those get a bar after the last round.
     """
     style, crowded = looks(study.arms), len(study.arms) > FEW
-    figure, panels = _panels(study, 0.0)
+    figure, panels = _panels(study)
     for (title, group), axes in zip(study.groups(), panels, strict=True):
         shown = [CHANCE, 1.0]
         for place, arm in enumerate(group.arms):
@@ -212,16 +217,31 @@ def validation(study: Study) -> Figure:
     return figure
 
 
-def _panels(study: Study, least: float) -> tuple[Figure, list[Axes]]:
-    """One panel for each dataset × backbone, side by side, three to a row; each at least `least` inches high."""
+def wrapped(arm: str) -> str:
+    """An arm's name over as many lines as keep it from crowding out what it names; a setting stays in one piece."""
+    return textwrap.fill(arm, WIDE, break_long_words=False, break_on_hyphens=False)
+
+
+def _room(arms: list[str]) -> tuple[float, list[int]]:
+    """The names' width in inches, and how many lines each takes."""
+    lines = [wrapped(arm).splitlines() for arm in arms]
+    return CHARACTER * max(len(line) for name in lines for line in name), [len(name) for name in lines]
+
+
+def _panels(study: Study, rows: bool = False) -> tuple[Figure, list[Axes]]:
+    """One panel for each dataset × backbone, side by side, three to a row, with room for what names the arms.
+
+    rows: each panel names its arms itself, one below the other, instead of a legend for all.
+    """
     n = len(list(study.groups()))
-    columns = min(n, 3)
-    rows = -(-n // columns)
-    for_legend = 0.23 * len(study.arms) + 0.4
-    height = max(rows * max(3.6, least), for_legend)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(5.0 * columns + 1.4, height), squeeze=False, layout="constrained"
-    )
+    across = min(n, 3)
+    down = -(-n // across)
+    room, lines = _room(study.arms)
+    if rows:
+        size = across * (4.4 + room), down * max(3.6, max(0.4, LINE * max(lines) + 0.1) * (len(study.arms) + 1))
+    else:
+        size = 5.0 * across + 0.6 + room, max(down * 3.6, sum(LINE * count + 0.07 for count in lines) + 0.4)
+    figure, grid = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axes in grid.flat[n:]:
         axes.set_axis_off()
     return figure, list(grid.flat[:n])
@@ -235,4 +255,5 @@ def _legend(figure: Figure, panels: list[Axes], arms: list[str]) -> None:
             handles.setdefault(str(label), handle)
     shown = [arm for arm in arms if arm in handles]
     if shown:
-        figure.legend([handles[arm] for arm in shown], shown, loc="outside right upper", frameon=False)
+        names = [wrapped(arm) for arm in shown]
+        figure.legend([handles[arm] for arm in shown], names, loc="outside right upper", frameon=False)

@@ -96,10 +96,25 @@ def leaderboard(study: Study, allow_confounded: bool = False, reference: str = R
                 remarks.insert(0, f"ranked although arms differ in {differ} (allow_confounded=true)")
         tables.append(table)
         remarks += [confound.text for confound in found] + pools.changed_labels(pools.pool_table(group))
+        remarks += _settings(group)
         notes += [f"{title}: {remark}" for remark in remarks]
     if study.unfinished:
         notes.append(f"{len(study.unfinished)} unfinished, left out: {', '.join(study.unfinished)}")
     return Leaderboard(pd.concat(tables, ignore_index=True), tuple(notes), reference)
+
+
+def _settings(group: Study) -> list[str]:
+    """One line on what the arms' strategies were set to, beyond what their names say; none if they have no settings."""
+    listed = []
+    for method in dict.fromkeys(arm.split()[0] for arm in group.arms):
+        own = {
+            arm: " ".join(f"{key}={value}" for key, value in group.settings(arm).items())
+            for arm in group.arms
+            if arm.split()[0] == method
+        }
+        shared = {method: next(iter(own.values()))} if len(set(own.values())) == 1 else own
+        listed += [f"{arm} {settings}" for arm, settings in shared.items() if settings]
+    return [f"settings: {'; '.join(listed)}"] if listed else []
 
 
 def _measured(group: Study, title: str) -> tuple[pd.DataFrame, list[str]]:
@@ -163,7 +178,7 @@ def _ranked(group: Study, table: pd.DataFrame, reference: str) -> tuple[pd.DataF
         table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = list(difference)
         remarks += [f"{arm} {remark}"] if remark else []
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
-    return table.sort_values(["accuracy", "arm"], ascending=[False, True]), remarks
+    return table.sort_values("accuracy", ascending=False, kind="stable"), remarks  # equal ones as the study has them
 
 
 def _reference(arms: list[str], arm: str, reference: str) -> str | None:

@@ -8,8 +8,9 @@ function of a `Study`.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,10 @@ _DATA = {f"dataset.{key}" for key in ("seed", "path", "train", "test")}  # the m
 class Study:
     """Finished runs of one study, or of one dataset × backbone group of it.
 
-    `runs` has a row per run: KEYS, the manifest's plain values, commit and dirty. `metrics` has KEYS, benchmark, split,
-    metric, value; `rounds` has KEYS and the columns of rounds.csv; `pools` has KEYS and the manifest's pool record
-    under dotted names. `arm` is the method, with the settings that tell it apart where one method ran with several.
+    `runs` has a row per run: KEYS, the manifest's plain values, commit, dirty, and `strategy`, a mapping. `metrics` has
+    KEYS, benchmark, split, metric, value; `rounds` has KEYS and the columns of rounds.csv; `pools` has KEYS and the
+    manifest's pool record under dotted names, with `writer.usage` of the semantic layer. `arm` is the method, with the
+    settings that tell it apart where one method ran with several.
     """
 
     path: Path
@@ -51,8 +53,8 @@ class Study:
 
     @property
     def arms(self) -> list[str]:
-        """Baselines first, MARS last, methods of others in between."""
-        return sorted(self.runs["arm"].unique(), key=lambda arm: (_ORDER.get(arm.split()[0], len(_METHODS)), arm))
+        """Baselines first, MARS last, methods of others in between; one method's settings by their numbers."""
+        return sorted(self.runs["arm"].unique(), key=_place)
 
     @property
     def splits(self) -> list[str]:
@@ -74,6 +76,12 @@ class Study:
         m = self.metrics
         chosen = (m["arm"] == arm) & (m["benchmark"] == BENCHMARK) & (m["split"] == split) & (m["metric"] == metric)
         return m[chosen].set_index("seed")["value"].sort_index().dropna()
+
+    def settings(self, arm: str) -> dict[str, str]:
+        """What the arm's strategy was set to, as text, less what its name says already."""
+        recorded = self.runs.loc[self.runs["arm"] == arm, "strategy"].iloc[0]
+        said = {word.partition("=")[0] for word in arm.split()[1:]}
+        return {k: _text(v) for key, v in _flat(recorded).items() if (k := _short(key)) not in said}
 
     def scores(self, run: str, split: str) -> pd.DataFrame:
         """One run's in-distribution score table for one split. Raises UserError when it is missing or repeats ids."""
@@ -115,11 +123,13 @@ def load(study: Path) -> Study:
     manifests = [_json(d / "manifest.json") for d in done]
     plain = [{k: v for k, v in m.items() if isinstance(v, str | int | float)} for m in manifests]
     code = [{k: v for k, v in (m.get("git") or {}).items() if k in ("commit", "dirty")} for m in manifests]
-    runs = pd.DataFrame([p | c for p, c in zip(plain, code, strict=True)]).assign(run=[d.name for d in done])
+    runs = pd.DataFrame([p | c for p, c in zip(plain, code, strict=True)]).assign(
+        run=[d.name for d in done], strategy=pd.Series([m.get("strategy") or {} for m in manifests])
+    )
     for key in ("method", "dataset", "backbone", "seed"):
         if key not in runs or runs[key].isna().any():
             raise UserError(f"study: a manifest.json under {study} lacks {key} (was it written by another version?)")
-    runs["arm"] = _arms(runs, [_flat(_yaml(d / "config.yaml")) for d in done])
+    runs["arm"] = _arms(runs, [_config(d / "config.yaml") for d in done])
     runs = runs[KEYS + [c for c in runs.columns if c not in KEYS]]
     metrics = pd.concat([_metrics(_json(d / "metrics.json")) for d in done], keys=runs["run"], names=["run", "i"])
     rounds = pd.concat([_csv(d / "rounds.csv") for d in done], keys=runs["run"], names=["run", "i"])
@@ -129,7 +139,7 @@ def load(study: Path) -> Study:
         runs,
         keys.merge(metrics.reset_index("run"), on="run"),
         keys.merge(rounds.reset_index("run"), on="run"),
-        keys.join(pd.DataFrame([_pool(m.get("pool") or {}) for m in manifests])),
+        keys.join(pd.DataFrame([_pool(m) for m in manifests])),
         unfinished,
     )
 
@@ -141,14 +151,9 @@ def _arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:
     """
     arms = list(runs["method"])
     for _, same_method in runs.groupby(["dataset", "backbone", "method"]):
-        varying = _telling(_differing([configs[row] for row in same_method.index]))
+        telling = _telling([configs[row] for row in same_method.index], list(same_method["seed"]))
         for row in same_method.index:
-            own = {key: configs[row].get(key) for key in varying}
-            settings = [
-                f"{key.removeprefix('method.').removesuffix('.name')}={value}"
-                for key, value in own.items()
-                if value is not None
-            ]
+            settings = [f"{_short(key)}={_text(configs[row][key])}" for key in telling if key in configs[row]]
             arms[row] = " ".join([arms[row], *settings])
     twice = runs.assign(arm=arms).duplicated(["dataset", "backbone", "arm", "seed"], keep=False)
     if twice.any():
@@ -157,14 +162,34 @@ def _arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:
     return arms
 
 
-def _telling(varying: set[str]) -> list[str]:
-    """Where a group's choice differs (`augmenter.name`, `train.mode`), it stands for the settings that come with it."""
-    names = sorted((key for key in varying if key.split(".")[-1] in ("name", "mode")), key=lambda key: -key.count("."))
-    chosen = {key.split(".")[0]: key for key in names}  # the outermost where there are several
-    return sorted(key for key in varying if chosen.get(key.split(".")[0], key) == key)
+def _telling(configs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> list[str]:
+    """The settings that tell flat configs apart.
+
+    The settings that come with a choice are named only where runs of one choice and seed differ in them.
+    """
+    told: set[str] = set()
+    alike = [list(configs)]
+    while more := {key for group in alike for key in _choices(_differing(group))}:
+        told |= more
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for config, seed in zip(configs, seeds, strict=True):
+            groups.setdefault((seed, *(repr(config.get(key)) for key in sorted(told))), []).append(config)
+        alike = list(groups.values())
+    return sorted(told)
 
 
-def _differing(configs: list[dict[str, Any]]) -> set[str]:
+def _choices(varying: set[str]) -> set[str]:
+    """Less what is under a choice that differs: `semantic.name` stands for `semantic.*`, `train.mode` for `train.*`."""
+    chosen = {parent for key in varying for parent, _, last in [key.rpartition(".")] if last in ("name", "mode")}
+
+    def comes_with(key: str) -> bool:
+        parent, _, last = key.rpartition(".")
+        return any(key.startswith(f"{p}.") and not (p == parent and last in ("name", "mode")) for p in chosen)
+
+    return {key for key in varying if not comes_with(key)}
+
+
+def _differing(configs: Sequence[dict[str, Any]]) -> set[str]:
     """The settings in which flat configs are not all alike."""
     keys = {key for config in configs for key in config if key.split(".")[0] not in _NOT_SETTINGS} - _DATA
     return {key for key in keys if len({repr(config.get(key)) for config in configs}) > 1}
@@ -178,8 +203,43 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _pool(record: dict[str, Any]) -> dict[str, Any]:
-    """A manifest's pool record under dotted names, less the augmenter's settings; `variants_made` is `made`."""
+def _short(key: str) -> str:
+    """A setting as an arm's name has it."""
+    return key.removeprefix("method.").removesuffix(".name")
+
+
+def _text(value: Any) -> str:
+    """A setting's value as a config writes it, but none for null."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _place(arm: str) -> tuple[Any, ...]:
+    """Where an arm stands: by its method, then by its settings, numbers as numbers and before words."""
+    words = []
+    for word in arm.split():
+        name, _, value = word.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        words.append((name, 0, number, value) if math.isfinite(number) else (name, 1, 0.0, value))
+    return _ORDER.get(arm.split()[0], len(_METHODS)), words
+
+
+def _config(file: Path) -> dict[str, Any]:
+    """A run's settings under dotted keys, less those of its augmenters that cannot change a result."""
+    from mars.assembly import shaping  # imports torch and every arm, which nothing else here needs
+
+    return _flat(shaping(_yaml(file)))
+
+
+def _pool(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The pool record under dotted names, less the augmenter's settings; `variants_made` is `made`.
+
+    With it `writer.usage`, what the semantic layer's writer used.
+    """
+    writer = (manifest.get("semantic") or {}).get("writer") or {}
+    record = {**(manifest.get("pool") or {}), "writer": {"usage": writer.get("usage") or {}}}
     return {k.removeprefix("variants_"): v for k, v in _flat(record).items() if not k.startswith("settings.")}
 
 

@@ -2,8 +2,9 @@
 
 Source: Pace et al. 2401.12086. Deviations: their candidates are sampled from a policy, ours are the pool's variants of
 both sides, since no arm here may use text another arm cannot; and the model labels, so a drawn row need not inherit its
-parent's label. Their confidence filter is `quantile`: that share of the drawn pairs, those with the least predicted
-preference probability, is left out; more are drawn so that B remain.
+parent's label. Prompts stay the original ones, and the gate on flipped rows has no say. Their confidence filter is
+`quantile`: that share of the drawn pairs, those with the least predicted preference probability, is left out; more are
+drawn so that B remain.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ class WestOfN:
     def __post_init__(self) -> None:
         if self.n < 2:
             raise ValueError(f"n: a best and a worst need at least 2 candidates, not {self.n}")
-        if not 0 <= self.quantile < 1:
-            raise ValueError(f"quantile: must be in [0, 1), not {self.quantile}")
+        if not 0 <= self.quantile <= 0.99:  # what it leaves out has to be drawn first
+            raise ValueError(f"quantile: must be in [0, 0.99], not {self.quantile}")
 
     def select(self, round: Round) -> Selection:
         pool, width = round.pool, round.pool.config.width
+        if not round.budget:
+            return Selection(np.empty(0, dtype=np.int64))
         if self.n > 2 * width:
             raise ValueError(f"method.n: {self.n} candidates are more than the {2 * width} variants of a pair")
         slots = np.concatenate([np.arange(1, width + 1), np.arange(width + 2, 2 * width + 2)])

@@ -22,6 +22,8 @@ class WoN:
     drop_prompt: bool = False
 
     def select(self, round: Round) -> Selection:
+        if not round.budget:
+            return Selection(np.empty(0, dtype=np.int64))
         pool, budgets = round.pool, equal_shares(round)
         rows = pool.inherited()
         rows = rows[round.admits(rows)]

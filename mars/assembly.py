@@ -46,7 +46,7 @@ from mars.start import warmed_up
 from mars.store import Store, Supply
 from mars.strategy import Mars, Strategy
 from mars.training import TrainConfig
-from mars.variants import Augmenter, Request, Variant
+from mars.variants import Augmenter, NoAugmenter, NoAugmenterConfig, Request, Variant
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ STRATEGIES: dict[str, type] = {
 }
 # (settings, (settings, cache directory, device) → augmenter)
 AUGMENTERS: dict[str, tuple[type, Callable[[Any, Path, torch.device], Augmenter]]] = {
+    "none": (NoAugmenterConfig, lambda config, cache, device: NoAugmenter()),
     "eda": (EdaConfig, lambda config, cache, device: Eda(config)),
     "rules": (RulesConfig, lambda config, cache, device: Rules(config)),
     "planted": (PlantedAugmenterConfig, lambda config, cache, device: PlantedAugmenter(config)),
@@ -135,15 +136,16 @@ class Pieces:
 
 
 def effective(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with what the arm brings of its own, an augmenter or a semantic layer, in the place of the study's."""
+    """`config` as the arm has it: its own augmenter or semantic layer in the place of the study's.
+
+    An arm that draws nothing has neither, so that its runs do not need the pool's models and do not differ by them.
+    """
     own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
     method = {key: value for key, value in config["method"].items() if key not in own}
+    strategy = plugins.find("strategies", STRATEGIES, method.get("name", ""), "method.name")
+    if not getattr(strategy, "draws", True):
+        own = {"augmenter": {"name": "none"}, "semantic": {"name": "off"}, "pool": {}}
     return {**config, **own, "method": method}
-
-
-def draws(method: Mapping[str, Any]) -> bool:
-    """Whether the arm has any use for a pool; where it has none, the augmenter's settings make no other run of it."""
-    return getattr(plugins.find("strategies", STRATEGIES, method.get("name", ""), "method.name"), "draws", True)
 
 
 def shaping(config: Any) -> Any:
@@ -189,7 +191,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
         if gates.encoder is None:
             raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
         embed = _embedder(gates.encoder, "pool.gates.encoder", settings, *place)
-    held_out = {pair.id for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
+    held_out = {pair.content for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
     refine = refiner.refine if refiner else None
     pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, embed, refine, held_out)
     return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, judge)

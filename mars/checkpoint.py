@@ -29,6 +29,7 @@ class State:
     cells: list[tuple[str, int, int]] = field(default_factory=list)  # variants looked at (`mars.pool.Cell`)
     weights: list[float] | None = None  # loss weights of the base pairs in the last round, where the arm sets them
     seconds: float = 0.0
+    costs: dict[str, Any] = field(default_factory=dict)  # what the finished rounds made and paid (`mars.store.Supply`)
 
 
 def save(path: Path, state: State) -> None:

@@ -63,6 +63,10 @@ def command(config_name: str, function: Callable[[dict[str, Any]], object]) -> C
             if debug:
                 raise
             failures.append(_one_line(error, config_name))
+        except ValueError as error:  # Hydra's own, for semantic=null
+            if debug or not str(error).startswith("Config group override"):
+                raise
+            failures.append("a config group was set to null (name one of its choices)")
         if failures:
             jobs = Counter(failures)
             sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in jobs.items()))
@@ -83,7 +87,9 @@ def _one_line(error: Exception, config_name: str) -> str:
     causes = text + "\n" + str(error.__cause__ or "")
     if match := re.search(r"Could not override '([^']+)'", causes):
         key = match.group(1)
-        return f"{key}: no such setting{nearest(key, _known_keys(config_name))}"
+        known = _known_keys(config_name)
+        near = [k for k in known if k.split(".")[0] == key.split(".")[0]] or [k for k in known if "." not in k]
+        return f"{key}: no such setting{nearest(key, near)}"
     if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w-]+)/([^']*)'", causes):
         group, name = match.groups()
         return f'{group}: "{name}" is unknown{nearest(name, _options(group))}'
@@ -97,9 +103,16 @@ def _one_line(error: Exception, config_name: str) -> str:
 
 
 def _compose(config_name: str) -> DictConfig:
+    """The config under the group choices of the command line, or if these do not compose the default one."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("conf", version_base="1.3"):
-        return hydra.compose(config_name)
+        options = GlobalHydra.instance().config_loader().get_group_options
+        choices = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+(@[\w.]+)?=[\w-]+", a)]
+        chosen = [choice for choice in choices if options(re.split("[@=]", choice)[0])]
+        try:
+            return hydra.compose(config_name, chosen)
+        except HydraException:
+            return hydra.compose(config_name)
 
 
 def _known_keys(config_name: str) -> list[str]:

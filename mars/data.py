@@ -33,6 +33,11 @@ class Pair:
     gold_margin: float | None = None  # r*(chosen) − r*(rejected) where the truth is known (planted), else None
     subset: str = ""
 
+    @property
+    def content(self) -> tuple[tuple[Message, ...], frozenset[str]]:
+        """What makes it the same pair under another id, or with the label turned round."""
+        return self.prompt, frozenset((self.chosen, self.rejected))
+
     def side(self, side: Side) -> str:
         return self.chosen if side == "chosen" else self.rejected
 

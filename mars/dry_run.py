@@ -16,11 +16,12 @@ from mars.variants import Request
 
 def report(pieces: Pieces, rounds: RoundsConfig) -> str:
     """A line for the pool, and one for the semantic layer's writer, if there is one."""
-    if not getattr(pieces.strategy, "draws", True):
+    if pieces.pool.augmenter.name == "none":
         return "this arm draws no variant: nothing to make"
     pool, per_row = pieces.pool, 3 if pieces.pool.config.prompts else 2
     lines = [
         _line("pool", pieces.supply, pool.requests())
+        + (", more for what the semantic layer rewrites" if pieces.refiner else "")
         + f"; {rounds.number} rounds of {rounds.budget} rows draw at most {per_row * rounds.number * rounds.budget}, "
         "an arm that scores the whole pool looks at all"
     ]

@@ -50,7 +50,7 @@ def refusals(cfg: GatesConfig, sources: Sequence[str], texts: Sequence[str | Non
     assert embed is not None
     ours, theirs = embed([texts[i] or "" for i in left]), embed([sources[i] for i in left])
     for i, cosine in zip(left, (ours * theirs).sum(axis=1), strict=True):
-        if cosine < cfg.similarity:
+        if not cosine >= cfg.similarity:  # what cannot be compared is not similar
             reasons[i] = "dissimilar"
     return reasons
 

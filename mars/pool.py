@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from mars.data import SIDES, DataError, Pair, Part
+from mars.data import SIDES, Pair, Part
 from mars.features import Embed
 from mars.gates import GatesConfig, refusals
 from mars.text import Message
@@ -48,7 +48,8 @@ class PoolConfig:
 
     rows: "grid" is every variant of the chosen side with every variant of the rejected one (the authors' code);
     "grid_with_originals" adds the originals to both and leaves out the base pair itself, (n⁺ + 1)(n⁻ + 1) − 1 rows (the
-    paper). prompts: row (i, j) also takes prompt variant (i + j) mod n instead of the original prompt.
+    paper); originals are the base texts, also where a semantic layer rewrote what the variants are made from. prompts:
+    row (i, j) also takes prompt variant (i + j) mod n instead of the original prompt.
     """
 
     width: int = 5  # variants of each side, n
@@ -65,8 +66,9 @@ class Pool:
     """All synthetic pairs of `pairs` under one augmenter, made when drawn.
 
     fill: makes or finds the variants asked for, `Store.fill` of the augmenter; without one, the augmenter itself.
-    refine: the pair that takes a base pair's place as the source of variants (`mars.semantic`). held_out: ids no
-    variant may be made of; DataError when a base pair is among them.
+    refine: the pair that takes a base pair's place as the source of variants (`mars.semantic`). held_out: `content`
+    of the validation and test pairs: a base pair that is one of them, under whatever id, has no variants, and its rows
+    are refused as "held out".
     """
 
     def __init__(
@@ -77,13 +79,11 @@ class Pool:
         fill: Callable[[Sequence[Request]], list[Variant]] | None = None,
         embed: Embed | None = None,
         refine: Refine | None = None,
-        held_out: Collection[str] = (),
+        held_out: Collection[Hashable] = frozenset(),
     ):
         self.base, self.augmenter, self.config = pairs, augmenter, config or PoolConfig()
-        leaked = next((pair.id for pair in pairs if pair.id in held_out), None) if held_out else None
-        if leaked is not None:
-            raise DataError(f'"{leaked}" is both a base pair and a held-out one: no variant of a test row may exist')
         self._fill, self._embed, self._refine = fill or augmenter.make, embed, refine
+        self._held_out = held_out
         n, width = len(pairs), self.config.width
         self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
         self._sources: dict[int, Pair] = {}
@@ -180,18 +180,23 @@ class Pool:
 
     def look_at(self, cells: Sequence[Cell]) -> None:
         """Make or find the variants of `cells`, none of them looked at before, and put them before the gates."""
-        if not cells:
-            return
-        self._find_sources(sorted({parent for _, parent, _ in cells}))
-        requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in cells]
-        variants = self._fill(requests)
+        free = [cell for cell in cells if self.base[cell[1]].content not in self._held_out]
+        self._find_sources(sorted({parent for _, parent, _ in free}))
+        requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in free]
+        variants = self._fill(requests) if requests else []
         texts = [v.text for v in variants]
         reasons = refusals(self.config.gates, [r.source for r in requests], texts, self._embed)
-        for cell, request, variant, reason in zip(cells, requests, variants, reasons, strict=True):
-            kind, parent, slot = cell
-            self._texts[kind][parent, slot] = variant.text
-            self._state[kind][parent, slot] = _REFUSED if reason else _KEPT
-            self.looked_at[cell] = Verdict(request, variant, reason)
+        for cell, verdict in zip(free, map(Verdict, requests, variants, reasons), strict=True):
+            self._decide(cell, verdict)
+        for cell in set(cells) - set(free):
+            request = Request(self.base[cell[1]], *self._part(cell[0], cell[2]))
+            self._decide(cell, Verdict(request, Variant(None, ""), "held out"))
+
+    def _decide(self, cell: Cell, verdict: Verdict) -> None:
+        kind, parent, slot = cell
+        self._texts[kind][parent, slot] = verdict.variant.text
+        self._state[kind][parent, slot] = _REFUSED if verdict.refused else _KEPT
+        self.looked_at[cell] = verdict
 
     def _find_sources(self, parents: Sequence[int]) -> None:
         new = [p for p in parents if p not in self._sources]

@@ -29,16 +29,14 @@ SCHEMA_VERSION = 1
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
 
 
-def config_hash(config: Mapping[str, Any], data: Mapping[str, str], draws: bool = True) -> str:
+def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
     """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
 
     The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
-    the same path is another run. An arm that draws nothing has no pool.
+    the same path is another run.
     """
     made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
     made["dataset"] = {"name": config["dataset"]["name"], **data}
-    if not draws:
-        made = {k: v for k, v in made.items() if k not in ("augmenter", "pool", "semantic")}
     return digest(made)[:8]
 
 
@@ -115,7 +113,7 @@ def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
     rows = np.concatenate(outcome.drawn)
     return {
         **supply.record(),
-        **as_json(pool.config),
+        "config": as_json(pool.config),
         "size": len(pool),
         "rows": len(rows),
         "unspent": sum(record["unspent"] for record in outcome.records),
@@ -125,6 +123,17 @@ def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
         "refused": {**pool.refused, **({"flipped": flipped} if flipped else {})},
         "preservation": preservation(pool, rows) if pool.base[0].gold_margin is not None else None,
     }
+
+
+def total(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two countings of the same things, added up key by key; what one of them does not know is the other's."""
+
+    def add(a: Any, b: Any) -> Any:
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            return total(a, b)
+        return b if a is None else a if b is None else a + b
+
+    return {key: add(one.get(key), other.get(key)) for key in {**one, **other}}
 
 
 def pool_line(pool: Mapping[str, Any]) -> str:

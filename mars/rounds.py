@@ -123,7 +123,7 @@ def run_rounds(
         selection = _select(strategy, round)
         scored = engine.texts_scored - scored
         drawn.append(selection.rows)
-        data = _training_set(inputs, selection, _history(cfg, drawn, selection, pool))
+        data = _training_set(inputs, selection, _history(cfg, drawn, selection, pool), t)
         if cfg.start == "reinitialise" and t > 0:
             model = start()
         if cfg.schedule == "restart":
@@ -197,7 +197,7 @@ def _history(cfg: RoundsConfig, drawn: Sequence[np.ndarray], selection: Selectio
     Draws accumulate as a set: a row drawn again in a later round is not added twice, while a row repeated within its
     round keeps its repeats. Copies of base pairs are repeats on purpose, and always added.
     """
-    if cfg.history == "replace" or len(drawn) == 1:
+    if cfg.history == "replace":
         return selection.rows
     if selection.weights is not None and any(len(rows) for rows in drawn):
         raise ConfigError("rounds.history: this arm weights its rows, round by round (use replace)")
@@ -207,13 +207,13 @@ def _history(cfg: RoundsConfig, drawn: Sequence[np.ndarray], selection: Selectio
     return rows
 
 
-def _training_set(inputs: RowInputs, selection: Selection, rows: np.ndarray) -> TrainingSet:
-    """Base pairs first, then the synthetic ones, as text numbers."""
+def _training_set(inputs: RowInputs, selection: Selection, rows: np.ndarray, index: int) -> TrainingSet:
+    """Base pairs first, then the synthetic ones, as text numbers. Raises ConfigError for what an arm may not return."""
     pool = inputs.pool
     whole = np.concatenate([pool.copies, rows])
     weights, noise = selection.weights, None
     if weights is not None and len(weights) != len(whole):
-        raise ValueError(f"the strategy weighted {len(weights)} of {len(whole)} rows")
+        raise ConfigError(f"round {index}: the arm weighted {len(weights)} of {len(whole)} rows")
     if selection.noise is not None:
         alpha = selection.noise.features if inputs.engine.mode == "head" else selection.noise.tokens
         noise = np.where(np.arange(len(whole)) < len(pool.copies), 0.0, alpha)
@@ -249,6 +249,6 @@ def _say_if_flat(record: Mapping[str, Any], strategy: Strategy) -> None:
             record["budget_min"],
             record["budget_max"],
             record["drawn"] / record["base_pairs"],
-            record["margin_sd"],
+            record.get("margin_sd", float("nan")),
             ", ".join(f"{name} {value}" for name, value in vars(strategy).items()),
         )

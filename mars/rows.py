@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mars.config import ConfigError
 from mars.engine import Engine
 from mars.pool import Pool
 
@@ -29,7 +30,7 @@ class RowInputs:
         if len(new):
             passed = self.pool.admits(rows)
             if not passed.all():
-                raise ValueError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
+                raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
             texts = [
                 (self.pool.prompt(parent, prompt), self.pool.text(parent, text))
                 for parent, prompt, text in zip(*np.unravel_index(new, self._numbers.shape), strict=True)

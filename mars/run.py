@@ -6,13 +6,14 @@ so a directory without it is unfinished: it is resumed, never counted.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from benchmarks import in_distribution
-from mars import checkpoint, dry_run, files, records
-from mars.assembly import Pieces, Settings, assemble, draws, effective, load, shaping
+from mars import checkpoint, dry_run, files, records, show
+from mars.assembly import Pieces, Settings, assemble, effective, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
 from mars.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
@@ -40,7 +41,7 @@ def execute(config: Mapping[str, Any]) -> Path:
     config = effective(config)
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
-    config_hash = records.config_hash(shaping(config), records.data_digests(preferences), draws(settings.method))
+    config_hash = records.config_hash(shaping(config), records.data_digests(preferences))
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id
@@ -66,6 +67,11 @@ def execute(config: Mapping[str, Any]) -> Path:
             **dict(zip(("method", "dataset", "backbone"), parts, strict=True)),
             "seed": settings.seed,
             "steps_may_differ": settings.steps_may_differ,
+            "batch_size": settings.batch_size,
+            "train_sha256": files.digest(config["train"]),
+            "pool_sha256": files.digest([shaping(config)[key] for key in ("augmenter", "pool", "semantic")]),
+            "semantic_layer": settings.semantic.get("name", ""),
+            "drop_prompt": bool(settings.method.get("drop_prompt", False)),
             "overrides": task_overrides(),
         }
         _run(settings, config, names, directory, pieces)
@@ -110,10 +116,10 @@ def _run(
     began = time.perf_counter()
     state_file = directory / "checkpoint" / "state.pt"
     saved = checkpoint.load(state_file) or checkpoint.State()
-    before = saved.seconds
+    before, paid = saved.seconds, saved.costs
     logger = _open_logger(settings, directory, config)
     try:
-        if pieces.refiner and pieces.refiner.config.which == "all" and draws(settings.method):
+        if pieces.refiner and pieces.refiner.config.which == "all":
             pieces.refiner.refine(range(len(pieces.pool.base)))
         outcome = run_rounds(
             pieces.engine,
@@ -126,7 +132,7 @@ def _run(
             settings.seed,
             pieces.start,
             saved,
-            functools.partial(checkpoint.save, state_file),
+            lambda state: checkpoint.save(state_file, replace(state, costs=_costs(pieces, paid))),
             logger,
         )
         benchmark = settings.benchmark["name"]
@@ -146,14 +152,18 @@ def _run(
             pieces.engine.save(outcome.model, directory / "model")
         done = records.manifest(pieces.preferences, pieces.engine, outcome)
         done["strategy"] = vars(pieces.strategy)
-        done["pool"] = records.pool_record(pieces.pool, pieces.supply, outcome)
+        costs = _costs(pieces, paid)
+        done["pool"] = records.pool_record(pieces.pool, pieces.supply, outcome) | costs["pool"]
         if pieces.refiner and pieces.writer:
-            done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record()}
+            done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record() | costs["writer"]}
             log.info("%s", pieces.refiner.line())
         log.info("%s", records.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
         files.write_json(directory / "manifest.json", {**names, **done, "wall_seconds": seconds})
     except BaseException:
+        with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
+            last = checkpoint.load(state_file) or checkpoint.State()
+            checkpoint.save(state_file, replace(last, costs=_costs(pieces, paid)))
         logger.close(failed=True)
         raise
     logger.close(failed=False)
@@ -161,6 +171,12 @@ def _run(
     files.write_text(directory / "DONE", "")
     split, values = next(iter(metrics.items()))
     log.info("%s: %s accuracy %.4f", names["run_id"], split, values["accuracy"])
+
+
+def _costs(pieces: Pieces, paid: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pool and the semantic layer's writer have made and paid, in this process and, `paid`, before it."""
+    supplies = {"pool": pieces.supply, "writer": pieces.writer}
+    return {name: records.total(supply.costs(), paid.get(name, {})) for name, supply in supplies.items() if supply}
 
 
 def _score_tests(pieces: Pieces, outcome: Outcome) -> pd.DataFrame:
@@ -184,8 +200,8 @@ def _open_logger(settings: Settings, directory: Path, config: Mapping[str, Any])
 
 
 def main() -> None:
-    """`python -m mars.run`, and with a sub-command the console script `mars`: report."""
-    commands: dict[str, Callable[[], None]] = {"report": _report}
+    """`python -m mars.run`, and with a sub-command the console script `mars`: report, show."""
+    commands: dict[str, Callable[[], None]] = {"report": _report, "show": show.main}
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first in commands:
         commands[sys.argv.pop(1)]()

@@ -19,7 +19,7 @@ from torch import nn
 from mars import checkpoint, files
 from mars.data import Pair
 from mars.engine import Engine
-from mars.model import weights_id
+from mars.model import autocast_dtype, weights_id
 from mars.training import TrainConfig, TrainingSet, new_optimizer, train_round
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def warmed_up(
         {
             "backbone": asdict(engine.backbone),
             "weights": weights_id(engine.backbone),
+            "precision": [engine.device.type, str(autocast_dtype(engine.backbone, engine.device))],
             "base": files.pairs_digest(base),
             "train": asdict(train),
             "batch_size": batch_size,

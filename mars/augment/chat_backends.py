@@ -34,11 +34,15 @@ from mars.config import ConfigError, UserError
 from mars.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 from mars.text import Message, Role, render_plain
 
+# What endpoints say of a reply that ended by itself: some name the token it ended with, and some say nothing.
+_ENDED = ("stop", "eos_token", "eos", "", None)
 _TOO_LONG = re.compile(r"context.?length|context window|too many tokens", re.IGNORECASE)
 
 
 class Endpoint:
     """`model` behind `base_url`, by the openai client."""
+
+    steady = False
 
     def __init__(
         self,
@@ -124,11 +128,15 @@ class Endpoint:
             raise Transient(what, advice) from None
         usage = answer.get("usage")
         counts = usage if isinstance(usage, Mapping) else {}
+        if refusal:
+            reason = "refused"
+        elif reason in _ENDED:
+            reason = "stop"  # without words in it, such a reply is not good all the same
         return Reply(
             text if isinstance(text, str) else "",
             _whole(counts.get("prompt_tokens")),
             _whole(counts.get("completion_tokens")),
-            "refused" if refusal else str(reason) if reason is not None else None,
+            self._clean(reason, 40),
         )
 
     def _clean(self, text: object, length: int = 200) -> str:
@@ -166,7 +174,7 @@ def _generator_seed(call: Call) -> int:
 class LocalModel:
     """A causal transformers model: a hub id, a directory, `package:…` or `random:qwen3`, as for a backbone."""
 
-    concurrency = 1
+    concurrency, steady = 1, True
 
     def __init__(self, source: str, revision: str | None = None, device: torch.device | None = None):
         self.device = device or torch.device("cpu")
@@ -207,8 +215,7 @@ class LocalModel:
         new = out[0, len(ids) :].tolist()
         whole = bool(new) and new[-1] in self._ends
         text = tokenizer.decode(new[:-1] if whole else new, skip_special_tokens=True)
-        reason = "length" if not whole else "stop" if text.strip() else "empty"  # which a repetition would be too
-        return Reply(text, len(ids), len(new), reason)
+        return Reply(text, len(ids), len(new), "stop" if whole else "length")
 
     def _ids(self, messages: ChatMessages) -> list[int]:
         """Token ids up to where the reply begins, by the model's chat template or, where it has none, plain turns."""

@@ -21,6 +21,7 @@ from mars.data import Pair, Part
 from mars.variants import Request, Variant
 
 Draw = Callable[[], float]
+_VERSION = 1  # of what makes a variant: stored ones of another version are not read
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class Eda:
 
     def __init__(self, config: EdaConfig | None = None):
         self.config = config = config or EdaConfig()
-        self.settings: Mapping[str, Any] = asdict(config) | {"table": version(config.synonyms)}
+        self.settings: Mapping[str, Any] = asdict(config) | {
+            "table": version(config.synonyms),
+            "version": 1,
+        }
         self._lookup = thesaurus(config.synonyms)
         alphas = {operation: getattr(config, f"alpha_{operation}") for operation in OPERATIONS}
         self._alphas = {operation: alpha for operation, alpha in alphas.items() if alpha > 0}

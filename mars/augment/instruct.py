@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -25,9 +26,9 @@ from urllib.parse import urlsplit
 
 import torch
 
-from mars.augment.chat import Backend, Call, Chat, Patience
+from mars.augment.chat import Backend, Call, Chat, Patience, Reply
 from mars.augment.chat_backends import Endpoint, LocalModel
-from mars.config import ConfigError
+from mars.config import ConfigError, UserError
 from mars.data import SIDES, Pair, Part
 from mars.text import Message, render_plain
 from mars.variants import Request, Variant
@@ -38,6 +39,16 @@ _TEMPERATURES: dict[Task, dict[Part, float]] = {
     "refine": {"rejected": 0.9, "chosen": 0.8},  # protocol: v2's semantic layer
 }
 _OURS = {"model", "messages", "stream", "n"}  # what of a request `extra` may not touch
+_TELLING = 8  # requests without a single text: no longer the fault of these texts
+_NO_ANSWER = "no answer"  # a whole reply of which nothing is left once it is read
+_ADVICE = {
+    "length": "raise augmenter.max_tokens, or turn the model's thinking off with augmenter.extra",
+    "refused": "choose another augmenter.model",
+    "content_filter": "choose another augmenter.model, or one without this filter",
+    "context_length": "serve the model with a longer context, or lower augmenter.max_tokens",
+    _NO_ANSWER: "turn the model's thinking off with augmenter.extra",
+}
+_MEND = "ask it something by hand, check augmenter.model and its chat template, and run again: no such reply is kept"
 
 
 @dataclass(frozen=True)
@@ -114,11 +125,14 @@ class Instruct:
     def __init__(self, config: InstructConfig, cache: Path, device: torch.device | None = None):
         self.config = config
         backend: Backend
+        self._url: str | None = None
         if config.backend == "local":
             backend = LocalModel(config.model, config.revision, device)
         else:
             backend = Endpoint(config.model, config.base_url, config.api_key_env, config.concurrency, config.timeout)
+            self._url = backend.url
         self.chat = Chat(backend, cache, Patience(config.attempts, config.backoff, config.longest_wait))
+        self._wrote = False
         self.batch = max(32, 4 * config.concurrency)  # the slowest reply of a batch keeps the others waiting
         self._temperatures = {
             part: config.temperature if config.temperature is not None else usual
@@ -159,21 +173,40 @@ class Instruct:
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order; None with its finish_reason where the model gave no whole reply.
 
-        Raises UserError where the endpoint fails for good; the replies it gave by then are on disk.
+        Such an outcome is final where it lies in the request and the model, and not where the endpoint sent junk.
+        Raises UserError where the endpoint fails for good, or answers many requests without giving one text; the
+        replies it gave by then are on disk.
         """
         asked = [request for request in requests if request.source.strip()]  # a blank text has no other words
-        replies = iter(self.chat.complete_all([self._call(request) for request in asked]))
-        variants = []
-        for request in requests:
-            if not request.source.strip():
-                variants.append(Variant(None, self.config.task, {"finish_reason": "blank source"}))
-                continue
-            reply = next(replies)
-            text = plain_reply(reply.text, request.source) if reply.good else ""
-            reason = {} if text else {"finish_reason": "empty" if reply.good else reply.finish_reason}
-            parameters = {"seed": self._seed(request.number), **reason}
-            variants.append(Variant(text or None, self.config.task, parameters, final=reply.finish_reason != "empty"))
-        return variants
+        replies = self.chat.complete_all([self._call(request) for request in asked])
+        made = [self._variant(request, reply) for request, reply in zip(asked, replies, strict=True)]
+        self._check(made)
+        blank = Variant(None, self.config.task, {"finish_reason": "blank source"})
+        written = iter(made)
+        return [next(written) if request.source.strip() else blank for request in requests]
+
+    def _variant(self, request: Request, reply: Reply) -> Variant:
+        text = plain_reply(reply.text, request.source) if reply.good else ""
+        reason = {} if text else {"finish_reason": _NO_ANSWER if reply.good else reply.finish_reason}
+        parameters = {"seed": self._seed(request.number), **reason}
+        return Variant(text or None, self.config.task, parameters, final=reply.good or reply.settled)
+
+    def _check(self, made: Sequence[Variant]) -> None:
+        """Raises UserError where an endpoint gave so many outcomes without a text that going on is a waste.
+
+        Junk speaks against the endpoint at any time. Settled outcomes do so only until there was a text: what is left
+        over, the semantic layer's later tries, say, may well be long or harmful texts alone. A local model is not
+        judged: one at toy size hardly ever ends a reply.
+        """
+        self._wrote = self._wrote or any(variant.text for variant in made)
+        against = [variant for variant in made if not variant.final] if self._wrote else made
+        if self._url is None or any(variant.text for variant in made) or len(against) < _TELLING:
+            return
+        reason = Counter(str(variant.parameters["finish_reason"]) for variant in against).most_common(1)[0][0]
+        raise UserError(
+            f'{self._url}: augmenter.model "{self.config.model}" gave not one text for {len(made)} requests, most '
+            f'often with finish_reason "{reason}" ({_ADVICE.get(reason, _MEND)})'
+        )
 
     def _call(self, request: Request) -> Call:
         return Call(

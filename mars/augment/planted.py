@@ -23,6 +23,7 @@ from mars.planted_latents import LENGTHS, STYLES, Response, pick
 from mars.planted_text import answer
 from mars.variants import Request, Variant
 
+_VERSION = 1  # of what makes a variant: stored ones of another version are not read
 _TRIES = 50  # for a text not seen before; a bare response has some forty wordings, most have thousands
 
 
@@ -42,7 +43,7 @@ class PlantedAugmenter:
 
     def __init__(self, config: PlantedAugmenterConfig | None = None):
         self.config = config or PlantedAugmenterConfig()
-        self.settings: Mapping[str, Any] = asdict(self.config)
+        self.settings: Mapping[str, Any] = asdict(self.config) | {"version": _VERSION}
 
     def identity(self, request: Request) -> str:
         return f"{request.part}/{request.pair.id}\0{request.source}"

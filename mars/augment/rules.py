@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from mars.augment.words import PROTECTED, WORD, uniforms
 from mars.variants import Request, Variant
 
+_VERSION = 1  # of what makes a variant, beside the table: stored ones of another version are not read
 Edits = tuple[tuple[int, int, str], ...]  # (start, end, what to put there), in order, apart from each other
 
 
@@ -51,7 +52,10 @@ class Rules:
     def __init__(self, config: RulesConfig | None = None):
         self.config = config or RulesConfig()
         digest = hashlib.sha256(_source().encode()).hexdigest()[:12]
-        self.settings: Mapping[str, Any] = asdict(self.config) | {"table": digest}
+        self.settings: Mapping[str, Any] = asdict(self.config) | {
+            "table": digest,
+            "version": 1,
+        }
 
     def identity(self, request: Request) -> str:
         return f"{request.part}/{request.pair.id}\0{request.source}"

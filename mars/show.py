@@ -1,0 +1,57 @@
+"""What an arm trained on, to be read: drawn rows beside the base pairs they come from.
+
+    python -m mars.run show outputs/quick/mars-planted-minilm-s0-… 3
+    mars show RUN [COUNT]
+
+Texts are not in a run's directory but in the store; they are read from there, or made again, under the run's config.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from mars.assembly import Settings, assemble, load
+from mars.config import UserError, build
+from mars.data import SIDES
+
+
+def show(directory: Path, count: int) -> Iterator[str]:
+    """Lines for `count` rows that the run in `directory` drew, at random but the same each time. Raises UserError."""
+    files = [directory / "config.yaml", directory / "selection.parquet"]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: is missing (show takes the directory of a finished run)")
+    settings = build(Settings, yaml.safe_load(files[0].read_text(encoding="utf-8")), "")
+    pool = assemble(settings, load(settings.dataset)).pool
+    drawn = pd.read_parquet(files[1])
+    if drawn.empty:
+        yield "this run drew no row"
+        return
+    drawn = drawn.iloc[np.random.default_rng(0).permutation(len(drawn))[:count]]
+    for row, pair in zip(drawn.itertuples(), pool.draw(drawn["row"].to_numpy()), strict=True):
+        base = pool.base[int(row.parent)]  # type: ignore[arg-type]
+        yield f"── {pair.id}, round {row.round}; its parent got {row.budget} rows"
+        yield f"prompt    {pair.prompt[-1].content}"
+        if pair.prompt != base.prompt:
+            yield f"  of      {base.prompt[-1].content}"
+        for side in SIDES:
+            yield f"{side:9s} {pair.side(side)}"
+            yield f"  of      {base.side(side)}"
+
+
+def main() -> None:
+    """`show RUN [COUNT]`; one line and exit code 1 for a mistake."""
+    arguments = sys.argv[1:]
+    try:
+        if len(arguments) not in (1, 2) or (len(arguments) == 2 and not arguments[1].isdecimal()):
+            raise UserError("usage: show RUN [COUNT]")
+        for line in show(Path(arguments[0]), int(arguments[1]) if len(arguments) == 2 else 5):
+            print(line)
+    except UserError as error:
+        sys.exit(f"error: {error}")
