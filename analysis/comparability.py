@@ -66,6 +66,7 @@ _NEWER = {  # runs that did not record these are left out of the comparison, wit
 _SPENT = 95  # percent of its budget an arm has to draw to pass without a note
 _STEPS = "took different numbers of optimiser steps"
 _LONGER = "so differences mix the strategy with training length"
+_EQUAL = " (method=none_matched or rounds.steps=N makes them equal)"
 
 
 def confounds(group: Study) -> list[Confound]:
@@ -78,7 +79,9 @@ def confounds(group: Study) -> list[Confound]:
     meant = bool("steps_may_differ" in runs and runs["steps_may_differ"].eq(True).all())
     checks = {
         **_CHECKS,
-        "steps": _Check("optimiser steps", _STEPS, _LONGER + (", as this study means to" if meant else ""), not meant),
+        "steps": _Check(
+            "optimiser steps", _STEPS, _LONGER + (", as this study means to" if meant else _EQUAL), not meant
+        ),
     }
     recorded = [field for field in checks if field in runs and runs[field].notna().any()]
     found = [
