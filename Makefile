@@ -10,7 +10,7 @@ reproduce: $(VENV)/ready
 	$(RUN) -m analysis.report study=outputs/quick
 
 test: $(VENV)/ready
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

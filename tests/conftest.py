@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 import mars.cli  # noqa: F401 - the configs' resolver
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two workers share the cores
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -408,7 +408,11 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
         ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "does not match length of data"),
         ("train.parquet", b"junk", "train.parquet: cannot be read as parquet: Parquet file size is 4 bytes"),
         ("train.jsonl.gz", b"not gzip", "train.jsonl.gz: is not a whole gzip file: Not a gzipped file"),
-        ("train.jsonl.gz", gzip.compress(b'{"prompt": "a"}' * 99)[:-9], "train.jsonl.gz: is not a whole gzip file"),
+        (
+            "train.jsonl.gz",
+            gzip.compress(b'{"prompt": "a"}' * 99, mtime=0)[:-9],
+            "train.jsonl.gz: is not a whole gzip file",
+        ),
         ("train.json", b"[]", "train.json: unknown extension (known: .jsonl, .jsonl.gz, .csv, .parquet)"),
     ],
 )
