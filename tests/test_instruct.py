@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import os
 import socket
 import threading
 import time
