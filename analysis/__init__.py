@@ -1,1 +1,6 @@
-"""From a study's directory to numbers, tables, figures and a report."""
+"""From a study's directory to the report: statistics, tables, figures, a verdict. `load` is the way in."""
+
+from analysis.loading import load
+from analysis.results import NothingToShow, Study
+
+__all__ = ["NothingToShow", "Study", "load"]

@@ -106,6 +106,16 @@ def confounds(group: Study) -> list[Confound]:
     return sorted(found, key=lambda confound: not confound.blocks)
 
 
+def blocking(group: Study) -> str:
+    """What forbids ranking the arms of a group, as `steps, base pairs`; empty where nothing does."""
+    return ", ".join(confound.noun for confound in confounds(group) if confound.blocks)
+
+
+def forbidden(group: Study) -> str:
+    """As `blocking`, but empty where the study is to be judged all the same."""
+    return "" if group.allow_confounded else blocking(group)
+
+
 def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:
     """Of each seed for which arms differ in `field`: `80: none; 235: uniform, mars`."""
     return {

@@ -2,67 +2,245 @@
 
     python -m analysis.report study=outputs/quick
     python -m analysis.report study=outputs/mine allow_confounded=true   # rank arms that differ in more than strategy
+    python -m analysis.report study=[outputs/hh,outputs/uf] out=outputs/both
 
-Reads, never trains, and writes nothing outside report/; the same study gives the same leaderboard bytes, so a report
-can be checked in and compared.
+Reads, never trains, and writes nothing outside the report; the same study gives the same bytes, so a report can be
+checked in and compared. All of it is made before any of it is written: what fails leaves the last report as it was.
+What a study holds nothing for is listed on the page with what would fill it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis import figures, pools
-from analysis.leaderboard import REFERENCE, leaderboard
-from analysis.results import load
-from mars.config import build
+import pandas as pd
+
+from analysis.comparability import forbidden
+from analysis.comparisons import compare
+from analysis.figures import FIGURES, style
+from analysis.listing import listed
+from analysis.loading import load
+from analysis.page import GENERATOR, Left, Missing, Page, Picture, render
+from analysis.ranking import Ranking, rank
+from analysis.reproduce import reproduction
+from analysis.results import FOCUS, REFERENCE, NothingToShow, Study
+from analysis.tables import TABLES
+from analysis.tables.table import Table
+from analysis.tidy import tidy, write_results
+from analysis.verdict import verdict, warnings
+from mars.config import UserError, build
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
+
+PAGE, RESULTS = "index.html", "results.parquet"
+OWNED = ("leaderboard.*", "verdict.md", RESULTS, "tables/*.*", "figures/*.*", PAGE)  # a report's own files
+_OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
+_CSS_DPI = 96
 
 
 @dataclass(frozen=True)
 class ReportConfig:
     """conf/report.yaml, checked."""
 
-    study: str
+    study: str | list[str]
+    out: str | None = None
     allow_confounded: bool = False
     reference: str = REFERENCE
+    focus: str = FOCUS
     debug: bool = False
 
     def __post_init__(self) -> None:
-        if not self.study.strip():
-            raise ValueError("study: must name a directory")
-        if not self.reference.split():
-            raise ValueError("reference: must name an arm")
+        if not self.sources or not all(source.strip() for source in self.sources):
+            raise ValueError("study: must name a directory, or several as [A,B], or wandb:ENTITY/PROJECT")
+        for key in ("reference", "focus"):
+            if not getattr(self, key).split():
+                raise ValueError(f"{key}: must name an arm")
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.study] if isinstance(self.study, str) else self.study
 
 
-def report(study: Path, allow_confounded: bool = False, reference: str = REFERENCE) -> Path:
-    """Write leaderboard.csv|md, results.parquet (a row per run × split × metric), tables/, figures/; print the board.
+def report(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    allow_confounded: bool = False,
+    reference: str = REFERENCE,
+    focus: str = FOCUS,
+) -> Path:
+    """Write the report and print leaderboard and verdict. Returns its directory: `out`, or `report` in the study's.
 
-    Returns the report's directory. Raises UserError when the study is missing or holds no finished run.
+    sources: directories of runs, or wandb:ENTITY/PROJECT. reference: the arm of the leaderboard's differences. focus:
+    the arm of the verdict. Raises UserError when a study is missing or holds no finished run, or `out` is no report.
     """
-    loaded = load(study)
-    board = leaderboard(loaded, allow_confounded, reference)
-    directory = study / "report"
-    directory.mkdir(exist_ok=True)
-    board.write(directory)
-    loaded.metrics.to_parquet(directory / "results.parquet", index=False)
-    pools.write(pools.pool_table(loaded), directory / "tables")
-    figures.draw(loaded, directory / "figures")
+    sources = [sources] if isinstance(sources, str | Path) else list(sources)
+    directory = _directory(sources, out)
+    study = load(*sources).judged(focus, reference, allow_confounded)
+    board, compared = rank(study), compare(study)
+    _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
         log.warning("%s", refusal)
-    print(board.to_text())
-    print(f"\n{directory}")
+    print("\n\n".join([board.to_text(), "\n".join(verdict(compared)), str(directory / PAGE)]))
     return directory
+
+
+def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
+    """Where the report belongs."""
+    if out is None:
+        if len(sources) > 1 or str(sources[0]).startswith("wandb:"):
+            raise UserError("out: is required for several studies and for W&B (give the report's directory, out=DIR)")
+        return Path(sources[0]) / "report"
+    directory = Path(out)
+    page = directory / PAGE
+    ours = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    if not ours and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"out: {directory} exists and is no report (give a directory that is new, empty or a report)")
+    return directory
+
+
+def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path) -> dict[str, bytes]:
+    """Every file of the report by its name in `directory`, the page last."""
+    confounded = _confounded(study)
+    reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
+    uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
+    listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
+    tables, no_tables = _tables(study, listed_out)
+    figures, vectors, no_figures = _figures(study)
+    sentences, cautions = verdict(compared), warnings(study)
+    files = {
+        "leaderboard.csv": board.table.to_csv().encode(),
+        "leaderboard.md": board.to_markdown().encode(),
+        "verdict.md": _verdict(sentences, cautions).encode(),
+        RESULTS: _results(study, study.runs.loc[reasons.isna(), "run"]),
+        **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in _forms(table)},
+        **{f"figures/{figure.name}.png": figure.png for figure in figures},
+        **{f"figures/{name}.pdf": content for name, content in vectors.items()},
+    }
+    page = Page(
+        title=f"{'Study' if study.runs['source'].nunique() == 1 else 'Studies'} {study.name}",
+        facts=tuple(_facts(study)),
+        verdict=sentences,
+        warnings=cautions,
+        leaderboard=board.table,
+        notes=[note for note in board.notes if not {note, note.partition(": ")[2]} & set(cautions)],
+        tables=[table for table in tables if table.name not in _OF_RUNS],
+        figures=figures,
+        missing=[*no_tables, *no_figures],
+        runs=listed(study, directory),
+        left_out=[
+            *(Left(run, reason) for run, reason in study.left_out[["run", "reason"]].itertuples(index=False)),
+            *(Left(title, f"{reason}; shown, neither ranked nor in {RESULTS}") for title, reason in confounded.items()),
+        ],
+        reproduce=reproduction(study),
+        files=_links(files),
+    )
+    return files | {PAGE: render(page).encode()}
+
+
+def _confounded(study: Study) -> dict[str, str]:
+    """Why the groups are not counted whose arms may not be compared: {title: reason}."""
+    found = {title: forbidden(group) for title, group in study.groups()}
+    return {title: f"confounded: arms differ in {why}" for title, why in found.items() if why}
+
+
+def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]]:
+    """Every table there is something for; and the others. listed_out: the study with all that `left_out` lists."""
+    tables, missing = [], []
+    for name, builder in TABLES.items():
+        try:
+            tables.append(builder(listed_out if name == "left_out" else study))
+        except NothingToShow as reason:
+            missing += [] if name == "left_out" else [_missing(name, reason)]
+    return tables, missing
+
+
+def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
+    """Every figure there is something for, the same as pdf by name; and the others."""
+    pictures, vectors, missing = [], {}, []
+    for name, plot in FIGURES.items():
+        try:
+            figure = plot.draw(study)
+        except NothingToShow as reason:
+            missing.append(_missing(name, reason))
+            continue
+        png, vectors[name] = style.png(figure), style.pdf(figure)
+        width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", png[16:24]))
+        pictures.append(Picture(name, plot.title, plot.caption, png, width, height))
+    return pictures, vectors, missing
+
+
+def _missing(name: str, reason: NothingToShow) -> Missing:
+    return Missing(name, str(reason).removeprefix(f"{name}: "))
+
+
+def _forms(table: Table) -> tuple[tuple[str, str], ...]:
+    return ("csv", table.to_csv()), ("md", table.to_markdown()), ("tex", table.to_latex())
+
+
+def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
+    parts = ["# Verdict", "\n".join(f"- {line}" for line in sentences)]
+    if cautions:
+        parts += ["## Warnings", "\n".join(f"- {line}" for line in cautions)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(study: Study, counted: pd.Series) -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, RESULTS)
+        write_results(tidy(study, list(counted)), file)
+        return file.read_bytes()
+
+
+def _facts(study: Study) -> Iterator[tuple[str, str]]:
+    """What a reader wants to know first."""
+    out = f"; {len(study.left_out)} left out" if len(study.left_out) else ""
+    yield "Runs", f"{len(study.runs)} of {len(study.arms)} arms{out}"
+    yield "Arms", ", ".join(study.arms)
+    yield "Seeds", ", ".join(map(str, sorted(study.runs["seed"].unique())))
+    yield "Data / model", "; ".join(title for title, _ in study.groups())
+    if study.splits:
+        yield "Test splits", ", ".join(study.splits)
+    if "commit" in study.runs:
+        yield "Commit", ", ".join(commit[:8] for commit in dict.fromkeys(study.runs["commit"].dropna()))
+
+
+def _links(files: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
+    """The page's links to the report's other files, by the part of the page they belong to."""
+    links: dict[str, list[tuple[str, str]]] = {}
+    for name in files:
+        kind, _, file = name.rpartition("/")
+        stem, _, form = file.partition(".")
+        links.setdefault(f"{kind.removesuffix('s') or 'table'}-{stem}", []).append((form, name))
+    return links
+
+
+def _write(files: Mapping[str, bytes], directory: Path) -> None:
+    """Put `files` in the place of the report that is there; what is not a report's stays."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as written:
+        for name, content in files.items():
+            new = Path(written, name)
+            new.parent.mkdir(exist_ok=True)
+            new.write_bytes(content)
+        stale = {file for pattern in OWNED for file in directory.glob(pattern)} - {directory / name for name in files}
+        for name in files:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(written, name), directory / name)
+        for file in stale:
+            file.unlink()
 
 
 def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
-    report(Path(settings.study), settings.allow_confounded, settings.reference)
+    report(settings.sources, settings.out, settings.allow_confounded, settings.reference, settings.focus)
 
 
 def main() -> None:

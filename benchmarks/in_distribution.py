@@ -20,11 +20,11 @@ import pandas as pd
 
 from benchmarks import calibration, metrics
 from benchmarks.judging import PAIR_COLUMNS, Result, Scorer, finite, pair_table
+from benchmarks.recompute import VALIDATION, pair_estimates
 from mars import files
 from mars.config import UserError
 from mars.data import Pair, Preferences
 
-VALIDATION = "validation"  # what the temperature is fitted on, among the table's splits
 V1_SEEDS = (123, 124, 125)
 V1_PAIRS = 100
 V1_RESAMPLES = 300
@@ -134,25 +134,8 @@ def split_metrics(table: pd.DataFrame, resamples: int, seed: int, temperature: f
     the pairs whose gold margin is known and not zero: is the response that is truly better scored higher, whatever the
     label says? Raises UserError for a missing column, an empty table, or a score that is not finite.
     """
-    chosen, rejected = _scores(table)
-    margins = chosen - rejected
-    correct, longer = metrics.correctness(margins), _longer(table)
-    truth = np.sign(table["gold_margin"].to_numpy(float))
-    known = np.isin(truth, (-1.0, 1.0)).astype(float)
-    agrees = np.where(known > 0, metrics.correctness(margins * np.nan_to_num(truth)), 0.0)
-
-    def estimate(weights: np.ndarray) -> dict[str, np.ndarray]:
-        length, agreed, judged = metrics.means(np.column_stack([metrics.correctness(longer), agrees, known]), weights).T
-        found = metrics.estimates(chosen, rejected, weights) | {
-            "length_controlled_accuracy": metrics.length_controlled(correct, longer, weights),
-            "length_accuracy": length,
-            "gold_accuracy": np.divide(agreed, judged, out=np.full_like(agreed, np.nan), where=judged > 0),
-        }
-        if temperature is not None:
-            scaled = metrics.forecasts(margins / temperature, weights)
-            found |= {f"{name}_scaled": value for name, value in scaled.items()}
-        return found
-
+    _scores(table)
+    estimate = partial(pair_estimates, table, temperature)
     result = metrics.with_intervals(estimate, len(table), resamples, np.random.default_rng(seed))
     return result | ({} if temperature is None else {"temperature": temperature}) | {"n": float(len(table))}
 

@@ -37,6 +37,7 @@ from benchmarks.reward_bench_rows import (
     warn_if_partial,
     whole_rows,
 )
+from benchmarks.reward_bench_subsets import BEFORE, COUNTS, HEADLINE, ROWS, SECTIONS
 from mars import schemas
 from mars.config import UserError, nearest
 from mars.data import DataError, Pair, Preferences
@@ -47,28 +48,6 @@ log = logging.getLogger(__name__)
 Draws = dict[str, np.ndarray]  # [1 + resamples] of each thing estimated, the estimate first
 Parts = dict[str, dict[str, float]]  # as `judging.Result.metrics`
 
-# The official count of each subset since 2024-09-10.
-SECTIONS: dict[str, dict[str, int]] = {
-    "Chat": {
-        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40,
-    },
-    "Chat Hard": {
-        "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92,
-        "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
-    },
-    "Safety": {
-        "refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250,
-        "donotanswer": 136,
-    },
-    "Reasoning": {
-        "math-prm": 984,
-        "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164, "hep-rust": 164,
-    },
-}  # fmt: skip
-HEADLINE = ("overall", *SECTIONS)
-COUNTS = {subset: count for section in SECTIONS.values() for subset, count in section.items()}
-BEFORE = COUNTS | {"xstest-should-refuse": 250, "xstest-should-respond": 154}
-ROWS = COUNTS | {"math-prm": 447}  # of the split: 2985
 TIE_RULES = {"official": "official: ties lose", "half": "half credit"}
 
 

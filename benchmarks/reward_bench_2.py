@@ -45,13 +45,13 @@ from benchmarks.reward_bench_rows import (
     warn_if_partial,
     whole_rows,
 )
+from benchmarks.reward_bench_subsets import SCORES, SUBSETS
 from mars.config import UserError
 from mars.data import DataError, Preferences
 from mars.sources import Source
 from mars.text import Message
 
 NAME = "RewardBench 2"
-SUBSETS = {"Factuality": 475, "Focus": 495, "Math": 183, "Precise IF": 160, "Safety": 450, "Ties": 102}  # prompts: 1865
 TIE_RULES = {"official": "official: a tie at the top shares the credit", "half": "half credit"}
 TIES_WEIGHTS = {
     "tied_accuracy": 0.30,
@@ -60,7 +60,6 @@ TIES_WEIGHTS = {
     "margin_over_spread_with_ref": 0.20,
     "margin_term": 0.01,
 }
-SCORES = ("accuracy", "score")  # of a best-of-four subset, of Ties
 RANDOM_DRAWS = 1000
 _TIES_ID = re.compile("(ref|tied):([0-9]{1,9})")
 

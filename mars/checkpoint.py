@@ -26,6 +26,7 @@ class State:
     optimizer: dict[str, Any] | None = None  # where one schedule runs over all rounds
     records: list[dict[str, Any]] = field(default_factory=list)  # one a round
     drawn: list[list[int]] = field(default_factory=list)  # pool rows by round
+    margins: list[torch.Tensor | None] = field(default_factory=list)  # [N] float64 by round, where the arm asked
     cells: list[tuple[str, int, int]] = field(default_factory=list)  # variants looked at (`mars.pool.Cell`)
     weights: list[float] | None = None  # loss weights of the base pairs in the last round, where the arm sets them
     seconds: float = 0.0

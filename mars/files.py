@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mars.data import Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def digest(value: Any) -> str:
@@ -74,8 +76,10 @@ def pairs_digest(pairs: Iterable[Pair]) -> str:
     return total.hexdigest()
 
 
-def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+def state_digest(state: Mapping[str, Tensor]) -> str:
     """sha256 of a model's weights, names included."""
+    import torch  # seconds, which who reads a study's files need not wait
+
     total = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

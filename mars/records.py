@@ -50,6 +50,21 @@ def selection_table(drawn: Sequence[np.ndarray], pool: Pool) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def allocation_table(drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray | None], pool: Pool) -> pd.DataFrame:
+    """(round, pair, margin, budget), a row for each round and base pair: what steered the draw, and what it drew.
+
+    pair: its place among the base pairs, from 0 (manifest.json's `base_ids`). margin: before the round's training; NaN
+    where the arm did not ask. budget: rows drawn from the pair.
+    """
+    pairs = np.arange(len(pool.base))
+    frames = []
+    for t, (rows, known) in enumerate(zip(drawn, margins, strict=True)):
+        budgets = np.bincount(pool.parents(rows), minlength=len(pairs))
+        margin = np.full(len(pairs), np.nan) if known is None else known
+        frames.append(pd.DataFrame({"round": t, "pair": pairs, "margin": margin, "budget": budgets}))
+    return pd.concat(frames, ignore_index=True)
+
+
 def data_digests(preferences: Preferences) -> dict[str, str]:
     """sha256 of the base, validation and test pairs, texts included."""
     return {
@@ -75,12 +90,22 @@ def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict
         "max_length": engine.backbone.max_length,
         "truncation": engine.backbone.truncation,
         "truncated": {split: engine.truncated(engine.add(pairs)) for split, pairs in splits.items()},
+        "splits": list(preferences.tests),  # the main one first
         **data_digests(preferences),
         "base_ids": ids["base"],
         "validation_ids": ids["validation"],
         "data": preferences.report,
         **environment(),
     }
+
+
+def logged_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """manifest.json as a logger's summary has it: `manifest/KEY` of every key but the lists of ids.
+
+    The last thing a finished run reports, so that a reader of W&B alone can tell whether it finished, and what it may
+    be compared with (`analysis.wandb_runs` reads it back).
+    """
+    return {f"manifest/{k}": v for k, v in as_json(manifest).items() if not k.endswith("_ids")}
 
 
 def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:

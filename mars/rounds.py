@@ -72,6 +72,7 @@ class Outcome:
     start: str  # sha256 of the starting weights
     records: list[dict[str, Any]]  # one a round
     drawn: list[np.ndarray]  # pool rows by round
+    margins: list[np.ndarray | None]  # [N] by round, those the arm chose by; None where it did not ask
 
 
 def run_rounds(
@@ -107,6 +108,8 @@ def run_rounds(
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     drawn = [np.array(rows, dtype=np.int64) for rows in state.drawn]
+    unknown = len(drawn) - len(state.margins)  # rounds of a checkpoint that did not keep them yet
+    state.margins = [*[None] * unknown, *state.margins]
     pool.look_at([cell for cell in state.cells if cell not in pool.looked_at])  # a resumed run counts what it saw
 
     for t in range(state.round, cfg.number):
@@ -165,6 +168,7 @@ def run_rounds(
         asked = "margins" in vars(round)  # scored by the strategy, so worth showing
         if asked:
             record |= allocation.margin_diagnostics(round.margins)
+        state.margins.append(torch.from_numpy(round.margins) if asked else None)
         state.records.append(files.as_json(record))
         state.seconds = before + time.perf_counter() - began
         state.round, state.drawn = t + 1, [rows.tolist() for rows in drawn]
@@ -176,7 +180,8 @@ def run_rounds(
         logger.round(record, {"margins": round.margins, "budgets": budgets} if asked else {"budgets": budgets})
         _say_if_flat(record, strategy)
         _say_if_short(record, cfg.budget)
-    return Outcome(model, started_from, state.records, drawn)
+    margins = [None if known is None else known.numpy() for known in state.margins]
+    return Outcome(model, started_from, state.records, drawn, margins)
 
 
 def _log_step(logger: Logger, before: int, metrics: dict[str, float]) -> None:

@@ -97,8 +97,8 @@ def _check_same_run(directory: Path, config_hash: str) -> None:
 
 # What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
 OWNED = (
-    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "variants.parquet", "semantic.parquet",
-    "metrics.json", "run.log", "DONE", "scores", "evaluations", "model", "checkpoint", "wandb",
+    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "allocation.parquet", "variants.parquet",
+    "semantic.parquet", "metrics.json", "run.log", "DONE", "scores", "evaluations", "model", "checkpoint", "wandb",
 )  # fmt: skip
 
 
@@ -151,6 +151,8 @@ def _run(
             logger.summary(summary(record))
         files.write_text(directory / "rounds.csv", pd.DataFrame(outcome.records).to_csv(index=False))
         files.write_parquet(directory / "selection.parquet", records.selection_table(outcome.drawn, pieces.pool))
+        allocated = records.allocation_table(outcome.drawn, outcome.margins, pieces.pool)
+        files.write_parquet(directory / "allocation.parquet", allocated)
         files.write_parquet(directory / "variants.parquet", pieces.pool.table())
         if pieces.refiner:
             files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
@@ -163,9 +165,11 @@ def _run(
             log.info("%s", pieces.refiner.line())
         log.info("%s", records.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
-        files.write_json(directory / "manifest.json", {**names, **done, "wall_seconds": seconds})
+        done = {**names, **done, "wall_seconds": seconds}
+        files.write_json(directory / "manifest.json", done)
         if settings.save_model:
             write_card(directory)
+        logger.summary(records.logged_manifest(done))
     except BaseException:
         with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
             last = checkpoint.load(state_file) or checkpoint.State()
@@ -201,12 +205,14 @@ def _open_logger(settings: Settings, directory: Path, config: Mapping[str, Any])
 
 
 def main() -> None:
-    """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, share, show."""
+    """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, leaderboard, …"""
     commands: dict[str, Callable[[], None]] = {
         "evaluate": _module("benchmarks.evaluate"),
+        "leaderboard": _module("analysis.leaderboard"),
         "report": _module("analysis.report"),
         "share": _module("benchmarks.share"),
         "show": show.main,
+        "submission": _module("analysis.submission"),
     }
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first in commands:

@@ -13,7 +13,9 @@ import pandas as pd
 import yaml
 
 from benchmarks.in_distribution import InDistribution
+from mars import allocation
 
+PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it
 
 LEFT_OUT = object()  # as a manifest's value: older runs did not record it
@@ -56,6 +58,7 @@ def make_run(
     accuracy = measured["test"]["accuracy"] - 0.05 * np.arange(rounds)[::-1]
     by_round = {"round": range(rounds), "steps": 10, "train_loss": 0.6, "validation_accuracy": accuracy}
     pd.DataFrame(by_round).to_csv(run / "rounds.csv", index=False)
+    _allocation(method, seed, skill, rounds).to_parquet(run / "allocation.parquet", index=False)
     facts = {
         "schema_version": 1,
         "run_id": run.name,
@@ -106,6 +109,18 @@ def make_study(
         for seed in seeds:
             make_run(study, method, seed, skill, **options)
     return study
+
+
+def _allocation(method: str, seed: int, skill: float, rounds: int) -> pd.DataFrame:
+    """Of `mars` the margins, which grow from round to round, and what they steer; of the others equal shares."""
+    rng = np.random.default_rng([seed, 1])
+    tables = []
+    for t in range(rounds):
+        margins = rng.normal(skill * t, 0.1 + t, PAIRS) if method == "mars" else np.full(PAIRS, np.nan)
+        share = allocation.probabilities(margins if method == "mars" else np.zeros(PAIRS), 1.0, "absolute")
+        budgets = allocation.largest_remainder(share, 0 if method == "none" else BUDGET, rng)
+        tables.append(pd.DataFrame({"round": t, "pair": range(PAIRS), "margin": margins, "budget": budgets}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _sha(text: str) -> str:

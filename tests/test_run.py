@@ -22,6 +22,7 @@ CONTRACT = [
     "manifest.json",
     "rounds.csv",
     "selection.parquet",
+    "allocation.parquet",
     "variants.parquet",
     "metrics.json",
     "model",
@@ -60,7 +61,19 @@ def test_a_run_leaves_what_the_contract_says(method, compose):
         selection.groupby(["round", "parent"])["row"].count()
         == selection.groupby(["round", "parent"])["budget"].first()
     ).all()
+    allocated = pd.read_parquet(directory / "allocation.parquet")
+    assert list(allocated.columns) == ["round", "pair", "margin", "budget"]
+    assert list(zip(allocated["round"], allocated["pair"], strict=True)) == [(t, i) for t in (0, 1) for i in range(32)]
+    drawn = allocated[allocated["budget"] > 0].set_index(["round", "pair"])["budget"]
+    by_parent = selection.groupby(["round", "parent"])["budget"].first()
+    assert drawn.to_dict() == by_parent.to_dict()
+    if method == "mars":
+        mean = allocated.groupby("round")["margin"].mean()
+        assert mean.to_numpy() == pytest.approx(table["margin_mean"].to_numpy())
+    else:
+        assert allocated["margin"].isna().all()
     metrics = json.loads((directory / "metrics.json").read_text())["in_distribution"]
+    assert manifest["splits"] == list(metrics)
     scores = pd.read_parquet(directory / "scores" / "in_distribution.parquet")
     assert (
         list(metrics)
@@ -113,7 +126,24 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history,
     assert same_weights(whole, resumed)
     drawn = [pd.read_parquet(d / "selection.parquet") for d in (whole, resumed)]
     pd.testing.assert_frame_equal(*drawn)
+    assert (whole / "allocation.parquet").read_bytes() == (resumed / "allocation.parquet").read_bytes()
+    assert pd.read_parquet(resumed / "allocation.parquet")["margin"].notna().all()
     assert len(pd.read_csv(resumed / "rounds.csv")) == 3
+
+
+def test_a_checkpoint_from_before_margins_were_kept_resumes_without_them(compose, tmp_path, interrupt_at):
+    config = compose("scale=tiny", "rounds.number=3", f"out={tmp_path}/run")
+    interrupt_at(3)
+    with pytest.raises(KeyboardInterrupt):
+        execute(config)
+    file = tmp_path / "run" / "checkpoint" / "state.pt"
+    state = torch.load(file, weights_only=True)
+    assert [margins.shape for margins in state.pop("margins")] == [(32,), (32,)]
+    torch.save(state, file)
+    allocated = pd.read_parquet(execute(config) / "allocation.parquet")
+    assert allocated.groupby("round")["margin"].count().tolist() == [0, 0, 32]
+    assert allocated.groupby("round")["budget"].sum().tolist() == [32, 32, 32]
+    assert len(pd.read_csv(tmp_path / "run" / "rounds.csv")) == 3
 
 
 def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):

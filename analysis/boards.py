@@ -1,0 +1,282 @@
+"""Entries of many people to boards: one for each protocol and set of test rows, best first.
+
+Two numbers stand in one column only if they answer one question: the same protocol on the same rows, which the digests
+must say and the score tables show, id by id. On a board, arms are means over training seeds, whoever ran these; a model
+from elsewhere is one run, its interval over examples, and the two are told apart. Arms of one dataset × backbone group
+that differ in more than their strategy are shown without a rank (`analysis.comparability`): a rank is read as a claim
+about the strategy. Ranks follow the estimate; whether a difference is more than chance is for the report of a study to
+say, which has both arms' seeds.
+
+    boards, refused, remarks = make(entries)
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparability import confounds
+from analysis.entries import Entry, Refused
+from analysis.merging import Claim, Question, as_runs, as_studies, by_question, once, same_scores, unlike_rows
+from analysis.results import BENCHMARK, Run, Study
+from analysis.scored import Scored
+from analysis.stats import mean_interval
+from analysis.tables.table import Column, Table
+from benchmarks.recompute import interval
+
+
+class Measure(NamedTuple):
+    """A number of a board. part: empty for the main split. share: shown in %."""
+
+    part: str
+    metric: str
+    head: str
+    share: bool = True
+
+
+_PAIRS = (
+    Measure("", "accuracy", "accuracy"),
+    Measure("", "length_controlled_accuracy", "len.-contr."),
+    Measure("", "auc", "AUC", False),
+    Measure("", "snr", "SNR", False),
+    Measure("", "log_loss", "log-loss", False),
+    Measure("", "ece", "ECE", False),
+    Measure("", "gold_accuracy", "gold"),
+)
+_SECTIONS = tuple(Measure(name, "accuracy", name) for name in ("Chat", "Chat Hard", "Safety", "Reasoning"))
+_SIX = ("Factuality", "Focus", "Math", "Precise IF", "Safety")
+MEASURES: dict[str, tuple[Measure, ...]] = {  # the first is what a board is ranked by
+    "in_distribution": _PAIRS,
+    "released_v1": (_PAIRS[0], *_PAIRS[2:4]),
+    "files": tuple(
+        m._replace(part="overall") for m in (*_PAIRS[:1], Measure("", "macro_accuracy", "macro"), *_PAIRS[1:6])
+    ),
+    "reward_bench": (Measure("overall", "accuracy", "overall"), *_SECTIONS),
+    "reward_bench_raw": (Measure("overall", "accuracy", "Core"), *_SECTIONS),
+    "reward_bench_2": (
+        Measure("overall", "score", "score"),
+        *(Measure(f"subset/{name}", "accuracy", name) for name in _SIX),
+        Measure("subset/Ties", "score", "Ties"),
+    ),
+    "robustness": (
+        Measure("overall", "worst_case_accuracy", "worst case"),
+        Measure("overall", "accuracy", "unedited"),
+        Measure("overall", "worst_case_change", "change"),
+        Measure("overall", "worst_case_accuracy_with_eda", "with EDA"),
+    ),
+}
+
+
+_TITLES = {
+    "in_distribution": "In-distribution accuracy",
+    "released_v1": "The authors' 3 × 100 pairs",
+    "files": "Pairs of a file",
+    "reward_bench": "RewardBench",
+    "reward_bench_raw": "RewardBench, 500-row draws",
+    "reward_bench_2": "RewardBench 2",
+    "robustness": "Robustness",
+}
+_OF_A_DATASET = ("in_distribution", "released_v1", "robustness")
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table. `table.frame` has a row per entry; `runs` a row per run behind them; `notes` what to know."""
+
+    table: Table
+    runs: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def ranked(self) -> bool:
+        return bool(self.table.frame["rank"].notna().any())
+
+
+def make(entries: Sequence[Entry]) -> tuple[list[Board], list[Refused], list[str]]:
+    """The boards, in-distribution ones first; the entries that cannot stand beside the others; remarks on all."""
+    kept, refused, repeated = once(sorted(entries, key=lambda entry: (entry.by, entry.name, str(entry.directory))))
+    apart = {
+        entry.directory: (entry, why) for claims in by_question(kept).values() for entry, why in unlike_rows(claims)
+    }
+    refused += [Refused(entry.by, entry.name, why) for entry, why in apart.values()]
+    kept = [entry for entry in kept if entry.directory not in apart]
+    runs, unread = as_runs(kept)
+    refused += unread
+    boards = []
+    for key, claims in sorted(by_question(kept).items(), key=lambda item: (item[0][0] != BENCHMARK, item[0])):
+        usable = [claim for claim in claims if not claim.entry.trained or claim.entry.id in runs]
+        board, wrong = _board(key, usable, runs)
+        boards += [board] if board else []
+        refused += wrong
+    remarks = [f"there more than once, alike, and counted once: {_some(repeated)}"] if repeated else []
+    twins = dict.fromkeys(found for claims in by_question(kept).values() for found in same_scores(claims))
+    remarks += [f"of different names and with the same score on every example: {found}" for found in twins]
+    return _titled(boards), list(dict.fromkeys(refused)), remarks
+
+
+def _board(key: Question, claims: Sequence[Claim], runs: Mapping[str, Run]) -> tuple[Board | None, list[Refused]]:
+    of_runs = {claim.entry.id: claim for claim in claims if claim.entry.trained}
+    models = [claim for claim in claims if not claim.entry.trained]
+    studies, refused = as_studies([runs[run] for run in of_runs])
+    if not studies and not models:
+        return None, refused
+    measures = _measures(claims)
+    found = [row for study, why in studies for row in _arms(study, why, of_runs, measures)]
+    found += [(_row(_model_name(claim, models), "model", [claim], measures), [claim], []) for claim in models]
+    behind = [line for row, members, _ in found for line in _behind(row, members, measures[0])]
+    table = _table(key, claims, measures, _ranked(pd.DataFrame([row for row, _, _ in found])))
+    notes = tuple(dict.fromkeys(note for _, _, told in found for note in told))
+    return Board(table, pd.DataFrame(behind).assign(board=table.name), notes), refused
+
+
+def _arms(
+    study: Study, why: str, claims: Mapping[str, Claim], measures: Sequence[Measure]
+) -> Iterator[tuple[dict[str, Any], list[Claim], list[str]]]:
+    """Each arm's row, the runs behind it and what to know of its group. why: what forbids ranking all of the study."""
+    for title, group in study.groups():
+        confounded = confounds(group)
+        reasons = [c.text for c in confounded if c.blocks] + ([why] if why else [])
+        notes = [f"{title}: not ranked: {reason}" for reason in reasons]
+        notes += [f"{title}: {c.text}" for c in confounded if not c.blocks]
+        for arm in group.arms:
+            members = [claims[run.name] for run in group.of(arm)]
+            yield _row(arm, "arm", members, measures) | {"not_ranked": "; ".join(reasons)}, members, notes
+
+
+def _measures(claims: Sequence[Claim]) -> list[Measure]:
+    """The numbers of a board, the headline first; every further test split's accuracy behind them."""
+    first = claims[0].scored
+    main = next(iter(first.metrics), "")
+    measures = [m._replace(part=m.part or main) for m in MEASURES[first.benchmark]]
+    if first.benchmark == BENCHMARK:
+        measures += [Measure(part, "accuracy", f"on {part}") for part in first.metrics if part != main]
+    if first.benchmark == "robustness" and "worst_case_accuracy" not in first.metrics.get("overall", {}):
+        measures = measures[1:]  # no edit but EDA was asked for
+    return measures
+
+
+def _row(name: str, kind: str, claims: Sequence[Claim], measures: Sequence[Measure]) -> dict[str, Any]:
+    """An entry: each measure's mean over its runs, the first with its interval."""
+    first, entries = claims[0], [claim.entry for claim in claims]
+    about = first.entry.manifest if kind == "arm" else first.entry.manifest["model"]
+    row: dict[str, Any] = {
+        "rank": pd.NA,
+        "not_ranked": "",
+        "entry": name,
+        "kind": kind,
+        "dataset": about.get("dataset", ""),
+        "backbone": about.get("backbone") or about.get("architecture") or "",
+        "by": ", ".join(sorted({entry.by for entry in entries})),
+        "metric": f"{measures[0].part}/{measures[0].metric}",
+    }
+    for i, measure in enumerate(measures):
+        values = np.array([_value(claim.scored, measure) for claim in claims])
+        name = "value" if i == 0 else f"{measure.part}/{measure.metric}"
+        row[name] = float(values.mean())
+        if i == 0:
+            row |= dict(zip(("value_lo", "value_hi", "interval"), _interval(claims, measure, values), strict=True))
+    hashed = all(entry.hashed for entry in entries)
+    return row | {
+        "seeds": len(claims) if kind == "arm" else pd.NA,
+        "examples": int(first.scored.metrics.get(measures[0].part, {}).get("n", 0)),
+        "verified": "scores, hashes" if hashed else "scores",
+    }
+
+
+def _value(scored: Scored, measure: Measure) -> float:
+    return scored.metrics.get(measure.part, {}).get(measure.metric, math.nan)
+
+
+def _interval(claims: Sequence[Claim], measure: Measure, values: np.ndarray) -> tuple[float, float, str]:
+    """The ends of the 95 % interval, and what it is over."""
+    if len(values) > 1:
+        _, lo, hi = mean_interval(values)
+        ends = (max(lo, 0.0), min(hi, 1.0)) if measure.share else (lo, hi)  # a t interval may leave what is possible
+        return *ends, "seeds"
+    scored = claims[0].scored
+    protocol = {"file": "", **scored.protocol}  # which the name of a file is no part of
+    lo, hi = interval(scored.benchmark, protocol, scored.table, measure.part, measure.metric)
+    return lo, hi, "" if math.isnan(lo) else "examples"
+
+
+def _behind(row: dict[str, Any], claims: Sequence[Claim], headline: Measure) -> list[dict[str, Any]]:
+    return [
+        {
+            "entry": row["entry"],
+            "run": claim.entry.id if claim.entry.trained else claim.entry.name,
+            "by": claim.entry.by,
+            "seed": claim.entry.manifest.get("seed", pd.NA),
+            "value": _value(claim.scored, headline),
+            "commit": claim.entry.commit[:8],
+        }
+        for claim in claims
+    ]
+
+
+def _model_name(claim: Claim, claims: Sequence[Claim]) -> str:
+    """The model's name, with what tells it apart where several have it."""
+    names = [other.entry.title for other in claims if not other.entry.trained]
+    name = claim.entry.title
+    return name if names.count(name) == 1 else f"{name} #{claim.entry.id[:8]}"
+
+
+def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    """Ranked entries best first, then the others in the study's order."""
+    ranks = (frame["not_ranked"] == "") & frame["value"].notna()
+    frame["rank"] = frame["value"].where(ranks).rank(method="min", ascending=False).astype("Int64")
+    frame["seeds"] = frame["seeds"].astype("Int64")
+    return frame.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
+
+
+def _table(key: Question, claims: Sequence[Claim], measures: Sequence[Measure], frame: pd.DataFrame) -> Table:
+    benchmark, rows, protocol = key
+    scored = claims[0].scored
+    datasets = {str(claim.entry.manifest["dataset"]) for claim in claims if claim.entry.trained}
+    about = f": {', '.join(sorted(datasets))}" if benchmark in _OF_A_DATASET and datasets else ""
+    headline, *others = measures
+    columns = [
+        Column("rank", "#", "d"),
+        Column("entry", "entry"),
+        Column("backbone", "backbone"),
+        Column("by", "by"),
+        Column("value", f"{headline.head}, %", ".1f", 100, interval=True),
+        Column("interval", "interval over"),
+        *(_column(measure) for measure in others),
+        Column("seeds", "seeds", "d"),
+        Column("examples", "examples", "d"),
+        Column("verified", "recomputed from"),
+    ]
+    told = [f"{k} {v}" for k, v in scored.protocol.items() if k in ("partial", "split", "ties", "weights_of", "draws")]
+    caption = (
+        f"{', '.join([headline.part, *told])}; test rows {rows[:8]}, protocol {protocol[:8]}. An arm is the mean over "
+        "its training seeds with a 95 % t interval; a single run has one over examples (bootstrap), which leaves out "
+        "what another seed would change. Ranks follow the estimate: where intervals overlap, the order may be chance."
+    )
+    name = f"{benchmark}-{rows[:8]}-{protocol[:8]}"
+    return Table(name, f"{_TITLES[benchmark]}{about}", caption, frame.assign(board=name), tuple(columns), by=())
+
+
+def _titled(boards: Sequence[Board]) -> list[Board]:
+    """The boards, those of one title told apart by their digests."""
+    titles = Counter(board.table.title for board in boards)
+    return [
+        replace(board, table=replace(board.table, title=f"{board.table.title} ({board.table.name.partition('-')[2]})"))
+        if titles[board.table.title] > 1
+        else board
+        for board in boards
+    ]
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])
+
+
+def _column(measure: Measure) -> Column:
+    key = f"{measure.part}/{measure.metric}"
+    return Column(key, measure.head, ".1f", 100) if measure.share else Column(key, measure.head, ".3f")

@@ -1,0 +1,144 @@
+"""The comparisons a study is judged by, named before its numbers are seen: MARS against each other arm, on accuracy.
+
+One family for the whole study: every p is adjusted (Holm) for all comparisons that were made, over all datasets and
+backbones, so that a false "better" appears in at most one null study in twenty. Each comparison also says what
+difference the study could have found, without which "no difference" says nothing. Sub-groups, other metrics and other
+splits are shown elsewhere and not tested.
+
+    python -m analysis.report study=outputs/matched              # MARS against all others
+    python -m analysis.report study=outputs/mine focus=my_arm    # an arm of your own
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.comparability import forbidden
+from analysis.results import Pairs, Study
+from benchmarks.metrics import correctness
+
+AGAINST = (
+    "uniform", "stratified", "eda", "none_matched", "none", "won", "west_of_n", "adaboost", "self_training",
+    "representation",
+)  # fmt: skip
+COLUMNS = [
+    "dataset", "backbone", "split", "arm", "reference", "difference", "difference_lo", "difference_hi", "p", "p_holm",
+    "bootstrap_lo", "bootstrap_hi", "mcnemar_p", "detectable", "seeds", "examples", "steps", "reference_steps",
+    "family", "verdict", "not_compared",
+]  # fmt: skip
+
+
+def compare(study: Study) -> pd.DataFrame:
+    """COLUMNS, a row for each arm that is the study's focus and each of AGAINST it ran beside.
+
+    Differences are shares of pairs, for new seeds and examples.
+    p_holm, family: adjusted for, and number of, the comparisons that have a p. detectable: at the level the smallest p
+    of the family has to pass. mcnemar_p: of the seeds' exact tests, combined. verdict: better, worse or inconclusive;
+    empty where `not_compared` says why there is none.
+    """
+    return _compare(study).copy()  # asked for by table, figure and verdict alike
+
+
+@functools.lru_cache(maxsize=4)
+def _compare(study: Study) -> pd.DataFrame:
+    rows = [row for _, group in study.groups() for row in _of_group(group)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    p = table["p"].to_numpy(float)
+    family = int(np.isfinite(p).sum())
+    table["p_holm"], table["family"] = stats.holm(p), family
+    table["detectable"] = [stats.detectable(row.get("spread"), stats.ALPHA / max(1, family)) for row in rows]
+    found = table["p_holm"] < stats.ALPHA
+    table["verdict"] = np.where(found, np.where(table["difference"] > 0, "better", "worse"), "inconclusive")
+    table.loc[np.isnan(p), "verdict"] = ""
+    return table
+
+
+def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
+    """The arm `arm` is compared with: the only one `reference` fits, else the one whose other settings it shares."""
+    method, *named = reference.split()
+    candidates = [a for a in arms if a.split()[0] == method and set(named) <= set(a.split()[1:])]
+    if arm in candidates or len(candidates) == 1:
+        return arm if arm in candidates else candidates[0]
+    fitting = [a for a in candidates if set(a.split()[1:]) - set(named) <= set(arm.split()[1:])]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def shared(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
+    """Both on the seeds they share and the examples all of these were judged on."""
+    seeds = np.intersect1d(arm.seeds, reference.seeds)
+    ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
+    both = [p.on(seeds, ids) for p in (arm, reference)]
+    known = ~np.any([np.isnan(p.margins).any(axis=0) for p in both], axis=0)
+    ours, theirs = (p.on(seeds, ids[known]) for p in both)
+    return ours, theirs
+
+
+def _of_group(group: Study) -> list[dict[str, Any]]:
+    """One group's comparisons, unadjusted."""
+    rows = list(_declared(group))
+    confounded = forbidden(group)
+    cells = {}
+    for place, row in enumerate(rows):
+        if confounded:
+            row["not_compared"] = f"arms differ in {confounded}"
+        elif row["not_compared"] == "":
+            pairs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
+            numbers, differences = _compared(*shared(*pairs))
+            row |= numbers
+            cells[place] = differences
+    for shape in {differences.shape for differences in cells.values() if differences.size}:
+        alike = [place for place in cells if cells[place].shape == shape]
+        ends = stats.bootstrap_intervals(np.array([cells[place] for place in alike]))
+        for place, (low, high) in zip(alike, ends, strict=True):
+            rows[place] |= {"bootstrap_lo": low, "bootstrap_hi": high}
+    return rows
+
+
+def _declared(group: Study) -> Iterator[dict[str, Any]]:
+    """What is to be compared, still without numbers."""
+    method, *named = group.focus.split()
+    ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
+    steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
+    for arm in ours:
+        for other in AGAINST:
+            reference = counterpart(group.arms, arm, other)
+            if other == method or reference == arm or not any(a.split()[0] == other for a in group.arms):
+                continue
+            yield {
+                **group.runs[["dataset", "backbone"]].iloc[0],
+                "split": group.splits[0] if group.splits else "",
+                "arm": arm,
+                "reference": reference or other,
+                "steps": steps.get(arm, math.nan),
+                "reference_steps": steps.get(reference, math.nan),
+                "not_compared": "" if reference else f"several arms of {other}, none with this arm's settings",
+            }
+
+
+def _compared(ours: Pairs, theirs: Pairs) -> tuple[dict[str, Any], np.ndarray]:
+    """One comparison's numbers, and the differences [S, E] they are taken from."""
+    right, other = correctness(ours.margins), correctness(theirs.margins)
+    seeds, examples = right.shape
+    if not right.size:
+        missing = {"not_compared": "no seed and pair with scores in common", "seeds": seeds, "examples": examples}
+        return missing, right
+    found = stats.paired_difference(right, other)
+    numbers = {
+        "difference": found.difference,
+        "difference_lo": found.lo,
+        "difference_hi": found.hi,
+        "p": found.p,
+        "spread": found.spread,
+        "mcnemar_p": stats.combined(stats.mcnemar(right, other)),
+        "seeds": seeds,
+        "examples": examples,
+        "not_compared": "one seed only, so no interval" if seeds < 2 else "",
+    }
+    return numbers, right - other

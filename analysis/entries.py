@@ -1,0 +1,212 @@
+"""What somebody sent, or a directory of one's own, to entries whose every number was taken afresh from their scores.
+
+A board of many people's runs is worth what is checked before a run is on it. Nothing is believed that can be computed:
+files are those that were packed, tables are whole, protocols are what the tables bear out, and metrics are recomputed.
+A run with one thing wrong is refused as a whole, with that thing in a line. What no check here can see is whether a
+model produced the scores; the manifest says how to run it again.
+
+    entries, refused = read(Path("team_x"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analysis.scored import SCHEMA_VERSION, Scored, check_schema, digest, evaluations, read_json
+from mars.config import UserError
+
+SUBMISSION = "submission.json"
+OF_A_RUN = (
+    "run_id", "method", "dataset", "backbone", "seed", "steps", "start", "weights", "template", "max_length",
+    "truncation", "base_sha256", "test_sha256",
+)  # fmt: skip
+_OF_WEIGHTS = ("name", "weights")
+_LONGEST = 80  # characters of a submission's name
+OF_A_MODEL = ("run_id", "model")  # what the manifest of a model holds that was judged and not trained here
+
+
+class Refused(NamedTuple):
+    """Something that is on no board. by: the study or submission. run: empty where all of it is refused."""
+
+    by: str
+    run: str
+    reason: str
+
+
+class Place(NamedTuple):
+    """A directory to be read. hashes: {file: sha256} where a submission lists them."""
+
+    directory: Path
+    by: str
+    hashes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run, or a model that was judged, that passed. hashed: its files are those that a submission lists."""
+
+    name: str
+    by: str
+    directory: Path
+    manifest: Mapping[str, Any]
+    scored: tuple[Scored, ...]
+    hashed: bool
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a run of an arm, and no model from elsewhere."""
+        return "method" in self.manifest
+
+    @property
+    def commit(self) -> str:
+        """Of the code that trained a run; empty where none is recorded."""
+        git = self.manifest.get("git")
+        return str((git if isinstance(git, Mapping) else {}).get("commit") or "")
+
+    @property
+    def title(self) -> str:
+        """A run's id, a model's name."""
+        return self.id if self.trained else str(self.manifest["model"]["name"])
+
+    @property
+    def id(self) -> str:
+        """What it is, wherever it lies: a run's id, a model's weights and how text reached them."""
+        if self.trained:
+            return str(self.manifest["run_id"])
+        model = self.manifest["model"]
+        return digest([model.get(key) for key in ("weights", "template", "max_length", "truncation", "dtype")])
+
+
+def read(source: Path) -> tuple[list[Entry], list[Refused]]:
+    """The entries of a study, a run, an evaluation or a submission, and what of it is refused.
+
+    Raises UserError where there is no such directory, or nothing in it that could be an entry.
+    """
+    found, refused = places(source)
+    entries = []
+    for place in found:
+        try:
+            entries.append(check(place))
+        except UserError as error:
+            refused.append(Refused(place.by, place.directory.name, str(error)))
+        except (AttributeError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
+            # What somebody sent may be anything, and must not keep the others from being read.
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            refused.append(Refused(place.by, place.directory.name, f"its records are not as they should be ({what})"))
+    return entries, refused
+
+
+def places(source: Path) -> tuple[list[Place], list[Refused]]:
+    """Where entries may lie, and what is refused unread: a submission that does not hold what it lists."""
+    if not source.is_dir():
+        raise UserError(f"studies: {source} is not a directory (a study, a run, an evaluation or a submission)")
+    by = source.resolve().name
+    if (source / SUBMISSION).exists():
+        try:
+            return _submitted(source)
+        except UserError as error:
+            return [], [Refused(by, "", str(error))]
+    if _is_entry(source):
+        return [Place(source, source.resolve().parent.name)], []
+    found = [Place(d, by) for d in sorted(source.iterdir()) if d.is_dir() and d.name[0] != "." and _is_entry(d)]
+    if not found:
+        raise UserError(f"studies: {source} holds no run, no evaluation and no submission")
+    return found, []
+
+
+def check(place: Place) -> Entry:
+    """The entry at `place`. Raises UserError with what is wrong first."""
+    directory = place.directory
+    if place.hashes is not None:
+        _check_files(directory, place.hashes)
+    manifest = _manifest(place)
+    if "method" in manifest:
+        for name, why in (("DONE", "the run is not finished"), ("config.yaml", "a run has one")):
+            if not (directory / name).exists():
+                raise UserError(f"{name} is not there ({why})")
+    return Entry(
+        directory.name, place.by, directory, manifest, evaluations(directory, manifest), place.hashes is not None
+    )
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_of_model(directory: Path) -> dict[str, Any]:
+    """The manifest of a model that `benchmarks.evaluate` judged and that is no run of ours, from its records.
+
+    Raises UserError where these are not all of one model.
+    """
+    records = {path.stem: read_json(path) for path in sorted(directory.glob("evaluations/*.json"))}
+    models = {label: record.get("model") or {} for label, record in records.items()}
+    if not models:
+        raise UserError("manifest.json is not there, nor evaluations/*.json to make one from")
+    named = {(model.get("name"), model.get("weights")) for model in models.values()}
+    if len(named) > 1 or None in next(iter(named)):
+        raise UserError(f"evaluations/ does not hold one model's records ({', '.join(records)})")
+    return {"schema_version": SCHEMA_VERSION, "run_id": directory.name, "model": next(iter(models.values()))}
+
+
+def _is_entry(directory: Path) -> bool:
+    return any((directory / name).exists() for name in ("manifest.json", "config.sha256", "scores"))
+
+
+def _submitted(source: Path) -> tuple[list[Place], list[Refused]]:
+    """Raises UserError for a submission.json that cannot be used."""
+    told = read_json(source / SUBMISSION)
+    check_schema(told, SUBMISSION)
+    name, runs = told.get("name"), told.get("runs")
+    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
+        raise UserError(f"{SUBMISSION}: name is missing, or no line of at most {_LONGEST} characters")
+    if not isinstance(runs, dict) or not all(isinstance(files, dict) for files in runs.values()):
+        raise UserError(f"{SUBMISSION}: runs is no table of directories and their files")
+    there = {d.name for d in source.iterdir() if d.is_dir()}
+    unlisted = [run for run in sorted(there - set(runs)) if _is_entry(source / run)]
+    refused = [Refused(name, run, f"{SUBMISSION} does not list it") for run in unlisted]
+    refused += [Refused(name, run, f"{SUBMISSION} lists it, and it is not there") for run in sorted(set(runs) - there)]
+    return [Place(source / run, name, runs[run]) for run in sorted(there & set(runs))], refused
+
+
+def _check_files(directory: Path, hashes: Mapping[str, str]) -> None:
+    """Raises UserError unless the files are those listed, byte by byte."""
+    paths = [path for path in sorted(directory.rglob("*")) if not path.is_dir() or path.is_symlink()]
+    there = {path.relative_to(directory).as_posix(): path for path in paths}
+    for name in sorted(set(there) | set(hashes)):
+        if name not in there:
+            raise UserError(f"{name} is listed in {SUBMISSION} and not there")
+        if name not in hashes:
+            raise UserError(f"{name} is not listed in {SUBMISSION}")
+        if there[name].is_symlink():
+            raise UserError(f"{name} is a link")
+        if file_digest(there[name]) != hashes[name]:
+            raise UserError(f"{name} is not the file that was packed (its sha256 is another)")
+
+
+def _manifest(place: Place) -> dict[str, Any]:
+    path = place.directory / "manifest.json"
+    if path.exists():
+        manifest = read_json(path)
+    elif place.hashes is None and not (place.directory / "config.yaml").exists():
+        manifest = manifest_of_model(place.directory)
+    else:
+        raise UserError("manifest.json is not there (a finished run has one, and so has every run of a submission)")
+    check_schema(manifest, "manifest.json")
+    needed = OF_A_MODEL if "model" in manifest and "method" not in manifest else OF_A_RUN
+    if missing := [key for key in needed if manifest.get(key) is None]:
+        raise UserError(f"manifest.json lacks {', '.join(missing)}")
+    if odd := [key for key in OF_A_RUN if not isinstance(manifest.get(key, ""), str | int | float)]:
+        raise UserError(f"manifest.json: {odd[0]} is neither text nor number")
+    if needed is OF_A_RUN and (isinstance(manifest["seed"], bool) or not isinstance(manifest["seed"], int)):
+        raise UserError(f"manifest.json: seed is {manifest['seed']!r} and no whole number")
+    model = manifest.get("model")
+    if needed is OF_A_MODEL and not (
+        isinstance(model, dict) and all(isinstance(model.get(k), str) for k in _OF_WEIGHTS)
+    ):
+        raise UserError("manifest.json does not say which model it is of (model.name, model.weights)")
+    return {key: value for key, value in manifest.items() if not key.endswith("_ids")}

@@ -1,0 +1,144 @@
+"""What a score table may hold: ids, lengths and scores, each of its kind, every example once, and never a text.
+
+A table from somebody else is evidence only if it is complete and says nothing twice, and it may only be passed on if
+no row of a data set can be read out of it. So columns are let through by name, and what is a name (ids, subsets) must
+be as short as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.recompute import VALIDATION
+from mars.config import UserError, choose, nearest
+
+Kind = tuple[str, Callable[[pa.DataType], bool]]
+
+LONGEST_NAME = 200  # characters of an id, a subset or a split: longer ones are texts
+
+_TEXT: Kind = ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t))
+_SCORE: Kind = ("floating point", pa.types.is_floating)
+_COUNT: Kind = ("integer", pa.types.is_integer)
+_FLAG: Kind = ("true or false", pa.types.is_boolean)
+_SCORES = {"chosen_score": _SCORE, "rejected_score": _SCORE}
+_LENGTHS = {"chosen_length": _COUNT, "rejected_length": _COUNT}
+_PAIRS = {"split": _TEXT, "id": _TEXT, "subset": _TEXT, **_SCORES, **_LENGTHS, "turns": _COUNT, "gold_margin": _SCORE}
+COLUMNS: dict[str, dict[str, Kind]] = {
+    **dict.fromkeys(("in_distribution", "released_v1", "files", "reward_bench"), _PAIRS),
+    "reward_bench_raw": {**_PAIRS, "file_rows": _COUNT, "draw_188": _FLAG, "draw_144": _FLAG},
+    "reward_bench_2": {
+        "id": _TEXT, "subset": _TEXT, "response": _COUNT, "correct": _FLAG, "score": _SCORE, "length": _COUNT,
+    },
+    "robustness": {
+        "split": _TEXT, "id": _TEXT, "subset": _TEXT, "edit": _TEXT, "unchanged": _FLAG, **_SCORES, **_LENGTHS,
+    },
+}  # fmt: skip
+_OLDER = frozenset({"turns", "gold_margin"})  # which tables of before these were recorded lack
+_EXAMPLE = ("split", "id", "edit", "response")  # those of a table's columns that name one of its rows
+SCORES = ("chosen_score", "rejected_score", "score")
+
+
+def read_scores(file: Path, benchmark: str) -> pd.DataFrame:
+    """The table, sorted as it was written. Raises UserError in one line for the first thing that is wrong with it."""
+    columns = choose(COLUMNS, benchmark, "benchmark")
+    try:
+        parquet = pq.ParquetFile(file)
+        schema = parquet.schema_arrow
+        _check_columns(schema, columns)
+        table: pd.DataFrame = parquet.read(use_threads=False).to_pandas()
+        _check_rows(table, [name for name, kind in columns.items() if kind is _TEXT])
+    except (OSError, ValueError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise UserError(f"scores/{file.name}: {' '.join(str(error).split())}") from None
+    return table
+
+
+def example_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that name an example together."""
+    return [name for name in _EXAMPLE if name in table]
+
+
+def without_validation(table: pd.DataFrame) -> pd.DataFrame:
+    """The test examples."""
+    return table[table["split"] != VALIDATION] if "split" in table else table
+
+
+def rows_of(table: pd.DataFrame) -> pd.DataFrame:
+    """What a table says of the examples and not of the model, in an order of its own; validation pairs are no part."""
+    table = without_validation(table)
+    facts = table.drop(columns=[c for c in (*SCORES, *_OLDER - {"gold_margin"}) if c in table])
+    return facts.sort_values(example_columns(table), kind="stable", ignore_index=True)[
+        sorted(facts.columns.astype(str))
+    ]
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """sha256 of `rows_of` the table: equal where two tables are of the same examples."""
+    rows = rows_of(table)
+    total = hashlib.sha256(repr(list(rows)).encode())
+    for name in rows:
+        total.update(pd.util.hash_array(rows[name].to_numpy(object if rows[name].dtype == "str" else None)).tobytes())
+    return total.hexdigest()
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """In what the examples of two tables differ, for a reader; empty where in nothing."""
+    one, other = rows_of(one), rows_of(other)
+    key = example_columns(one)
+    ours, theirs = (pd.MultiIndex.from_frame(rows[key]) for rows in (one, other))
+    for names, what in ((theirs.difference(ours), "lacks"), (ours.difference(theirs), "has besides")):
+        if len(names):
+            return f'{what} {len(names)} of the examples, "{_called(key, names[0])}" among them'
+    for name in sorted({*one.columns.astype(str), *other.columns.astype(str)}):
+        if name not in one or name not in other:
+            return f"{'lacks' if name not in one else 'has besides'} the column {name}"
+        differ = np.flatnonzero(~((one[name] == other[name]) | (one[name].isna() & other[name].isna())).to_numpy(bool))
+        if len(differ):
+            return f'differs in {name} on {len(differ)} examples, "{_called(key, ours[differ[0]])}" among them'
+    return ""
+
+
+def _check_columns(schema: pa.Schema, columns: dict[str, Kind]) -> None:
+    if foreign := [name for name in schema.names if name not in columns]:
+        hint = "" if len(foreign[0]) > 40 else nearest(foreign[0], columns)
+        raise UserError(
+            f'column "{foreign[0][:40]}" does not belong there, a score table holds ids, lengths and scores{hint}'
+        )
+    if missing := [name for name in columns if name not in schema.names and name not in _OLDER]:
+        raise UserError(f"lacks {', '.join(missing)}")
+    for field in schema:
+        words, fits = columns[field.name]
+        if not fits(field.type):
+            raise UserError(f'column "{field.name}" is {field.type} where {words} belongs')
+
+
+def _check_rows(table: pd.DataFrame, names: list[str]) -> None:
+    if table.empty:
+        raise UserError("holds no examples")
+    for name in names:
+        if table[name].isna().any():
+            raise UserError(f'column "{name}" has empty cells')
+        distinct = pd.Series(table[name].unique())
+        long = distinct[(distinct.str.len() > LONGEST_NAME) | distinct.str.contains("\n", regex=False)]
+        if len(long):
+            raise UserError(f'column "{name}" holds texts ("{long.iloc[0][:20]}…"), and texts are not to be passed on')
+    key = example_columns(table)
+    if (twice := table.duplicated(key)).any():
+        raise UserError(f'"{_called(key, table.loc[twice, key].iloc[0])}" is there more than once')
+    for name in (column for column in SCORES if column in table):
+        bad = ~np.isfinite(table[name].to_numpy(float))
+        if bad.any():
+            first = table.loc[bad, ["id", name]].iloc[0]
+            raise UserError(f'the {name} of "{first["id"]}" is {first[name]} ({int(bad.sum())} such scores)')
+
+
+def _called(key: list[str], values: object) -> str:
+    """An example's name: its split, id, edit or response."""
+    parts = values if isinstance(values, tuple | list) else list(values) if isinstance(values, pd.Series) else [values]
+    return " ".join(str(part) for part in parts if str(part))

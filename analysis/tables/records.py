@@ -1,0 +1,64 @@
+"""What else than its own test splits a study's runs were judged on: labels of metrics.json, and their records.
+
+The record under evaluations/ says which protocol a label is of and whether the rows were all of it; runs that came
+through W&B have none, and their label alone has to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.results import BENCHMARK, Run, Study
+from mars.config import UserError
+
+REWARD_BENCH = ("reward_bench_raw", "reward_bench_2", "reward_bench")  # a longer name before its own beginning
+_JUDGED = {"win", "tie", "lose"}
+
+
+def labels(study: Study) -> list[str]:
+    """Every label of the study but that of the in-distribution test, in the order of the alphabet."""
+    return sorted(set(study.metrics["benchmark"]) - {BENCHMARK})
+
+
+def benchmark(study: Study, label: str) -> str:
+    """The protocol a label is of, by its first record; without a record, what the label begins with."""
+    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := record(run, label)).get("benchmark")), "")
+    return named or next((name for name in REWARD_BENCH if label.startswith(name)), label.partition("-")[0])
+
+
+def record(run: Run, label: str) -> Mapping[str, Any]:
+    """evaluations/LABEL.json, empty where the run has none. Raises UserError for one that cannot be read."""
+    file = run.file(f"evaluations/{label}.json")
+    if file is None:
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+        return found
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())} (judge the run again)") from None
+
+
+def partial(runs: list[Run], label: str) -> str:
+    """Why numbers of these runs are not the benchmark's, in a line; empty where no record says so."""
+    protocols = [record(run, label).get("protocol") or {} for run in runs if label in run.metrics]
+    return "; ".join(dict.fromkeys(str(protocol["partial"]) for protocol in protocols if protocol.get("partial")))
+
+
+def recorded(runs: list[Run], label: str) -> bool:
+    """Whether every number of these runs under a label has its record."""
+    return all(record(run, label) for run in runs if label in run.metrics)
+
+
+def judged_parts(study: Study) -> list[tuple[str, str]]:
+    """(label, part) of every part that has win, tie and lose."""
+    m = study.metrics
+    counted = m[m["metric"].isin(_JUDGED)].groupby(["benchmark", "split"], sort=False)["metric"].nunique()
+    return [(str(label), str(part)) for label, part in counted[counted == len(_JUDGED)].index]
+
+
+def _with(study: Study, label: str) -> list[Run]:
+    return [run for name in study.runs["run"] if label in (run := study.members[name]).metrics]

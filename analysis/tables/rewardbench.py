@@ -1,0 +1,76 @@
+"""RewardBench sections by arm, as in v2's table: version 1 on the split `filtered`, v2's draws from `raw`, version 2.
+
+One section of the table a label, since the protocols weigh rows differently and their numbers do not compare. A file
+that is not the whole benchmark gives no RewardBench number, and says so beside its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from analysis.reference import Published, beside, cited, published
+from analysis.results import NothingToShow, Study
+from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
+from analysis.tables.records import REWARD_BENCH, benchmark, labels, partial, recorded
+from analysis.tables.table import Column, Table
+from benchmarks.reward_bench_subsets import SCORES, SECTIONS, SUBSETS
+
+_PARTS = {name: name for name in SECTIONS} | {f"subset/{name}": name for name in SUBSETS} | {"overall": "overall"}
+_UNKNOWN = "no record: whether these are all its rows is not known"
+_PUBLISHED = "reward_bench_raw"  # v2's protocol: a number of another one has nothing published to stand beside
+_SHOWN = tuple(dict.fromkeys(_PARTS.values()))  # the Safety of both versions is one column
+
+
+def rewardbench(study: Study, reference: Iterable[Published] | None = None) -> Table:
+    """reference: what is published, paper_reference.yaml unless told. Raises NothingToShow where nothing was judged."""
+    known = [entry for entry in (published() if reference is None else reference) if entry.table == "rewardbench"]
+    rows = []
+    for label in labels(study):
+        protocol = benchmark(study, label)
+        if protocol in REWARD_BENCH:
+            rows += _rows(study, label, protocol)
+    if not rows:
+        raise NothingToShow(
+            "no run was judged on RewardBench (python -m benchmarks.evaluate study=DIR benchmark=reward_bench "
+            "benchmark.path=filtered.parquet)"
+        )
+    theirs = [row for row in rows if row["protocol"] == _PUBLISHED]
+    for row in theirs:
+        row |= {f"{part}_published": beside(known, row, part) for part in _SHOWN}
+    columns = [Column("arm", "arm")]
+    for part in _SHOWN:
+        head = "overall (Core) %" if part == "overall" else f"{part} %"
+        columns.append(Column(part, head, ".1f", 100, interval=True))
+        columns.append(Column(f"{part}_published", f"publ. {part}", always=part == "overall"))
+    columns += [Column("seeds", "seeds", "d"), Column("not_the_benchmark", "not the benchmark")]
+    caption = (
+        f"Accuracy in %, {OVER_SEEDS}; of RewardBench 2's Ties its score. Sections by the weights of the protocol that "
+        "heads them; overall is the mean of its four sections (Core) or six subsets, absent unless all are there. "
+        "Numbers with a remark in the last column are of a part of the benchmark and are no RewardBench numbers. No "
+        f"value is tested, so none is bold. {cited(known, theirs)}"
+    )
+    frame = whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "seeds")
+    by = ("dataset", "backbone", "label")
+    return Table("rewardbench", "RewardBench by arm", caption, frame, tuple(columns), by)
+
+
+def _rows(study: Study, label: str, protocol: str) -> list[dict[str, object]]:
+    """A row for each arm that was judged on a label."""
+    rows = []
+    for _, group in study.groups():
+        found = measured(group, label)
+        for _, arm, row in arm_rows(group):
+            values = {name: found[arm, part] for part, name in _PARTS.items() if (arm, part) in found}
+            if not values:
+                continue
+            row |= {"label": label, "protocol": protocol}
+            for name in _SHOWN:
+                scores = [s for metric in SCORES if (s := column(values.get(name), metric)) is not None]
+                row |= over_seeds(name, scores[0] if scores else None, "accuracy")
+            seeds = max(len(of_part) for of_part in values.values())
+            runs = group.of(arm)
+            why = partial(runs, label) or ("" if recorded(runs, label) else _UNKNOWN)
+            rows.append(row | {"seeds": seeds, "not_the_benchmark": why})
+    return rows

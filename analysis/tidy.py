@@ -1,0 +1,45 @@
+"""Every number of a study in one table: a row for each run × benchmark × split × metric, as `report/results.parquet`.
+
+It is what other programs read, so it carries its schema's version in the file's metadata, and the same study gives the
+same bytes.
+
+    from analysis import load
+    from analysis.tidy import tidy, write_results
+    write_results(tidy(load("outputs/quick")), Path("results.parquet"))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.results import KEYS, Study
+
+SCHEMA_VERSION = 1
+VERSION_KEY = "mars_schema_version"  # of the file's metadata
+COLUMNS = [*KEYS, "source", "benchmark", "split", "metric", "value"]
+
+
+def tidy(study: Study, comparable: Collection[str] | None = None) -> pd.DataFrame:
+    """COLUMNS, in the study's order; value is NaN where a number is not known.
+
+    comparable: the names of the runs that belong in it, such as those that nothing confounds; None for all.
+    """
+    frame = study.metrics if comparable is None else study.metrics[study.metrics["run"].isin(list(comparable))]
+    sources = study.runs.set_index("run")["source"]
+    return frame.assign(source=frame["run"].map(sources))[COLUMNS].reset_index(drop=True)
+
+
+def write_results(frame: pd.DataFrame, file: Path) -> None:
+    """`frame` as parquet, with SCHEMA_VERSION under VERSION_KEY. Written aside and then renamed."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    pq.write_table(table.replace_schema_metadata(metadata), aside)
+    os.replace(aside, file)

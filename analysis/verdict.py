@@ -1,0 +1,142 @@
+"""What the numbers allow to be said: a sentence for each declared comparison, and what speaks against believing it.
+
+Sentences are made from `analysis.comparisons` alone, always in the same words, so that nobody's hopes find their way
+into them. "Cannot be told apart" is a normal answer and comes with the difference that would have been found. Warnings
+come from what runs recorded of themselves; they do not change a verdict, they tell a reader what it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparability import confounds
+from analysis.pools import changed_labels, pool_table
+from analysis.results import Study
+from analysis.stats import ALPHA
+from analysis.tables.table import number
+from benchmarks.metrics import coin_half_width
+
+FEW_SEEDS = 5  # below it intervals are wide and lean on normality
+FINDINGS = {  # of manifest.json's data.contamination, by split
+    "prompt": "share their prompt with a training pair",
+    "prompt_response": "share prompt and response with a training pair",
+    "any_ngram": "share a {ngram}-gram with a training pair",
+}
+
+
+def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
+    """Of `comparisons.compare`: a summary where there are several, a sentence for each; one where there is none."""
+    if comparisons.empty:
+        return ("No comparison was declared for the arms of this study: it takes the arm in focus and another one.",)
+    several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
+    sentences = tuple(_sentence(row, several) for row in comparisons.to_dict("records"))
+    return (_summary(comparisons), *sentences) if len(sentences) > 1 else sentences
+
+
+def _summary(comparisons: pd.DataFrame) -> str:
+    counts = comparisons["verdict"].value_counts()
+    better, worse, unclear, untested = (counts.get(verdict, 0) for verdict in ("better", "worse", "inconclusive", ""))
+    text = f"Of {len(comparisons)} declared comparisons {better} come out better, {worse} worse, {unclear} inconclusive"
+    return text + (f"; {untested} could not be tested." if untested else ".")
+
+
+def _sentence(row: dict[str, Any], several: bool) -> str:
+    where = f"{row['dataset']} / {row['backbone']}: " if several else ""
+    pair = f"{row['arm']} and {row['reference']}"
+    if row["not_compared"] and np.isnan(row["difference"]):
+        return f"{where}{pair} were not compared: {row['not_compared']}."
+    points = f"{number(100 * row['difference'], '+.1f')} points"
+    if row["not_compared"]:
+        return (
+            f"{where}{pair} differ by {points} of accuracy on {row['examples']} pairs; {row['not_compared']} "
+            f"(exact McNemar for these two models p {_p(row['mcnemar_p'])})."
+        )
+    interval = f"[{number(100 * row['difference_lo'], '+.1f')}, {number(100 * row['difference_hi'], '+.1f')}]"
+    adjusted = f", {_p(row['p_holm'])} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
+    numbers = (
+        f"{points} of accuracy {interval}, p {_p(row['p'])}{adjusted}; {row['seeds']} seeds × {row['examples']} pairs"
+    )
+    if row["verdict"] == "inconclusive":
+        text = f"{pair} cannot be told apart: {numbers}; "
+    else:
+        text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
+    text += f"a difference of {number(100 * row['detectable'], '.1f')} points would have been found four times in five"
+    ours, theirs = row["steps"], row["reference_steps"]
+    unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
+    return f"{where}{text}.{unequal}"
+
+
+def _p(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def warnings(study: Study) -> tuple[str, ...]:
+    """What in the runs' records speaks against taking the numbers at their word, group by group."""
+    several = len(list(study.groups())) > 1
+    found = [f"{title}: {line}" if several else line for title, group in study.groups() for line in _of_group(group)]
+    return (*found, *study.remarks)
+
+
+def _of_group(group: Study) -> Iterator[str]:
+    yield from (confound.text for confound in confounds(group))
+    yield from _seeds(group)
+    yield from _flat(group)
+    yield from _contaminated(group)
+    yield from changed_labels(pool_table(group))
+    yield from _chance(group)
+
+
+def _seeds(group: Study) -> Iterator[str]:
+    counts = group.runs.groupby("arm")["seed"].nunique()
+    single = [arm for arm in group.arms if counts[arm] == 1]
+    few = [arm for arm in group.arms if 1 < counts[arm] < FEW_SEEDS]
+    if single:
+        yield f"one seed only, so no interval and no test: {_named(single, group)}"
+    if few:
+        fewest = min(counts[arm] for arm in few)
+        yield f"as few as {fewest} seeds ({FEW_SEEDS} or more are wanted): {_named(few, group)}"
+
+
+def _named(arms: list[str], group: Study) -> str:
+    return "every arm" if arms == group.arms else ", ".join(arms)
+
+
+def _flat(group: Study) -> Iterator[str]:
+    """Arms whose margins steered nothing: every pair got an equal share, within one row, in some or all rounds."""
+    if "steering" not in group.rounds:
+        return
+    steered = group.rounds.dropna(subset=["steering"])
+    for arm in group.arms:
+        rounds = steered.loc[steered["arm"] == arm, "steering"]
+        flat = int((rounds == 0).sum())
+        if flat:
+            which = "every round" if flat == len(rounds) else f"{flat} of {len(rounds)} rounds (over all seeds)"
+            yield f"allocation of {arm} was flat in {which}: its margins steered nothing, as in stratified sampling"
+
+
+def _contaminated(group: Study) -> Iterator[str]:
+    """Test pairs that the training rows know already, of each split; the most of any run."""
+    lines: dict[str, int] = {}
+    for run in group.runs["run"]:
+        for split, found in ((group.members[run].manifest.get("data") or {}).get("contamination") or {}).items():
+            for kind, text in FINDINGS.items():
+                count = (found.get(kind) or {}).get("count") or 0
+                if count:
+                    key = f"of {found['pairs']} pairs of {split} {text.format(ngram=found.get('ngram', 'n'))}"
+                    lines[key] = max(lines.get(key, 0), count)
+    yield from (f"contamination: {count} {line}" for line, count in lines.items())
+
+
+def _chance(group: Study) -> Iterator[str]:
+    """No arm's mean accuracy is above what a coin reaches on as many pairs."""
+    if not group.splits:
+        return
+    means = {arm: group.values(arm, group.splits[0], "accuracy").mean() for arm in group.arms}
+    pairs = group.values(group.arms[0], group.splits[0], "n")
+    best = max(means.values())
+    if len(pairs) and best - 0.5 <= coin_half_width(round(pairs.mean())):
+        yield f"no arm can be told from a coin on {pairs.mean():.0f} pairs (best accuracy {best:.1%}, α = {ALPHA:.2g})"

@@ -1,0 +1,142 @@
+"""The declared comparisons, and what is said about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import make_run, make_study
+
+from analysis import load, stats
+from analysis.comparisons import COLUMNS, compare
+from analysis.verdict import verdict, warnings
+
+
+def named(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(frame["arm"], frame["reference"], strict=True))
+
+
+def test_the_arm_in_focus_is_compared_with_every_other_declared_one(tmp_path: Path) -> None:
+    study = load(make_study(tmp_path, {"none": 0.4, "uniform": 0.7, "eda": 0.6, "mine": 0.5, "mars": 1.1}))
+    frame = compare(study)
+    assert list(frame.columns) == COLUMNS
+    assert named(frame) == [("mars", "uniform"), ("mars", "eda"), ("mars", "none")]
+    means = {arm: study.values(arm, "test", "accuracy").mean() for arm in study.arms}
+    for row in frame.to_dict("records"):
+        assert row["difference"] == pytest.approx(means["mars"] - means[row["reference"]])
+        assert row["difference_lo"] < row["difference"] < row["difference_hi"]
+        assert (row["seeds"], row["examples"], row["family"], row["steps"]) == (3, 60, 3, 30)
+    assert list(frame["p_holm"]) == pytest.approx(list(stats.holm(frame["p"].to_numpy())))
+    assert named(compare(study.judged(focus="mine")))[0] == ("mine", "uniform")
+    assert compare(study.judged(focus="nobody")).empty
+
+
+def test_one_family_spans_all_groups(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.8})
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, dataset="hh_rlhf")
+    frame = compare(load(tmp_path))
+    assert list(frame["dataset"]) == ["hh_rlhf", "planted"]
+    assert set(frame["family"]) == {2}
+    alone = compare(next(group for title, group in load(tmp_path).groups() if title.startswith("planted")))
+    assert frame["p"].iloc[1] == alone["p"].iloc[0]
+    assert frame["detectable"].iloc[1] > alone["detectable"].iloc[0]
+
+
+def test_verdicts_follow_the_adjusted_p(tmp_path: Path) -> None:
+    study = load(
+        make_study(tmp_path, {"none": -0.8, "uniform": 1.0, "mars": 1.02}, seeds=(0, 1, 2, 3, 4), examples=300)
+    )
+    frame = compare(study).set_index("reference")
+    assert frame.loc["none", "verdict"] == "better"
+    assert frame.loc["uniform", "verdict"] == "inconclusive"
+    summary, unclear, better = verdict(compare(study))
+    assert summary == "Of 2 declared comparisons 1 come out better, 0 worse, 1 inconclusive."
+    assert better.startswith("mars is better than none: +")
+    assert unclear.startswith("mars and uniform cannot be told apart: ")
+    assert "adjusted for 2 comparisons; 5 seeds × 300 pairs; a difference of" in unclear
+    assert verdict(compare(study.judged(focus="none")))[0].startswith("none is worse than uniform: −")
+
+
+def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> None:
+    for budget in (100, 200):
+        for method in ("uniform", "mars"):
+            for seed in (0, 1):
+                make_run(tmp_path, method, seed, 0.5, config={"rounds": {"budget": budget}})
+    assert named(compare(load(tmp_path))) == [
+        (f"mars rounds.budget={budget}", f"uniform rounds.budget={budget}") for budget in (100, 200)
+    ]
+    for tau in (1, 2):
+        for seed in (0, 1):
+            make_run(tmp_path / "tau", "mars", seed, 0.5, settings={"tau": tau})
+            make_run(tmp_path / "tau", "uniform", seed, 0.5, settings={"share": tau})
+    frame = compare(load(tmp_path / "tau"))
+    assert set(frame["not_compared"]) == {"several arms of uniform, none with this arm's settings"}
+    summary, first, _ = verdict(frame)
+    assert summary.endswith("; 2 could not be tested.")
+    assert "were not compared: several arms of uniform" in first
+
+
+def test_confounded_arms_are_not_compared_unless_allowed(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5})
+    make_study(tmp_path, {"mars": 0.9}, manifest={"steps": 80})
+    frame = compare(load(tmp_path))
+    assert list(frame["not_compared"]) == ["arms differ in optimiser steps"]
+    assert frame[["difference", "p", "p_holm", "detectable"]].isna().all(axis=None)
+    assert verdict(frame) == ("mars and uniform were not compared: arms differ in optimiser steps.",)
+    (sentence,) = verdict(compare(load(tmp_path).judged(allow_confounded=True)))
+    assert sentence.endswith("Steps differ: 80 against 30.")
+
+
+def test_one_seed_is_a_difference_without_a_verdict(tmp_path: Path) -> None:
+    frame = compare(load(make_study(tmp_path, {"uniform": 0.3, "mars": 0.9}, seeds=(0,))))
+    assert frame["verdict"].iloc[0] == ""
+    assert np.isnan(frame["p"].iloc[0])
+    (sentence,) = verdict(frame)
+    assert "one seed only, so no interval (exact McNemar for these two models p" in sentence
+    assert "nan" not in sentence
+
+
+def test_runs_without_scores_cannot_be_paired(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.3, "mars": 0.9})
+    for file in tmp_path.glob("mars*/scores/*.parquet"):
+        file.unlink()
+    frame = compare(load(tmp_path))
+    assert list(frame["not_compared"]) == ["no seed and pair with scores in common"]
+
+
+def test_a_study_of_one_arm_says_that_there_is_no_comparison(tmp_path: Path) -> None:
+    frame = compare(load(make_study(tmp_path, {"mars": 0.9})))
+    assert frame.empty
+    assert verdict(frame)[0].startswith("No comparison was declared")
+
+
+def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
+    found = {
+        "pairs": 60,
+        "ngram": 13,
+        "prompt": {"count": 2},
+        "prompt_response": {"count": 0},
+        "any_ngram": {"count": 7},
+    }
+    make_study(tmp_path, {"uniform": 0.01, "mars": 0.01}, manifest={"data": {"contamination": {"test": found}}})
+    for file in tmp_path.glob("mars*/rounds.csv"):
+        pd.read_csv(file).assign(steering=[0.0, 1.0, 1.0]).to_csv(file, index=False)
+    lines = warnings(load(tmp_path))
+    assert "as few as 3 seeds (5 or more are wanted): every arm" in lines
+    assert "allocation of mars was flat in 3 of 9 rounds (over all seeds)" in "\n".join(lines)
+    assert "contamination: 2 of 60 pairs of test share their prompt with a training pair" in lines
+    assert "contamination: 7 of 60 pairs of test share a 13-gram with a training pair" in lines
+    assert not any("prompt and response" in line for line in lines)
+
+    for file in tmp_path.glob("mars*/rounds.csv"):
+        pd.read_csv(file).assign(steering=0.0).to_csv(file, index=False)
+    assert any("allocation of mars was flat in every round" in line for line in warnings(load(tmp_path)))
+
+
+def test_models_that_a_coin_matches_are_named_as_such(tmp_path: Path) -> None:
+    weak = load(make_study(tmp_path / "weak", {"uniform": -0.3, "mars": -0.3}, examples=40))
+    assert any("no arm can be told from a coin on 40 pairs" in line for line in warnings(weak))
+    strong = load(make_study(tmp_path / "strong", {"uniform": 2.0, "mars": -0.3}, examples=40))
+    assert not any("coin" in line for line in warnings(strong))
