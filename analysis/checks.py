@@ -17,10 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from analysis.results import BENCHMARK, Run
-from benchmarks.recompute import KNOWN, PAIRS, Parts, is_interval, recompute
+from benchmarks.recompute import KNOWN, Parts, is_interval, recompute, recompute_splits
 from mars.config import UserError
 
 TOLERANCE = 1e-6  # relative and absolute: the same scores in another order sum up a little differently
@@ -107,12 +106,11 @@ def _afresh(run: Run, label: str, record: Mapping[str, Any]) -> Parts:
     if path is None:
         raise UserError(f"{file} is not there")
     try:
-        table = pq.ParquetFile(path)
-        pairs = [name for name in PAIRS if name in table.schema_arrow.names]
-        columns = pairs if record["benchmark"] == BENCHMARK else None  # of the rest, all are needed
-        frame: pd.DataFrame = table.read(columns=columns, use_threads=False).to_pandas()
+        if label == BENCHMARK and record["benchmark"] == BENCHMARK:
+            return recompute_splits(run.scores)
         protocol = record.get("protocol")
-        return recompute(record["benchmark"], protocol if isinstance(protocol, Mapping) else {}, frame)
+        table = pd.read_parquet(path)
+        return recompute(record["benchmark"], protocol if isinstance(protocol, Mapping) else {}, table)
     except (OSError, ValueError, TypeError, KeyError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise UserError(f"{file}: cannot be measured: {' '.join(str(error).split())}") from None
 

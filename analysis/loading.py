@@ -218,7 +218,7 @@ def _remarks(runs: list[Run]) -> list[str]:
     found = [f"runs of several schema versions are shown together ({listed})"] if len(versions) > 1 else []
     if logged := [run.name for run in runs if run.directory is None]:
         found.append(f"known from W&B alone, without scores to check their numbers by or to pair: {_some(logged)}")
-    if bare := [run.name for run in runs if run.directory and run.scores is None]:
+    if bare := [run.name for run in runs if run.directory and not run.scores]:
         file = f"scores/{BENCHMARK}.parquet"
         found.append(f"{file} is missing, so that numbers can be neither checked nor paired: {_some(bare)}")
     for run in runs:

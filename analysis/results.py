@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from analysis.naming import flat, place, short, text
+from benchmarks.recompute import PAIRS
 from mars.config import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]
 BENCHMARK = "in_distribution"
 FOCUS, REFERENCE = "mars", "uniform"
-SCORES = ["id", "split", "chosen_score", "rejected_score"]  # columns of scores/in_distribution.parquet
 
 
 class NothingToShow(UserError):
@@ -54,26 +55,30 @@ class Run:
     rounds: pd.DataFrame
 
     @functools.cached_property
-    def scores(self) -> pd.DataFrame | None:
-        """SCORES of every split, or None where there are none. Raises UserError for a file that cannot be used."""
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """{split: its columns}, test splits and `validation`: `id`, an index, and arrays [E] of the known of PAIRS.
+
+        Empty where the run has no scores. Raises UserError for a file that cannot be used.
+        """
         file = self.file(f"scores/{BENCHMARK}.parquet")
         if file is None:
-            return None
+            return {}
         try:
-            table = pd.read_parquet(file, columns=SCORES)
+            with pq.ParquetFile(file) as content:  # pandas' own reader takes twice as long for a small file
+                known = [name for name in PAIRS if name in content.schema_arrow.names]
+                table = content.read(columns=["id", *known], use_threads=False).to_pandas()
+            codes, splits = pd.factorize(table["split"])
         except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
-        twice = table.duplicated(["split", "id"])
-        if twice.any():
-            first = table[twice].iloc[0]
-            raise UserError(f'{file}: id "{first["id"]}" repeats in split {first["split"]}')
-        return table
-
-    @functools.cached_property
-    def by_split(self) -> dict[str, pd.DataFrame]:
-        """{split: its scores by id}; empty where there are none."""
-        table = self.scores
-        return {} if table is None else {str(k): rows.set_index("id") for k, rows in table.groupby("split", sort=False)}
+        columns = {"id": pd.Index(table["id"]), **{name: table[name].to_numpy() for name in known if name != "split"}}
+        found = {}
+        for code, split in enumerate(splits):
+            rows = np.flatnonzero(codes == code)
+            found[str(split)] = {name: values[rows] for name, values in columns.items()}
+            ids = found[str(split)]["id"]
+            if not ids.is_unique:
+                raise UserError(f'{file}: id "{ids[ids.duplicated()][0]}" repeats in split {split}')
+        return found
 
     def file(self, name: str) -> Path | None:
         """A file of the run's directory, None where it is not there."""
@@ -173,16 +178,15 @@ class Study:
 
     def pairs(self, arm: str, split: str) -> Pairs:
         """The arm's scores on a split, of the runs that have any. Raises UserError for a file that cannot be used."""
-        tables = {run.manifest["seed"]: run.by_split[split] for run in self.of(arm) if split in run.by_split}
-        orders = [table.index for table in tables.values()] or [pd.Index([])]
+        found = {run.manifest["seed"]: run.scores[split] for run in self.of(arm) if split in run.scores}
+        orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
         alike = all(order.equals(orders[0]) for order in orders)
         ids = orders[0] if alike else functools.reduce(pd.Index.union, orders)
-        found = list(tables.values()) if alike else [table.reindex(ids) for table in tables.values()]
-        sides = [
-            np.array([table[side] for table in found], dtype=float).reshape(len(found), len(ids))
-            for side in ("chosen_score", "rejected_score")
-        ]
-        return Pairs(np.array(list(tables), dtype=int), ids, *sides)
+        sides = np.full((2, len(found), len(ids)), np.nan)
+        for row, scores in enumerate(found.values()):
+            columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
+            sides[0, row, columns], sides[1, row, columns] = scores["chosen_score"], scores["rejected_score"]
+        return Pairs(np.array(list(found), dtype=int), ids, *sides)
 
     def table(self, name: str) -> Table:
         """A table by name (`analysis.tables.TABLES`). Raises UserError for one that is unknown or has no content."""

@@ -24,6 +24,7 @@ from benchmarks.calibration import fit_temperature
 from mars.config import UserError, choose
 
 Parts = dict[str, dict[str, float]]  # {part: {metric: value}}
+Columns = pd.DataFrame | Mapping[str, Any]  # arrays [N] by name
 VALIDATION = "validation"
 # What `recompute` reads of a table of pairs; one without gold_margin knows no gold.
 PAIRS = ("split", "chosen_score", "rejected_score", "chosen_length", "rejected_length", "gold_margin")
@@ -83,16 +84,16 @@ def estimates_of(values: Mapping[str, float]) -> dict[str, float]:
 
 def is_interval(name: str, values: Mapping[str, Any]) -> bool:
     """Whether `name` is an interval of another of the `values`."""
-    return any(name.endswith(end) and name.removesuffix(end) in values for end in _INTERVAL)
+    return name.endswith(_INTERVAL) and any(name.removesuffix(end) in values for end in _INTERVAL if name.endswith(end))
 
 
-def pair_estimates(table: pd.DataFrame, temperature: float | None, weights: np.ndarray) -> dict[str, np.ndarray]:
+def pair_estimates(table: Columns, temperature: float | None, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Every metric of one split, [R] each, under weights [R, N]: those that `in_distribution.split_metrics` explains.
 
-    table: N rows of PAIRS. NaN where a metric is not defined. Raises UserError for a score that is not finite.
+    table: PAIRS of N rows. NaN where a metric is not defined. Raises UserError for a score that is not finite.
     """
     chosen, rejected, chosen_length, rejected_length = _columns(table)
-    gold = table["gold_margin"].to_numpy(float) if "gold_margin" in table else np.full(len(table), np.nan)
+    gold = np.asarray(table["gold_margin"], float) if "gold_margin" in table else np.full(len(chosen), np.nan)
     margins, longer, truth = chosen - rejected, np.sign(chosen_length - rejected_length), np.sign(gold)
     known = np.isin(truth, (-1.0, 1.0)).astype(float)
     agrees = np.where(known > 0, metrics.correctness(margins * np.nan_to_num(truth)), 0.0)
@@ -111,14 +112,18 @@ def pair_estimates(table: pd.DataFrame, temperature: float | None, weights: np.n
 def _in_distribution(table: pd.DataFrame) -> Parts:
     if "split" not in table:
         raise UserError("in_distribution: the score table lacks split")
-    split = table["split"].to_numpy(object)
-    tests = [str(name) for name in pd.unique(split) if name != VALIDATION]
-    if not tests:
+    return recompute_splits({str(split): rows for split, rows in table.groupby("split", sort=False)})
+
+
+def recompute_splits(tables: Mapping[str, Columns]) -> Parts:
+    """`recompute` of in_distribution, from PAIRS of each split. Raises UserError as it does."""
+    if not tables.keys() - {VALIDATION}:
         raise UserError("in_distribution: there is nothing to judge (no test split in the table)")
-    chosen, rejected, *_ = _columns(table)
-    held_out = (chosen - rejected)[split == VALIDATION]
-    temperature = fit_temperature(held_out).value if len(held_out) else None
-    return {name: _split(table[split == name], temperature) for name in tests}
+    temperature = None
+    if VALIDATION in tables:
+        chosen, rejected, *_ = _columns(tables[VALIDATION])
+        temperature = fit_temperature(chosen - rejected).value
+    return {split: _split(rows, temperature) for split, rows in tables.items() if split != VALIDATION}
 
 
 @functools.cache
@@ -130,18 +135,19 @@ def _usual_protocol(validated: bool) -> Mapping[str, Any]:
     return settled(_benchmark("in_distribution", {}).evaluate(table).protocol)
 
 
-def _split(table: pd.DataFrame, temperature: float | None) -> dict[str, float]:
-    estimated = pair_estimates(table, temperature, np.ones((1, len(table))))
+def _split(table: Columns, temperature: float | None) -> dict[str, float]:
+    pairs = len(table["chosen_score"])
+    estimated = pair_estimates(table, temperature, np.ones((1, pairs)))
     found = {name: float(value[0]) for name, value in estimated.items() if not np.isnan(value[0])}
-    return found | ({} if temperature is None else {"temperature": temperature}) | {"n": float(len(table))}
+    return found | ({} if temperature is None else {"temperature": temperature}) | {"n": float(pairs)}
 
 
-def _columns(table: pd.DataFrame) -> list[np.ndarray]:
+def _columns(table: Columns) -> list[np.ndarray]:
     """[N] each: scores, then lengths, of chosen and rejected. Raises UserError."""
     names = PAIRS[1:5]
     if missing := [name for name in names if name not in table]:
         raise UserError(f"in_distribution: the score table lacks {', '.join(missing)}")
-    found = [table[name].to_numpy(float) for name in names]
+    found = [np.asarray(table[name], float) for name in names]
     if bad := sum(int((~np.isfinite(values)).sum()) for values in found):
         raise UserError(f"in_distribution: {bad} scores or lengths of the table are missing or not finite")
     return found

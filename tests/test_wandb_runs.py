@@ -75,7 +75,8 @@ def test_a_study_rebuilt_from_offline_directories_is_the_study(told: Path, copie
         assert again.manifest == run.manifest
         assert again.config == run.config
         assert again.metrics == run.metrics
-        assert again.directory is again.scores is again.file("allocation.parquet") is None
+        assert again.directory is again.file("allocation.parquet") is None
+        assert again.scores == {}
         pd.testing.assert_frame_equal(_unordered(again.rounds), _unordered(run.rounds), check_dtype=False)
     for frame in ("metrics", "rounds", "pools"):
         one, other = _unordered(getattr(there, frame)), _unordered(getattr(rebuilt, frame))

@@ -101,11 +101,8 @@ def _pooled(study: Study) -> dict[str, dict[str, np.ndarray]]:
 def _margins(group: Study, arm: str, split: str) -> np.ndarray:
     values = [np.empty(0)]
     for run in group.of(arm):
-        if run.scores is not None:
-            rows = (run.scores["split"] == split).to_numpy()
-            values.append(
-                (run.scores["chosen_score"].to_numpy(float) - run.scores["rejected_score"].to_numpy(float))[rows]
-            )
+        if split in run.scores:
+            values.append(run.scores[split]["chosen_score"] - run.scores[split]["rejected_score"])
     pooled = np.concatenate(values)
     return pooled[np.isfinite(pooled)]
 
