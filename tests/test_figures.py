@@ -361,7 +361,7 @@ def test_small_bins_are_faint(tmp_path: Path) -> None:
     study = load(make_study(tmp_path, {"mars": 0.8}, seeds=(0,), examples=400))
     axes = FIGURES["reliability"].draw(study).axes[0]
     test = study.of("mars")[0].scores["test"]
-    pairs = margins.reliability_bins((test["chosen_score"] - test["rejected_score"]).to_numpy())[:, 0]
+    pairs = margins.reliability_bins(test["chosen_score"] - test["rejected_score"])[:, 0]
     drawn = {line.get_alpha(): len(line.get_xdata()) for line in axes.lines if line.get_marker() == "D"}
     assert drawn == {1.0: (pairs >= margins.SMALL_BIN).sum(), 0.25: ((pairs > 0) & (pairs < margins.SMALL_BIN)).sum()}
     assert min(drawn.values()) > 0
