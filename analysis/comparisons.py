@@ -7,6 +7,7 @@ splits are shown elsewhere and not tested.
 
     python -m analysis.report study=outputs/matched              # MARS against all others
     python -m analysis.report study=outputs/mine focus=my_arm    # an arm of your own
+    python -m analysis.report study=outputs/tau_sweep "reference='mars tau=0'"   # every τ against none
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ COLUMNS = [
 
 
 def compare(study: Study) -> pd.DataFrame:
-    """COLUMNS, a row for each arm that is the study's focus and each of AGAINST it ran beside.
+    """COLUMNS, a row for each arm that is the study's focus and each of its reference and AGAINST it ran beside.
 
     Differences are shares of pairs, for new seeds and examples.
     p_holm, family: adjusted for, and number of, the comparisons that have a p. detectable: at the level the smallest p
@@ -107,9 +108,9 @@ def _declared(group: Study) -> Iterator[dict[str, Any]]:
     ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
     for arm in ours:
-        for other in AGAINST:
+        for other in dict.fromkeys((group.reference, *AGAINST)):
             reference = counterpart(group.arms, arm, other)
-            if other == method or reference == arm or not any(a.split()[0] == other for a in group.arms):
+            if reference == arm or not any(a.split()[0] == other.split()[0] for a in group.arms):
                 continue
             yield {
                 **group.runs[["dataset", "backbone"]].iloc[0],

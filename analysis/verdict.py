@@ -64,7 +64,8 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
         text = f"{pair} cannot be told apart: {numbers}; "
     else:
         text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
-    text += f"a difference of {number(100 * row['detectable'], '.1f')} points would have been found four times in five"
+    found = f"a difference of {number(100 * row['detectable'], '.1f')} points"
+    text += f"{found if row['detectable'] < 1 else 'no difference'} would have been found four times in five"
     ours, theirs = row["steps"], row["reference_steps"]
     unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
     return f"{where}{text}.{unequal}"

@@ -78,6 +78,17 @@ def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> 
     assert "were not compared: several arms of uniform" in first
 
 
+def test_a_sweep_is_compared_with_the_reference_it_names(tmp_path: Path) -> None:
+    for tau in (0, 1):
+        for score in ("absolute", "signed"):
+            for seed in (0, 1):
+                make_run(tmp_path, "mars", seed, 0.5, settings={"tau": tau, "score": score})
+    assert compare(load(tmp_path)).empty
+    assert named(compare(load(tmp_path).judged(reference="mars tau=0"))) == [
+        (f"mars score={score} tau=1", f"mars score={score} tau=0") for score in ("absolute", "signed")
+    ]
+
+
 def test_confounded_arms_are_not_compared_unless_allowed(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5})
     make_study(tmp_path, {"mars": 0.9}, manifest={"steps": 80})
