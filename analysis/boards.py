@@ -29,6 +29,7 @@ from analysis.scored import Scored
 from analysis.stats import mean_interval
 from analysis.tables.table import Column, Table
 from benchmarks.recompute import interval
+from benchmarks.reward_bench_subsets import SECTIONS, SUBSETS
 
 
 class Measure(NamedTuple):
@@ -49,8 +50,7 @@ _PAIRS = (
     Measure("", "ece", "ECE", False),
     Measure("", "gold_accuracy", "gold"),
 )
-_SECTIONS = tuple(Measure(name, "accuracy", name) for name in ("Chat", "Chat Hard", "Safety", "Reasoning"))
-_SIX = ("Factuality", "Focus", "Math", "Precise IF", "Safety")
+_SECTIONS = tuple(Measure(name, "accuracy", name) for name in SECTIONS)
 MEASURES: dict[str, tuple[Measure, ...]] = {  # the first is what a board is ranked by
     "in_distribution": _PAIRS,
     "released_v1": (_PAIRS[0], *_PAIRS[2:4]),
@@ -61,7 +61,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {  # the first is what a board is ran
     "reward_bench_raw": (Measure("overall", "accuracy", "Core"), *_SECTIONS),
     "reward_bench_2": (
         Measure("overall", "score", "score"),
-        *(Measure(f"subset/{name}", "accuracy", name) for name in _SIX),
+        *(Measure(f"subset/{name}", "accuracy", name) for name in SUBSETS if name != "Ties"),
         Measure("subset/Ties", "score", "Ties"),
     ),
     "robustness": (

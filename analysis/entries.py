@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.scored import SCHEMA_VERSION, Scored, check_schema, digest, evaluations, read_json
+from analysis.scored import SCHEMA_VERSION, Scored, check_schema, evaluations, read_json
 from mars.config import UserError
+from mars.files import digest
 
 SUBMISSION = "submission.json"
 OF_A_RUN = (

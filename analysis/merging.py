@@ -20,8 +20,9 @@ from analysis.loading import assemble
 from analysis.results import BENCHMARK, Run, Study
 from analysis.run_files import from_directory
 from analysis.score_tables import SCORES, difference, example_columns, fingerprint, without_validation
-from analysis.scored import Scored, digest
+from analysis.scored import Scored
 from mars.config import UserError
+from mars.files import digest
 
 _SAME = 1e-6  # scores of one run, relative and absolute
 

@@ -33,7 +33,7 @@ from analysis.reproduce import reproduction
 from analysis.results import FOCUS, REFERENCE, NothingToShow, Study
 from analysis.tables import TABLES
 from analysis.tables.table import Table
-from analysis.tidy import tidy, write_results
+from analysis.tidy import tidy, to_parquet
 from analysis.verdict import verdict, warnings
 from mars.config import UserError, build
 
@@ -118,8 +118,8 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
         "verdict.md": _verdict(sentences, cautions).encode(),
-        RESULTS: _results(study, study.runs.loc[reasons.isna(), "run"]),
-        **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in _forms(table)},
+        RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
+        **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
         **{f"figures/{figure.name}.png": figure.png for figure in figures},
         **{f"figures/{name}.pdf": content for name, content in vectors.items()},
     }
@@ -180,22 +180,11 @@ def _missing(name: str, reason: NothingToShow) -> Missing:
     return Missing(name, str(reason).removeprefix(f"{name}: "))
 
 
-def _forms(table: Table) -> tuple[tuple[str, str], ...]:
-    return ("csv", table.to_csv()), ("md", table.to_markdown()), ("tex", table.to_latex())
-
-
 def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
     parts = ["# Verdict", "\n".join(f"- {line}" for line in sentences)]
     if cautions:
         parts += ["## Warnings", "\n".join(f"- {line}" for line in cautions)]
     return "\n\n".join(parts) + "\n"
-
-
-def _results(study: Study, counted: pd.Series) -> bytes:
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, RESULTS)
-        write_results(tidy(study, list(counted)), file)
-        return file.read_bytes()
 
 
 def _facts(study: Study) -> Iterator[tuple[str, str]]:

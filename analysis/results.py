@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
 from analysis.naming import flat, place, short, text
 from benchmarks.recompute import PAIRS
 from mars.config import UserError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.tables.table import Table
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]

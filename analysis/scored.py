@@ -7,7 +7,6 @@ edited others. Stated intervals are neither checked nor used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from analysis.results import BENCHMARK
 from analysis.score_tables import read_scores
 from benchmarks.recompute import KNOWN, VALIDATION, Parts, recompute, remade, settled
 from mars.config import UserError
+from mars.files import digest
 
 SCHEMA_VERSION = 1  # of manifest.json, of evaluations/*.json and of submission.json, the newest that is understood
 _BESIDE = "released_v1"
@@ -45,11 +45,6 @@ def evaluations(directory: Path, manifest: Mapping[str, Any]) -> tuple[Scored, .
     if _BESIDE in stated and _BESIDE not in (scored.label for scored in found):
         _check_beside(stated[_BESIDE], found[0])
     return found
-
-
-def digest(value: Any) -> str:
-    """sha256 of JSON, its keys in order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _labels(directory: Path, stated: Mapping[str, Any]) -> list[str]:

@@ -4,15 +4,14 @@ It is what other programs read, so it carries its schema's version in the file's
 same bytes.
 
     from analysis import load
-    from analysis.tidy import tidy, write_results
-    write_results(tidy(load("outputs/quick")), Path("results.parquet"))
+    from analysis.tidy import tidy, to_parquet
+    Path("results.parquet").write_bytes(to_parquet(tidy(load("outputs/quick"))))
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
-from pathlib import Path
+import io
+from collections.abc import Iterable
 
 import pandas as pd
 import pyarrow as pa
@@ -25,7 +24,7 @@ VERSION_KEY = "mars_schema_version"  # of the file's metadata
 COLUMNS = [*KEYS, "source", "benchmark", "split", "metric", "value"]
 
 
-def tidy(study: Study, comparable: Collection[str] | None = None) -> pd.DataFrame:
+def tidy(study: Study, comparable: Iterable[str] | None = None) -> pd.DataFrame:
     """COLUMNS, in the study's order; value is NaN where a number is not known.
 
     comparable: the names of the runs that belong in it, such as those that nothing confounds; None for all.
@@ -35,11 +34,10 @@ def tidy(study: Study, comparable: Collection[str] | None = None) -> pd.DataFram
     return frame.assign(source=frame["run"].map(sources))[COLUMNS].reset_index(drop=True)
 
 
-def write_results(frame: pd.DataFrame, file: Path) -> None:
-    """`frame` as parquet, with SCHEMA_VERSION under VERSION_KEY. Written aside and then renamed."""
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """`frame` as a parquet file, with SCHEMA_VERSION under VERSION_KEY."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    pq.write_table(table.replace_schema_metadata(metadata), aside)
-    os.replace(aside, file)
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+    return file.getvalue()

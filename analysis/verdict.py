@@ -17,7 +17,7 @@ from analysis.comparability import confounds
 from analysis.pools import changed_labels, pool_table
 from analysis.results import Study
 from analysis.stats import ALPHA
-from analysis.tables.table import number
+from analysis.tables.table import number, records
 from benchmarks.metrics import coin_half_width
 
 FEW_SEEDS = 5  # below it intervals are wide and lean on normality
@@ -33,7 +33,7 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
     if comparisons.empty:
         return ("No comparison was declared for the arms of this study: it takes the arm in focus and another one.",)
     several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
-    sentences = tuple(_sentence(row, several) for row in comparisons.to_dict("records"))
+    sentences = tuple(_sentence(row, several) for row in records(comparisons))
     return (_summary(comparisons), *sentences) if len(sentences) > 1 else sentences
 
 
@@ -53,13 +53,12 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     if row["not_compared"]:
         return (
             f"{where}{pair} differ by {points} of accuracy on {row['examples']} pairs; {row['not_compared']} "
-            f"(exact McNemar for these two models p {_p(row['mcnemar_p'])})."
+            f"(exact McNemar for these two models p {number(row['mcnemar_p'], 'p')})."
         )
     interval = f"[{number(100 * row['difference_lo'], '+.1f')}, {number(100 * row['difference_hi'], '+.1f')}]"
-    adjusted = f", {_p(row['p_holm'])} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
-    numbers = (
-        f"{points} of accuracy {interval}, p {_p(row['p'])}{adjusted}; {row['seeds']} seeds × {row['examples']} pairs"
-    )
+    adjusted = f", {number(row['p_holm'], 'p')} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
+    tested = f"p {number(row['p'], 'p')}{adjusted}"
+    numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
     if row["verdict"] == "inconclusive":
         text = f"{pair} cannot be told apart: {numbers}; "
     else:
@@ -69,10 +68,6 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     ours, theirs = row["steps"], row["reference_steps"]
     unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
     return f"{where}{text}.{unequal}"
-
-
-def _p(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
 def warnings(study: Study) -> tuple[str, ...]:

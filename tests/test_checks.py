@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_study import make_run
 
 from analysis import load
 from analysis.checks import agree, discrepancies, recomputed
@@ -25,7 +26,6 @@ from benchmarks.reward_bench_2 import SUBSETS, RewardBench2
 from benchmarks.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
 from benchmarks.robustness import Robustness, RobustnessConfig
 from mars.config import UserError
-from tests.synthetic_study import make_run
 
 RNG = np.random.default_rng(0)
 OF_SECTIONS = [subset for subsets in SECTIONS.values() for subset in subsets]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_study import make_run
 
 from analysis import boards, load, submission
 from analysis.entries import SUBMISSION, read
@@ -23,7 +24,6 @@ from benchmarks.recompute import KNOWN
 from benchmarks.reward_bench import SECTIONS, RewardBench
 from mars.config import UserError
 from mars.files import write_json
-from tests.synthetic_study import make_run
 
 MODEL = {"name": "someone/model", "weights": "someone/model@abc", "template": "chat", "max_length": 512,
          "truncation": "left", "architecture": "LlamaForSequenceClassification", "dtype": "float32"}  # fmt: skip

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparisons import compare
 from analysis.figures import style
 from analysis.results import NothingToShow, Study
-from analysis.tables.table import number
+from analysis.tables.table import number, records
 
 _NUMBERS = 2.5  # inches beside a panel
 
@@ -26,7 +25,7 @@ def comparisons(study: Study) -> Figure:
     if table.empty:
         raise NothingToShow("mars ran beside no arm it is compared with (python -m mars.run -m method=uniform,mars)")
     panels = [
-        (f"{dataset} / {backbone}, {rows['split'].iloc[0]}", _records(rows))
+        (f"{dataset} / {backbone}, {rows['split'].iloc[0]}", records(rows))
         for (dataset, backbone), rows in table.groupby(["dataset", "backbone"])
     ]
     labels = [[f"{row['arm']} −\u00a0{row['reference']}" for row in rows] for _, rows in panels]
@@ -50,10 +49,6 @@ def comparisons(study: Study) -> Figure:
         axes.axvline(0, color="0.3", linewidth=1, zorder=1)
         style.lay_grid(axes, "x")
     return figure
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _panel(axes: Axes, rows: list[dict[str, Any]], look: dict[str, style.Look]) -> float:
@@ -91,5 +86,4 @@ def _said(row: dict[str, Any]) -> str:
     points, lo, hi = (number(100 * row[key], "+.1f") for key in ("difference", "difference_lo", "difference_hi"))
     if not lo:
         return f"{points} ({row['not_compared']})"
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
-    return f"{points} [{lo}, {hi}], {p}"
+    return f"{points} [{lo}, {hi}], p {number(row['p_holm'], 'p')}"

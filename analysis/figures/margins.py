@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.figures.style import FEW, Look
 from analysis.results import NothingToShow, Study
+from analysis.tables.table import number
 from benchmarks.metrics import ECE_BINS, confidence_bins, correctness, wilson
 
 MARGIN_BINS = 60  # v1's margin figure: 60 bins between the 1st and the 99th percentile
@@ -148,11 +149,6 @@ def _reliability_curve(axes: Axes, bins: np.ndarray, look: Look) -> None:
         axes.plot(confidence[rows], accuracy[rows], look.marker, color=look.colour, markersize=4, alpha=alpha)
 
 
-def _signed(points: float) -> str:
-    """A whole number with its sign, none for zero."""
-    return f"{round(points):+d}".replace("-", "−") if round(points) else "0"
-
-
 def _reliability_maps(panels: Mapping[str, Mapping[str, np.ndarray]], arms: list[str]) -> Figure:
     """Arms down, bins across: accuracy − confidence as colour, in points where a cell has room for them."""
     names, row = style.names_room(arms)
@@ -178,7 +174,7 @@ def _reliability_maps(panels: Mapping[str, Mapping[str, np.ndarray]], arms: list
         for i, j in np.argwhere(np.isfinite(gap)):
             shade = "white" if abs(gap[i, j]) > 20 and not small[i, j] else "0.2"
             x = (edges[j] + edges[j + 1]) / 2
-            axes.text(x, i, _signed(gap[i, j]), ha="center", va="center", fontsize=7, color=shade)
+            axes.text(x, i, number(gap[i, j], "+.0f"), ha="center", va="center", fontsize=7, color=shade)
         style.name_rows(axes, list(pooled))
         axes.set_xlabel("confidence in the predicted winner")
     return figure

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.figures.by_arm import CHANCE, by_arm, test_panels
 from analysis.results import NothingToShow, Study
+from analysis.tables.table import number
 
 
 class Point(NamedTuple):
@@ -102,7 +103,7 @@ def _panel(
             axes.axhspan(max(0.0, lo), min(1.0, hi), color=look[arm].colour, alpha=0.12, linewidth=0)
             shown += [max(0.0, v) for v in (mean, lo) if np.isfinite(v)]
     style.mark(axes, CHANCE)
-    axes.set_xticks(range(len(values)), [f"{value:g}".replace("-", "−") for value in values])
+    axes.set_xticks(range(len(values)), [number(value, "g") for value in values])
     axes.set_xlim(-0.4, len(values) - 0.6)
     style.lay_grid(axes)
     return min(shown)

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -167,11 +166,9 @@ class Table:
     def __str__(self) -> str:
         return self.to_markdown()
 
-    def write(self, directory: Path) -> None:
-        """NAME.csv, NAME.md and NAME.tex, the same bytes for the same study."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for suffix, text in (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", self.to_latex())):
-            (directory / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
+    def forms(self) -> Iterator[tuple[str, str]]:
+        """(suffix, text) of each form that is a file, the same for the same study."""
+        yield from (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", self.to_latex()))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
