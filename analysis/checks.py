@@ -11,7 +11,6 @@ ranks uses the stated ones.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -68,7 +67,9 @@ def records(run: Run) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for label in sorted(path.stem for path in run.directory.glob("scores/*.parquet")):
         if run.file(f"evaluations/{label}.json"):
-            found[label] = _record(run, label)
+            found[label] = run.record(label)
+            if not found[label]:
+                raise UserError(f"evaluations/{label}.json: cannot be read, or is not a JSON object")
         elif label == BENCHMARK:
             found[label] = {"benchmark": BENCHMARK}
     return {label: record for label, record in found.items() if record.get("benchmark") in KNOWN}
@@ -113,18 +114,6 @@ def _afresh(run: Run, label: str, record: Mapping[str, Any]) -> Parts:
         return recompute(record["benchmark"], protocol if isinstance(protocol, Mapping) else {}, table)
     except (OSError, ValueError, TypeError, KeyError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise UserError(f"{file}: cannot be measured: {' '.join(str(error).split())}") from None
-
-
-def _record(run: Run, label: str) -> dict[str, Any]:
-    file = f"evaluations/{label}.json"
-    path = run.file(file)
-    try:
-        value = json.loads(path.read_bytes()) if path else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{file}: is not a JSON object")
-    return value
 
 
 def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ from analysis.tables import TABLES
 from analysis.tables.table import Table
 from analysis.tidy import tidy, to_parquet
 from analysis.verdict import verdict, warnings
-from mars.config import UserError, build
+from mars.config import UserError, build, nearest
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
 
@@ -83,12 +83,22 @@ def report(
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     directory = _directory(sources, out)
     study = load(*sources).judged(focus, reference, allow_confounded)
+    _check_named(study)
     board, compared = rank(study), compare(study)
     _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
         log.warning("%s", refusal)
-    print("\n\n".join([board.to_text(), "\n".join(verdict(compared)), str(directory / PAGE)]))
+    cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
+    print("\n\n".join([board.to_text(), "\n".join([*verdict(compared), *cautions]), str(directory / PAGE)]))
     return directory
+
+
+def _check_named(study: Study) -> None:
+    """Raises UserError for an arm that was named and did not run; that the usual ones may be missing is no mistake."""
+    for key, named, usual in (("focus", study.focus, FOCUS), ("reference", study.reference, REFERENCE)):
+        words = set(named.split())
+        if named != usual and not any(words <= set(arm.split()) for arm in study.arms):
+            raise UserError(f'{key}: no arm of the study is "{named}"{nearest(named, study.arms)}')
 
 
 def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
@@ -190,7 +200,7 @@ def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
 def _facts(study: Study) -> Iterator[tuple[str, str]]:
     """What a reader wants to know first."""
     out = f"; {len(study.left_out)} left out" if len(study.left_out) else ""
-    yield "Runs", f"{len(study.runs)} of {len(study.arms)} arms{out}"
+    yield "Runs", f"{len(study.runs)}, of {len(study.arms)} arms{out}"
     yield "Arms", ", ".join(study.arms)
     yield "Seeds", ", ".join(map(str, sorted(study.runs["seed"].unique())))
     yield "Data / model", "; ".join(title for title, _ in study.groups())

@@ -15,6 +15,8 @@ from analysis.results import BENCHMARK, Run, Study
 
 Choices = dict[str, tuple[str, ...]]  # `seed=`: its values; a run takes one of each setting
 
+_OF_THE_MACHINE = {"cache", "force", "debug"}  # overrides that say nothing about the runs
+
 
 class Step(NamedTuple):
     """What to run at one commit; it is empty where none was recorded."""
@@ -81,7 +83,8 @@ def sweeps(overrides: Iterable[Sequence[str]]) -> list[Choices]:
 
 
 def _overrides(run: Run) -> list[str]:
-    return [str(word) for word in run.manifest.get("overrides") or []]
+    words = [str(word) for word in run.manifest.get("overrides") or []]
+    return [word for word in words if word.lstrip("+").partition("=")[0] not in _OF_THE_MACHINE]
 
 
 def _commit(run: Run) -> str:

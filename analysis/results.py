@@ -11,6 +11,7 @@ Scores are large: they are read when first asked for and kept.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,15 @@ class Run:
                 raise UserError(f'{file}: id "{ids[ids.duplicated()][0]}" repeats in split {split}')
         return found
 
+    def record(self, label: str) -> dict[str, Any]:
+        """evaluations/LABEL.json; empty where there is none, or none that is a JSON object."""
+        file = self.file(f"evaluations/{label}.json")
+        try:
+            found = json.loads(file.read_bytes()) if file else {}
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def file(self, name: str) -> Path | None:
         """A file of the run's directory, None where it is not there."""
         path = self.directory / name if self.directory else None
@@ -119,9 +129,9 @@ class Study:
     method, with the settings that tell it apart where one method ran with several. `left_out` has run, source, reason
     for each run that is not counted; `remarks` says what is odd about those that are. `members`: each run by name.
 
-    focus: the arm that the verdict compares with the others. reference: the arm the leaderboard compares others with;
-    both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although they
-    differ in more than their strategy.
+    focus: the arm that the verdict compares with the others. reference: the arm that leaderboard and verdict compare
+    with. Both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although
+    they differ in more than their strategy.
     """
 
     name: str

@@ -21,6 +21,12 @@ from analysis.tables.table import number, records
 from benchmarks.metrics import coin_half_width
 
 FEW_SEEDS = 5  # below it intervals are wide and lean on normality
+_OUTCOMES = {
+    "better": "is better in",
+    "worse": "worse in",
+    "inconclusive": "cannot be told apart in",
+    "": "could not be tested in",
+}
 FINDINGS = {  # of manifest.json's data.contamination, by split
     "prompt": "share their prompt with a training pair",
     "prompt_response": "share prompt and response with a training pair",
@@ -38,10 +44,15 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _summary(comparisons: pd.DataFrame) -> str:
-    counts = comparisons["verdict"].value_counts()
-    better, worse, unclear, untested = (counts.get(verdict, 0) for verdict in ("better", "worse", "inconclusive", ""))
-    text = f"Of {len(comparisons)} declared comparisons {better} come out better, {worse} worse, {unclear} inconclusive"
-    return text + (f"; {untested} could not be tested." if untested else ".")
+    """How many comparisons came out how, and against whom, where all are of one arm in one group."""
+    one = len(comparisons[["dataset", "backbone", "arm"]].drop_duplicates()) == 1
+    parts = []
+    for outcome, words in _OUTCOMES.items():
+        of_it = comparisons.loc[comparisons["verdict"] == outcome, "reference"]
+        if len(of_it) or outcome in ("better", "worse"):
+            parts.append(f"{words} {len(of_it)}" + (f" ({', '.join(of_it)})" if one and len(of_it) else ""))
+    who = comparisons["arm"].iloc[0] if one else "the arm in focus"
+    return f"Of {len(comparisons)} declared comparisons, {who} " + "; ".join(parts) + "."
 
 
 def _sentence(row: dict[str, Any], several: bool) -> str:
@@ -60,7 +71,8 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     tested = f"p {number(row['p'], 'p')}{adjusted}"
     numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
     if row["verdict"] == "inconclusive":
-        text = f"{pair} cannot be told apart: {numbers}; "
+        alone = ", and though its own interval leaves out 0" if row["p"] < ALPHA else ""
+        text = f"{pair} cannot be told apart{alone}: {numbers}; "
     else:
         text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
     found = f"a difference of {number(100 * row['detectable'], '.1f')} points"
@@ -111,20 +123,26 @@ def _flat(group: Study) -> Iterator[str]:
         flat = int((rounds == 0).sum())
         if flat:
             which = "every round" if flat == len(rounds) else f"{flat} of {len(rounds)} rounds (over all seeds)"
-            yield f"allocation of {arm} was flat in {which}: its margins steered nothing, as in stratified sampling"
+            yield (
+                f"allocation of {arm} was flat in {which}: each pair got an equal share, rounded up or down, as "
+                "in stratified sampling"
+            )
 
 
 def _contaminated(group: Study) -> Iterator[str]:
-    """Test pairs that the training rows know already, of each split; the most of any run."""
-    lines: dict[str, int] = {}
+    """Pairs that the training rows know already, in a line for each kind of finding; the most of any run."""
+    most: dict[str, dict[str, int]] = {}
     for run in group.runs["run"]:
         for split, found in ((group.members[run].manifest.get("data") or {}).get("contamination") or {}).items():
             for kind, text in FINDINGS.items():
                 count = (found.get(kind) or {}).get("count") or 0
                 if count:
-                    key = f"of {found['pairs']} pairs of {split} {text.format(ngram=found.get('ngram', 'n'))}"
-                    lines[key] = max(lines.get(key, 0), count)
-    yield from (f"contamination: {count} {line}" for line, count in lines.items())
+                    by_split = most.setdefault(text.format(ngram=found.get("ngram", "n")), {})
+                    where = f"of {found['pairs']} in {split}"
+                    by_split[where] = max(by_split.get(where, 0), count)
+    for text, by_split in most.items():
+        listed = ", ".join(f"{count} {where}" for where, count in by_split.items())
+        yield f"contamination: pairs that {text}: {listed}"
 
 
 def _chance(group: Study) -> Iterator[str]:

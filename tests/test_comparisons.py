@@ -52,7 +52,9 @@ def test_verdicts_follow_the_adjusted_p(tmp_path: Path) -> None:
     assert frame.loc["none", "verdict"] == "better"
     assert frame.loc["uniform", "verdict"] == "inconclusive"
     summary, unclear, better = verdict(compare(study))
-    assert summary == "Of 2 declared comparisons 1 come out better, 0 worse, 1 inconclusive."
+    assert summary == (
+        "Of 2 declared comparisons, mars is better in 1 (none); worse in 0; cannot be told apart in 1 (uniform)."
+    )
     assert better.startswith("mars is better than none: +")
     assert unclear.startswith("mars and uniform cannot be told apart: ")
     assert "adjusted for 2 comparisons; 5 seeds × 300 pairs; a difference of" in unclear
@@ -74,7 +76,7 @@ def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> 
     frame = compare(load(tmp_path / "tau"))
     assert set(frame["not_compared"]) == {"several arms of uniform, none with this arm's settings"}
     summary, first, _ = verdict(frame)
-    assert summary.endswith("; 2 could not be tested.")
+    assert summary.endswith("worse in 0; could not be tested in 2.")
     assert "were not compared: several arms of uniform" in first
 
 
@@ -137,8 +139,8 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
     lines = warnings(load(tmp_path))
     assert "as few as 3 seeds (5 or more are wanted): every arm" in lines
     assert "allocation of mars was flat in 3 of 9 rounds (over all seeds)" in "\n".join(lines)
-    assert "contamination: 2 of 60 pairs of test share their prompt with a training pair" in lines
-    assert "contamination: 7 of 60 pairs of test share a 13-gram with a training pair" in lines
+    assert "contamination: pairs that share their prompt with a training pair: 2 of 60 in test" in lines
+    assert "contamination: pairs that share a 13-gram with a training pair: 7 of 60 in test" in lines
     assert not any("prompt and response" in line for line in lines)
 
     for file in tmp_path.glob("mars*/rounds.csv"):

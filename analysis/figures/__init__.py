@@ -40,7 +40,7 @@ FIGURES: dict[str, Plot] = {
     ),
     "comparisons": Plot(
         forest.comparisons,
-        "MARS against each other arm",
+        "Declared comparisons",
         "Differences in accuracy on the same seeds and test pairs, with 95 % intervals for new seeds and new pairs. "
         "Hollow: inconclusive. A difference within the grey bar would have been missed in more than one of five "
         "studies of this size.",
@@ -97,7 +97,7 @@ FIGURES: dict[str, Plot] = {
         margins.reliability,
         "Reliability",
         "Accuracy of the predicted winner where the model is that confident in it, σ(|Δ|) in 15 bins, seeds pooled, "
-        "before any temperature. Below the diagonal the model is too sure of itself.",
+        "before any temperature. Where accuracy is below confidence the model is too sure of itself.",
     ),
     "sections": Plot(
         by_arm.sections,

@@ -6,8 +6,7 @@ zero of its own is a bar that starts there.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from analysis.figures import style
 from analysis.figures.style import Look
 from analysis.results import BENCHMARK, NothingToShow, Study
 from analysis.stats import mean_interval
+from analysis.tables.records import partial
 from benchmarks.reward_bench_subsets import HEADLINE, SUBSETS
 
 CHANCE = 0.5
@@ -124,10 +124,10 @@ def _sections(group: Study, title: str, label: str) -> list[Panel]:
     """The panels of a protocol; none where the group was not judged on it."""
     if label not in set(group.metrics["benchmark"]):
         return []
-    partial = ", not all rows" if any(_partial(group, label)) else ""
+    incomplete = ", not all rows" if partial([run for arm in group.arms for run in group.of(arm)], label) else ""
     panels = [
         Panel(
-            f"{title}, {label}{partial}: {heading}",
+            f"{title}, {label}{incomplete}: {heading}",
             by_arm(group, part, metric, label),
             metric,
             chance,
@@ -135,14 +135,6 @@ def _sections(group: Study, title: str, label: str) -> list[Panel]:
         for part, (metric, heading, chance) in PARTS[label].items()
     ]
     return [panel for panel in panels if panel.measured]
-
-
-def _partial(group: Study, label: str) -> Iterator[bool]:
-    """Of each run: was it judged on other rows than the benchmark's?"""
-    for arm in group.arms:
-        for run in group.of(arm):
-            if record := run.file(f"evaluations/{label}.json"):
-                yield "partial" in json.loads(record.read_text(encoding="utf-8")).get("protocol", {})
 
 
 def _shares(

@@ -1,4 +1,4 @@
-"""The declared comparisons: MARS less each other arm, in points of accuracy, with what the study could have found.
+"""The declared comparisons, in points of accuracy, with what the study could have found.
 
 An interval that holds zero says little unless one knows how large a difference would have shown: the grey bar.
 """
@@ -23,7 +23,7 @@ def comparisons(study: Study) -> Figure:
     """A panel per dataset × backbone, a row per comparison."""
     table = compare(study)
     if table.empty:
-        raise NothingToShow("mars ran beside no arm it is compared with (python -m mars.run -m method=uniform,mars)")
+        raise NothingToShow(f"{study.focus} ran beside no arm it is compared with (method=uniform,mars; focus=ARM)")
     panels = [
         (f"{dataset} / {backbone}, {rows['split'].iloc[0]}", records(rows))
         for (dataset, backbone), rows in table.groupby(["dataset", "backbone"])

@@ -19,16 +19,6 @@ from analysis.naming import place
 from analysis.results import NothingToShow, Study
 from analysis.tables.table import Column, Table
 
-REFERENCE = "uniform"
-_COLUMNS = (
-    Column("arm", "arm"),
-    Column("groups", "groups", "d"),
-    Column("runs", "runs", ",d"),
-    Column("iqm", "interquartile mean of accuracy %", ".1f", 100, interval=True),
-    Column("improvement", f"P(better than {REFERENCE}) %", ".0f", 100, interval=True),
-    Column("compared", "groups compared", "d"),
-)
-
 
 def aggregate(study: Study) -> Table:
     """Raises NothingToShow where no run has an accuracy."""
@@ -40,7 +30,7 @@ def aggregate(study: Study) -> Table:
             accuracy = group.values(arm, group.splits[0], "accuracy").to_numpy(float)
             if accuracy.size:
                 scores.setdefault(arm, {})[title] = accuracy
-                reference = counterpart(arms, arm, REFERENCE)
+                reference = counterpart(arms, arm, study.reference)
                 if reference not in (None, arm) and not confounded:
                     against.setdefault(arm, {})[title] = str(reference)
     if not scores:
@@ -49,14 +39,21 @@ def aggregate(study: Study) -> Table:
     caption = (
         "Over all runs of an arm in all dataset × backbone groups where it ran, on their main test splits. "
         "Interquartile mean: of the middle half of the accuracies. P: how often a run of the arm beats one of "
-        f"{REFERENCE} in the same group, a tie counting ½, mean over the groups where both ran and may be compared; "
-        "50 is no improvement. Intervals are 95 %, from resampling seeds within groups: too narrow for few seeds, and "
-        "none where a group has a single one. Arms over different groups do not compare. No value is tested, so none "
-        "is bold."
+        f"{study.reference} in the same group, a tie counting ½, mean over the groups where both ran and may be "
+        "compared; 50 is no improvement. Intervals are 95 %, from resampling seeds within groups: too narrow for few "
+        "seeds, and none where a group has a single one. Arms over different groups do not compare. No value is "
+        "tested, so none is bold."
     )
-    return Table(
-        "aggregate", "Over all groups", caption, pd.DataFrame(rows).astype({"compared": "Int64"}), _COLUMNS, ()
+    columns = (
+        Column("arm", "arm"),
+        Column("groups", "groups", "d"),
+        Column("runs", "runs", ",d"),
+        Column("iqm", "interquartile mean of accuracy %", ".1f", 100, interval=True),
+        Column("improvement", f"P(better than {study.reference}) %", ".0f", 100, interval=True),
+        Column("compared", "groups compared", "d"),
     )
+    frame = pd.DataFrame(rows).astype({"compared": "Int64"})
+    return Table("aggregate", "Over all groups", caption, frame, columns, ())
 
 
 def _row(arm: str, scores: dict[str, dict[str, np.ndarray]], against: dict[str, str]) -> dict[str, object]:

@@ -29,7 +29,7 @@ def comparisons(study: Study) -> Table:
     frame = compare(study)
     if frame.empty:
         raise NothingToShow(
-            "no declared comparison: run mars beside another arm (-m method=uniform,mars seed=0,1,2,3,4)"
+            f"no declared comparison: run {study.focus} beside another arm (-m method=uniform,mars) or name focus=ARM"
         )
     family = int(frame["family"].max())
     caption = (

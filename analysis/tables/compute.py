@@ -17,7 +17,6 @@ from analysis.results import NothingToShow, Run, Study
 from analysis.tables.arms import arm_rows
 from analysis.tables.table import Column, Table
 
-REFERENCE = "uniform"
 _GIB = 2.0**-30
 _OF_RUNS = ("steps", "pairs_trained", "tokens", "wall_seconds")
 _OF_ROUNDS = ("synthetic_pairs", "texts_scored")
@@ -35,7 +34,6 @@ _COLUMNS = (
     Column("calls", "calls", ",d"),
     Column("cost", "cost", ".4f"),
     Column("wall_seconds", "seconds", ",.1f"),
-    Column("times", f"× {REFERENCE}", ".2f"),
     Column("process_bytes", "memory GiB", ".2f", _GIB),
     Column("gpu_bytes", "GPU GiB", ".2f", _GIB),
 )
@@ -52,10 +50,12 @@ def compute(study: Study) -> Table:
         "a frozen backbone stood for them; synthetic rows are among the pairs. Texts scored: to choose rows. Variants: "
         "distinct ones looked at, and of them made now, where the others were stored. Calls and cost: of what an "
         "endpoint was asked. Seconds of wall time as recorded, which hang on the machine and on who filled a shared "
-        f"cache first; × {REFERENCE}: as a multiple of that arm's. Memory: the peak of the "
+        f"cache first; × {study.reference}: as a multiple of that arm's. Memory: the peak of the "
         "process so far, earlier runs of it included, and of the GPU."
     )
-    return Table("compute", "Compute by arm", caption, frame, _COLUMNS)
+    place = [column.key for column in _COLUMNS].index("wall_seconds") + 1
+    columns = (*_COLUMNS[:place], Column("times", f"× {study.reference}", ".2f"), *_COLUMNS[place:])
+    return Table("compute", "Compute by arm", caption, frame, columns)
 
 
 def _means(group: Study, arm: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _by_run(rounds: pd.DataFrame, name: str) -> float:
 
 def _reference_seconds(group: Study, arm: str) -> float:
     """Mean time of the arm's reference; NaN where it has none."""
-    reference = counterpart(group.arms, arm, REFERENCE)
+    reference = counterpart(group.arms, arm, group.reference)
     return float(numbers(group.runs[group.runs["arm"] == reference], "wall_seconds").mean())
 
 

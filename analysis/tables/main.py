@@ -19,13 +19,10 @@ _METRICS = ("accuracy", "auc", "snr", "margin_mean")
 _COLUMNS = (
     Column("arm", "arm"),
     Column("accuracy", "accuracy %", ".1f", 100, interval=True),
-    Column("accuracy_published", "publ. acc.", always=True),
     Column("auc", "AUC", ".3f", interval=True),
-    Column("auc_published", "publ. AUC", always=True),
     Column("snr", "SNR", ".2f", interval=True),
-    Column("snr_published", "publ. SNR", always=True),
     Column("margin_mean", "mean margin", ".3f", interval=True),
-    Column("margin_mean_published", "publ. margin", always=True),
+    Column("published", "published", always=True),
     Column("seeds", "seeds", "d"),
     Column("examples", "pairs", ",d"),
 )
@@ -56,6 +53,8 @@ def _rows(group: Study, known: list[Published]) -> list[dict[str, object]]:
         for metric in _METRICS:
             row |= over_seeds(metric, column(values, metric))
             row[f"{metric}_published"] = beside(known, row, metric)
+        values_known = {metric: row[f"{metric}_published"] for metric in _METRICS if row[f"{metric}_published"]}
+        row["published"] = "; ".join(f"{metric} {value}" for metric, value in values_known.items())
         accuracy, n = column(values, "accuracy"), column(values, "n")
         rows.append(
             row | {"seeds": 0 if accuracy is None else accuracy.count(), "examples": None if n is None else n.mean()}

@@ -6,12 +6,7 @@ through W&B have none, and their label alone has to do.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from analysis.results import BENCHMARK, Run, Study
-from mars.config import UserError
 
 REWARD_BENCH = ("reward_bench_raw", "reward_bench_2", "reward_bench")  # a longer name before its own beginning
 _JUDGED = {"win", "tie", "lose"}
@@ -24,33 +19,20 @@ def labels(study: Study) -> list[str]:
 
 def benchmark(study: Study, label: str) -> str:
     """The protocol a label is of, by its first record; without a record, what the label begins with."""
-    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := record(run, label)).get("benchmark")), "")
+    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := run.record(label)).get("benchmark")), "")
     return named or next((name for name in REWARD_BENCH if label.startswith(name)), label.partition("-")[0])
-
-
-def record(run: Run, label: str) -> Mapping[str, Any]:
-    """evaluations/LABEL.json, empty where the run has none. Raises UserError for one that cannot be read."""
-    file = run.file(f"evaluations/{label}.json")
-    if file is None:
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-        return found
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())} (judge the run again)") from None
 
 
 def partial(runs: list[Run], label: str) -> str:
     """Why numbers of these runs are not the benchmark's, in a line; empty where no record says so."""
-    protocols = [record(run, label).get("protocol") or {} for run in runs if label in run.metrics]
-    return "; ".join(dict.fromkeys(str(protocol["partial"]) for protocol in protocols if protocol.get("partial")))
+    protocols = [run.record(label).get("protocol") for run in runs if label in run.metrics]
+    why = [str(protocol["partial"]) for protocol in protocols if isinstance(protocol, dict) and protocol.get("partial")]
+    return "; ".join(dict.fromkeys(why))
 
 
 def recorded(runs: list[Run], label: str) -> bool:
     """Whether every number of these runs under a label has its record."""
-    return all(record(run, label) for run in runs if label in run.metrics)
+    return all(run.record(label) for run in runs if label in run.metrics)
 
 
 def judged_parts(study: Study) -> list[tuple[str, str]]:
