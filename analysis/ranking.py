@@ -107,7 +107,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
     caption = (
         "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
         f"Difference to {reference} in points on the same seeds and test pairs, with a 95 % interval and p for new "
-        "seeds and new pairs; p is of one comparison, not adjusted for their number. len.-contr.: the mean of the "
+        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. len.-contr.: the mean of the "
         "accuracies where the chosen response is the longer one and where it is the shorter one; what sees only length "
         "gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a coin (where 95 "
         "% of coins land on as many pairs)."
@@ -119,6 +119,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
         Column("length_controlled_accuracy", "len.-contr.", ".1f", 100),
         Column("difference", f"− {reference}", "+.1f", 100, interval=True),
         Column("p", "p", "p"),
+        Column("p_holm", "adj. p", "p"),
         Column("auc", "AUC", ".3f"),
         Column("snr", "SNR", ".2f"),
         Column("gold_accuracy", "gold", ".1f", 100),
@@ -194,7 +195,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few seeds may leave what is possible
                 "accuracy_hi": np.minimum(hi, 1.0),
                 "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
-                **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p"), math.nan),
+                **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
                 **{metric: group.values(arm, main, metric).mean() for metric in ("auc", "snr", "gold_accuracy")},
                 "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
                 "seeds": len(accuracy),
@@ -226,6 +227,7 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
         values = (difference.difference, difference.lo, difference.hi, difference.p)
         table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = values
         remarks += [f"{arm} {remark}"] if remark else []
+    table["p_holm"] = stats.holm(table["p"].to_numpy(float))
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
     return table.sort_values("accuracy", ascending=False, kind="stable"), remarks  # equal ones as the study has them
 
