@@ -11,8 +11,10 @@ ranks uses the stated ones.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -29,7 +31,27 @@ def recomputed(run: Run) -> dict[str, Parts]:
 
     A run without a directory has none. Raises UserError for a table or record that cannot be used.
     """
-    return {label: _afresh(run, label, record) for label, record in records(run).items()}
+    return {label: _afresh(run, label) for label in records(run)}
+
+
+def measure(run: Run) -> None:
+    """Raises UserError where no number can be taken from the run's own scores."""
+    if BENCHMARK in records(run):
+        _afresh(run, BENCHMARK)
+
+
+def measurable(run: Run) -> dict[str, Parts]:
+    """As `recomputed`, less the labels whose table or record cannot be used."""
+    found = {}
+    for label in proven(run):
+        with suppress(UserError):
+            found |= {label: _afresh(run, label)}
+    return found
+
+
+def proven(run: Run) -> set[str]:
+    """The labels that have a score table, whatever it is worth."""
+    return {path.stem for path in run.directory.glob("scores/*.parquet")} if run.directory else set()
 
 
 def discrepancies(run: Run) -> list[str]:
@@ -45,7 +67,7 @@ def discrepancies(run: Run) -> list[str]:
     lines: list[str] = []
     for label, record in known.items():
         try:
-            found = _afresh(run, label, record)
+            found = _afresh(run, label)
         except UserError as error:
             lines.append(f"{run.name}: {error}")
             continue
@@ -100,8 +122,10 @@ def unlike(stated: Mapping[str, Any], found: Parts) -> Iterator[str]:
                 yield f"/{part}/{metric}: stated {_shown(value)}, the scores give {_shown(found[part][metric])}"
 
 
-def _afresh(run: Run, label: str, record: Mapping[str, Any]) -> Parts:
+@functools.lru_cache(maxsize=32)  # asked for twice in a row: what is wrong, and what is right
+def _afresh(run: Run, label: str) -> Parts:
     """Raises UserError for a table that cannot be read or measured."""
+    record = run.record(label) or {"benchmark": BENCHMARK}  # an older run has none of this label
     file = f"scores/{label}.parquet"
     path = run.file(file)
     if path is None:

@@ -140,6 +140,17 @@ def _compared(ours: Pairs, theirs: Pairs) -> tuple[dict[str, Any], np.ndarray]:
         "mcnemar_p": stats.combined(stats.mcnemar(right, other)),
         "seeds": seeds,
         "examples": examples,
-        "not_compared": "one seed only, so no interval" if seeds < 2 else "",
+        "not_compared": _why_not(found, seeds, examples),
     }
     return numbers, right - other
+
+
+def _why_not(found: stats.Difference, seeds: int, examples: int) -> str:
+    """Why a difference has no interval; empty where it has one."""
+    if found.spread is not None:
+        return ""
+    if seeds < 2:
+        return "one seed only, so no interval"
+    if examples < stats.FEWEST:
+        return f"fewer than {stats.FEWEST} pairs, so no interval"
+    return "alike on every pair and seed, so no interval"

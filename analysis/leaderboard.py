@@ -113,7 +113,9 @@ def leaderboard(sources: Sequence[str | Path]) -> Leaderboard:
 
 
 def write(board: Leaderboard, out: Path) -> None:
-    """All files of a leaderboard, made before the first is written."""
+    """All files of a leaderboard, made before the first is written. Raises UserError where `out` holds other files."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "refused.csv").exists())):
+        raise UserError(f"out: {out} exists and is no leaderboard (give one that is new, empty or a leaderboard)")
     refused = pd.DataFrame(board.refused, columns=list(Refused._fields))
     made = {
         "leaderboard.csv": board.to_csv(),

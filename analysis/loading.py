@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,10 +111,12 @@ def _run_directories(source: Path) -> list[Path]:
         raise UserError(f"study: {source} is not a directory (give the directory that holds the runs)")
     if _is_run(source):
         return [source]
-    return sorted(d for d in source.iterdir() if _RUN_NAME.fullmatch(d.name) and _is_run(d))
+    return sorted(d for d in source.iterdir() if not d.name.startswith(".") and _is_run(d))
 
 
 def _is_run(directory: Path) -> bool:
+    if _RUN_NAME.fullmatch(directory.name) and not os.access(directory, os.X_OK):
+        return True  # that it cannot be read is for the reader to hear
     return any((directory / file).is_file() for file in _WRITTEN)
 
 
@@ -122,7 +125,7 @@ def _read(directories: Iterable[Path], source: str, ledger: Ledger) -> list[Run]
     for directory in directories:
         try:
             run, remarks = run_files.from_directory(directory, source)
-        except UserError as error:
+        except (UserError, OSError) as error:
             ledger.leave(directory.name, source, error)
         else:
             runs.append(run)
@@ -165,11 +168,12 @@ def _once(runs: list[Run], ledger: Ledger) -> list[Run]:
     return kept
 
 
-def _evidence(run: Run) -> tuple[Any, str]:
-    """What copies of a run have in common: the config's hash, and the bytes of the scores or else the numbers."""
+def _evidence(run: Run) -> tuple[Any, ...]:
+    """What copies of a run have in common: what it was made from, its steps, and its scores or else its numbers."""
+    facts = [run.manifest.get(k) for k in ("config_hash", "start", "steps", "base_sha256", "test_sha256", "weights")]
     scores = run.file(f"scores/{BENCHMARK}.parquet")
     content = scores.read_bytes() if scores else json.dumps(run.metrics, sort_keys=True).encode()
-    return run.manifest.get("config_hash"), hashlib.sha256(content).hexdigest()
+    return (*map(str, facts), hashlib.sha256(content).hexdigest())
 
 
 def _told_apart(runs: list[Run], ledger: Ledger) -> list[Run]:

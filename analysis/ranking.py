@@ -107,10 +107,10 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
     caption = (
         "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
         f"Difference to {reference} in points on the same seeds and test pairs, with a 95 % interval and p for new "
-        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. len.-contr.: the mean of the "
-        "accuracies where the chosen response is the longer one and where it is the shorter one; what sees only length "
-        "gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a coin (where 95 "
-        "% of coins land on as many pairs)."
+        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. len.-contr.: the "
+        "mean of the accuracies where the chosen response is the longer one and where it is the shorter one; what sees "
+        "only length gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a "
+        "coin (where 95 % of coins land on as many pairs)."
     )
     columns = (
         Column("rank", "#", "d"),

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,11 @@ from mars.config import UserError, build, nearest
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
 
 PAGE, RESULTS = "index.html", "results.parquet"
-OWNED = ("leaderboard.*", "verdict.md", RESULTS, "tables/*.*", "figures/*.*", PAGE)  # a report's own files
+_OWNED = (  # all that a report may make, and so may remove when it no longer does
+    PAGE, RESULTS, "leaderboard.csv", "leaderboard.md", "verdict.md",
+    *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
+    *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf")),
+)  # fmt: skip
 _OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
 _CSS_DPI = 96
 
@@ -110,6 +114,7 @@ def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
     directory = Path(out)
     page = directory / PAGE
     ours = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    ours = ours and not (directory / "refused.csv").exists()  # that is a leaderboard
     if not ours and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"out: {directory} exists and is no report (give a directory that is new, empty or a report)")
     return directory
@@ -223,17 +228,19 @@ def _links(files: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
 def _write(files: Mapping[str, bytes], directory: Path) -> None:
     """Put `files` in the place of the report that is there; what is not a report's stays."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as written:
+    written = directory.parent / f".{directory.name}.new"
+    shutil.rmtree(written, ignore_errors=True)  # of a report that was stopped
+    try:
         for name, content in files.items():
-            new = Path(written, name)
-            new.parent.mkdir(exist_ok=True)
-            new.write_bytes(content)
-        stale = {file for pattern in OWNED for file in directory.glob(pattern)} - {directory / name for name in files}
-        for name in files:
+            (written / name).parent.mkdir(parents=True, exist_ok=True)
+            (written / name).write_bytes(content)
+        for name in sorted(files, key=lambda name: name != PAGE):  # the page first: it marks a report as one
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(written, name), directory / name)
-        for file in stale:
-            file.unlink()
+            os.replace(written / name, directory / name)
+        for name in set(_OWNED) - set(files):
+            (directory / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
 
 
 def run(cfg: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ class NothingToShow(UserError):
     """A table or figure the study holds nothing for; the text says what would fill it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A finished run as its source has it.
 
@@ -69,17 +70,20 @@ class Run:
             with pq.ParquetFile(file) as content:  # pandas' own reader takes twice as long for a small file
                 known = [name for name in PAIRS if name in content.schema_arrow.names]
                 table = content.read(columns=["id", *known], use_threads=False).to_pandas()
+            if odd := [name for name in PAIRS[1:3] if name not in table or table[name].dtype.kind not in "fiu"]:
+                raise ValueError(f"{', '.join(odd)}: no column of numbers")
             codes, splits = pd.factorize(table["split"])
+            ids = pd.Index(table["id"])
         except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
-        columns = {"id": pd.Index(table["id"]), **{name: table[name].to_numpy() for name in known if name != "split"}}
+        columns = {"id": ids, **{name: table[name].to_numpy() for name in known if name != "split"}}
         found = {}
         for code, split in enumerate(splits):
             rows = np.flatnonzero(codes == code)
             found[str(split)] = {name: values[rows] for name, values in columns.items()}
-            ids = found[str(split)]["id"]
-            if not ids.is_unique:
-                raise UserError(f'{file}: id "{ids[ids.duplicated()][0]}" repeats in split {split}')
+            own = found[str(split)]["id"]
+            if not own.is_unique:
+                raise UserError(f'{file}: id "{own[own.duplicated()][0]}" repeats in split {split}')
         return found
 
     def record(self, label: str) -> dict[str, Any]:
@@ -151,10 +155,17 @@ class Study:
         """Baselines first, MARS last, methods of others in between; one method's settings by their numbers."""
         return sorted(self.runs["arm"].unique(), key=place)
 
-    @property
+    @functools.cached_property
     def splits(self) -> list[str]:
-        """In-distribution test splits, the main one first."""
-        return list(self.metrics.loc[self.metrics["benchmark"] == BENCHMARK, "split"].unique())
+        """In-distribution test splits, the main one first, in the order most runs have."""
+        measured = self.metrics[(self.metrics["benchmark"] == BENCHMARK) & (self.metrics["split"] != "")]
+        known = list(dict.fromkeys(measured["split"]))
+        stated = measured.groupby("run", sort=False)["split"].agg(lambda of_run: tuple(dict.fromkeys(of_run)))
+        orders = [self.members[run].manifest.get("splits") or stated[run] for run in stated.index]
+        if not orders:
+            return known
+        usual = Counter(map(tuple, orders)).most_common(1)[0][0]
+        return sorted(known, key=lambda split: usual.index(split) if split in usual else len(usual))
 
     def judged(self, focus: str = FOCUS, reference: str = REFERENCE, allow_confounded: bool = False) -> Study:
         """The same runs, judged in another way."""

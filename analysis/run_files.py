@@ -19,10 +19,23 @@ from analysis import checks, naming
 from analysis.results import BENCHMARK, Run
 from analysis.wandb_runs import Logged
 from mars.config import UserError
+from mars.files import config_hash
 
 SCHEMA_VERSION = 1  # the newest manifest.json that is understood, that of `mars.records`
 NEEDED = {"method": str, "dataset": str, "backbone": str, "seed": int}  # of a manifest
-_GROUPS = ("git", "strategy", "pool", "semantic")  # of a manifest, each a mapping where it is there
+_NUMBER = (int, float)
+_KINDS: dict[str, Any] = {  # of a manifest's values, where they are there; groups first
+    **dict.fromkeys(("git", "strategy", "pool", "semantic", "semantic.writer", "data", "peak_memory_bytes"), Mapping),
+    **dict.fromkeys(("pool.preservation", "pool.refused", "data.contamination", "data.sources"), Mapping),
+    **dict.fromkeys(("data.subset", "data.settings", "data.generated", "data.labels"), Mapping),
+    **dict.fromkeys(("steps", "pairs_trained", "tokens", "wall_seconds", "batch_size"), _NUMBER),
+    **dict.fromkeys(("peak_memory_bytes.process", "peak_memory_bytes.gpu"), _NUMBER),
+    **dict.fromkeys(("git.commit", "pool.augmenter", "start", "base_sha256", "test_sha256", "config_hash"), str),
+    **dict.fromkeys(("overrides", "splits"), list),
+    **dict.fromkeys(("git.dirty", "steps_may_differ", "drop_prompt"), bool),
+}
+_ROWS = ("base_sha256", "validation_sha256", "test_sha256")
+_SHARES = ("accuracy", "auc", "length_controlled_accuracy", "gold_accuracy")
 _ADDRESSED = {"instruct"}  # augmenters with settings that cannot change a result
 _SHOWN = 3  # remarks on one run's numbers
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,7 +46,7 @@ def from_directory(directory: Path, source: str) -> tuple[Run, list[str]]:
     if not (directory / "DONE").exists():
         raise UserError("unfinished")
     manifest = _manifest(_json(directory / "manifest.json"))
-    settings = _settings(_yaml(directory / "config.yaml"))
+    settings = _settings(_yaml(directory / "config.yaml"), manifest)
     remarks: list[str] = []
     rounds, metrics, missing = pd.DataFrame(), {}, None
     try:
@@ -66,24 +79,35 @@ def from_wandb(logged: Logged, source: str) -> Run:
     if not logged.manifest:
         raise UserError("unfinished, or by a version that did not report its manifest to W&B")
     manifest = _manifest(logged.manifest)
-    settings = _settings({key: value for key, value in logged.config.items() if key != "_wandb"})
+    settings = _settings({key: value for key, value in logged.config.items() if key != "_wandb"}, {})
     return Run(manifest.get("run_id", logged.name), source, None, manifest, settings, logged.metrics, logged.rounds)
 
 
 def _checked(run: Run) -> tuple[Run, list[str]]:
-    """The run with what its scores give in the place of what metrics.json says otherwise, and what was wrong."""
+    """The run with what its scores give in the place of what metrics.json says, and what was wrong with that.
+
+    Raises UserError for scores that no number can be taken from.
+    """
+    if run.scores:
+        checks.measure(run)
     wrong = checks.discrepancies(run)
-    if not wrong:
+    unproven = [label for label in run.metrics if label not in checks.proven(run)]
+    impossible = [
+        f"{run.name}: {label}/{part}/{metric}: {value!r} is no share, left out"
+        for label in unproven
+        for part, values in run.metrics[label].items()
+        for metric, value in values.items()
+        if metric in _SHARES and not _share(value)
+    ]
+    if not wrong and not impossible:
         return run, []
     more = f"{run.name}: {len(wrong) - _SHOWN} more of its numbers are not those of its scores"
-    remarks = wrong[:_SHOWN] + ([more] if len(wrong) > _SHOWN else [])
-    try:
-        found = checks.recomputed(run)
-    except UserError:  # as the remarks say
-        return run, remarks
+    remarks = wrong[:_SHOWN] + ([more] if len(wrong) > _SHOWN else []) + impossible
+    found = checks.measurable(run)
     metrics = {
         label: {part: _true(found.get(label, {}).get(part, {}), values) for part, values in parts.items()}
         for label, parts in run.metrics.items()
+        if label in found or label in unproven
     }
     return replace(run, metrics=metrics), remarks
 
@@ -91,8 +115,13 @@ def _checked(run: Run) -> tuple[Run, list[str]]:
 def _true(found: Mapping[str, float], stated: Mapping[str, Any]) -> dict[str, Any]:
     """`stated` as the scores have it; a number that was put right loses its interval, which nobody vouches for."""
     wrong = {key for key, value in found.items() if key in stated and not checks.agree(stated[key], value)}
+    stated = {key: value for key, value in stated.items() if key not in _SHARES or key in wrong or _share(value)}
     ends = {f"{key}{end}" for key in wrong for end in ("_lo", "_hi", "_half_width")}
     return {key: found[key] if key in wrong else value for key, value in stated.items() if key not in ends}
+
+
+def _share(value: Any) -> bool:
+    return not isinstance(value, int | float) or 0 <= value <= 1 or value != value  # NaN and text are told elsewhere
 
 
 def _completed(run: Run, missing: UserError) -> Run:
@@ -119,18 +148,31 @@ def _manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"manifest.json: {key} is {manifest[key]!r}")
         if key not in manifest and key in NEEDED:
             raise UserError(f"manifest.json: lacks {key} (was it written by another version?)")
-    for key in _GROUPS:
-        if not isinstance(manifest.get(key) or {}, Mapping):
-            raise UserError(f"manifest.json: {key} is {manifest[key]!r}, not a group of values")
+    if not str(manifest["method"]).strip() or not 0 <= manifest["seed"] < 2**63:
+        raise UserError(f"manifest.json: method is {manifest['method']!r}, seed {manifest['seed']}")
+    for path, kind in _KINDS.items():
+        value: Any = manifest
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            what = "a group of values" if kind is Mapping else "of its kind"
+            raise UserError(f"manifest.json: {path} is {repr(value)[:80]}, not {what}")
     return {key: value for key, value in manifest.items() if not key.endswith("_ids")}
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings under dotted keys, less those of its augmenters that cannot change a result."""
+def _settings(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings under dotted keys, less those of its augmenters that cannot change a result.
+
+    Raises UserError for settings that are not those whose hash the manifest holds.
+    """
     if _names(config, _ADDRESSED):
         from mars.assembly import shaping  # imports torch and every arm, which nothing else here needs
 
         config = shaping(config)
+    if {"config_hash", *_ROWS} <= manifest.keys() and isinstance(config.get("dataset"), Mapping):
+        found = config_hash(config, {key: manifest[key] for key in _ROWS})
+        if found != manifest["config_hash"]:
+            raise UserError(f"config.yaml: is not what the run was made with ({found}, not {manifest['config_hash']})")
     return naming.flat(dict(config))
 
 
@@ -156,14 +198,14 @@ def _by_part(benchmarks: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any
 def _json(file: Path) -> dict[str, Any]:
     try:
         return _mapping(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(file, error) from None
 
 
 def _yaml(file: Path) -> dict[str, Any]:
     try:
         return _mapping(yaml.load(file.read_bytes(), _Loader))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _unreadable(file, error) from None
 
 
@@ -172,8 +214,10 @@ def _csv(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file)
         if "round" not in table:
             raise ValueError("no column round")
+        if odd := [str(name) for name, kind in table.dtypes.items() if kind.kind not in "iufb"]:
+            raise ValueError(f"{', '.join(odd)}: not numbers")
         return table
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(file, error) from None
 
 

@@ -24,6 +24,7 @@ from benchmarks.metrics import LEVEL, percentiles, resample_counts
 
 ALPHA = 1 - LEVEL
 POWER = 0.8
+FEWEST = 8  # examples: below them null studies find too much
 RESAMPLES = 2000
 _NORMAL = NormalDist()
 
@@ -53,7 +54,11 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """arm − reference with its 95 % interval and two-sided p; all but the difference are missing with a single seed."""
+    """arm − reference with its 95 % interval and two-sided p.
+
+    Both are missing where there is no spread to judge it by: with a single seed, fewer than FEWEST examples, or arms
+    that differ nowhere or by the same everywhere.
+    """
 
     difference: float
     lo: float = math.nan
@@ -110,9 +115,11 @@ def paired_difference(arm: np.ndarray, reference: np.ndarray) -> Difference:
         raise ValueError(f"arms must share seeds and examples: {arm.shape} against {reference.shape}")
     cells = arm - reference
     mean = float(cells.mean())
-    if min(cells.shape) < 2:
+    if cells.shape[0] < 2 or cells.shape[1] < FEWEST:
         return Difference(mean)
     spread = _spread(cells)
+    if spread.se == 0:  # the arms do the same, or differ by the same everywhere: there is nothing to judge that by
+        return Difference(mean)
     half = half_width(spread)
     return Difference(mean, mean - half, mean + half, p_value(mean, spread), spread)
 
@@ -170,8 +177,6 @@ def half_width(spread: Spread, level: float = ALPHA) -> float:
 
     p is convex in the distance, so that no step goes too far.
     """
-    if not spread.se:
-        return 0.0
     se, weights = _possible(spread)
     distance, step = _NORMAL.inv_cdf(1 - level / 2) * float(se.min()), math.inf
     while step > 1e-12 * distance:
@@ -193,11 +198,7 @@ def detectable(spread: Spread | None, level: float = ALPHA) -> float:
     seen = np.interp((np.arange(9) + 0.5) / 9, np.cumsum(weights), shares)  # nine equally likely ones
     widths = [half_width(spread._replace(between_seeds=spread.between_seeds * share), level) for share in seen]
     se = spread.se
-    return (
-        se * _solve(lambda shift: float(np.mean([_NORMAL.cdf(shift - width / se) for width in widths])), POWER)
-        if se
-        else 0.0
-    )
+    return se * _solve(lambda shift: float(np.mean([_NORMAL.cdf(shift - width / se) for width in widths])), POWER)
 
 
 def bootstrap_intervals(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:

@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.recompute import is_interval, recompute
 from mars.config import UserError
+from mars.files import config_hash
 from mars.run import execute
 
 ARMS = ("none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training", "mars")
@@ -66,7 +67,10 @@ def _config(arm: str, folder: Path, examples: int) -> dict[str, Any]:
 def _copy(template: Path, study: Path, method: dict[str, Any], seed: int) -> None:
     """The run as another arm and seed might have left it."""
     manifest, arm = json.loads((template / "manifest.json").read_text()), method["name"]
-    name = f"{arm}-{manifest['dataset']}-{manifest['backbone']}-s{seed}-{seed:08x}"
+    config = yaml.load((template / "config.yaml").read_text(), yaml.CSafeLoader) | {"seed": seed, "method": method}
+    rows = {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")}
+    hashed = config_hash(config, rows)
+    name = f"{arm}-{manifest['dataset']}-{manifest['backbone']}-s{seed}-{hashed}"
     run = study / name
     (run / "scores").mkdir(parents=True)
     (run / "evaluations").mkdir()
@@ -76,9 +80,8 @@ def _copy(template: Path, study: Path, method: dict[str, Any], seed: int) -> Non
     if arm != "mars":
         allocated["margin"] = np.nan
     allocated.to_parquet(run / "allocation.parquet", index=False)
-    config = yaml.load((template / "config.yaml").read_text(), yaml.CSafeLoader)
-    (run / "config.yaml").write_text(yaml.dump(config | {"seed": seed, "method": method}, Dumper=yaml.CSafeDumper))
-    own = {"run_id": name, "method": arm, "seed": seed, "config_hash": f"{seed:08x}", "start": f"{seed:064x}"}
+    (run / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
+    own = {"run_id": name, "method": arm, "seed": seed, "config_hash": hashed, "start": f"{seed:064x}"}
     (run / "manifest.json").write_text(json.dumps(manifest | own))
 
     table = _moved(pd.read_parquet(template / "scores" / "in_distribution.parquet"), arm, seed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mars.config import WITHOUT_EFFECT
 from mars.data import Pair
 
 if TYPE_CHECKING:
@@ -74,6 +75,17 @@ def pairs_digest(pairs: Iterable[Pair]) -> str:
     for pair in pairs:
         total.update(json.dumps([pair.id, as_json(pair.prompt), pair.chosen, pair.rejected, pair.gold_margin]).encode())
     return total.hexdigest()
+
+
+def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
+    """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
+
+    The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
+    the same path is another run.
+    """
+    made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
+    made["dataset"] = {"name": config["dataset"]["name"], **data}
+    return digest(made)[:8]
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

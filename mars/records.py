@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mars.config import WITHOUT_EFFECT
 from mars.data import Preferences
 from mars.engine import Engine
-from mars.files import as_json, digest, pairs_digest
+from mars.files import as_json, pairs_digest
 from mars.model import weights_id
 from mars.planted_reading import preservation
 from mars.pool import Pool
@@ -27,17 +26,6 @@ from mars.store import Supply
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
-
-
-def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
-    """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
-
-    The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
-    the same path is another run.
-    """
-    made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
-    made["dataset"] = {"name": config["dataset"]["name"], **data}
-    return digest(made)[:8]
 
 
 def selection_table(drawn: Sequence[np.ndarray], pool: Pool) -> pd.DataFrame:

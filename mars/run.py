@@ -45,7 +45,7 @@ def execute(config: Mapping[str, Any]) -> Path:
     config = effective(config)
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
-    config_hash = records.config_hash(shaping(config), records.data_digests(preferences))
+    config_hash = files.config_hash(shaping(config), records.data_digests(preferences))
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id

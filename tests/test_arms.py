@@ -199,7 +199,7 @@ def test_runs_that_differ_in_an_augmenter_they_do_not_use_are_one_run(compose):
 def test_where_and_how_patiently_an_endpoint_is_asked_names_no_other_run(compose):
     def name(*overrides):
         config = shaping(compose("augmenter=instruct", *overrides))
-        return records.config_hash(config, {"base_sha256": "x"})
+        return files.config_hash(config, {"base_sha256": "x"})
 
     elsewhere = ("augmenter.base_url=http://other:1/v1", "augmenter.concurrency=2", "augmenter.price_prompt=1")
     assert name() == name(*elsewhere) != name("augmenter.model=other")

@@ -73,8 +73,8 @@ def test_a_study_that_was_moved_has_the_same_report_in_the_place_of_an_older_one
 ) -> None:
     moved = tmp_path / "elsewhere" / study.name
     shutil.copytree(study, moved, ignore=shutil.ignore_patterns("report"))
-    own = {"notes.txt", "tables/own/draft.tex"}
-    for name in {"figures/old.png", "tables/old.csv", "leaderboard.html", *own}:
+    own = {"notes.txt", "tables/own/draft.tex", "figures/mine.png", "leaderboard.html"}
+    for name in {"figures/tau_sweep.png", "tables/rewardbench.csv", *own}:
         (moved / "report" / name).parent.mkdir(parents=True, exist_ok=True)
         (moved / "report" / name).write_text("older")
     digests = _digests(report(moved))

@@ -115,8 +115,11 @@ def _table(run: Run) -> pd.DataFrame | None:
     """round, margin and budget of each base pair of a run; older runs kept the rows they drew, and no margins."""
     for name, columns in _FILES.items():
         if file := run.file(name):
-            table = pd.read_parquet(file, columns=columns)
-            return table if "budget" in columns else _counted(table, run)
+            try:
+                table = pd.read_parquet(file, columns=columns)
+                return table.astype(float) if "budget" in columns else _counted(table, run)
+            except (OSError, ValueError, KeyError):  # damaged: the figure goes without this run
+                return None
     return None
 
 
