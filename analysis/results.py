@@ -77,9 +77,10 @@ class Run:
         except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
         columns = {"id": ids, **{name: table[name].to_numpy() for name in known if name != "split"}}
+        in_order = bool(np.all(codes[1:] >= codes[:-1]))  # one split after the other, as they are written
         found = {}
         for code, split in enumerate(splits):
-            rows = np.flatnonzero(codes == code)
+            rows = slice(*np.searchsorted(codes, [code, code + 1])) if in_order else np.flatnonzero(codes == code)
             found[str(split)] = {name: values[rows] for name, values in columns.items()}
             own = found[str(split)]["id"]
             if not own.is_unique:
