@@ -229,13 +229,13 @@ def test_the_record_is_held_to_the_scores_too(run):
     record = {"schema_version": 1, "benchmark": "in_distribution", "protocol": {}, "metrics": parts}
     file = directory / "evaluations" / "in_distribution.json"
     file.write_text(json.dumps(record))
-    assert discrepancies(run) == []
+    assert discrepancies(replace(run)) == []
     parts["test"]["brier"] = 0.01
     file.write_text(json.dumps(record))
-    (line,) = discrepancies(run)
+    (line,) = discrepancies(replace(run))
     assert line.startswith(f"{run.name}: evaluations/in_distribution.json/test/brier: stated 0.01, the scores give ")
     file.write_text("{")
-    (line,) = discrepancies(run)
+    (line,) = discrepancies(replace(run))
     assert line.startswith(f"{run.name}: evaluations/in_distribution.json: cannot be read")
 
 
