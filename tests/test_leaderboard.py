@@ -589,3 +589,15 @@ def test_from_the_command_line(here, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main()
     assert str(stopped.value).startswith(f"error: studies: {here / 'nowhere'} is not a directory")
+
+
+def test_a_directory_of_other_things_is_not_made_a_leaderboard(here):
+    out = here / "out"
+    out.mkdir()
+    (out / "index.html").write_text("mine")
+    with pytest.raises(UserError, match=r"^out: .* exists and is no leaderboard"):
+        run({"studies": str(here / "a"), "out": str(out), "debug": False})
+    assert (out / "index.html").read_text() == "mine"
+    (out / "index.html").unlink()
+    for _ in range(2):  # its own may be made anew
+        run({"studies": str(here / "a"), "out": str(out), "debug": False})

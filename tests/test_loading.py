@@ -21,6 +21,7 @@ from analysis.results import KEYS
 from analysis.tidy import tidy, to_parquet
 from mars import assembly, records
 from mars.config import UserError
+from mars.files import config_hash
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +348,82 @@ def test_the_tidy_table_can_be_of_some_runs_only(study: Path) -> None:
     chosen = [run.name for run in loaded.of("mars")]
     assert set(tidy(loaded, chosen)["run"]) == set(chosen)
     assert tidy(loaded, []).empty
+
+
+def _rescored(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    file = run / "scores" / "in_distribution.parquet"
+    change(pd.read_parquet(file)).to_parquet(file, index=False)
+
+
+UNBELIEVABLE = [  # what is done to a run, and why it is then left out
+    (lambda run: _rescored(run, lambda t: t.assign(chosen_score=t["chosen_score"].where(t.index > 0))), "not finite"),
+    (lambda run: _rescored(run, lambda t: t.drop(columns="chosen_score")), "chosen_score: no column of numbers"),
+    (lambda run: _rescored(run, lambda t: t.drop(columns="id")), "cannot be read"),
+    (lambda run: _rescored(run, lambda t: t.assign(rejected_score="high")), "rejected_score: no column of numbers"),
+    (_stated(steps="x"), "steps is 'x', not of its kind"),
+    (_stated(git={"commit": [1]}), "git.commit is [1], not of its kind"),
+    (_stated(semantic={"writer": [1]}), "semantic.writer is [1], not a group"),
+    (_stated(data={"contamination": "x"}), "data.contamination is 'x', not a group"),
+    (_stated(method=" "), "method is ' '"),
+    (_stated(seed=10**30), "seed 1000"),
+    (_stated(config_hash="0" * 8, dataset="planted"), "config.yaml: is not what the run was made with"),
+]
+
+
+@pytest.mark.parametrize(("harm", "reason"), UNBELIEVABLE)
+def test_a_run_that_cannot_be_believed_costs_that_run(
+    harm: Callable[[Path], object], reason: str, two: tuple[Path, Path, Path]
+) -> None:
+    path, _, mars = two
+    settings = yaml.safe_load((mars / "config.yaml").read_text()) | {"dataset": {"name": "planted"}}
+    (mars / "config.yaml").write_text(yaml.safe_dump(settings))
+    harm(mars)
+    loaded = load(path)
+    assert loaded.arms == ["uniform"]
+    assert reason in _left(loaded)[mars.name]
+
+
+def test_a_run_with_its_own_settings_is_counted(two: tuple[Path, Path, Path]) -> None:
+    path, _, mars = two
+    settings = yaml.safe_load((mars / "config.yaml").read_text()) | {"dataset": {"name": "planted"}}
+    manifest = json.loads((mars / "manifest.json").read_text())
+    rows = {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")}
+    (mars / "config.yaml").write_text(yaml.safe_dump(settings))
+    _edit(mars / "manifest.json", lambda m: m.update(config_hash=config_hash(settings, rows)))
+    assert load(path).arms == ["uniform", "mars"]
+    settings["method"]["tau"] = 3
+    (mars / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert load(path).arms == ["uniform"]
+
+
+def test_most_runs_say_which_split_is_the_main_one(tmp_path: Path) -> None:
+    path = make_study(tmp_path, {"uniform": 0.5, "mars": 0.8})
+    file = next(path.glob("mars-*-s0-*")) / "metrics.json"
+    parts = json.loads(file.read_text())["in_distribution"]
+    file.write_text(json.dumps({"in_distribution": dict(reversed(parts.items()))}))
+    assert load(path).splits == ["test", "test_reversed_nuisance"]
+    file.write_text(json.dumps({"in_distribution": {"test_reversed_nuisance": parts["test_reversed_nuisance"]}}))
+    assert load(path).splits[0] == "test"
+
+
+def test_a_share_beyond_one_is_no_number(two: tuple[Path, Path, Path]) -> None:
+    path, _, mars = two
+    shutil.rmtree(mars / "scores")
+    _edit(mars / "metrics.json", lambda m: m["in_distribution"]["test"].update(accuracy=1.7))
+    loaded = load(path)
+    assert loaded.values("mars", "test", "accuracy").empty
+    assert any("accuracy: 1.7 is no share, left out" in remark for remark in loaded.remarks)
+
+
+def test_a_directory_of_another_name_is_a_run_too(two: tuple[Path, Path, Path]) -> None:
+    path, _, mars = two
+    mars.rename(path / "my_best")
+    assert load(path).arms == ["uniform", "mars"]
+
+
+def test_copies_that_differ_in_steps_are_not_alike(two: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    path, _, mars = two
+    copy = tmp_path / "sent" / mars.name
+    shutil.copytree(mars, copy)
+    _edit(copy / "manifest.json", lambda manifest: manifest.update(steps=80))
+    assert load(path, copy.parent).arms == ["uniform"]

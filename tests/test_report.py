@@ -204,3 +204,37 @@ def test_what_fails_leaves_the_last_report_as_it_was(study: Path, first: dict[st
     with pytest.raises(UserError, match="12 unfinished runs and no finished one"):
         report(tmp_path)
     assert _digests(tmp_path / "report") == first
+
+
+def test_a_report_that_was_stopped_can_be_made_again(tmp_path: Path) -> None:
+    path = make_study(tmp_path / "quick", {"mars": 0.8}, seeds=(0,), examples=20)
+    left = tmp_path / ".board.new" / "tables"
+    left.mkdir(parents=True)
+    (left / "main.csv").write_text("half")
+    out = tmp_path / "board"
+    out.mkdir()
+    (out / "index.html").write_text((report(path) / "index.html").read_text())  # the page is put there first
+    assert report(path, out) == out
+    assert (out / "tables" / "main.csv").is_file()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("arms", [{"focus": "marz"}, {"reference": "unifrm"}])
+def test_an_arm_that_did_not_run_is_an_error_with_the_nearest_one(arms: dict[str, str], tmp_path: Path) -> None:
+    path = make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0,), examples=20)
+    (key,) = arms
+    with pytest.raises(UserError, match=f'^{key}: no arm of the study is .* mean "?(mars|uniform)'):
+        report(path, **arms)
+    assert not (path / "report").exists()
+
+
+def test_damaged_rounds_and_allocations_cost_their_figure(tmp_path: Path) -> None:
+    path = make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), examples=20)
+    for file in path.glob("*/allocation.parquet"):
+        file.write_bytes(file.read_bytes()[:50])
+    for file in path.glob("mars-*/rounds.csv"):
+        file.write_text("round,steps\n0,many\n")
+    directory = report(path)
+    assert not (directory / "figures" / "allocation.png").exists()
+    assert (directory / "figures" / "rounds.png").is_file()
+    assert "rounds.csv" in (directory / "verdict.md").read_text(encoding="utf-8")
