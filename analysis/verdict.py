@@ -71,7 +71,7 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     tested = f"p {number(row['p'], 'p')}{adjusted}"
     numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
     if row["verdict"] == "inconclusive":
-        alone = ", and though its own interval leaves out 0" if row["p"] < ALPHA else ""
+        alone = ", though the interval alone leaves out 0" if row["p"] < ALPHA else ""
         text = f"{pair} cannot be told apart{alone}: {numbers}; "
     else:
         text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
