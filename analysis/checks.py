@@ -42,7 +42,7 @@ def measure(run: Run) -> None:
 
 def measurable(run: Run) -> dict[str, Parts]:
     """As `recomputed`, less the labels whose table or record cannot be used."""
-    found = {}
+    found: dict[str, Parts] = {}
     for label in proven(run):
         with suppress(UserError):
             found |= {label: _afresh(run, label)}

@@ -198,7 +198,7 @@ def _told_apart(runs: list[Run], ledger: Ledger) -> list[Run]:
         alike.setdefault(tuple(run.manifest[key] for key in run_files.NEEDED), []).append(run)
     twins: dict[str, list[Run]] = {}
     for group in alike.values():
-        telling = sorted(naming._differing([run.config for run in group]))
+        telling = sorted(naming.differing([run.config for run in group]))
         same: dict[str, list[Run]] = {}
         for run in group:
             same.setdefault(repr([run.config.get(key) for key in telling]), []).append(run)

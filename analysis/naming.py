@@ -44,7 +44,7 @@ def _telling(configs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> list[st
     """
     told: set[str] = set()
     alike = [list(configs)]
-    while more := {key for group in alike for key in _choices(_differing(group))}:
+    while more := {key for group in alike for key in _choices(differing(group))}:
         told |= more
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for config, seed in zip(configs, seeds, strict=True):
@@ -64,7 +64,7 @@ def _choices(varying: set[str]) -> set[str]:
     return {key for key in varying if not comes_with(key)}
 
 
-def _differing(configs: Sequence[dict[str, Any]]) -> set[str]:
+def differing(configs: Sequence[Mapping[str, Any]]) -> set[str]:
     """The settings in which flat configs are not all alike."""
     keys = {key for config in configs for key in settings(config)}
     return {key for key in keys if len({repr(config.get(key)) for config in configs}) > 1}

@@ -161,8 +161,8 @@ class Study:
         """In-distribution test splits, the main one first, in the order most runs have."""
         measured = self.metrics[(self.metrics["benchmark"] == BENCHMARK) & (self.metrics["split"] != "")]
         known = list(dict.fromkeys(measured["split"]))
-        stated = measured.groupby("run", sort=False)["split"].agg(lambda of_run: tuple(dict.fromkeys(of_run)))
-        orders = [self.members[run].manifest.get("splits") or stated[run] for run in stated.index]
+        stated = {str(run): list(dict.fromkeys(splits)) for run, splits in measured.groupby("run", sort=False)["split"]}
+        orders = [self.members[run].manifest.get("splits") or splits for run, splits in stated.items()]
         if not orders:
             return known
         usual = Counter(map(tuple, orders)).most_common(1)[0][0]

@@ -127,7 +127,8 @@ def _read(file: Path, runs: dict[str, Logged]) -> None:
             elif record.HasField("summary"):
                 _update(run.summary, record.summary.update)
             elif record.HasField("history"):
-                _update(row := {}, record.history.item)
+                row: dict[str, Any] = {}
+                _update(row, record.history.item)
                 run.history.append(row)
     except (OSError, ValueError) as error:  # protobuf's DecodeError is a ValueError
         run.damage = f"{file.name}: cannot be read: {' '.join(str(error).split())}"
@@ -148,7 +149,7 @@ def records(file: Path) -> Iterator[Any]:
 
     Raises ValueError for another kind of file, or bytes that changed.
     """
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at import
 
     return map(Record.FromString, _entries(file))
 

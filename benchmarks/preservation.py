@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mars.augment.eda import Eda, EdaConfig
@@ -46,7 +47,8 @@ def main() -> None:
     count = int(sys.argv[1].removeprefix("pairs=")) if len(sys.argv) > 1 else 1000
     pairs = list(load_planted(PlantedConfig(size=count)).base)
     alphas = {f"eda alpha={a}": Eda(EdaConfig(0, a, a, a, a)) for a in (0.1, 0.3, 0.5)}
-    for name, augmenter in {"planted": PlantedAugmenter(), "rules": Rules(), **alphas}.items():
+    augmenters: dict[str, Augmenter] = {"planted": PlantedAugmenter(), "rules": Rules(), **alphas}
+    for name, augmenter in augmenters.items():
         shares = {key: good / made for key, (good, made) in kept(augmenter, pairs).items()}
         operations = ", ".join(f"{key} {share:.3f}" for key, share in sorted(shares.items()) if key != "all")
         print(f"{name:16s} {shares['all']:.3f} of {WIDTH * count} pairs keep their gold preference ({operations})")
@@ -58,7 +60,9 @@ def main() -> None:
     for accept, gain in (("any", 0.0), ("strict", 0.05)):
         writer = PlantedAugmenter(PlantedAugmenterConfig())
         layer = SemanticConfig(minilm, {}, accept=accept, min_gain=gain)  # type: ignore[arg-type]
-        refiner = Refiner(layer, pairs, sentence_embedder(encoder), writer.make, lambda asked: [True] * len(asked))
+        refiner = Refiner(
+            layer, pairs, sentence_embedder(encoder), writer.make, lambda asked: np.ones(len(asked), dtype=bool)
+        )
         refiner.refine(range(count))
         found = refiner.summary()
         taken = found["refined_rejected"] + found["refined_chosen"]
