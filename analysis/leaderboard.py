@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.boards import Board, make
-from analysis.entries import Entry, Refused, read
+from analysis.boards.board import Board, make
+from analysis.boards.entries import Entry, Refused, read
 from analysis.page import Left, Page, render
 from analysis.tables.table import CSV, Column, Table
 from mars.config import UserError, build

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.boards import make
-from analysis.entries import SUBMISSION, Place, Refused, file_digest, manifest_of_model, places, read
-from analysis.scored import SCHEMA_VERSION, read_json
+from analysis.boards.board import make
+from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, manifest_of_model, places, read
+from analysis.boards.evaluations import SCHEMA_VERSION, read_json
 from mars.config import UserError, build
 from mars.files import write_json
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.boards.score_tables import read_scores
 from analysis.checks import unlike
 from analysis.results import BENCHMARK
-from analysis.score_tables import read_scores
 from benchmarks.recompute import KNOWN, VALIDATION, Parts, recompute, remade, settled
 from mars.config import UserError
 from mars.files import digest

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.entries import Entry, Refused
+from analysis.boards.entries import Entry, Refused
+from analysis.boards.evaluations import Scored
+from analysis.boards.score_tables import SCORES, difference, example_columns, fingerprint, without_validation
 from analysis.loading import assemble
 from analysis.results import BENCHMARK, Run, Study
 from analysis.run_files import from_directory
-from analysis.score_tables import SCORES, difference, example_columns, fingerprint, without_validation
-from analysis.scored import Scored
 from mars.config import UserError
 from mars.files import digest
 

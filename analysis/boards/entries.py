@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.scored import SCHEMA_VERSION, Scored, check_schema, evaluations, read_json
+from analysis.boards.evaluations import SCHEMA_VERSION, Scored, check_schema, evaluations, read_json
 from mars.config import UserError
 from mars.files import digest
 

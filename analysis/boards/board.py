@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.boards.entries import Entry, Refused
+from analysis.boards.evaluations import Scored
+from analysis.boards.merging import Claim, Question, as_runs, as_studies, by_question, once, same_scores, unlike_rows
 from analysis.comparability import confounds
-from analysis.entries import Entry, Refused
-from analysis.merging import Claim, Question, as_runs, as_studies, by_question, once, same_scores, unlike_rows
 from analysis.results import BENCHMARK, Run, Study
-from analysis.scored import Scored
 from analysis.stats import mean_interval
 from analysis.tables.table import Column, Table
 from benchmarks.recompute import interval
