@@ -43,15 +43,10 @@ def measure(run: Run) -> None:
 def measurable(run: Run) -> dict[str, Parts]:
     """As `recomputed`, less the labels whose table or record cannot be used."""
     found: dict[str, Parts] = {}
-    for label in proven(run):
+    for label in records(run):
         with suppress(UserError):
-            found |= {label: _afresh(run, label)}
+            found[label] = _afresh(run, label)
     return found
-
-
-def proven(run: Run) -> set[str]:
-    """The labels that have a score table, whatever it is worth."""
-    return {path.stem for path in run.directory.glob("scores/*.parquet")} if run.directory else set()
 
 
 def discrepancies(run: Run) -> list[str]:
@@ -60,12 +55,11 @@ def discrepancies(run: Run) -> list[str]:
     Stated is what metrics.json says and, where it says otherwise, evaluations/LABEL.json. Labels without a score table
     are not looked at: missing evidence is not evidence against.
     """
-    try:
-        known = records(run)
-    except UserError as error:
-        return [f"{run.name}: {error}"]
     lines: list[str] = []
-    for label, record in known.items():
+    for label, record in records(run).items():
+        if not record:
+            lines.append(f"{run.name}: {_unread(label)}")
+            continue
         try:
             found = _afresh(run, label)
         except UserError as error:
@@ -82,8 +76,8 @@ def discrepancies(run: Run) -> list[str]:
 def records(run: Run) -> dict[str, dict[str, Any]]:
     """{label: what its evaluation recorded} of the labels that can be recomputed.
 
-    A run of before there were records has `in_distribution`, of which nothing else needs to be known. Raises UserError
-    for a record that cannot be read.
+    A run of before there were records has `in_distribution`, of which nothing else needs to be known. Empty is a
+    record that cannot be read.
     """
     if run.directory is None:
         return {}
@@ -91,11 +85,9 @@ def records(run: Run) -> dict[str, dict[str, Any]]:
     for label in sorted(path.stem for path in run.directory.glob("scores/*.parquet")):
         if run.file(f"evaluations/{label}.json"):
             found[label] = run.record(label)
-            if not found[label]:
-                raise UserError(f"evaluations/{label}.json: cannot be read, or is not a JSON object")
         elif label == BENCHMARK:
             found[label] = {"benchmark": BENCHMARK}
-    return {label: record for label, record in found.items() if record.get("benchmark") in KNOWN}
+    return {label: record for label, record in found.items() if not record or record.get("benchmark") in KNOWN}
 
 
 def agree(one: Any, other: float) -> bool:
@@ -132,13 +124,19 @@ def _afresh(run: Run, label: str) -> Parts:
     if path is None:
         raise UserError(f"{file} is not there")
     try:
-        if label == BENCHMARK and record["benchmark"] == BENCHMARK:
-            return recompute_splits(run.scores)
+        if label == BENCHMARK and record.get("benchmark", BENCHMARK) == BENCHMARK:
+            return recompute_splits(run.scores)  # whatever its record is worth: nothing of it is needed
+        if not record:
+            raise UserError(_unread(label))
         protocol = record.get("protocol")
         table = pd.read_parquet(path)
         return recompute(record["benchmark"], protocol if isinstance(protocol, Mapping) else {}, table)
     except (OSError, ValueError, TypeError, KeyError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise UserError(f"{file}: cannot be measured: {' '.join(str(error).split())}") from None
+
+
+def _unread(label: str) -> str:
+    return f"evaluations/{label}.json: cannot be read, or is not a JSON object"
 
 
 def _parts(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Every metric as a mean over examples, so that one paired test serves them all.
 
-Accuracy and mean margin are means already. AUC and SNR are replaced by pseudo-values: the metric plus each example's
+Accuracy is a mean already. AUC and SNR are replaced by pseudo-values: the metric plus each example's
 influence on it, its first-order contribution. Their mean is the metric exactly, their variance over examples is
 DeLong's (AUC) and the delta method's (SNR). First order only: on some dozens of examples it is an approximation.
 """
@@ -15,7 +15,7 @@ from benchmarks.metrics import correctness
 def per_example(metric: str, chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """[S, E] values whose mean over examples is the metric, from scores [S seeds, E examples].
 
-    metric: accuracy, margin_mean, snr or auc. Raises KeyError for others.
+    metric: accuracy, snr or auc. Raises KeyError for others.
     """
     return np.array([_METRICS[metric](c, r) for c, r in zip(chosen, rejected, strict=True)]).reshape(chosen.shape)
 
@@ -45,7 +45,6 @@ def _share_below(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 _METRICS = {
     "accuracy": lambda chosen, rejected: correctness(chosen - rejected),
-    "margin_mean": lambda chosen, rejected: chosen - rejected,
     "snr": _snr,
     "auc": _auc,
 }

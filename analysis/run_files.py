@@ -91,7 +91,7 @@ def _checked(run: Run) -> tuple[Run, list[str]]:
     if run.scores:
         checks.measure(run)
     wrong = checks.discrepancies(run)
-    unproven = [label for label in run.metrics if label not in checks.proven(run)]
+    unproven = [label for label in run.metrics if label not in checks.records(run)]
     impossible = [
         f"{run.name}: {label}/{part}/{metric}: {value!r} is no share, left out"
         for label in unproven

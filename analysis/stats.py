@@ -142,8 +142,8 @@ def p_value(mean: float, spread: Spread) -> float:
 
     The mean square between a few seeds says little, so it is not plugged in: in its generalised pivot
     (Weerahandi 1993; Hannig, Iyer & Patterson 2006) it is divided by χ²/df with S − 1 degrees of freedom. The other two
-    rest on hundreds of examples and stand as they are. Satterthwaite's t, which plugs in, is right at 95 % but not in
-    the tails a family of tests needs: 8 to 14 of 100 null families had a false finding where seeds matter.
+    rest on hundreds of examples and stand as they are. Satterthwaite's t, which plugs in, is right at 95 % and too
+    sure of itself in the tails that a family of tests needs.
     """
     se, weights = _possible(spread)
     return float(weights @ _two_tails(abs(mean), se))

@@ -383,6 +383,22 @@ def test_a_run_that_cannot_be_believed_costs_that_run(
     assert reason in _left(loaded)[mars.name]
 
 
+def test_a_broken_record_and_a_table_without_one_cost_no_run(two: tuple[Path, Path, Path]) -> None:
+    path, _, mars = two
+    for label in ("robustness", "mine"):
+        shutil.copy(mars / "scores" / "in_distribution.parquet", mars / "scores" / f"{label}.parquet")
+    (mars / "evaluations").mkdir()
+    for label in ("robustness", "in_distribution"):
+        (mars / "evaluations" / f"{label}.json").write_text("{")
+    _edit(mars / "metrics.json", lambda m: m["in_distribution"]["test"].update(accuracy=0.99))
+    _edit(mars / "metrics.json", lambda m: m.update(mine={"overall": {"accuracy": 0.5}}))
+    loaded = load(path)
+    assert loaded.arms == ["uniform", "mars"]
+    assert _accuracy(loaded, "mars") < 0.99
+    assert any("evaluations/robustness.json: cannot be read" in remark for remark in loaded.remarks)
+    assert loaded.values("mars", "overall", "accuracy", "mine").tolist() == [0.5]
+
+
 def test_a_run_with_its_own_settings_is_counted(two: tuple[Path, Path, Path]) -> None:
     path, _, mars = two
     settings = yaml.safe_load((mars / "config.yaml").read_text()) | {"dataset": {"name": "planted"}}
