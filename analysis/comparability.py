@@ -13,7 +13,9 @@ from one that was not.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +65,7 @@ _NEWER = {  # runs that did not record these are left out of the comparison, wit
         "training settings", "have different training settings (lr, schedule, …)", _NOT_THE_STRATEGY, False
     ),
 }
+_MANY_GROUPS = 3  # that a line is said of, each by its name
 _SPENT = 95  # percent of its budget an arm has to draw to pass without a note
 _STEPS = "took different numbers of optimiser steps"
 _LONGER = "so differences mix the strategy with training length"
@@ -75,6 +78,11 @@ def confounds(group: Study) -> list[Confound]:
     Steps block unless every run of the group says `steps_may_differ: true`. A value that some runs recorded and others
     did not counts as different: an unknown start is not known to be the same.
     """
+    return list(_confounds(group))
+
+
+@functools.lru_cache(maxsize=64)  # asked for a group by every table
+def _confounds(group: Study) -> tuple[Confound, ...]:
     runs, arms = group.runs, group.arms
     meant = bool("steps_may_differ" in runs and runs["steps_may_differ"].eq(True).all())
     checks = {
@@ -103,7 +111,7 @@ def confounds(group: Study) -> list[Confound]:
         whose = "all arms" if dirty == arms else ", ".join(dirty)
         text = f"run from code with uncommitted changes, which no commit names: {whose}"
         found.append(Confound("dirty", "uncommitted changes", text, False))
-    return sorted(found, key=lambda confound: not confound.blocks)
+    return tuple(sorted(found, key=lambda confound: not confound.blocks))
 
 
 def blocking(group: Study) -> str:
@@ -114,6 +122,22 @@ def blocking(group: Study) -> str:
 def forbidden(group: Study) -> str:
     """As `blocking`, but empty where the study is to be judged all the same."""
     return "" if group.allow_confounded else blocking(group)
+
+
+def gathered(lines: Iterable[tuple[str, str]], groups: int) -> list[str]:
+    """`title: line` of what is said of each group by its title; what is said of many alike, once.
+
+    groups: how many there are.
+    """
+    titles: dict[str, list[str]] = {}
+    listed = list(lines)
+    for title, line in listed:
+        titles.setdefault(line, []).append(title)
+    said = [
+        f"{title}: {line}" if len(titles[line]) <= _MANY_GROUPS else f"{len(titles[line])} of {groups} groups: {line}"
+        for title, line in listed
+    ]
+    return list(dict.fromkeys(said))
 
 
 def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:

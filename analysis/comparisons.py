@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis import stats
 from analysis.comparability import forbidden
+from analysis.influence import per_example
 from analysis.results import Pairs, Study
-from benchmarks.metrics import correctness
 
 AGAINST = (
     "uniform", "stratified", "eda", "none_matched", "none", "won", "west_of_n", "adaboost", "self_training",
@@ -36,13 +36,39 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+class Paired(NamedTuple):
+    """Two arms on what both were judged on.
+
+    differences: of each of S seeds, [E] of its examples. own_rows: whether these are the seed's own.
+    """
+
+    result: stats.Difference
+    differences: Sequence[np.ndarray]
+    own_rows: bool
+
+    @property
+    def seeds(self) -> int:
+        return len(self.differences)
+
+    @property
+    def examples(self) -> int:
+        """Of a seed; their mean where seeds have unlike numbers of their own."""
+        return round(float(np.mean([len(own) for own in self.differences]))) if self.seeds else 0
+
+    @property
+    def cells(self) -> np.ndarray:
+        """[S, E], or [S, 1] a mean each where seeds have examples of their own: what a bootstrap draws from."""
+        return np.array([[own.mean()] if self.own_rows else own for own in self.differences])
+
+
 def compare(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each arm that is the study's focus and each of its reference and AGAINST it ran beside.
 
     Differences are shares of pairs, for new seeds and examples.
     p_holm, family: adjusted for, and number of, the comparisons that have a p. detectable: at the level the smallest p
     of the family has to pass. mcnemar_p: of the seeds' exact tests, combined. verdict: better, worse or inconclusive;
-    empty where `not_compared` says why there is none.
+    empty where `not_compared` says why there is none. Where seeds have test pairs of their own, `own_rows` says so of
+    each comparison and examples are those of a seed.
     """
     return _compare(study).copy()  # asked for by table, figure and verdict alike
 
@@ -55,6 +81,8 @@ def _compare(study: Study) -> pd.DataFrame:
     family = int(np.isfinite(p).sum())
     table["p_holm"], table["family"] = stats.holm(p), family
     table["detectable"] = [stats.detectable(row.get("spread"), stats.ALPHA / max(1, family)) for row in rows]
+    if any(row.get("own_rows") for row in rows):
+        table["own_rows"] = [bool(row.get("own_rows")) for row in rows]
     found = table["p_holm"] < stats.ALPHA
     table["verdict"] = np.where(found, np.where(table["difference"] > 0, "better", "worse"), "inconclusive")
     table.loc[np.isnan(p), "verdict"] = ""
@@ -81,6 +109,33 @@ def shared(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
     return ours, theirs
 
 
+def paired(arm: Pairs, reference: Pairs, metric: str = "accuracy") -> Paired:
+    """arm − reference in a metric (`analysis.influence.per_example`) on the seeds and examples they share.
+
+    Where seeds have examples of their own, each seed is compared on those both arms were judged on, and examples are
+    nested in seeds (`stats.nested_difference`); otherwise every seed is on the examples that all of them share.
+    """
+    if arm.own_rows and reference.own_rows:
+        return _nested(arm, reference, metric)
+    ours, theirs = shared(arm, reference)
+    values, others = (per_example(metric, p.chosen, p.rejected) for p in (ours, theirs))
+    found = stats.paired_difference(values, others) if values.size else stats.Difference(math.nan)
+    return Paired(found, values - others if values.size else [], False)
+
+
+def _nested(arm: Pairs, reference: Pairs, metric: str) -> Paired:
+    seeds = np.intersect1d(arm.seeds, reference.seeds)
+    ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
+    both = [p.on(seeds, ids) for p in (arm, reference)]
+    differences = []
+    for seed, judged in enumerate(~np.any([np.isnan(p.margins) for p in both], axis=0)):
+        if judged.any():
+            own, other = (per_example(metric, p.chosen[[seed]][:, judged], p.rejected[[seed]][:, judged]) for p in both)
+            differences.append((own - other)[0])
+    found = stats.nested_difference(differences) if differences else stats.Difference(math.nan)
+    return Paired(found, differences, True)
+
+
 def _of_group(group: Study) -> list[dict[str, Any]]:
     """One group's comparisons, unadjusted."""
     rows = list(_declared(group))
@@ -90,8 +145,8 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
         if confounded:
             row["not_compared"] = f"arms differ in {confounded}"
         elif row["not_compared"] == "":
-            pairs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
-            numbers, differences = _compared(*shared(*pairs))
+            ours, theirs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
+            numbers, differences = _compared(paired(ours, theirs))
             row |= numbers
             cells[place] = differences
     for shape in {differences.shape for differences in cells.values() if differences.size}:
@@ -123,34 +178,34 @@ def _declared(group: Study) -> Iterator[dict[str, Any]]:
             }
 
 
-def _compared(ours: Pairs, theirs: Pairs) -> tuple[dict[str, Any], np.ndarray]:
-    """One comparison's numbers, and the differences [S, E] they are taken from."""
-    right, other = correctness(ours.margins), correctness(theirs.margins)
-    seeds, examples = right.shape
-    if not right.size:
+def _compared(found: Paired) -> tuple[dict[str, Any], np.ndarray]:
+    """One comparison's numbers, and the differences that are drawn from to bootstrap it."""
+    seeds, examples = found.seeds, found.examples
+    if not seeds:
         missing = {"not_compared": "no seed and pair with scores in common", "seeds": seeds, "examples": examples}
-        return missing, right
-    found = stats.paired_difference(right, other)
+        return missing, np.empty(0)
+    by_seed = [own[None] for own in found.differences]
     numbers = {
-        "difference": found.difference,
-        "difference_lo": found.lo,
-        "difference_hi": found.hi,
-        "p": found.p,
-        "spread": found.spread,
-        "mcnemar_p": stats.combined(stats.mcnemar(right, other)),
+        "difference": found.result.difference,
+        "difference_lo": found.result.lo,
+        "difference_hi": found.result.hi,
+        "p": found.result.p,
+        "spread": found.result.spread,
+        "mcnemar_p": stats.combined(np.concatenate([stats.mcnemar(own, 0 * own) for own in by_seed])),
         "seeds": seeds,
         "examples": examples,
-        "not_compared": _why_not(found, seeds, examples),
+        "own_rows": found.own_rows,
+        "not_compared": why_not(found),
     }
-    return numbers, right - other
+    return numbers, found.cells
 
 
-def _why_not(found: stats.Difference, seeds: int, examples: int) -> str:
+def why_not(found: Paired) -> str:
     """Why a difference has no interval; empty where it has one."""
-    if found.spread is not None:
+    if found.result.spread is not None:
         return ""
-    if seeds < 2:
+    if found.seeds < 2:
         return "one seed only, so no interval"
-    if examples < stats.FEWEST:
+    if min(map(len, found.differences)) < stats.FEWEST:
         return f"fewer than {stats.FEWEST} pairs, so no interval"
     return "alike on every pair and seed, so no interval"

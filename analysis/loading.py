@@ -90,6 +90,7 @@ def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], rema
         run=[r.name for r in members],
         source=[r.source for r in members],
         strategy=pd.Series([r.manifest.get("strategy") or {} for r in members]),
+        dataset=naming.datasets([r.manifest["dataset"] for r in members], [r.config for r in members]),
     )
     runs["arm"] = naming.arms(runs, [dict(r.config) for r in members])
     runs = runs[KEYS + [c for c in runs.columns if c not in KEYS]]

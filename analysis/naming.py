@@ -1,4 +1,8 @@
-"""What a run's arm is called: its method, and where a method ran with several settings, what tells them apart."""
+"""What a run's arm is called: its method, and where a method ran with several settings, what tells them apart.
+
+Data are called likewise: a dataset that a study has in several settings (label noise, rare pairs, size) is several, and
+arms are compared within one of them only.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,46 @@ from mars.config import WITHOUT_EFFECT, UserError
 
 _METHODS = (  # from what does least to MARS; methods of others stand before MARS
     "none", "none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training",
-    "representation",
+    "representation", "mars_fisher", "mars_tempered", "mars_validated",
 )  # fmt: skip
 _ORDER = {method: i for i, method in enumerate(_METHODS)} | {"mars": len(_METHODS) + 1}
 _NOT_SETTINGS = WITHOUT_EFFECT | {"seed", "hydra"}  # top-level keys of a config that make no arm
 _DATA = {f"dataset.{key}" for key in ("seed", "path", "train", "test")}  # the manifest's digests tell rows apart
+_OF_A_NOISE = {"dataset.flip_rate": "flip", "dataset.temperature": "bradley_terry"}  # by dataset.noise, where there is
+
+
+def datasets(ids: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each run's dataset, and where runs of it differ in its settings, those: `gaussian flip_rate=0.25 noise=flip`.
+
+    Not by what draws or finds rows (seed, path, files), nor by a setting that the label noise leaves without effect. A
+    setting that a run did not record makes no difference.
+    """
+    named = list(ids)
+    for dataset in dict.fromkeys(ids):
+        own = [row for row, other in enumerate(ids) if other == dataset]
+        values: dict[str, set[str]] = {}
+        for row in own:
+            known = _of_data(configs[row])
+            for key, value in configs[row].items():
+                if key in known or key in _OF_A_NOISE:  # without effect here is another value than any
+                    values.setdefault(key, set()).add(repr(value) if key in known else "")
+        telling = sorted(_choices({key for key, found in values.items() if len(found) > 1}))
+        for row in own:
+            known = _of_data(configs[row])
+            told = [f"{key.removeprefix('dataset.')}={text(configs[row][key])}" for key in telling if key in known]
+            named[row] = " ".join([dataset, *told])
+    return named
+
+
+def _of_data(config: Mapping[str, Any]) -> set[str]:
+    """The settings of a flat config that shape its data."""
+    noise = config.get("dataset.noise")
+    return {
+        key
+        for key in config
+        if key.startswith("dataset.") and key != "dataset.name" and key not in _DATA
+        if noise is None or _OF_A_NOISE.get(key, noise) == noise
+    }
 
 
 def arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.comparability import blocking, confounds
-from analysis.comparisons import counterpart, shared
+from analysis.comparability import blocking, confounds, gathered
+from analysis.comparisons import counterpart, paired
 from analysis.pools import changed_labels, pool_table
-from analysis.results import Study
+from analysis.results import Pairs, Study
 from analysis.tables.table import Column, Table, cell
-from benchmarks.metrics import coin_half_width, correctness
+from benchmarks.metrics import coin_half_width
 from mars.config import UserError
 
 
@@ -76,7 +76,7 @@ def rank(study: Study) -> Ranking:
     for title, group in study.groups():
         table, remarks = _measured(group)
         if table.empty:
-            notes.append(f"{title}: no finished run has an accuracy, so it is not on the leaderboard")
+            notes.append((title, "no finished run has an accuracy, so it is not on the leaderboard"))
             continue
         differ = blocking(group)
         if differ and not study.allow_confounded:
@@ -90,15 +90,15 @@ def rank(study: Study) -> Ranking:
         tables.append(pd.concat([table, _baselines(group, table)], ignore_index=True))
         remarks += [confound.text for confound in confounds(group)] + changed_labels(pool_table(group))
         remarks += _settings(group)
-        notes += [f"{title}: {remark}" for remark in remarks]
+        notes += [(title, remark) for remark in remarks]
     if not tables:
         raise UserError(
             f"study: no finished run of {study.name} has an accuracy in metrics.json, nor scores to take it from"
         )
-    notes += study.remarks
+    told = [*gathered(notes, len(list(study.groups()))), *study.remarks]
     for reason, runs in study.left_out.groupby("reason")["run"]:
-        notes.append(f"{len(runs)} left out, {reason}: {', '.join(runs)}")
-    return Ranking(_table(pd.concat(tables, ignore_index=True), study.reference), tuple(notes))
+        told.append(f"{len(runs)} left out, {reason}: {', '.join(runs)}")
+    return Ranking(_table(pd.concat(tables, ignore_index=True), study.reference), tuple(told))
 
 
 def _table(frame: pd.DataFrame, reference: str) -> Table:
@@ -171,7 +171,7 @@ def _settings(group: Study) -> list[str]:
 def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
     """Each arm on its own, in the study's order, the columns of a comparison still empty; and remarks."""
     main = group.splits[0] if group.splits else ""
-    rows, remarks = [], []
+    rows, remarks, own = [], [], []
     for arm in group.arms:
         of_arm = group.runs[group.runs["arm"] == arm]
         accuracy = group.values(arm, main, "accuracy")
@@ -179,7 +179,8 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
             remarks.append(f"{arm} has no accuracy on {main}, left out")
             continue
         pairs = group.pairs(arm, main)
-        if accuracy.size < len(of_arm) or np.isnan(pairs.margins).any():
+        own += [arm] if pairs.own_rows else []
+        if accuracy.size < len(of_arm) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
             remarks.append(f"{arm}: its seeds were not all measured on the same pairs of {main}")
         mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
@@ -199,13 +200,23 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 **{metric: group.values(arm, main, metric).mean() for metric in ("auc", "snr", "gold_accuracy")},
                 "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
                 "seeds": len(accuracy),
-                "examples": len(pairs.ids) or round(group.values(arm, main, "n").mean()),
+                "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
             }
+        )
+    if own:
+        remarks.append(
+            f"every seed has pairs of its own in {main}: a difference is the mean of the seeds' own, its interval and "
+            "p Student's t over seeds; pairs are those of a seed"
         )
     single = [row["arm"] for row in rows if row["seeds"] == 1]
     remarks += [f"one seed only, so no interval: {', '.join(single)}"] if single else []
     frame = pd.DataFrame(rows)
     return (frame.astype({"rank": "Int64", "seeds": "Int64"}) if rows else frame), remarks
+
+
+def _examples(pairs: Pairs) -> int:
+    """How many pairs an arm was judged on, those of a seed where each has its own."""
+    return round(len(pairs.ids) / len(pairs.seeds)) if pairs.own_rows else len(pairs.ids)
 
 
 def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -234,12 +245,11 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
 
 def _against(group: Study, arm: str, reference: str) -> tuple[stats.Difference, str]:
     """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
-    both = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
-    ours, theirs = shared(*both)
-    if not ours.margins.size:
+    both = ours, theirs = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
+    found = paired(ours, theirs)
+    if not found.seeds:
         return stats.Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
-    result = stats.paired_difference(correctness(ours.margins), correctness(theirs.margins))
-    if all(pairs.margins.shape == ours.margins.shape for pairs in both):
-        return result, ""
-    seeds, examples = ours.margins.shape
-    return result, f"− {reference} is over {seeds} common seeds and {examples} common pairs"
+    judged = sum(map(len, found.differences))
+    if all(np.isfinite(pairs.margins).sum() == judged for pairs in both):
+        return found.result, ""
+    return found.result, f"− {reference} is over {found.seeds} common seeds and {found.examples} common pairs"

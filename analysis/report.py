@@ -6,7 +6,8 @@
 
 Reads, never trains, and writes nothing outside the report; the same study gives the same bytes, so a report can be
 checked in and compared. All of it is made before any of it is written: what fails leaves the last report as it was.
-What a study holds nothing for is listed on the page with what would fill it.
+What a study holds nothing for is listed on the page with what would fill it. A study of many groups, such as a map of
+regimes, has one picture over all of them; what has a part for each group stops after the first few, and says so.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from analysis.results import FOCUS, REFERENCE, NothingToShow, Study
 from analysis.tables import TABLES
 from analysis.tables.table import Table
 from analysis.tidy import tidy, to_parquet
-from analysis.verdict import verdict, warnings
+from analysis.verdict import on_curvature, verdict, warnings
 from mars.config import UserError, build, nearest
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
@@ -46,6 +47,9 @@ _OWNED = (  # all that a report may make, and so may remove when it no longer do
     *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf")),
 )  # fmt: skip
 _OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
+_OVERVIEWS = ("regimes",)  # of all groups at once, however many
+_MANY, _FIRST = 6, 2  # groups: of more than so many, figures with panels for each show the first few
+_ROWS = 200  # of a table that are on the page, whole groups; its files have them all
 _CSS_DPI = 96
 
 
@@ -93,7 +97,8 @@ def report(
     for refusal in board.refusals:
         log.warning("%s", refusal)
     cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
-    print("\n\n".join([board.to_text(), "\n".join([*verdict(compared), *cautions]), str(directory / PAGE)]))
+    said = "\n".join([*verdict(compared), *on_curvature(study), *cautions])
+    print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
     return directory
 
 
@@ -128,7 +133,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
     tables, no_tables = _tables(study, listed_out)
     figures, vectors, no_figures = _figures(study)
-    sentences, cautions = verdict(compared), warnings(study)
+    sentences, cautions = (*verdict(compared), *on_curvature(study)), warnings(study)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
@@ -145,9 +150,9 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         warnings=cautions,
         leaderboard=board.table,
         notes=[note for note in board.notes if not {note, note.partition(": ")[2]} & set(cautions)],
-        tables=[table for table in tables if table.name not in _OF_RUNS],
+        tables=[_on_page(table) for table in tables if table.name not in _OF_RUNS],
         figures=figures,
-        missing=[*no_tables, *no_figures],
+        missing=list(dict.fromkeys([*no_tables, *no_figures])),
         runs=listed(study, directory),
         left_out=[
             *(Left(run, reason) for run, reason in study.left_out[["run", "reason"]].itertuples(index=False)),
@@ -179,16 +184,46 @@ def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]
 def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
     """Every figure there is something for, the same as pdf by name; and the others."""
     pictures, vectors, missing = [], {}, []
+    few, note = _few(study)
     for name, plot in FIGURES.items():
+        overview = name in _OVERVIEWS
         try:
-            figure = plot.draw(study)
+            figure = plot.draw(study if overview else few)
         except NothingToShow as reason:
             missing.append(_missing(name, reason))
             continue
         png, vectors[name] = style.png(figure), style.pdf(figure)
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", png[16:24]))
-        pictures.append(Picture(name, plot.title, plot.caption, png, width, height))
+        caption = plot.caption if overview else plot.caption + note
+        pictures.append(Picture(name, plot.title, caption, png, width, height))
     return pictures, vectors, missing
+
+
+def _few(study: Study) -> tuple[Study, str]:
+    """The study's first groups, as many as figures have room for, and what to say of the others."""
+    groups = list(study.groups())
+    if len(groups) <= _MANY:
+        return study, ""
+    parts = [group for _, group in groups[:_FIRST]]
+    frames = {
+        name: pd.concat([getattr(part, name) for part in parts], ignore_index=True)
+        for name in ("runs", "metrics", "rounds", "pools")
+    }
+    return replace(study, **frames), f" The first {_FIRST} of {len(groups)} groups; study.figure(NAME) draws them all."
+
+
+def _on_page(table: Table) -> Table:
+    """The table as the page has it: of a long one the first sections, until there are _ROWS."""
+    if table.name in _OVERVIEWS or len(table.frame) <= _ROWS:
+        return table
+    sections = [len(rows) for _, rows in table.sections()]
+    shown = next((n for n in range(len(sections), 0, -1) if sum(sections[:n]) <= _ROWS), 1)
+    if shown == len(sections) or not table.by:
+        return table
+    keys = [key for key in table.by if key in table.frame]
+    number = table.frame.groupby(keys, sort=False, dropna=False).ngroup()
+    note = f"{table.caption} The first {shown} of {len(sections)} sections; the files have them all.".lstrip()
+    return replace(table, frame=table.frame[number < shown], caption=note)
 
 
 def _missing(name: str, reason: NothingToShow) -> Missing:

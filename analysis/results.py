@@ -115,6 +115,12 @@ class Pairs(NamedTuple):
         """[S, E] r(chosen) − r(rejected)."""
         return self.chosen - self.rejected
 
+    @property
+    def own_rows(self) -> bool:
+        """Whether every seed was judged on examples of its own, no two seeds on one."""
+        judged = ~np.isnan(self.margins)
+        return len(self.seeds) > 1 and bool((judged.sum(axis=0) <= 1).all() and judged.any())
+
     def on(self, seeds: np.ndarray, ids: pd.Index) -> Pairs:
         """The part of it on some of its seeds and examples, in their order."""
         rows = np.searchsorted(self.seeds, seeds)
@@ -173,7 +179,17 @@ class Study:
         return replace(self, focus=focus, reference=reference, allow_confounded=allow_confounded)
 
     def groups(self) -> Iterator[tuple[str, Study]]:
-        """(`dataset / backbone`, that part of the study): only within one are arms comparable."""
+        """(`dataset / backbone`, that part of the study): only within one are arms comparable.
+
+        A dataset in several settings is several, as `gaussian noise=flip`; the manifests hold its plain name.
+        """
+        yield from self._groups
+
+    @functools.cached_property
+    def _groups(self) -> list[tuple[str, Study]]:
+        return list(self._parts())
+
+    def _parts(self) -> Iterator[tuple[str, Study]]:
         for dataset, backbone in sorted(set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))):
             frames = {
                 name: frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
@@ -199,17 +215,12 @@ class Study:
         said = {word.partition("=")[0] for word in arm.split()[1:]}
         return {k: text(v) for key, v in flat(recorded).items() if (k := short(key)) not in said}
 
-    def pairs(self, arm: str, split: str) -> Pairs:
-        """The arm's scores on a split, of the runs that have any. Raises UserError for a file that cannot be used."""
-        found = {run.manifest["seed"]: run.scores[split] for run in self.of(arm) if split in run.scores}
-        orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
-        alike = all(order.equals(orders[0]) for order in orders)
-        ids = orders[0] if alike else functools.reduce(pd.Index.union, orders)
-        sides = np.full((2, len(found), len(ids)), np.nan)
-        for row, scores in enumerate(found.values()):
-            columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
-            sides[0, row, columns], sides[1, row, columns] = scores["chosen_score"], scores["rejected_score"]
-        return Pairs(np.array(list(found), dtype=int), ids, *sides)
+    def pairs(self, arm: str, split: str, gold: bool = False) -> Pairs:
+        """The arm's scores on a split, of the runs that have any. Raises UserError for a file that cannot be used.
+
+        gold: `chosen` is the response that is truly better, whatever the label says; NaN where none is known to be.
+        """
+        return _pairs(self, arm, split, gold)
 
     def table(self, name: str) -> Table:
         """A table by name (`analysis.tables.TABLES`). Raises UserError for one that is unknown or has no content."""
@@ -222,3 +233,28 @@ class Study:
         from analysis.figures import build  # which needs this module
 
         return build(self, name)
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
+    """Of one arm and split: tables and figures ask for it again, a group at a time."""
+    found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
+    orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
+    alike = all(order.equals(orders[0]) for order in orders)
+    ids = orders[0] if alike else orders[0].append(orders[1:])
+    ids = ids if ids.is_unique else functools.reduce(pd.Index.union, orders)
+    sides = np.full((2, len(found), len(ids)), np.nan)
+    for row, scores in enumerate(found.values()):
+        columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
+        sides[0, row, columns], sides[1, row, columns] = _sides(scores, gold)
+    return Pairs(np.array(list(found), dtype=int), ids, *sides)
+
+
+def _sides(scores: Mapping[str, Any], gold: bool) -> tuple[np.ndarray, np.ndarray]:
+    """[E] scores of the chosen and of the rejected responses, or of the truly better and the worse ones."""
+    chosen, rejected = np.asarray(scores["chosen_score"], float), np.asarray(scores["rejected_score"], float)
+    if not gold:
+        return chosen, rejected
+    truth = np.sign(np.asarray(scores.get("gold_margin", np.full(len(chosen), np.nan)), float))
+    known = np.where(np.isnan(truth) | (truth == 0), np.nan, 0.0)
+    return np.where(truth < 0, rejected, chosen) + known, np.where(truth < 0, chosen, rejected) + known

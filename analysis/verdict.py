@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.comparability import confounds
+from analysis.comparability import confounds, gathered
+from analysis.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, recorded
 from analysis.pools import changed_labels, pool_table
 from analysis.results import Study
 from analysis.stats import ALPHA
 from analysis.tables.table import number, records
 from benchmarks.metrics import coin_half_width
 
+MANY = 30  # comparisons, beyond which none has a sentence
 FEW_SEEDS = 5  # below it intervals are wide and lean on normality
 _OUTCOMES = {
     "better": "is better in",
@@ -35,10 +37,15 @@ FINDINGS = {  # of manifest.json's data.contamination, by split
 
 
 def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
-    """Of `comparisons.compare`: a summary where there are several, a sentence for each; one where there is none."""
+    """Of `comparisons.compare`: a summary where there are several, a sentence for each; one where there is none.
+
+    MANY sentences are not read: of more there is the summary alone.
+    """
     if comparisons.empty:
         return ("No comparison was declared for the arms of this study: it takes the arm in focus and another one.",)
     several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
+    if len(comparisons) > MANY:
+        return (_summary(comparisons), f"The {len(comparisons)} are in the table of comparisons, one a row.")
     sentences = tuple(_sentence(row, several) for row in records(comparisons))
     return (_summary(comparisons), *sentences) if len(sentences) > 1 else sentences
 
@@ -70,6 +77,7 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     adjusted = f", {number(row['p_holm'], 'p')} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
     tested = f"p {number(row['p'], 'p')}{adjusted}"
     numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
+    numbers += " of their own" if row.get("own_rows") is True else ""
     if row["verdict"] == "inconclusive":
         alone = ", though the interval alone leaves out 0" if row["p"] < ALPHA else ""
         text = f"{pair} cannot be told apart{alone}: {numbers}; "
@@ -82,10 +90,48 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
     return f"{where}{text}.{unequal}"
 
 
+def on_curvature(study: Study) -> tuple[str, ...]:
+    """One line on what was recorded: whether the bound's conditions held, and what went with accuracy; or nothing."""
+    if not recorded(study):
+        return ()
+    parts = [*_bound(study.rounds), *_went_with(study)]
+    return (f"Curvature was recorded. {' '.join(parts)}",) if parts else ()
+
+
+def _bound(rounds: pd.DataFrame) -> Iterator[str]:
+    if not set(CONDITIONS) <= set(rounds):
+        return
+    known = rounds.dropna(subset=list(CONDITIONS))
+    if len(known):
+        separated, gains = (known[name] == 1 for name in CONDITIONS[:2])
+        yield (
+            f"The bound's margins were separated (m_L < m_H) in {int(separated.sum())} of {len(known)} rounds, its "
+            f"factor was above 1 (κ·σ′(m_L) > σ′(m_H)) in {int(gains.sum())}, both in {int((separated & gains).sum())}."
+        )
+
+
+def _went_with(study: Study) -> Iterator[str]:
+    table = correlations(study)
+    table = table[table["outcome"] == "accuracy_change"]
+    if EVERYWHERE in set(table["dataset"]):
+        table = table[table["dataset"] == EVERYWHERE]
+    for row in records(table):
+        rho, lo, hi = (number(row[f"rho{end}"], "+.2f") for end in ("", "_lo", "_hi"))
+        if not lo:
+            yield f"A round's {GAINS[row['gain']]}: one seed, so no telling whether it goes with accuracy (ρ {rho})."
+            continue
+        said = "went with" if row["rho_lo"] > 0 else "went against" if row["rho_hi"] < 0 else "did not clearly go with"
+        yield (
+            f"A round's {GAINS[row['gain']]} {said} its change in held-out accuracy (rank correlation {rho} "
+            f"[{lo}, {hi}], {row['seeds']} seeds)."
+        )
+
+
 def warnings(study: Study) -> tuple[str, ...]:
     """What in the runs' records speaks against taking the numbers at their word, group by group."""
-    several = len(list(study.groups())) > 1
-    found = [f"{title}: {line}" if several else line for title, group in study.groups() for line in _of_group(group)]
+    groups = list(study.groups())
+    lines = [(title, line) for title, group in groups for line in _of_group(group)]
+    found = gathered(lines, len(groups)) if len(groups) > 1 else [line for _, line in lines]
     return (*found, *study.remarks)
 
 

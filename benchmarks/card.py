@@ -134,9 +134,15 @@ def _backbone(of: Facts) -> str:
     weights, name = of.manifest["weights"], of.config["backbone"]["name"]
     if weights.startswith("random:"):
         return f"{name} (random weights: a test of the code, of no other use)"
+    if _without_model(of):
+        return f"{name} (`{weights}`: features without a model, of no use outside their world)"
     hub = base_model(of)
     where = f"[{hub}](https://huggingface.co/{hub})" if hub else "not from the hub"
     return f"{name} ({where}; `{public(weights)}`)"
+
+
+def _without_model(of: Facts) -> bool:
+    return of.manifest["weights"].startswith("features:")
 
 
 def _what(of: Facts) -> str:
@@ -146,6 +152,8 @@ def _what(of: Facts) -> str:
         "lora": "LoRA adapters and the head were trained and merged.",
         "head": "Only the linear head θ was trained, on frozen unit-length features.",
     }[of.config["train"]["mode"]]
+    if _without_model(of):
+        kind = "Only the linear head θ was trained; its features are given numbers that no text has."
     return (
         f"A scalar reward r(prompt, reply) on the backbone {_backbone(of)}, trained on {trained_on(manifest)} "
         f"with the Bradley–Terry loss by the arm `{manifest['method']}`. {kind} A reward alone "
@@ -175,9 +183,11 @@ def _use(of: Facts) -> str:
 def _data(of: Facts) -> str:
     manifest, data = of.manifest, of.manifest["data"]
     rows = [("dataset", manifest["dataset"]), ("rule of the label", data.get("rule"))]
-    if data.get("dataset") == "planted":
-        rows = [("dataset", "planted: generated, so that the true reward is known")]
-        rows += [(name, settings(data[name])) for name in ("labels", "settings")]
+    if "generated" in data:
+        rows = [("dataset", f"{manifest['dataset']}: generated, so that the true reward is known")]
+        rows += [(name, settings(data[name])) for name in ("labels", "settings") if name in data]
+    if flips := data.get("flips"):
+        rows.append(("labels turned round on purpose", settings(flips)))
     rows.append(("licence", data.get("licence")))
     rows.append(("pairs", settings(pairs_by_split(manifest))))
     rows += [(f"source, {split}", _source(one)) for split, all_ in data.get("sources", {}).items() for one in all_]
@@ -232,7 +242,7 @@ def _licence(of: Facts, note: str) -> str:
         lines.append(f"**{sentence(reason)}.** Settle what that allows before using or passing on this model.")
     if writers := _writers(of.manifest):
         lines.append(f"Synthetic text was written by {' and '.join(writers)}, which may have terms of its own.")
-    if not of.manifest["weights"].startswith("random:"):
+    if not of.manifest["weights"].startswith("random:") and not _without_model(of):
         lines.append(f"The backbone comes under its own licence{f': see {hub}' if hub else ''}.")
     lines.append("This directory holds no rows of data.")
     return "\n\n".join(lines)

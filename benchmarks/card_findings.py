@@ -120,16 +120,20 @@ def _truncated(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _label_noise(data: Mapping[str, Any]) -> str:
-    if data.get("dataset") != "planted":
-        return "What share of the labels is wrong is not known; no label was checked."
-    world = data["settings"]
+    if "generated" not in data:
+        flips = data.get("flips")
+        turned = f" A share of {flips['rate']} of those trained on was turned round on purpose." if flips else ""
+        return f"What share of the labels is wrong is not known; no label was checked.{turned}"
+    world = data.get("settings", {})
+    if "noise" not in world:
+        return "The data is generated: it is no human preference."
     noise = {
         "bradley_terry": "drawn from Bradley–Terry around a known reward, so some contradict it (temperature "
         f"{world['temperature']})",
         "flip": f"those of a known reward, a share of {world['flip_rate']} turned round",
         "none": "those of a known reward, without error",
     }[world["noise"]]
-    return f"The world is generated from templates: it is no human preference. Training labels are {noise}."
+    return f"The world is generated: it is no human preference. Training labels are {noise}."
 
 
 def _variant_labels(pool: Mapping[str, Any]) -> list[str]:

@@ -19,17 +19,21 @@ import torch
 from torch import nn
 
 from baselines.adaboost import AdaBoost
+from baselines.fisher import Fisher
 from baselines.none import NoAugmentation, NoneMatched
 from baselines.representation import Representation
 from baselines.self_training import SelfTraining
 from baselines.stratified import Stratified
+from baselines.tempered import Tempered
 from baselines.uniform import Uniform
+from baselines.validated import Validated
 from baselines.west_of_n import WestOfN
 from baselines.won import WoN
 from benchmarks.choices import USUAL, ask
 from benchmarks.judging import Asked
-from mars import contamination, loading, planted, plugins
+from mars import contamination, gaussian, loading, planted, plugins
 from mars.augment.eda import Eda, EdaConfig
+from mars.augment.gaussian import GaussianAugmenter, GaussianAugmenterConfig
 from mars.augment.instruct import Instruct, InstructConfig
 from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
@@ -42,11 +46,11 @@ from mars.files import digest
 from mars.logger import WandbConfig
 from mars.model import BackboneConfig
 from mars.pool import Pool, PoolConfig
-from mars.rounds import RoundsConfig
 from mars.semantic import Refiner, semantic_config
 from mars.start import warmed_up
 from mars.store import Store, Supply
 from mars.strategy import Mars, Strategy
+from mars.trainer import RoundsConfig
 from mars.training import TrainConfig
 from mars.variants import Augmenter, NoAugmenter, NoAugmenterConfig, Request, Variant
 
@@ -64,6 +68,9 @@ STRATEGIES: dict[str, type] = {
     "self_training": SelfTraining,
     "representation": Representation,
     "mars": Mars,
+    "mars_fisher": Fisher,
+    "mars_tempered": Tempered,
+    "mars_validated": Validated,
 }
 # (settings, (settings, cache directory, device) → augmenter)
 AUGMENTERS: dict[str, tuple[type, Callable[[Any, Path, torch.device], Augmenter]]] = {
@@ -71,11 +78,13 @@ AUGMENTERS: dict[str, tuple[type, Callable[[Any, Path, torch.device], Augmenter]
     "eda": (EdaConfig, lambda config, cache, device: Eda(config)),
     "rules": (RulesConfig, lambda config, cache, device: Rules(config)),
     "planted": (PlantedAugmenterConfig, lambda config, cache, device: PlantedAugmenter(config)),
+    "gaussian": (GaussianAugmenterConfig, lambda config, cache, device: GaussianAugmenter(config)),
     "paraphrase": (ParaphraseConfig, lambda config, cache, device: Paraphraser(config, device)),
     "instruct": (InstructConfig, Instruct),
 }
 DATASETS: dict[str, tuple[type, Callable[[Any], Preferences]]] = {
     "planted": (planted.PlantedConfig, planted.load_planted),
+    "gaussian": (gaussian.GaussianConfig, gaussian.load_gaussian),
     **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), (loading.DatasetConfig, loading.load)),
 }
 
@@ -102,6 +111,7 @@ class Settings:
     threads: int | None
     cache: str
     save_model: bool
+    curvature: bool | None
     scale: str
     steps_may_differ: bool
     dry_run: bool
@@ -189,6 +199,8 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     usual = [] if settings.benchmark.get("name") == USUAL["name"] else [USUAL]
     asked = [benchmark(one, place) for one in (*usual, settings.benchmark)]
     questions = tuple((one, question(one, preferences, settings.dataset, {})) for one in asked)
+    if (preferences.name == "gaussian") != (settings.backbone.source == gaussian.SOURCE):
+        raise ConfigError("backbone: dataset=gaussian and backbone=gaussian go together, addresses and their vectors")
     engine, start = _engine(settings, preferences, *place)
     supply = _supply(settings.augmenter, "augmenter", *place)
     if 1 < supply.augmenter.together < settings.pool.width:

@@ -16,6 +16,8 @@ import torch
 
 log = logging.getLogger(__name__)
 
+_KINDS = ("text", "prompt")  # of a cell, by their number in the file
+
 
 @dataclass
 class State:
@@ -27,6 +29,7 @@ class State:
     records: list[dict[str, Any]] = field(default_factory=list)  # one a round
     drawn: list[list[int]] = field(default_factory=list)  # pool rows by round
     margins: list[torch.Tensor | None] = field(default_factory=list)  # [N] float64 by round, where the arm asked
+    spectra: list[dict[str, torch.Tensor]] = field(default_factory=list)  # by round (`mars.observing.Spectra`)
     cells: list[tuple[str, int, int]] = field(default_factory=list)  # variants looked at (`mars.pool.Cell`)
     weights: list[float] | None = None  # loss weights of the base pairs in the last round, where the arm sets them
     seconds: float = 0.0
@@ -36,7 +39,10 @@ class State:
 def save(path: Path, state: State) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(vars(state), aside)
+    cells = [(_KINDS.index(kind), parent, slot) for kind, parent, slot in state.cells]
+    drawn = [torch.tensor(rows, dtype=torch.int64) for rows in state.drawn]
+    # As tensors: torch.save looks at every number of a list, and there are tens of thousands.
+    torch.save(vars(state) | {"cells": torch.tensor(cells, dtype=torch.int64).reshape(-1, 3), "drawn": drawn}, aside)
     os.replace(aside, path)
 
 
@@ -45,7 +51,11 @@ def load(path: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        return State(**torch.load(path, map_location="cpu", weights_only=True))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(saved["cells"], torch.Tensor):
+            saved["cells"] = [(_KINDS[kind], parent, slot) for kind, parent, slot in saved["cells"].tolist()]
+            saved["drawn"] = [rows.tolist() for rows in saved["drawn"]]
+        return State(**saved)
     except Exception as error:  # damaged bytes raise almost anything from inside zip and pickle
         log.warning("%s cannot be read (%s): the run starts from its first round", path, type(error).__name__)
         return None

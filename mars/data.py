@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from mars.config import UserError
+from mars.files import pairs_digest
 from mars.text import Message
 
 Side = Literal["chosen", "rejected"]
@@ -32,6 +34,7 @@ class Pair:
     rejected: str
     gold_margin: float | None = None  # r*(chosen) − r*(rejected) where the truth is known (planted), else None
     subset: str = ""
+    exchanged: bool = False  # noise put in on purpose: its sides stand otherwise than under the dataset's usual labels
 
     @property
     def content(self) -> tuple[tuple[Message, ...], frozenset[str]]:
@@ -45,6 +48,12 @@ class Pair:
         """A side's text, or the content of the prompt's last turn."""
         return self.prompt[-1].content if part == "prompt" else self.side(part)
 
+    def origin(self, part: Part) -> Part:
+        """Where the text of `part` stands under the dataset's usual labels: variants hang on that, and not on noise."""
+        if part == "prompt" or not self.exchanged:
+            return part
+        return "rejected" if part == "chosen" else "chosen"
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -55,3 +64,12 @@ class Preferences:
     validation: Sequence[Pair]
     tests: Mapping[str, Sequence[Pair]]
     report: Mapping[str, Any] = field(default_factory=dict)  # JSON: rows read, dropped and why, sources, contamination
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """sha256 of the base, validation and test pairs, texts included; the runs of a sweep share them."""
+        return {
+            "base_sha256": pairs_digest(self.base),
+            "validation_sha256": pairs_digest(self.validation),
+            "test_sha256": pairs_digest(pair for pairs in self.tests.values() for pair in pairs),
+        }

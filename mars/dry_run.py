@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mars.assembly import Pieces
-from mars.rounds import RoundsConfig
 from mars.store import Supply
+from mars.trainer import RoundsConfig
 from mars.variants import Request
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mars import files
+from mars.batching import micro_batches
 from mars.config import ConfigError
 from mars.data import Pair
 from mars.features import Features, frozen_encoder
@@ -29,7 +31,7 @@ from mars.model import (
     text_encoder,
     weights_id,
 )
-from mars.scoring import rendering, score
+from mars.scoring import Render, rendering, score
 from mars.text import Message, Rendered
 from mars.tokens import CUT_PROMPT, CUT_RESPONSE, Inputs, Tokens
 
@@ -56,7 +58,7 @@ class Engine:
         self.backbone, self.mode, self.token_budget = backbone, mode, token_budget
         self.device = torch.device("cpu") if mode == "head" else device  # θ is a few hundred numbers
         self._dropout, self._checkpointing, self._lora = dropout, gradient_checkpointing, lora
-        self.texts_scored = 0  # forward texts of `scores`, training left out
+        self.texts_scored = 0  # forward texts of `scores` and `differences`, training left out
         self.inputs: Inputs
         if mode == "head":
             encoder = frozen_encoder(backbone, cache, device, token_budget)
@@ -74,11 +76,15 @@ class Engine:
 
     def add_texts(self, texts: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
         """[len(texts)] text numbers of (prompt, response); a text seen before keeps its number."""
-        return self.inputs.add([self.render(prompt, response) for prompt, response in texts])
+        render = self._rendering()
+        return self.inputs.add([render(prompt, response) for prompt, response in texts])
 
     def render(self, prompt: Sequence[Message], response: str) -> Rendered:
         """Model input for one response. Raises ConfigError where the tokenizer has no such template."""
-        return rendering(self.backbone.template, self.tokenizer, "backbone.template")(prompt, response)
+        return self._rendering()(prompt, response)
+
+    def _rendering(self) -> Render:
+        return rendering(self.backbone.template, self.tokenizer, "backbone.template")
 
     def new_model(self, seed: int) -> nn.Module:
         """The study's starting point: the backbone as published and a fresh head drawn from `seed`.
@@ -105,6 +111,20 @@ class Engine:
         scores = self.scores(model, numbers).astype(np.float64)
         return scores[:, 0] - scores[:, 1]
 
+    def differences(self, model: nn.Module, numbers: np.ndarray) -> np.ndarray:
+        """[N, d] float64 δ = φ(chosen) − φ(rejected) of [N, 2] text numbers, each distinct text passed through once.
+
+        φ is what the scalar head reads, in eval mode: margins are δ times the head's weight, its bias cancels.
+        """
+        if isinstance(self.inputs, Features):
+            chosen, rejected = (self.inputs.batch(side)["features"].double() for side in numbers.T)
+            return (chosen - rejected).numpy()
+        unique, where = np.unique(numbers, return_inverse=True)
+        self.texts_scored += len(unique)
+        features = _head_inputs(model, self.inputs, unique, self.token_budget)
+        chosen, rejected = where.reshape(numbers.shape).T
+        return features[chosen] - features[rejected]
+
     def truncated(self, numbers: np.ndarray) -> dict[str, int]:
         """How many of these texts lost prompt or response tokens to `max_length`."""
         cuts = self.inputs.cuts[numbers]
@@ -129,6 +149,35 @@ class Engine:
                 "weights": weights_id(self.backbone),
             },
         )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, every module is in eval mode; afterwards each is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@torch.inference_mode()
+def _head_inputs(model: nn.Module, inputs: Inputs, numbers: np.ndarray, token_budget: int) -> np.ndarray:
+    """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer."""
+    head = scalar_head(model)
+    read: list[torch.Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _module, arguments: read.append(arguments[0]))
+    features = np.empty((len(numbers), head.in_features))
+    try:
+        with evaluating(model):
+            for batch in micro_batches(np.arange(len(numbers)), inputs.lengths[numbers], token_budget, 1):
+                model(**inputs.batch(numbers[batch]))
+                features[batch] = read.pop().double().cpu().numpy()
+    finally:
+        hook.remove()
+    return features
 
 
 def _with_lora(reward: RewardModel, settings: dict[str, Any]) -> Any:

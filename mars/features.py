@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel
 
+from mars import gaussian
 from mars.batching import micro_batches
 from mars.config import UserError
 from mars.model import (
@@ -67,6 +68,20 @@ def pack_linears(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, PackedLinear(child) if type(child) is nn.Linear else pack_linears(child))
     return module
+
+
+class FeatureEncoder(Protocol):
+    """Rendered texts to features, the same ones for the same text always."""
+
+    tokenizer: Any
+
+    def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+        """([T, d] float32 features, [T] uint8 what truncation cut) of at least one text."""
+        ...
+
+    def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+        """What a call returns, each text padded as far as the backbone goes."""
+        ...
 
 
 class FrozenEncoder:
@@ -197,12 +212,14 @@ def _write(database: sqlite3.Connection, rows: list[tuple[bytes, bytes, int]]) -
 
 
 @functools.lru_cache(maxsize=2)
-def frozen_encoder(cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int) -> FrozenEncoder:
+def frozen_encoder(cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int) -> FeatureEncoder:
     """One encoder a process, so that the runs of a sweep share its weights and what it has read from disk."""
+    if cfg.source == gaussian.SOURCE:
+        return gaussian.GaussianEncoder()
     return FrozenEncoder(cfg, cache, device, token_budget)
 
 
-def sentence_embedder(encoder: FrozenEncoder) -> Embed:
+def sentence_embedder(encoder: FeatureEncoder) -> Embed:
     """Texts on their own, without a prompt, as unit vectors.
 
     A blank text says nothing: its vector is zero, at distance 1 from every other. (A tokenizer without special tokens
@@ -223,7 +240,7 @@ class Features:
     encode: what makes features of texts, the encoder itself unless told.
     """
 
-    def __init__(self, encoder: FrozenEncoder, encode: Encode | None = None):
+    def __init__(self, encoder: FeatureEncoder, encode: Encode | None = None):
         self.encoder, self._encode = encoder, encode or encoder
         self._numbers: dict[bytes, int] = {}
         self._matrix: torch.Tensor | None = None  # [T, d]

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from mars.config import WITHOUT_EFFECT
-from mars.data import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mars.data import Pair
 
 
 def digest(value: Any) -> str:
@@ -73,7 +74,8 @@ def pairs_digest(pairs: Iterable[Pair]) -> str:
     """sha256 of pairs in order, texts included: equal exactly when two runs used the same rows in the same order."""
     total = hashlib.sha256()
     for pair in pairs:
-        total.update(json.dumps([pair.id, as_json(pair.prompt), pair.chosen, pair.rejected, pair.gold_margin]).encode())
+        prompt = [{"role": message.role, "content": message.content} for message in pair.prompt]
+        total.update(json.dumps([pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin]).encode())
     return total.hexdigest()
 
 

@@ -2,7 +2,8 @@
 
 Nothing disappears without a number: the report says for each file how many rows were read, kept and dropped, why, and
 which came first. Validation and any test taken from train get whole prompts, so that no prompt stands on both sides of
-a split; in PKU-SafeRLHF one prompt has many pairs.
+a split; in PKU-SafeRLHF one prompt has many pairs. `flip_rate` turns labels of base and validation pairs round on
+purpose, to see what an arm makes of noise that does not care for the margin; the test keeps its own.
 
     preferences = load(DatasetConfig("hh_rlhf", path="../shared/data/hh_rlhf/harmless-base", size=500))
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +49,7 @@ class DatasetConfig:
     test_from_train: float = 0.0  # a dataset without a test split: a share below 1, or a number of train pairs
     validation: float = 0.1  # a share below 1 of `size` (of train where that is smaller), or a number of train pairs
     seed: int = 0  # draws base, validation and test
+    flip_rate: float = 0.0  # share of base and validation labels to turn round, whatever the pair
     max_prompt_chars: int | None = None
     max_bad_fraction: float = 0.05  # dropped rows of a split, other than duplicates, ties and long prompts
     on: Policies = field(default_factory=Policies)
@@ -61,6 +64,8 @@ class DatasetConfig:
             value = getattr(self, name)
             if value < 0 or (value > 1 and value != int(value)):
                 raise ValueError(f"{name}: {value} is neither a share below 1 nor a number of pairs")
+        if not 0 <= self.flip_rate < 0.5:
+            raise ValueError(f"flip_rate: must be in [0, 0.5), not {self.flip_rate}")
         if not 0 <= self.max_bad_fraction <= 1:
             raise ValueError(f"max_bad_fraction: {self.max_bad_fraction} is not between 0 and 1")
         if self.test is not None and self.test_from_train:
@@ -91,6 +96,7 @@ def load(config: DatasetConfig) -> Preferences:
         log.warning(
             "%s: %d base pairs, not the %d of dataset.size: no more are left", config.name, len(base), config.size
         )
+    base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (base, validation))
     subset = {
         "seed": config.seed,
         "train": len(train),
@@ -112,6 +118,9 @@ def load(config: DatasetConfig) -> Preferences:
         "length_baseline": {"test": length_baseline(test)},
         "contamination": contamination.between(base, validation, {"test": test}),
     }
+    if config.flip_rate:
+        counts = {name: sum(p.exchanged for p in pairs) for name, pairs in (("base", base), ("validation", validation))}
+        report["flips"] = {"rate": config.flip_rate, **counts}
     return Preferences(config.name, base, validation, {"test": test}, report)
 
 
@@ -129,7 +138,26 @@ def summary(report: Mapping[str, Any]) -> list[str]:
             kinds = ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part["dropped"].items())
             source = part.get("file") or part["hub"]
             lines.append(f"{source}: {part['kept']} of {part['rows']} rows kept; dropped {kinds}")
+    if flips := report.get("flips"):
+        counts = f"{flips['base']} base and {flips['validation']} validation pairs"
+        lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")
     return lines
+
+
+def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
+    """`pairs`, the labels of about a share `rate` of them turned round, `Pair.exchanged` saying which.
+
+    By a hash of (seed, pair id), so that it depends on nothing else and a higher rate's flips include a lower one's.
+    """
+
+    def drawn(pair: Pair) -> float:
+        key = f"flip/{seed}/{pair.id}".encode(errors="surrogatepass")
+        return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") / 2**64
+
+    return [
+        replace(pair, chosen=pair.rejected, rejected=pair.chosen, exchanged=True) if drawn(pair) < rate else pair
+        for pair in pairs
+    ]
 
 
 def length_baseline(pairs: Sequence[Pair]) -> float:

@@ -25,7 +25,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from mars import tiny
+from mars import gaussian, tiny
 from mars.config import ConfigError, UserError, build
 from mars.text import Template
 from mars.tokens import Encoder, Truncation
@@ -38,7 +38,8 @@ class BackboneConfig:
     """Where the weights come from and how text reaches them (conf/backbone/*.yaml).
 
     source: a hub id, a local directory, `package:NAME/SUBFOLDER` (weights carried by an installed Python package), or
-    `random:TYPE` (a two-layer random model with a byte tokenizer). hub: the hub id to use where that package is absent.
+    `random:TYPE` (a two-layer random model with a byte tokenizer), or `features:gaussian` (the vectors of
+    `mars.gaussian`: no model, features alone). hub: the hub id to use where that package is absent.
     """
 
     name: str
@@ -62,6 +63,8 @@ class BackboneError(UserError):
 def locate(cfg: BackboneConfig) -> tuple[str, str | None]:
     """(hub id or directory, revision) of `cfg`; checks the sha256 of local weights. Raises BackboneError."""
     source, revision = cfg.source, cfg.revision
+    if source == gaussian.SOURCE:
+        raise ConfigError(f"train.mode: the backbone {cfg.name} has features and nothing to fine-tune (set train=head)")
     if source.startswith("package:"):
         package, _, folder = source.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(package)
@@ -87,6 +90,8 @@ def weights_id(cfg: BackboneConfig) -> str:
     """What names a model exactly: a sha256 over its local files, `hub-id@commit` for a hub."""
     if cfg.source.startswith("random:"):
         return f"{cfg.source} {tiny.shape(cfg.source.removeprefix('random:'))}"
+    if cfg.source == gaussian.SOURCE:
+        return gaussian.WEIGHTS_ID
     source, revision = locate(cfg)
     weights = sorted(Path(source).glob("*.safetensors")) or sorted(Path(source).glob("*.bin"))
     if weights:

@@ -123,7 +123,7 @@ class World:
 
     def pair(self, split: str, row: int) -> Pair:
         """Row `row` of `split`."""
-        latent, prompt = self._row(split, row)
+        latent, prompt, exchanged = self._row(split, row)
         margin = round(gold(latent.chosen) - gold(latent.rejected), 6)
         return Pair(
             _address(self.config, split, row),
@@ -132,6 +132,7 @@ class World:
             answer(latent.rejected, self._rng(split, row, "worse" if margin > 0 else "better")),
             gold_margin=margin,
             subset="rare" if latent.rare else "common",
+            exchanged=exchanged,
         )
 
     def find(self, pair_id: str) -> Pair:
@@ -165,21 +166,18 @@ class World:
         key = f"planted/{self.config.seed}/{split}/{row}/{what}".encode()
         return random.Random(int.from_bytes(blake2b(key, digest_size=8).digest(), "big"))
 
-    def _row(self, split: str, row: int) -> tuple[Latent, str]:
-        """Latents and the user's turn. Each stage has its own stream, so another noise exchanges sides and no text."""
+    def _row(self, split: str, row: int) -> tuple[Latent, str, bool]:
+        """Latents, the user's turn, and whether the usual noise would have it the other way round.
+
+        Each stage has its own stream, so another noise exchanges sides and no text.
+        """
         kind, rng = SPLITS[split], self._rng(split, row, "latent")
         rare = rng.random() < self.config.rare_share if kind.rare is None else kind.rare
         topic, fact, prompt = _prompt(kind, rare, self._rng(split, row, "prompt"))
         better, worse = self._responses(kind, topic, fact, rare, rng)
-        margin = gold(better) - gold(worse)
-        wrong = kind.noisy and self._rng(split, row, "label").random() < self._error_rate(margin)
-        return Latent(topic, fact, rare, *((worse, better) if wrong else (better, worse))), prompt
-
-    def _error_rate(self, margin: float) -> float:
-        """P(the label prefers the worse response)."""
-        if self.config.noise == "bradley_terry":
-            return 1 / (1 + math.exp(min(margin / self.config.temperature, 700)))
-        return self.config.flip_rate if self.config.noise == "flip" else 0.0
+        margin, drawn = gold(better) - gold(worse), self._rng(split, row, "label").random()
+        wrong, usually = (kind.noisy and drawn < _error_rate(config, margin) for config in (self.config, _DEFAULT))
+        return Latent(topic, fact, rare, *((worse, better) if wrong else (better, worse))), prompt, wrong != usually
 
     def _responses(
         self, kind: Split, topic: int, fact: int, rare: bool, rng: random.Random
@@ -200,6 +198,13 @@ class World:
             dataclasses.replace(better, length=lengths[0], style=styles[0]),
             dataclasses.replace(worse, length=lengths[1], style=styles[1]),
         )
+
+
+def _error_rate(config: PlantedConfig, margin: float) -> float:
+    """P(the label prefers the worse response)."""
+    if config.noise == "bradley_terry":
+        return 1 / (1 + math.exp(min(margin / config.temperature, 700)))
+    return config.flip_rate if config.noise == "flip" else 0.0
 
 
 def _prompt(kind: Split, rare: bool, rng: random.Random) -> tuple[int, int, str]:
@@ -241,6 +246,14 @@ def _parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
     except (ValueError, UserError):
         pass
     raise ConfigError(f'planted: "{pair_id}" is no planted pair; only those have known latents (set dataset=planted)')
+
+
+@lru_cache(maxsize=1 << 16)
+def usual_id(pair_id: str) -> str:
+    """The id that the same texts have under the usual noise, whichever side is chosen there. Raises ConfigError."""
+    config, split, row = _parse(pair_id)
+    usual = {name: getattr(_DEFAULT, name) for name in ("noise", "temperature", "flip_rate")}
+    return _address(dataclasses.replace(config, **usual), split, row)
 
 
 @lru_cache(maxsize=64)

@@ -21,8 +21,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
 from mars.augment.rules import apply, rewrites
 from mars.data import Pair
 from mars.planted import Latent, World
@@ -37,7 +35,6 @@ from mars.planted_text import (
     WARM_OPENINGS,
 )
 from mars.planted_world import TOPICS
-from mars.pool import Pool
 
 V = TypeVar("V")
 
@@ -263,24 +260,3 @@ def _loudest(heard: Hearing, phrases: Iterable[tuple[V, Phrase]], neither: V) ->
         if match and match.share > best and heard.negations(match) == phrase.negations:
             best, found = match.share, value
     return found
-
-
-def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
-    """What drawn rows of planted pairs are worth by gold, copies of base pairs left out; None where none is left.
-
-    rows: [M], repeats count. `true`: the share whose chosen side is the better one. `kept`: of those that inherit their
-    label, the share on which gold says what it says of the parent.
-    """
-    rows = rows[~np.isin(rows, pool.copies)]
-    if not len(rows):
-        return None
-    unique, counts = np.unique(rows, return_counts=True)
-    parents, _, chosen, rejected = pool.address(unique)
-    texts = zip(parents, chosen, rejected, strict=True)
-    margins = np.array([gold_margin(pool.base[p], pool.text(p, c), pool.text(p, r)) for p, c, r in texts])
-    kept = np.sign(margins) == np.sign([pool.base[p].gold_margin or 0 for p in parents])
-    inherits = pool.inherits(unique)
-    shares = {"rows": int(counts.sum()), "true": float(np.average(margins > 0, weights=counts))}
-    if inherits.any():
-        shares["kept"] = float(np.average(kept[inherits], weights=counts[inherits]))
-    return shares

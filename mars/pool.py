@@ -273,7 +273,7 @@ class Pool:
         """One row per variant looked at: parent, part, number, operation, parameters (JSON), refused (reason or "")."""
         rows = [
             (o.request.pair.id, o.request.part, o.request.number, o.variant.operation,
-             json.dumps(dict(o.variant.parameters), sort_keys=True), o.refused)
-            for _, o in sorted(self.looked_at.items())
+             json.dumps(dict(o.variant.parameters), sort_keys=True) if o.variant.parameters else "{}", o.refused)
+            for o in map(self.looked_at.__getitem__, sorted(self.looked_at))
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["parent", "part", "number", "operation", "parameters", "refused"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import resource
@@ -17,10 +18,11 @@ import torch
 
 from mars.data import Preferences
 from mars.engine import Engine
-from mars.files import as_json, pairs_digest
+from mars.files import as_json
 from mars.model import weights_id
-from mars.planted_reading import preservation
+from mars.observing import PARTS, Spectra
 from mars.pool import Pool
+from mars.preservation import preservation
 from mars.rounds import Outcome
 from mars.store import Supply
 
@@ -53,13 +55,19 @@ def allocation_table(drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray |
     return pd.concat(frames, ignore_index=True)
 
 
-def data_digests(preferences: Preferences) -> dict[str, str]:
-    """sha256 of the base, validation and test pairs, texts included."""
-    return {
-        "base_sha256": pairs_digest(preferences.base),
-        "validation_sha256": pairs_digest(preferences.validation),
-        "test_sha256": pairs_digest(pair for pairs in preferences.tests.values() for pair in pairs),
-    }
+def spectra_table(spectra: Sequence[Spectra]) -> pd.DataFrame:
+    """(round, part, index, h, g), a row for each round, part (base, selection, mixture) and direction of the span.
+
+    index: from 0, the largest eigenvalue. h: of the average Hessian. g: of the information per label, NaN where there
+    are too few labels to tell.
+    """
+    frames = []
+    for t, found in enumerate(spectra):
+        for part in (part for part in PARTS if f"h {part}" in found):
+            h = found[f"h {part}"].numpy()
+            g = found[f"g {part}"].numpy() if f"g {part}" in found else np.full(len(h), np.nan)
+            frames.append(pd.DataFrame({"round": t, "part": part, "index": np.arange(len(h)), "h": h, "g": g}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict
         "truncation": engine.backbone.truncation,
         "truncated": {split: engine.truncated(engine.add(pairs)) for split, pairs in splits.items()},
         "splits": list(preferences.tests),  # the main one first
-        **data_digests(preferences),
+        **preferences.digests,
         "base_ids": ids["base"],
         "validation_ids": ids["validation"],
         "data": preferences.report,
@@ -100,7 +108,7 @@ def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
     """manifest.json's `pool`: what the run looked at, what of it was made now, what gates refused, what stayed true.
 
     Counts are of distinct variants, `rows` of drawn rows, and `flipped` under `refused` of rows, once for each look.
-    preservation: see `mars.planted_reading.preservation`; None where the truth is not known.
+    preservation: see `mars.preservation.preservation`; None where the truth is not known.
     """
     flipped = sum(record["rows_flipped"] for record in outcome.records)
     rows = np.concatenate(outcome.drawn)
@@ -139,7 +147,10 @@ def pool_line(pool: Mapping[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Where and with what a run was made: git commit, package versions, hardware."""
+    """Where and with what a run was made: git commit, package versions, hardware.
+
+    The commit is the one that was checked out when this process first asked: what it runs, whatever is edited since.
+    """
     return {
         "git": _git(),
         "python": platform.python_version(),
@@ -153,6 +164,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _git() -> dict[str, Any] | None:
     """Commit and dirty flag of the checkout this package runs from; None for an installed package."""
     root = Path(__file__).resolve().parent.parent
@@ -167,6 +179,7 @@ def _git() -> dict[str, Any] | None:
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

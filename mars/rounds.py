@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,47 +21,14 @@ from mars.config import ConfigError
 from mars.data import Pair
 from mars.engine import Engine
 from mars.logger import Logger
+from mars.observing import Observer, Spectra
 from mars.pool import Pool
 from mars.rows import RowInputs
 from mars.strategy import Round, Selection, Strategy
-from mars.training import TrainConfig, TrainingSet, new_optimizer, train_round
+from mars.trainer import DRAW, RoundsConfig, Trainer
+from mars.training import TrainConfig, new_optimizer
 
 log = logging.getLogger(__name__)
-
-# Streams of the run's seed, so that no two uses share random numbers.
-_DRAW, _ORDER = 1, 2
-
-
-@dataclass(frozen=True)
-class RoundsConfig:
-    """The loop's shape (conf `rounds:`).
-
-    history: "replace" trains a round on its own draw alone (the authors' code), "accumulate" on every draw so far (the
-    paper's D_t = D_{t−1} ∪ D_syn). start: "continue" keeps the weights from round to round, "reinitialise" trains each
-    round from the study's start. schedule: "restart" gives every round its own optimiser and learning-rate schedule,
-    "continue" runs one of each over all rounds. steps: optimiser steps a round, whatever the arm drew; the rows are
-    passed over as often as that takes, and `epochs` has no say. warmup: epochs on the base pairs alone before the first
-    round, by one model that all arms and seeds of the study start from (`mars.start`); 0 starts from a fresh head.
-    """
-
-    number: int = 5
-    epochs: int = 1
-    steps: int | None = None
-    budget: int = 2000
-    history: Literal["replace", "accumulate"] = "replace"
-    start: Literal["continue", "reinitialise"] = "continue"
-    schedule: Literal["restart", "continue"] = "restart"
-    warmup: int = 0
-    warmup_seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"number": 1, "epochs": 1, "steps": 1, "budget": 0, "warmup": 0, "warmup_seed": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name}: must be at least {bound}, not {value}")
-        if self.start == "reinitialise" and self.schedule == "continue":
-            raise ValueError("schedule: an optimiser cannot continue over re-initialised weights (use restart)")
 
 
 @dataclass(frozen=True)
@@ -73,6 +40,7 @@ class Outcome:
     records: list[dict[str, Any]]  # one a round
     drawn: list[np.ndarray]  # pool rows by round
     margins: list[np.ndarray | None]  # [N] by round, those the arm chose by; None where it did not ask
+    spectra: list[Spectra]  # by round; empty where curvature is not recorded or not defined
 
 
 def run_rounds(
@@ -88,28 +56,32 @@ def run_rounds(
     saved: checkpoint.State,
     save: Callable[[checkpoint.State], None],
     logger: Logger,
+    curvature: bool = False,
 ) -> Outcome:
     """Train `cfg.number` rounds from `saved` (a fresh `State()` for a new run), calling `save(state)` after each.
 
-    start: makes a fresh copy of the study's starting point.
+    start: makes a fresh copy of the study's starting point. curvature: also record what `mars.observing` does.
     """
     began, before = time.perf_counter(), saved.seconds
     inputs = RowInputs(pool, engine)
     base = inputs.numbers(pool.copies)
     held_out = engine.add(validation)
 
+    trainer = Trainer(engine, inputs, cfg, train, batch_size, seed, start, held_out)
+    observer = Observer(inputs, seed) if curvature else None
     model = start()
     started_from = files.state_digest(model.state_dict())
     state = saved
     if state.model is not None:
         model.load_state_dict(state.model)
         log.info("resuming after round %d", state.round)
-    optimizer = new_optimizer(model, train)
+    optimizer: torch.optim.Optimizer = new_optimizer(model, train)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     drawn = [np.array(rows, dtype=np.int64) for rows in state.drawn]
-    unknown = len(drawn) - len(state.margins)  # rounds of a checkpoint that did not keep them yet
-    state.margins = [*[None] * unknown, *state.margins]
+    # A checkpoint of an earlier version may know less of its rounds.
+    state.margins = [*[None] * (len(drawn) - len(state.margins)), *state.margins]
+    state.spectra = [*[{} for _ in range(len(drawn) - len(state.spectra))], *state.spectra]
     pool.look_at([cell for cell in state.cells if cell not in pool.looked_at])  # a resumed run counts what it saw
 
     for t in range(state.round, cfg.number):
@@ -119,33 +91,19 @@ def run_rounds(
             cfg.budget,
             pool.base,
             pool,
-            np.random.default_rng([seed, _DRAW, t]),
+            np.random.default_rng([seed, DRAW, t]),
             scores=functools.partial(inputs.scores, model),
+            differences=functools.partial(inputs.differences, model),
+            tried=functools.partial(trainer.trial, t, model, optimizer, list(drawn)),
             weights=None if state.weights is None else np.array(state.weights),
         )
         selection = _select(strategy, round)
         scored = engine.texts_scored - scored
+        data = trainer.data(t, drawn, selection)
+        seen, spectra = observer.observe(model, t, data, selection) if observer else ({}, {})
         drawn.append(selection.rows)
-        data = _training_set(inputs, selection, _history(cfg, drawn, selection, pool), t)
-        if cfg.start == "reinitialise" and t > 0:
-            model = start()
-        if cfg.schedule == "restart":
-            optimizer = new_optimizer(model, train)
-        span = (0.0, 1.0) if cfg.schedule == "restart" else (t / cfg.number, (t + 1) / cfg.number)
-        torch.manual_seed(seed + 1_000_003 * (t + 1))  # of dropout and noise
-        stats = train_round(
-            engine,
-            model,
-            optimizer,
-            data,
-            train,
-            batch_size,
-            cfg.epochs,
-            np.random.default_rng([seed, _ORDER, t]),
-            cfg.steps,
-            span,
-            on_step=functools.partial(_log_step, logger, sum(r["steps"] for r in state.records)),
-        )
+        on_step = functools.partial(_log_step, logger, sum(r["steps"] for r in state.records))
+        model, optimizer, stats = trainer.fit(t, model, optimizer, data, on_step)
         budgets = np.bincount(pool.parents(selection.rows), minlength=len(base))
         record = {
             "round": t,
@@ -160,6 +118,7 @@ def run_rounds(
             "repeated_rows": len(selection.rows) - len(np.unique(selection.rows)),
             "variants_drawn": len(pool.looked_at),
             "texts_scored": scored,
+            "trial_steps": round.trial_steps,
             "pairs_per_second": stats.pairs / stats.seconds,
             **_validation(engine.margins(model, held_out)),
             **(allocation.budget_diagnostics(budgets) if len(selection.rows) else {}),
@@ -168,7 +127,9 @@ def run_rounds(
         asked = "margins" in vars(round)  # scored by the strategy, so worth showing
         if asked:
             record |= allocation.margin_diagnostics(round.margins)
+        record |= seen
         state.margins.append(torch.from_numpy(round.margins) if asked else None)
+        state.spectra.append(spectra)
         state.records.append(files.as_json(record))
         state.seconds = before + time.perf_counter() - began
         state.round, state.drawn = t + 1, [rows.tolist() for rows in drawn]
@@ -181,7 +142,7 @@ def run_rounds(
         _say_if_flat(record, strategy)
         _say_if_short(record, cfg.budget)
     margins = [None if known is None else known.numpy() for known in state.margins]
-    return Outcome(model, started_from, state.records, drawn, margins)
+    return Outcome(model, started_from, state.records, drawn, margins, state.spectra)
 
 
 def _log_step(logger: Logger, before: int, metrics: dict[str, float]) -> None:
@@ -194,36 +155,6 @@ def _select(strategy: Strategy, round: Round) -> Selection:
         return strategy.select(round)
     except ValueError as error:
         raise ConfigError(f"round {round.index}: {error}") from error
-
-
-def _history(cfg: RoundsConfig, drawn: Sequence[np.ndarray], selection: Selection, pool: Pool) -> np.ndarray:
-    """The synthetic rows this round trains on: its own draw, or under `accumulate` every draw so far.
-
-    Draws accumulate as a set: a row drawn again in a later round is not added twice, while a row repeated within its
-    round keeps its repeats. Copies of base pairs are repeats on purpose, and always added.
-    """
-    if cfg.history == "replace":
-        return selection.rows
-    if selection.weights is not None and any(len(rows) for rows in drawn):
-        raise ConfigError("rounds.history: this arm weights its rows, round by round (use replace)")
-    rows = drawn[0]
-    for later in drawn[1:]:
-        rows = np.concatenate([rows, later[~np.isin(later, rows) | np.isin(later, pool.copies)]])
-    return rows
-
-
-def _training_set(inputs: RowInputs, selection: Selection, rows: np.ndarray, index: int) -> TrainingSet:
-    """Base pairs first, then the synthetic ones, as text numbers. Raises ConfigError for what an arm may not return."""
-    pool = inputs.pool
-    whole = np.concatenate([pool.copies, rows])
-    weights, noise = selection.weights, None
-    if weights is not None and len(weights) != len(whole):
-        raise ConfigError(f"round {index}: the arm weighted {len(weights)} of {len(whole)} rows")
-    if selection.noise is not None:
-        alpha = selection.noise.features if inputs.engine.mode == "head" else selection.noise.tokens
-        noise = np.where(np.arange(len(whole)) < len(pool.copies), 0.0, alpha)
-    ids = [pair.id for pair in pool.base] + pool.names(rows)
-    return TrainingSet(inputs.numbers(whole), weights, ids, noise)
 
 
 def _validation(margins: np.ndarray) -> dict[str, float]:

@@ -41,3 +41,7 @@ class RowInputs:
     def scores(self, model: object, rows: np.ndarray) -> np.ndarray:
         """[M, 2] scores of pool rows under `model`."""
         return self.engine.scores(model, self.numbers(rows))  # type: ignore[arg-type]
+
+    def differences(self, model: object, rows: np.ndarray) -> np.ndarray:
+        """[M, d] φ(chosen) − φ(rejected) of pool rows, φ what `model`'s head reads."""
+        return self.engine.differences(model, self.numbers(rows))  # type: ignore[arg-type]

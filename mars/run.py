@@ -6,6 +6,7 @@ so a directory without it is unfinished: it is resumed, never counted.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -45,7 +46,7 @@ def execute(config: Mapping[str, Any]) -> Path:
     config = effective(config)
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
-    config_hash = files.config_hash(shaping(config), records.data_digests(preferences))
+    config_hash = files.config_hash(shaping(config), preferences.digests)
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id
@@ -97,8 +98,9 @@ def _check_same_run(directory: Path, config_hash: str) -> None:
 
 # What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
 OWNED = (
-    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "allocation.parquet", "variants.parquet",
-    "semantic.parquet", "metrics.json", "run.log", "DONE", "scores", "evaluations", "model", "checkpoint", "wandb",
+    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "allocation.parquet", "spectra.parquet",
+    "variants.parquet", "semantic.parquet", "metrics.json", "run.log", "DONE", "scores", "evaluations", "model",
+    "checkpoint", "wandb",
 )  # fmt: skip
 
 
@@ -138,6 +140,7 @@ def _run(
             saved,
             lambda state: checkpoint.save(state_file, replace(state, costs=_costs(pieces, paid))),
             logger,
+            settings.train.mode == "head" if settings.curvature is None else settings.curvature,
         )
         if settings.save_model:
             pieces.engine.save(outcome.model, directory / "model")
@@ -153,6 +156,8 @@ def _run(
         files.write_parquet(directory / "selection.parquet", records.selection_table(outcome.drawn, pieces.pool))
         allocated = records.allocation_table(outcome.drawn, outcome.margins, pieces.pool)
         files.write_parquet(directory / "allocation.parquet", allocated)
+        if any(outcome.spectra):
+            files.write_parquet(directory / "spectra.parquet", records.spectra_table(outcome.spectra))
         files.write_parquet(directory / "variants.parquet", pieces.pool.table())
         if pieces.refiner:
             files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
@@ -214,6 +219,7 @@ def main() -> None:
         "show": show.main,
         "submission": _module("analysis.submission"),
     }
+    gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first in commands:
         commands[sys.argv.pop(1)]()

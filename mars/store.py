@@ -79,6 +79,8 @@ class Store:
 
     def missing(self, augmenter: Augmenter, requests: Sequence[Request]) -> list[Request]:
         """Those of `requests` that are not stored yet, each variant once; writes nothing."""
+        if not _stored(augmenter):
+            return list(requests)
         wanted: dict[bytes, Request] = {}
         for key, request in zip(_keys(augmenter, requests), requests, strict=True):
             wanted.setdefault(key, request)
@@ -91,6 +93,10 @@ class Store:
         An interruption loses at most the batch in hand. Raises ConfigError for a number the augmenter does not reach,
         UserError for a file or directory that cannot be used, and whatever the augmenter raises.
         """
+        if not _stored(augmenter):
+            with self._counting:
+                self.made += len(requests)
+            return augmenter.make(requests)
         path, keys = self.path(augmenter), _keys(augmenter, requests)
         variants = _read(path, list(dict.fromkeys(keys)))
         units = _units(augmenter, keys, requests, variants.keys())
@@ -149,6 +155,10 @@ class Supply:
         """Variants made and found; usage: calls, tokens and cost, where the augmenter counts them."""
         usage = getattr(self.augmenter, "usage", None)
         return {"made": self.store.made, "found": self.store.found, "usage": usage}
+
+
+def _stored(augmenter: Augmenter) -> bool:
+    return getattr(augmenter, "stored", True)
 
 
 def _key(identity: str, number: int) -> bytes:

@@ -1,7 +1,8 @@
 """What an arm is: a rule that chooses the synthetic rows one round trains on. MARS is one; so is every baseline.
 
 A strategy sees one `Round` and returns one `Selection`. It never touches the model, the optimiser or the disk, so two
-arms can differ in nothing but this choice. Scores are computed on first use: an arm that does not ask does not pay.
+arms can differ in nothing but this choice. Scores, feature differences and trials are computed when asked for: an arm
+that does not ask does not pay.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ class Round:
     pool: Pool
     rng: np.random.Generator
     scores: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, 2] under the current model
+    differences: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, d] φ(chosen) − φ(rejected)
+    tried: Callable[[Selection], tuple[np.ndarray, int]] = field(repr=False)  # see `trial`; and the steps it took
     weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the round before, where it had any
     refused: int = 0  # rows looked at so far that a gate refused
     flipped: int = 0  # those of them refused because the current model turns them round
+    trial_steps: int = 0  # optimiser steps of all trials so far
 
     @cached_property
     def margins(self) -> np.ndarray:
@@ -41,6 +45,16 @@ class Round:
         """[M] r(chosen) − r(rejected) of pool rows; each distinct text is scored once."""
         scores = self.scores(rows).astype(np.float64)
         return scores[:, 0] - scores[:, 1]
+
+    def trial(self, selection: Selection) -> np.ndarray:
+        """[V] held-out margins of a copy of the current model after this round's training on `selection`.
+
+        The copy sees what the round would: the same start, optimiser, history, order and noise. The model itself, and
+        so the run, stays as it is. Raises ConfigError where there is no validation pair.
+        """
+        margins, steps = self.tried(selection)
+        self.trial_steps += steps
+        return margins
 
     def admits(self, rows: np.ndarray) -> np.ndarray:
         """[M] bool: which rows pass every gate, the one on flipped preferences included."""
@@ -147,10 +161,12 @@ def _first_admitted(round: Round, orders: Sequence[np.ndarray], wanted: np.ndarr
     at = np.zeros(len(orders), dtype=np.int64)
     while unfilled := [g for g, order in enumerate(orders) if len(taken[g]) < wanted[g] and at[g] < len(order)]:
         tries = [orders[g][at[g] : at[g] + wanted[g] - len(taken[g])] for g in unfilled]
-        passed = np.split(round.admits(np.concatenate(tries)), np.cumsum([len(rows) for rows in tries])[:-1])
-        for g, rows, ok in zip(unfilled, tries, passed, strict=True):
+        passed = round.admits(np.concatenate(tries))
+        ends = np.cumsum([len(rows) for rows in tries])
+        kept = tries if passed.all() else [t[passed[end - len(t) : end]] for t, end in zip(tries, ends, strict=True)]
+        for g, rows, fit in zip(unfilled, tries, kept, strict=True):
             at[g] += len(rows)
-            taken[g] = np.concatenate([taken[g], rows[ok]])
+            taken[g] = np.concatenate([taken[g], fit]) if len(taken[g]) else fit
     filled = [
         round.rng.choice(t, n) if 0 < len(t) < n else t  # the pool is smaller than the budget
         for t, n in zip(taken, wanted, strict=True)

@@ -74,6 +74,7 @@ class TrainingSet:
     weights: np.ndarray | None  # [M]
     ids: Sequence[str]  # [M], for messages
     noise: np.ndarray | None = None  # [M] NEFTune's α, 0 where a row stays clean
+    parents: np.ndarray | None = None  # [M] the base pair each row is, or is a variant of
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,7 @@ def train_round(
     weights = np.ones(len(lengths)) if data.weights is None else data.weights
     model.train()
     losses, norms, began = [], [], time.perf_counter()
-    # A linear head's tensors are too small to share: two threads on them only wait for each other.
-    threads = 1 if engine.mode == "head" else torch.get_num_threads()
-    with _threads(threads), Progress(len(steps), "training", "steps") as progress:
+    with few_threads(engine.mode), Progress(len(steps), "training", "steps") as progress:
         for number, step in enumerate(steps):
             factor = lr_factor(span[0] + (span[1] - span[0]) * number / len(steps), cfg)
             for group in optimizer.param_groups:
@@ -165,9 +164,10 @@ def train_round(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def few_threads(mode: Mode) -> Iterator[None]:
+    """Inside, torch computes on one thread for a linear head: its tensors are too small to share among several."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1 if mode == "head" else before)
     try:
         yield
     finally:

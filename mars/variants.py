@@ -41,7 +41,10 @@ class Variant:
 
 
 class Augmenter(Protocol):
-    """Makes variants. Raises UserError where it cannot go on (a model that is not there, an endpoint that is down)."""
+    """Makes variants. Raises UserError where it cannot go on (a model that is not there, an endpoint that is down).
+
+    A class attribute `stored = False` says that a variant costs less to make than to look up: none is put on disk.
+    """
 
     name: str
     settings: Mapping[str, Any]  # all that shapes a variant beside the request, a model's revision included; JSON

@@ -47,10 +47,10 @@ def real_hh() -> Path:
 
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
-    """`calls = interrupt_at(n)`: the n-th round trained from now on is interrupted; `calls` grows by one a round."""
-    from mars import rounds
+    """`calls = interrupt_at(n)`: the n-th round or trial trained from now on is interrupted; `calls` counts them."""
+    from mars import trainer
 
-    real = rounds.train_round
+    real = trainer.train_round
 
     def arm(n: int) -> list[int]:
         calls: list[int] = []
@@ -61,7 +61,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
                 raise KeyboardInterrupt
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(rounds, "train_round", train_round)
+        monkeypatch.setattr(trainer, "train_round", train_round)
         return calls
 
     return arm

@@ -32,8 +32,12 @@ def pairs(n):
     return [Pair(f"p{i}", (Message("user", f"question {i}"),), f"good {i}", f"bad {i}") for i in range(n)]
 
 
-def a_round(margins, budget, seed=0, text=None, scores=None, **settings) -> Round:
-    """A round over pairs with these margins. A variant's score is its side's, unless `scores(text)` says otherwise."""
+def a_round(margins, budget, seed=0, text=None, scores=None, features=None, trial=None, **settings) -> Round:
+    """A round over pairs with these margins. A variant's score is its side's, unless `scores(text)` says otherwise.
+
+    features: [N, d] differences of a pair and of all its variants, drawn where not given. trial: selection → held-out
+    margins, all zero where not given; it takes one step.
+    """
     base = pairs(len(margins))
     pool = Pool(base, Numbering(text) if text else Numbering(), PoolConfig(**settings))
     by_text = scores or (lambda text: margins[int(text.split("#")[0].split()[-1])] * text.startswith("good"))
@@ -41,4 +45,14 @@ def a_round(margins, budget, seed=0, text=None, scores=None, **settings) -> Roun
     def scores_of(rows: np.ndarray) -> np.ndarray:
         return np.array([[by_text(p.chosen), by_text(p.rejected)] for p in pool.draw(rows)]).reshape(-1, 2)
 
-    return Round(0, budget, base, pool, np.random.default_rng(seed), scores_of)
+    vectors = np.random.default_rng(7).normal(size=(len(base), 3)) if features is None else np.asarray(features)
+    return Round(
+        0,
+        budget,
+        base,
+        pool,
+        np.random.default_rng(seed),
+        scores_of,
+        differences=lambda rows: vectors[pool.parents(rows)],
+        tried=lambda selection: (np.zeros(4) if trial is None else trial(selection), 1),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def make_run(
     *,
     dataset: str = "planted",
     backbone: str = "minilm",
+    own_rows: bool = False,
     examples: int = 60,
     rounds: int = 3,
     done: bool = True,
@@ -38,7 +39,7 @@ def make_run(
 ) -> Path:
     """One run with margins around `skill`, their noise shared in part by the arms of a seed, as between real runs.
 
-    settings: of the method; config: the rest of config.yaml.
+    settings: of the method; config: the rest of config.yaml. own_rows: test pairs that no other seed has.
     """
     settings = {**(config or {}), "method": {"name": method, **(settings or {})}, "seed": seed}
     digest = hashlib.sha256(repr((dataset, backbone, settings)).encode()).hexdigest()[:8]
@@ -49,7 +50,8 @@ def make_run(
     if not done:
         return run
     rng = np.random.default_rng([seed, *method.encode()])
-    tables = {split: _table(split, examples, skill * left, seed, rng) for split, left in SPLITS.items()}
+    named = f"-s{seed}" if own_rows else ""
+    tables = {split: _table(split, examples, skill * left, seed, rng, named) for split, left in SPLITS.items()}
     tables["validation"] = _table("validation", 20, skill, seed, rng)
     scores = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
     scores.to_parquet(run / "scores" / "in_distribution.parquet", index=False)
@@ -74,7 +76,7 @@ def make_run(
         "truncation": "left",
         "base_sha256": _sha(f"base {seed}"),
         "validation_sha256": _sha("validation"),
-        "test_sha256": _sha("test"),
+        "test_sha256": _sha(f"test{named}"),
         "steps_may_differ": False,
         "batch_size": 64,
         "train_sha256": _sha("train"),
@@ -111,6 +113,55 @@ def make_study(
     return study
 
 
+def add_curvature(
+    run: Path, h_gain: Sequence[float], g_gain: Sequence[float], accuracy: Sequence[float], *, directions: int = 8
+) -> None:
+    """What `curvature=true` records, of known gains by round; accuracy: on the validation pairs after each round.
+
+    The base pairs' eigenvalues halve from one direction to the next, H's from ¼ and G's from 4; the mixture's are
+    e^gain times as large, so that condition numbers and effective ranks are those of the base pairs. The bound's
+    factor is 1.1 and the truth 1.2; its first condition never holds, its second in even rounds.
+    """
+    table = pd.read_csv(run / "rounds.csv")
+    rounds = len(table)
+    values = 0.5 ** np.arange(directions)
+    share = values / values.sum()
+    spectra = []
+    for kind, largest, gain in (("h", 0.25, np.array(h_gain)), ("g", 4.0, np.array(g_gain))):
+        for part, times in (("base", 0 * gain), ("selection", 2 * gain), ("mixture", gain)):
+            spectrum = largest * np.exp(times)[:, None] * values
+            table[f"{kind}_{part}_trace"] = spectrum.sum(axis=1)
+            table[f"{kind}_{part}_logdet"] = np.log(spectrum).mean(axis=1)
+            table[f"{kind}_{part}_largest"] = spectrum[:, 0]
+            table[f"{kind}_{part}_smallest"] = spectrum[:, -1]
+            table[f"{kind}_{part}_condition"] = 2.0 ** (directions - 1)
+            table[f"{kind}_{part}_effective_rank"] = np.exp(-(share * np.log(share)).sum())
+            axes, names = [range(rounds), [part], range(directions)], ["round", "part", "index"]
+            spectra.append(pd.Series(spectrum.ravel(), pd.MultiIndex.from_product(axes, names=names), name=kind))
+    both = pd.concat([pd.concat(spectra[:3]), pd.concat(spectra[3:])], axis=1).reset_index()
+    both.to_parquet(run / "spectra.parquet", index=False)
+    numbers = {
+        **{"curvature_span": directions, "curvature_labels": PAIRS, "h_gain": h_gain, "g_gain": g_gain},
+        **{"bound_low": 3.0, "bound_high": 0.1, "bound_kappa": 0.9, "bound_share": 0.6},
+        **{"bound_factor": 1.1, "bound_truth": 1.2, "bound_separated": 0, "bound_holds": 1},
+        **{"bound_gains": [int(t % 2 == 0) for t in range(rounds)], "validation_accuracy": accuracy},
+        "validation_loss": 1 - np.array(accuracy),
+    }
+    table.assign(**numbers).to_csv(run / "rounds.csv", index=False)
+
+
+def score_test(run: Path, right: int) -> None:
+    """The test pairs scored so that of `right` of them the truly better response is ahead, whatever their label."""
+    file = run / "scores" / "in_distribution.parquet"
+    scores = pd.read_parquet(file)
+    test = scores["split"] == "test"
+    ahead = np.where(np.arange(test.sum()) < right, 1.0, -1.0)
+    scores.loc[test, "chosen_score"] = scores["rejected_score"][test] + ahead * np.sign(scores["gold_margin"][test])
+    scores.to_parquet(file, index=False)
+    measured = dict(InDistribution(resamples=20).evaluate(scores).metrics)
+    (run / "metrics.json").write_text(json.dumps({"in_distribution": measured}))
+
+
 def _allocation(method: str, seed: int, skill: float, rounds: int) -> pd.DataFrame:
     """Of `mars` the margins, which grow from round to round, and what they steer; of the others equal shares."""
     rng = np.random.default_rng([seed, 1])
@@ -127,14 +178,14 @@ def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _table(split: str, n: int, skill: float, seed: int, rng: np.random.Generator) -> pd.DataFrame:
+def _table(split: str, n: int, skill: float, seed: int, rng: np.random.Generator, named: str = "") -> pd.DataFrame:
     shared = np.random.default_rng([seed, n, len(split)])
     rejected = shared.normal(size=n)
     gold = shared.normal(0.5, 1, n)
     margins = skill + 0.6 * shared.normal(size=n) + 0.5 * gold + 0.6 * rng.normal(size=n)
     return pd.DataFrame(
         {
-            "id": [f"{split}-{i}" for i in range(n)],
+            "id": [f"{split}{named}-{i}" for i in range(n)],
             "subset": "",
             "turns": 1,
             "chosen_score": rejected + margins,

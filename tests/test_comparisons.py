@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
 from synthetic_study import make_run, make_study
 
 from analysis import load, stats
 from analysis.comparisons import COLUMNS, compare
+from analysis.ranking import rank
 from analysis.verdict import verdict, warnings
 
 
@@ -153,3 +155,54 @@ def test_models_that_a_coin_matches_are_named_as_such(tmp_path: Path) -> None:
     assert any("no arm can be told from a coin on 40 pairs" in line for line in warnings(weak))
     strong = load(make_study(tmp_path / "strong", {"uniform": 2.0, "mars": -0.3}, examples=40))
     assert not any("coin" in line for line in warnings(strong))
+
+
+def test_seeds_with_test_pairs_of_their_own_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    options = {"seeds": (0, 1, 2, 3), "own_rows": True, "examples": 200}
+    study = load(make_study(tmp_path, {"uniform": 0.1, "mars": 0.8}, **options))
+    (row,) = compare(study).to_dict("records")
+    gained = study.values("mars", "test", "accuracy") - study.values("uniform", "test", "accuracy")
+    expected = scipy_stats.ttest_1samp(gained, 0)
+    assert row["difference"] == pytest.approx(gained.mean())
+    assert row["p"] == pytest.approx(expected.pvalue, rel=1e-6)
+    interval = tuple(expected.confidence_interval(0.95))
+    assert (row["difference_lo"], row["difference_hi"]) == pytest.approx(interval, rel=1e-6)
+    assert min(gained) <= row["bootstrap_lo"] < row["bootstrap_hi"] <= max(gained)
+    assert (row["seeds"], row["examples"], row["own_rows"]) == (4, 200, True)
+    assert row["detectable"] > row["difference"] - row["difference_lo"]
+    (sentence,) = verdict(compare(study))
+    assert "4 seeds × 200 pairs of their own; a difference of" in sentence
+    board = rank(study)
+    mars = board.table.frame.set_index("arm").loc["mars"]
+    assert (mars["difference"], mars["p"], mars["examples"]) == pytest.approx((row["difference"], row["p"], 200))
+    assert sum("pairs of its own in test" in note for note in board.notes) == 1
+    assert not any("not all measured on the same pairs" in note or "common pairs" in note for note in board.notes)
+    assert study.table("main").frame["accuracy_best"].tolist() == [False, row["p"] < 0.05]
+
+
+def test_of_seeds_with_pairs_of_their_own_only_shared_ones_count(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
+    make_study(tmp_path, {"mars": 0.8}, seeds=(0, 1, 2), own_rows=True)
+    (row,) = compare(load(tmp_path)).to_dict("records")
+    assert (row["seeds"], row["examples"]) == (2, 60)
+    make_study(tmp_path / "unpaired", {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
+    make_study(tmp_path / "unpaired", {"mars": 0.8}, seeds=(2, 3), own_rows=True)
+    (row,) = compare(load(tmp_path / "unpaired").judged(allow_confounded=True)).to_dict("records")
+    assert row["not_compared"] == "no seed and pair with scores in common"
+
+
+def test_what_is_said_of_many_groups_alike_is_said_once(tmp_path: Path) -> None:
+    for dataset in ("a", "b", "c", "d"):
+        make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), dataset=dataset, examples=20)
+    study = load(tmp_path)
+    few = "4 of 4 groups: as few as 2 seeds (5 or more are wanted): every arm"
+    assert [line for line in warnings(study) if "seeds" in line] == [few]
+    three = load(*(run for run in tmp_path.iterdir() if "-d-" not in run.name))
+    assert len([line for line in warnings(three) if "seeds" in line]) == 3
+
+
+def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
+    row = {"dataset": "d", "backbone": "b", "arm": "mars", "reference": "uniform", "verdict": "inconclusive"}
+    lines = verdict(pd.DataFrame([row] * 61))
+    assert lines[0].startswith("Of 61 declared comparisons, mars is better in 0;")
+    assert lines[1:] == ("The 61 are in the table of comparisons, one a row.",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic_study import make_run, make_study
+from synthetic_study import add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
 from analysis.comparisons import compare
@@ -23,11 +24,13 @@ from benchmarks.in_distribution import InDistribution
 from benchmarks.metrics import forecasts
 from benchmarks.reward_bench import HEADLINE
 
+CURVATURE = {"curvature", "spectra", "bound", "information"}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"tau_sweep", "budget_sweep", "sections"},
-    "crowd": {"tau_sweep", "budget_sweep", "sections"},
-    "sweep": {"budget_sweep", "sections"},
-    "several": {"tau_sweep", "budget_sweep"},
+    "study": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "crowd": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"budget_sweep", "sections", "regimes", *CURVATURE},
+    "several": {"tau_sweep", "budget_sweep", *CURVATURE},
+    "mapped": {"tau_sweep", "budget_sweep", "sections"},
 }
 
 
@@ -69,6 +72,24 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Study:
         measured["reward_bench"] = {part: {"accuracy": 0.6} for part in HEADLINE}
         measured["reward_bench_2"] = {"subset/Focus": {"accuracy": 0.4}, "subset/Ties": {"score": 0.2}}
         file.write_text(json.dumps(measured))
+    return load(path)
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """uniform, mars_validated and mars × two scores, on data of two kinds with variants of two, with curvature."""
+    path, rng = tmp_path_factory.mktemp("mapped"), np.random.default_rng(0)
+    arms = [
+        ("uniform", {}),
+        ("mars_validated", {}),
+        *(("mars", {"score": s, "tau": 2.0}) for s in ("absolute", "signed")),
+    ]
+    for (method, settings_), rare, noise, seed in itertools.product(arms, (0.0, 0.1), (0.3, 1.0), (0, 1)):
+        data = {"name": "gaussian", "seed": seed, "noise": "none", "rare_share": rare}
+        config = {"dataset": data, "augmenter": {"name": "gaussian", "noise": noise}}
+        options = {"own_rows": True, "examples": 30, "settings": settings_, "config": config}
+        run = make_run(path, method, seed, rng.normal(0.5, 0.2), dataset="gaussian", **options)
+        add_curvature(run, rng.normal(0.3, 0.1, 3), rng.normal(0, 0.1, 3), rng.random(3))
     return load(path)
 
 
@@ -117,7 +138,7 @@ def check_nothing_overlaps(figure: Figure) -> None:
     assert [axes.get_title() for axes in figure.axes if not (axes.lines or axes.patches or axes.collections)] == []
 
 
-@pytest.mark.parametrize("which", ["study", "crowd", "sweep", "several"])
+@pytest.mark.parametrize("which", ["study", "crowd", "sweep", "several", "mapped"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
     name: str, which: str, request: pytest.FixtureRequest

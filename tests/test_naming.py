@@ -9,8 +9,10 @@ from pathlib import Path
 
 import yaml
 from synthetic_study import make_run, make_study
+from test_leaderboard import publish
 
 from analysis import load
+from analysis.leaderboard import leaderboard
 from analysis.ranking import rank
 
 
@@ -21,7 +23,7 @@ def _refined(name: str, **parts: str) -> dict[str, object]:
 
 def test_arms_stand_from_none_to_mars_with_other_peoples_before_mars(tmp_path: Path) -> None:
     arms = ["none", "none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training"]
-    arms += ["representation", "a_new_idea", "mars"]
+    arms += ["representation", "mars_fisher", "mars_tempered", "mars_validated", "a_new_idea", "mars"]
     make_study(tmp_path, dict.fromkeys(reversed(arms), 0.5), seeds=(0,), examples=20)
     assert load(tmp_path).arms == arms
 
@@ -123,3 +125,42 @@ def test_a_choice_of_a_group_names_an_arm_by_the_choice_alone(tmp_path: Path) ->
         config["semantic"] = {"name": "off"} if semantic == "off" else {"name": "paper", "encoder": {"name": "mpnet"}}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert load(tmp_path).arms == ["mars semantic=off", "mars semantic=paper"]
+
+
+def _data(**settings: object) -> dict[str, object]:
+    return {"dataset": {"name": "gaussian", **settings}}
+
+
+def test_a_dataset_in_several_settings_is_several_groups(tmp_path: Path) -> None:
+    kinds = {"noise": "flip", "flip_rate": 0.25}, {"noise": "flip", "flip_rate": 0.1}, {"noise": "none"}
+    for kind in kinds:
+        for seed in (0, 1):
+            for method in ("uniform", "mars"):
+                data = _data(seed=seed, path=f"/{seed}", size=9, rare_share=0.0, **{"flip_rate": 0.2, **kind})
+                make_run(tmp_path, method, seed, 0.5, dataset="gaussian", config=data)
+    study = load(tmp_path)
+    assert [title for title, _ in study.groups()] == [
+        "gaussian flip_rate=0.1 noise=flip / minilm",
+        "gaussian flip_rate=0.25 noise=flip / minilm",
+        "gaussian noise=none / minilm",  # without flips their rate is nothing to tell
+    ]
+    assert study.arms == ["uniform", "mars"]
+    assert {run.manifest["dataset"] for run in study.members.values()} == {"gaussian"}
+
+
+def test_seeds_paths_and_what_was_not_recorded_make_no_other_dataset(tmp_path: Path) -> None:
+    for seed, settings in enumerate(({"path": "/here"}, {"path": "/there", "flip_rate": 0.0}, {"flip_rate": 0.0})):
+        make_run(tmp_path, "mars", seed, 0.5, dataset="hh_rlhf", config={"dataset": {"name": "hh_rlhf", **settings}})
+    assert [title for title, _ in load(tmp_path).groups()] == ["hh_rlhf / minilm"]
+
+
+def test_entries_of_one_board_say_which_setting_of_the_data_they_are_of(tmp_path: Path) -> None:
+    for rate in (0.0, 0.25):  # of training labels: the test rows are the same
+        data = {"dataset": {"name": "hh_rlhf", "flip_rate": rate}}
+        base = {"base_sha256": f"{rate}"}
+        for seed in (0, 1):
+            publish(make_run(tmp_path, "uniform", seed, 0.5, dataset="hh_rlhf", config=data, manifest=base))
+    (board,) = leaderboard([tmp_path]).boards
+    assert sorted(board.table.frame["entry"]) == ["uniform (flip_rate=0.0)", "uniform (flip_rate=0.25)"]
+    assert set(board.table.frame["dataset"]) == {"hh_rlhf"}
+    assert set(board.table.frame["seeds"]) == {2}

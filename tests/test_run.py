@@ -12,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from mars import rounds
+from mars import trainer
 from mars.config import ConfigError, UserError
 from mars.run import execute
 
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_starts_the_run_afresh_and_says_so(damage, compose,
 
 
 def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "train_round", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(trainer, "train_round", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         execute(compose("scale=tiny", f"out={tmp_path}/run"))
     with pytest.raises(ConfigError, match="holds a run of another config"):

@@ -12,7 +12,8 @@ from scipy import stats as scipy_stats
 
 from analysis import stats
 from analysis.influence import per_example
-from benchmarks.coverage import WORLDS, coverage, false_verdicts
+from benchmarks.coverage import WORLDS, coverage, false_verdicts, truth
+from benchmarks.coverage import study as simulated
 from benchmarks.metrics import estimates
 
 
@@ -95,6 +96,47 @@ def test_pairing_removes_what_the_arms_share() -> None:
     assert result.p < 0.01
     swapped = stats.paired_difference(reference, arm)
     assert (swapped.lo, swapped.hi, swapped.p) == pytest.approx((-result.hi, -result.lo, result.p))
+
+
+def test_nested_examples_are_the_t_test_over_the_seeds_means() -> None:
+    rng = np.random.default_rng(0)
+    differences = [rng.normal(0.1, 0.3, size) + rng.normal(0, 0.05) for size in (40, 60, 50, 80, 40)]
+    result = stats.nested_difference(differences)
+    expected = scipy_stats.ttest_1samp([own.mean() for own in differences], 0)
+    assert result.difference == pytest.approx(np.mean([own.mean() for own in differences]))
+    assert result.p == pytest.approx(expected.pvalue, rel=1e-6)
+    assert (result.lo, result.hi) == pytest.approx(expected.confidence_interval(0.95), rel=1e-6)
+    assert stats.detectable(result.spread) > result.hi - result.difference  # which finds one in two
+
+
+def test_nested_examples_of_one_seed_or_a_handful_allow_no_verdict() -> None:
+    own = [np.ones(40), np.zeros(40)]
+    assert not math.isnan(stats.nested_difference(own).p)
+    for few in (own[:1], [np.ones(stats.FEWEST - 1), np.zeros(40)], [np.ones(40), np.ones(40)]):
+        assert math.isnan(stats.nested_difference(few).p)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_nested_intervals_hold_the_truth(name: str) -> None:
+    """Each seed judged on examples of its own, with an effect of its own; some standard errors wide."""
+    world, rng, held = WORLDS[name], np.random.default_rng(2), 0
+    target = truth(world, 0.1) - truth(world, 0.0)
+    for _ in range(400):
+        by_seed = [simulated(world, np.array([0.1, 0.0]), 1, 100, rng) for _ in range(5)]
+        found = stats.nested_difference([(right - other)[0] for right, other in by_seed])
+        held += found.lo <= target <= found.hi
+    assert abs(held / 400 - 0.95) < 4 * 0.011
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=30))
+def test_rank_correlation_is_scipys(points: list[tuple[int, int]]) -> None:
+    x, y = np.array(points, float).T
+    found = stats.rank_correlation(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(scipy_stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert math.isnan(stats.rank_correlation(x[:3], y[:3]))
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(8, 60))

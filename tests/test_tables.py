@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import LEFT_OUT, make_run, make_study
+from synthetic_study import LEFT_OUT, add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
 from analysis.pools import changed_labels, pool_table
@@ -86,6 +86,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_study(path, {"none": 0.2, "uniform": 0.7, "eda": 0.6, "mars": 1.5}, **options)
         make_study(path, {"uniform": 0.7, "mars": 0.8}, dataset="hh_rlhf", **options)
     make_run(path, "mars", 9, 1.0, done=False)
+    for run in [*path.glob("mars-planted-*-s[012]-*"), *path.glob("uniform-planted-*")]:
+        add_curvature(run, *np.random.default_rng(list(run.name.encode())).random((3, 3)))
     for run in sorted(path.glob("*-s[012]-*")):
         seed = int(run.name[-10])
         steers = run.name.startswith("mars")
@@ -238,6 +240,7 @@ def test_a_bare_study_builds_or_says_in_one_line_what_is_missing(tmp_path: Path)
             missing[name] = str(nothing)
     assert set(missing) == {
         "comparisons", "rewardbench", "benchmarks", "win_rates", "allocation", "compute", "pools", "data", "left_out",
+        "regimes", "curvature", "bound", "information",
     }  # fmt: skip
     assert all("\n" not in line and len(line) > 20 for line in missing.values())
 
@@ -447,6 +450,11 @@ def test_compute_is_a_mean_over_runs_and_time_a_multiple_of_uniforms(tmp_path: P
     assert (uniform["wall_seconds"], uniform["times"], uniform["process_bytes"]) == (3.0, 1.0, 2**30)
     assert np.isnan(mars["process_bytes"])
     assert "GPU GiB" not in [c.head for c in table.shown]
+    assert "trial_steps" not in table.frame  # of which there were none
+    add_columns(run, trial_steps=[30, 0, 60])
+    tried = load(tmp_path).table("compute")
+    assert row_of(tried, arm="mars")["trial_steps"] == 90  # of the one run that says so
+    assert "of trials" in tried.to_markdown()
 
 
 def test_data_says_what_was_dropped_shared_and_cut(study: Study) -> None:

@@ -146,7 +146,10 @@ def _arms(
         notes += [f"{title}: {c.text}" for c in confounded if not c.blocks]
         for arm in group.arms:
             members = [claims[run.name] for run in group.of(arm)]
-            yield _row(arm, "arm", members, measures) | {"not_ranked": "; ".join(reasons)}, members, notes
+            plain = str(members[0].entry.manifest["dataset"])  # less its settings, where several are here
+            told = str(group.runs["dataset"].iloc[0]).removeprefix(plain).strip()
+            name = f"{arm} ({told})" if told else arm
+            yield _row(name, "arm", members, measures) | {"not_ranked": "; ".join(reasons)}, members, notes
 
 
 def _measures(claims: Sequence[Claim]) -> list[Measure]:

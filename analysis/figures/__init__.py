@@ -1,7 +1,8 @@
 """The figures of a study, by name: `study.figure("margins")`, and all of them in `DIR/report/figures/`.
 
-In the order of a reader: is there a difference, what kind of model makes it, how did training get there, where did the
-budget go, what if it had been set otherwise, and can the scores be believed elsewhere.
+In the order of a reader: the map where there is one, is there a difference, what kind of model makes it, how did
+training get there, where did the budget go, what did that do to curvature and information, what if it had been set
+otherwise, and can the scores be believed elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.figures import allocation, by_arm, forest, margins, rounds, style, sweeps
+from analysis.figures import allocation, by_arm, curvature, forest, margins, regimes, rounds, style, sweeps
 from analysis.results import Study
 from mars.config import choose
 
@@ -32,6 +33,12 @@ class Plot(NamedTuple):
 _OVER_SEEDS = "Mean and 95 % t interval over training seeds, each seed a small dot."
 
 FIGURES: dict[str, Plot] = {
+    "regimes": Plot(
+        regimes.diagram,
+        "Where arms win, tie and lose",
+        "Difference to the reference arm on the same seeds and pairs of a cell, in points of accuracy. Only cells "
+        "framed and bold differ by more than chance, judged over the whole map; the table has their intervals.",
+    ),
     "accuracy": Plot(
         by_arm.accuracy,
         "Pairwise accuracy",
@@ -81,6 +88,32 @@ FIGURES: dict[str, Plot] = {
         "Lorenz curves: the share of the drawn rows that went to the base pairs with the fewest; on the diagonal all "
         "get equally many. Budget against margin: rows drawn per pair, in bins of equally many pairs, of the arms that "
         "take margins. First and last round in which rows were drawn.",
+    ),
+    "curvature": Plot(
+        curvature.curvature,
+        "Curvature and information over the rounds",
+        "Log determinant of the average Hessian H and of the Godambe information per label G, under the model that "
+        "chose the rows. Gain: base pairs and drawn rows together, less the base pairs alone. Copies of a pair can "
+        "raise H; they bring G no label.",
+    ),
+    "spectra": Plot(
+        curvature.spectrum,
+        "Spectra of H and G",
+        "Eigenvalues in the directions in which base pairs vary, largest first, of the base pairs, of the rows that "
+        "were drawn and of both.",
+    ),
+    "bound": Plot(
+        curvature.bound,
+        "The bound against the truth",
+        "What the paper's bound promises of the mixture's Hessian, and what it is: the smallest generalised eigenvalue "
+        "of H with the drawn rows against H of the base pairs. Left of 1 the bound promises nothing. "
+        "Its conditions: margins separated (m_L < m_H), and κ·σ′(m_L) > σ′(m_H).",
+    ),
+    "information": Plot(
+        curvature.information,
+        "Gains against accuracy",
+        "A round's gain in H, and in G, against what the round did to held-out accuracy. Correlation over a study's "
+        "few arms is weak evidence: whatever else sets two arms apart moves both numbers.",
     ),
     "tau_sweep": Plot(
         sweeps.tau_sweep,

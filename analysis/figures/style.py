@@ -46,7 +46,7 @@ class Look(NamedTuple):
 _BLACK, _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED = (
     "#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
 )  # fmt: skip
-FIXED = {  # seven colours for eleven arms: those that share one are of a kind, and differ in marker and line
+FIXED = {  # seven colours for fourteen arms: those that share one are of a kind, and differ in marker and line
     "none": Look(_BLACK, "s", ":"),
     "none_matched": Look(_BLACK, "*", "-"),
     "uniform": Look(_BLUE, "o", "-"),
@@ -57,6 +57,9 @@ FIXED = {  # seven colours for eleven arms: those that share one are of a kind, 
     "adaboost": Look(_PINK, "X", "-"),
     "self_training": Look(_PINK, ">", ":"),
     "representation": Look(_SKY, "p", "--"),
+    "mars_fisher": Look(_RED, "^", ":"),
+    "mars_tempered": Look(_RED, "d", "--"),
+    "mars_validated": Look(_RED, "s", "-."),
     "mars": Look(_RED, "D", "-"),
 }
 _COLOURS = (_SKY, _ORANGE, _GREEN, _PINK, _RED, _BLUE, _BLACK)

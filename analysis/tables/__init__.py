@@ -11,9 +11,11 @@ from analysis.tables import (
     benchmarks,
     comparisons,
     compute,
+    curvature,
     data,
     main,
     pools,
+    regimes,
     rewardbench,
     runs,
     splits,
@@ -23,6 +25,7 @@ from analysis.tables.table import Table
 from mars.config import choose
 
 TABLES: dict[str, Callable[[Study], Table]] = {  # in the order of a results section
+    "regimes": regimes.table,
     "main": main.main,
     "comparisons": comparisons.comparisons,
     "aggregate": aggregate.aggregate,
@@ -31,6 +34,9 @@ TABLES: dict[str, Callable[[Study], Table]] = {  # in the order of a results sec
     "benchmarks": benchmarks.further,
     "win_rates": win_rates.win_rates,
     "allocation": allocation.allocation,
+    "curvature": curvature.curvature,
+    "bound": curvature.bound,
+    "information": curvature.information,
     "compute": compute.compute,
     "pools": pools.pools,
     "data": data.data,

@@ -27,9 +27,10 @@ def arm_rows(study: Study) -> Iterator[tuple[Study, str, dict[str, Any]]]:
 def measured(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
     """{(arm, part): [S seeds × metrics]} of one benchmark's label, without what was not measured."""
     rows = group.metrics[(group.metrics["benchmark"] == benchmark) & group.metrics["value"].notna()]
+    wide = rows.pivot_table(index=["arm", "split", "seed"], columns="metric", values="value")
     return {
-        (str(arm), str(part)): found.pivot_table(index="seed", columns="metric", values="value")
-        for (arm, part), found in rows.groupby(["arm", "split"], sort=False)
+        (str(arm), str(part)): wide.loc[(arm, part)].dropna(axis="columns", how="all")
+        for arm, part in rows[["arm", "split"]].drop_duplicates().itertuples(index=False)
     }
 
 

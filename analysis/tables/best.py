@@ -14,8 +14,7 @@ import numpy as np
 
 from analysis import stats
 from analysis.comparability import forbidden
-from analysis.comparisons import shared
-from analysis.influence import per_example
+from analysis.comparisons import paired
 from analysis.results import Pairs, Study
 
 METRICS = ("accuracy", "auc", "snr")  # more is better
@@ -44,14 +43,7 @@ def best(group: Study, split: str, means: Mapping[str, Mapping[str, float]]) -> 
 
 
 def _distinguishable(pairs: Mapping[str, Pairs], top: str, metric: str) -> bool:
-    differences = [_difference(pairs[top], other, metric) for arm, other in pairs.items() if arm != top]
+    differences = [paired(pairs[top], other, metric).result for arm, other in pairs.items() if arm != top]
     adjusted = stats.holm(np.array([difference.p for difference in differences]))
     ahead = all(difference.difference > 0 for difference in differences)
     return ahead and bool(np.all(adjusted < stats.ALPHA))  # NaN, of a single seed, is not below it
-
-
-def _difference(arm: Pairs, other: Pairs, metric: str) -> stats.Difference:
-    ours, theirs = shared(arm, other)
-    if not ours.margins.size:
-        return stats.Difference(float("nan"))
-    return stats.paired_difference(*(per_example(metric, p.chosen, p.rejected) for p in (ours, theirs)))

@@ -41,5 +41,10 @@ def comparisons(study: Study) -> Table:
         "pairs, too narrow for few seeds, and the exact McNemar p of the seeds' models, combined. Nothing is bold: the "
         "verdict says it."
     )
+    if "own_rows" in frame:
+        caption += (
+            " Where every seed has test pairs of its own, a comparison takes one number a seed: interval and p are "
+            "Student's t over seeds, pairs are those of a seed, and the bootstrap draws seeds."
+        )
     table = frame.astype({"seeds": "Int64", "examples": "Int64"})
     return Table("comparisons", "Declared comparisons", caption, table, _COLUMNS, ("dataset", "backbone", "split"))

@@ -20,11 +20,13 @@ from analysis.tables.table import Column, Table
 _GIB = 2.0**-30
 _OF_RUNS = ("steps", "pairs_trained", "tokens", "wall_seconds")
 _OF_ROUNDS = ("synthetic_pairs", "texts_scored")
+_TRIALS = "trial_steps"
 _OF_POOLS = ("looked_at", "made")
 _COLUMNS = (
     Column("arm", "arm"),
     Column("runs", "runs", "d"),
     Column("steps", "steps", ",d"),
+    Column(_TRIALS, "of trials", ",d"),
     Column("pairs_trained", "pairs", ",d"),
     Column("tokens", "tokens", ",d"),
     Column("synthetic_pairs", "synthetic rows", ",d"),
@@ -53,6 +55,8 @@ def compute(study: Study) -> Table:
         f"cache first; × {study.reference}: as a multiple of that arm's. Memory: the peak of the "
         "process so far, earlier runs of it included, and of the GPU."
     )
+    if _TRIALS in frame:
+        caption += " Of trials: further steps, on copies of the model, that the choice of rows took."
     place = [column.key for column in _COLUMNS].index("wall_seconds") + 1
     columns = (*_COLUMNS[:place], Column("times", f"× {study.reference}", ".2f"), *_COLUMNS[place:])
     return Table("compute", "Compute by arm", caption, frame, columns)
@@ -68,6 +72,7 @@ def _means(group: Study, arm: str) -> dict[str, Any]:
         "runs": len(runs),
         **{name: numbers(runs, name).mean() for name in _OF_RUNS},
         **{name: _by_run(rounds, name) for name in _OF_ROUNDS},
+        **({_TRIALS: trials} if (trials := _by_run(rounds, _TRIALS)) > 0 else {}),
         **{name: numbers(pools, name).mean() for name in _OF_POOLS},
         **{name: spent[name] / len(runs) for name in ("calls", "cost")},
         "times": seconds / _reference_seconds(group, arm),

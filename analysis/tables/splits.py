@@ -7,13 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import stats
 from analysis.comparability import forbidden
-from analysis.comparisons import counterpart, shared
+from analysis.comparisons import counterpart, paired
 from analysis.results import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds
 from analysis.tables.table import Column, Table
-from benchmarks.metrics import correctness
 
 
 def splits(study: Study) -> Table:
@@ -52,8 +50,7 @@ def _rows(group: Study, split: str) -> list[dict[str, Any]]:
 
 
 def _difference(group: Study, arm: str, reference: str, split: str) -> dict[str, float]:
-    ours, theirs = shared(group.pairs(arm, split), group.pairs(reference, split))
-    if not ours.margins.size:
+    found = paired(group.pairs(arm, split), group.pairs(reference, split)).result
+    if math.isnan(found.difference):
         return {}
-    found = stats.paired_difference(correctness(ours.margins), correctness(theirs.margins))
     return {"difference": found.difference, "difference_lo": found.lo, "difference_hi": found.hi}

@@ -29,6 +29,7 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": r"\textbar{}",
     "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "½": r"\textonehalf{}",
     "τ": r"$\tau$", "α": r"$\alpha$", "σ": r"$\sigma$", "Δ": r"$\Delta$", "·": r"$\cdot$", "θ": r"$\theta$",
+    "κ": r"$\kappa$", "λ": r"$\lambda$", "ρ": r"$\rho$", "′": "$'$",
     "√": r"$\surd$", "…": r"\ldots{}", "–": "--", "—": "---", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "↓": r"$\downarrow$", "“": "``", "”": "''", "’": "'", "∞": r"$\infty$", "Σ": r"$\Sigma$", "≈": r"$\approx$",
     "\u00a0": "~",

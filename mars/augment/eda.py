@@ -2,7 +2,8 @@
 
 The reference implementation lower-cases, drops digits, newlines and turn markers, and depends on the hash seed: on
 preference data the damage is easier to see than the edit. Here a variant is one operation on the editable words
-(`mars.augment.words`) and depends on nothing but (settings, pair id, side, number).
+(`mars.augment.words`) and depends on nothing but (settings, pair id, side, number), the side
+being that under the dataset's usual labels.
 
     Eda(EdaConfig(seed=1)).make([Request(pair, "chosen", number) for number in range(5)])
 """
@@ -67,12 +68,12 @@ class Eda:
 
         The start spreads the operations evenly over the pairs whatever the width of the pool.
         """
-        key = pair.id if self.config.same_operations else f"{part}/{pair.id}"
+        key = pair.id if self.config.same_operations else f"{pair.origin(part)}/{pair.id}"
         start = blake2b(f"{self.config.seed}/{key}".encode(errors="surrogatepass"), digest_size=4).digest()[0]
         return self._cycle[(start + number) % len(self._cycle)]
 
     def identity(self, request: Request) -> str:
-        return f"{request.part}/{request.pair.id}\0{request.source}"
+        return f"{request.pair.origin(request.part)}/{request.pair.id}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order; a text with no word to edit comes back as it is."""
@@ -84,7 +85,7 @@ class Eda:
                 source, parts = text, split_words(text)
             operation = self.operation(pair, part, number)
             if len(parts) > 1:
-                draw = uniforms(f"{self.config.seed}/{number}/{part}/{pair.id}").__next__
+                draw = uniforms(f"{self.config.seed}/{number}/{pair.origin(part)}/{pair.id}").__next__
                 edited = parts.copy()
                 OPERATIONS[operation](edited, self._alphas[operation], draw, self._lookup)
                 text = "".join(edited)

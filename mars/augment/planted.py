@@ -17,8 +17,8 @@ from hashlib import blake2b
 from typing import Any
 
 from mars.config import ConfigError
-from mars.data import SIDES, Pair, Part, Side
-from mars.planted import World
+from mars.data import SIDES, Pair, Part
+from mars.planted import World, usual_id
 from mars.planted_latents import LENGTHS, STYLES, Response, pick
 from mars.planted_text import answer
 from mars.variants import Request, Variant
@@ -36,7 +36,10 @@ class PlantedAugmenterConfig:
 
 
 class PlantedAugmenter:
-    """Variant k of a side is the k-th distinct rewording drawn from (seed, pair id, side); never the source itself."""
+    """Variant k of a side is the k-th distinct rewording drawn from (seed, pair id, side); never the source itself.
+
+    Id and side are those under the usual noise: another noise exchanges sides and changes no variant.
+    """
 
     name = "planted"
     together, batch = 1, 4096
@@ -46,7 +49,7 @@ class PlantedAugmenter:
         self.settings: Mapping[str, Any] = asdict(self.config) | {"version": _VERSION}
 
     def identity(self, request: Request) -> str:
-        return f"{request.part}/{request.pair.id}\0{request.source}"
+        return f"{request.pair.origin(request.part)}/{usual_id(request.pair.id)}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order. Raises ConfigError for a pair, or a text of one, that is not planted."""
@@ -64,7 +67,7 @@ class PlantedAugmenter:
         source = pair.part(part)
         if part == "prompt":
             world = World.of(pair.id)
-            rng, say = self._rng(f"{pair.id}/prompt"), lambda rng: world.ask_again(pair.id, rng)
+            rng, say = self._rng(f"{usual_id(pair.id)}/prompt"), lambda rng: world.ask_again(pair.id, rng)
         else:
             try:
                 origin, response = _known(pair.id)[source]
@@ -72,7 +75,7 @@ class PlantedAugmenter:
                 raise ConfigError(
                     f'augmenter: the {part} text of "{pair.id}" is not the planted one, so its latents are unknown'
                 ) from None
-            rng, say = self._rng(f"{pair.id}/{origin}"), lambda rng: answer(self._latents(response, rng), rng)
+            rng, say = self._rng(f"{usual_id(pair.id)}/{origin}"), lambda rng: answer(self._latents(response, rng), rng)
         seen: set[str] = set()
         while True:
             text, tries = source, 0
@@ -92,8 +95,11 @@ class PlantedAugmenter:
 
 
 @lru_cache(maxsize=4096)
-def _known(pair_id: str) -> dict[str, tuple[Side, Response]]:
-    """Both texts of a planted pair, each with its side and latents. Raises ConfigError when the pair is not planted."""
+def _known(pair_id: str) -> dict[str, tuple[Part, Response]]:
+    """Both texts of a planted pair, each with its side under the usual noise and its latents.
+
+    Raises ConfigError when the pair is not planted.
+    """
     world = World.of(pair_id)
     pair, latent = world.find(pair_id), world.latent(pair_id)
-    return {pair.side(side): (side, latent.side(side)) for side in SIDES}
+    return {pair.side(side): (pair.origin(side), latent.side(side)) for side in SIDES}

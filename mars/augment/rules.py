@@ -58,7 +58,7 @@ class Rules:
         }
 
     def identity(self, request: Request) -> str:
-        return f"{request.part}/{request.pair.id}\0{request.source}"
+        return f"{request.pair.origin(request.part)}/{request.pair.id}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order; a text no rewrite applies to comes back as it is."""
@@ -68,7 +68,7 @@ class Rules:
             text = pair.part(part)
             if text is not source:  # requests of one text usually come together: search it once
                 source, found = text, rewrites(text)
-            edits = self._choose(found, f"{part}/{pair.id}", number)
+            edits = self._choose(found, f"{pair.origin(part)}/{pair.id}", number)
             variants.append(Variant(apply(text, edits) if edits else text, "rules", {"edits": len(edits)}))
         return variants
 

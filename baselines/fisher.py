@@ -1,0 +1,104 @@
+"""Fisher: budgets by the gain in log-determinant, the paper's theory of curvature taken literally.
+
+Source: this project; greedy D-optimal design (Fedorov 1972) with lazy gains (Minoux 1978). Each of B draws goes to the
+pair whose copy raises log det M most, M = Σ σ′(Δ)δδᵀ over base pairs and draws so far: the Fisher information of the
+Bradley–Terry model, had every row a label of its own. A copy has its parent's, and what that costs is measured
+elsewhere (docs/theory.md). The arm chooses pairs, not wordings: a copy stands for whichever variant is drawn.
+
+In coordinates where M of the base pairs is the identity a copy of pair i gains log(1 + s_i), s_i = z_iᵀPz_i, P = M⁻¹.
+A draw is a rank-one update of P (Sherman–Morrison), O(d²), and only lowers every s: what a pair gained when it was last
+looked at is an upper bound. So the best few are kept exact, the others are brought up to date, in one matrix product,
+when the best of the few falls below their bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mars import allocation
+from mars.strategy import Round, Selection, within_pairs
+
+_ACTIVE = 128  # pairs whose gains are kept exact
+_DIGITS = 12  # of s in [0, 1]: what agrees to so many is a tie
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """B greedy draws under M + ridge·(trace M / d)·I, M the base pairs' σ′(Δ)-weighted Gram matrix.
+
+    The ridge keeps directions of no base pair finite; no draw of copies gains anything in them.
+    """
+
+    ridge: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.ridge) and self.ridge > 0):
+            raise ValueError(f"ridge: must be above 0, not {self.ridge}")
+
+    def select(self, round: Round) -> Selection:
+        rows = whitened(round.differences(round.pool.copies), round.margins, self.ridge)
+        budgets, gain = greedy(rows, round.budget, round.rng)
+        effective = allocation.effective_pairs(budgets / budgets.sum()) if budgets.any() else 0.0
+        return Selection(
+            within_pairs(round, budgets),
+            diagnostics={
+                "logdet_gain": gain,
+                "effective_pairs": effective,
+                "steering": float(budgets.any() and allocation.steers(budgets)),
+            },
+        )
+
+
+def whitened(differences: np.ndarray, margins: np.ndarray, ridge: float) -> np.ndarray:
+    """[N, d] z_i = √σ′(Δ_i)·L⁻¹δ_i, LLᵀ = Σ σ′(Δ)δδᵀ + ridge·(trace / d)·I; all zero where that sum is.
+
+    differences: [N, d] δ; margins: [N] Δ. ValueError for a margin that is not finite.
+    """
+    if not np.isfinite(margins).all():
+        raise ValueError(f"margin of pair {int(np.flatnonzero(~np.isfinite(margins))[0])} is not finite")
+    # √σ′(Δ) = 1 / (e^{Δ/2} + e^{−Δ/2})
+    rows = differences * (0.5 / np.cosh(np.minimum(np.abs(margins), 1400) / 2))[:, None]
+    hessian = rows.T @ rows
+    scale = hessian.trace() / len(hessian)
+    if not scale > np.finfo(float).tiny:
+        return np.zeros_like(rows)
+    factor = np.linalg.cholesky(hessian + ridge * scale * np.eye(len(hessian)))
+    return np.linalg.solve(factor, rows.T).T
+
+
+def greedy(rows: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """([N] int budgets, nats gained): `budget` draws of `rows`, each the one that raises log det(I + Σ zzᵀ) most.
+
+    rows: [N, d] z. Of rows that gain the same the one drawn least so far is taken, then one by `rng`.
+    """
+    shuffled = rng.permutation(len(rows))
+    rows = rows[shuffled]
+    inverse = np.eye(rows.shape[1])  # P
+    gains = np.square(rows).sum(axis=1)  # s
+    drawn = np.zeros(len(rows), dtype=np.int64)
+    left, gained = budget, 0.0
+    while left:
+        order = np.lexsort((drawn, -np.round(gains, _DIGITS)))
+        few = order[:_ACTIVE]
+        near, exact = rows[few], gains[few]
+        bound = np.round(np.max(gains[order[_ACTIVE:]], initial=-1.0), _DIGITS)
+        updates: list[np.ndarray] = []
+        while left and len(updates) < _ACTIVE:
+            level = np.round(exact, _DIGITS)
+            best = np.flatnonzero(level == level.max())
+            pick = best[drawn[few[best]].argmin()]
+            if updates and level[pick] <= bound:
+                break
+            update = inverse @ near[pick] / np.sqrt(1 + exact[pick])
+            gained += float(np.log1p(exact[pick]))
+            inverse -= update[:, None] * update
+            exact -= np.square(near @ update)
+            drawn[few[pick]] += 1
+            updates.append(update)
+            left -= 1
+        gains -= np.square(rows @ np.array(updates).T).sum(axis=1)
+    budgets = np.empty_like(drawn)
+    budgets[shuffled] = drawn
+    return budgets, gained

@@ -1,0 +1,109 @@
+"""A trial finds what the round then does, and leaves no trace."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from mars import checkpoint
+from mars.assembly import Pieces, Settings, assemble, load
+from mars.config import ConfigError, build
+from mars.logger import TerminalLogger
+from mars.rounds import Outcome, run_rounds
+from mars.strategy import Mars, Round, Selection, Strategy
+
+
+@dataclass
+class Trying:
+    """An arm that tries what `arm` chooses, and something else first, before it returns it."""
+
+    arm: Strategy
+    found: list[np.ndarray] = field(default_factory=list)
+
+    def select(self, round: Round) -> Selection:
+        round.trial(Selection(round.pool.copies[:1], weights=None))
+        selection = self.arm.select(round)
+        self.found.append(round.trial(selection))
+        return selection
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Half the base pairs weigh three times as much, and nothing is drawn."""
+
+    def select(self, round: Round) -> Selection:
+        weights = np.where(np.arange(len(round.pairs)) % 2, 3.0, 1.0)
+        return Selection(np.empty(0, dtype=np.int64), weights=weights)
+
+
+CASES = [
+    (Mars(tau=50.0), []),
+    (Mars(tau=50.0), ["rounds.schedule=continue", "rounds.history=accumulate"]),
+    (Mars(tau=50.0), ["rounds.start=reinitialise"]),
+    (Mars(tau=50.0), ["train=full", "train.dropout=true", "rounds.number=2", "rounds.steps=2"]),
+    (Weighted(), ["rounds.schedule=continue"]),
+]
+
+
+def looped(compose, strategy: Strategy, *overrides: str) -> tuple[Outcome, Pieces]:
+    settings = build(Settings, compose("scale=tiny", "rounds.number=3", *overrides), "")
+    pieces = assemble(settings, load(settings.dataset))
+    validation = pieces.preferences.validation
+    rest = (settings.rounds, settings.train, settings.batch_size, settings.seed, pieces.start)
+    outcome = run_rounds(
+        pieces.engine,
+        strategy,
+        pieces.pool,
+        validation,
+        *rest,
+        checkpoint.State(),
+        lambda state: None,
+        TerminalLogger(),
+    )
+    return outcome, pieces
+
+
+def same_model(one: Outcome, other: Outcome) -> bool:
+    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("arm", "case"), CASES)
+def test_a_trial_is_the_round_and_changes_nothing(arm, case, compose):
+    trying = Trying(arm)
+    tried, pieces = looped(compose, trying, *case)
+    plain, _ = looped(compose, arm, *case)
+    assert same_model(tried, plain)
+    for record, untouched, margins in zip(tried.records, plain.records, trying.found, strict=True):
+        assert np.logaddexp(0, -margins).mean() == record["validation_loss"] == untouched["validation_loss"]
+        assert margins.std() == record["validation_margin_sd"]
+        assert untouched["trial_steps"] == 0 < record["steps"] < record["trial_steps"]
+    last = pieces.engine.margins(tried.model, pieces.engine.add(pieces.preferences.validation))
+    np.testing.assert_array_equal(last, trying.found[-1])
+
+
+def test_what_is_tried_makes_a_difference(compose):
+    """Trials of different rows are different models: a trial does train."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Two:
+        def select(self, round: Round) -> Selection:
+            rows = round.pool.inherited()[:40]
+            seen.extend([round.trial(Selection(rows)), round.trial(Selection(round.pool.swapped(rows)))])
+            return Selection(rows)
+
+    looped(compose, Two(), "rounds.number=1")
+    assert np.abs(seen[0] - seen[1]).max() > 1e-4
+
+
+def test_a_trial_without_validation_pairs_is_one_line(compose):
+    settings = build(Settings, compose("scale=tiny", "method=mars_validated"), "")
+    pieces = assemble(settings, load(settings.dataset))
+    rest = (settings.rounds, settings.train, settings.batch_size, settings.seed, pieces.start)
+    with pytest.raises(ConfigError, match=r"^dataset\.validation: this arm chooses by validation pairs and finds none"):
+        run_rounds(
+            pieces.engine, pieces.strategy, pieces.pool, [], *rest, checkpoint.State(), lambda state: None,
+            TerminalLogger(),
+        )  # fmt: skip
