@@ -23,11 +23,12 @@ import pandas as pd
 from analysis import stats
 from analysis.comparability import forbidden
 from analysis.influence import per_example
+from analysis.naming import text
 from analysis.results import Pairs, Study
 
 AGAINST = (
     "uniform", "stratified", "eda", "none_matched", "none", "won", "west_of_n", "adaboost", "self_training",
-    "representation",
+    "representation", "mars_fisher", "mars_tempered", "mars_validated", "mars",
 )  # fmt: skip
 COLUMNS = [
     "dataset", "backbone", "split", "arm", "reference", "difference", "difference_lo", "difference_hi", "p", "p_holm",
@@ -174,8 +175,24 @@ def _declared(group: Study) -> Iterator[dict[str, Any]]:
                 "reference": reference or other,
                 "steps": steps.get(arm, math.nan),
                 "reference_steps": steps.get(reference, math.nan),
-                "not_compared": "" if reference else f"several arms of {other}, none with this arm's settings",
+                "not_compared": _why_none(group, arm, reference, other),
             }
+
+
+def _why_none(group: Study, arm: str, reference: str | None, other: str) -> str:
+    if reference is None:
+        return f"several arms of {other}, none with this arm's settings"
+    return "" if same_variants(group, arm, reference) else f"{other} ran with other variants only"
+
+
+def same_variants(group: Study, arm: str, reference: str) -> bool:
+    """Whether the augmenter's settings that an arm is named by are also the reference's.
+
+    A reference that ran with one kind of variants is not named by it, and would otherwise stand for every kind.
+    """
+    config = group.of(reference)[0].config
+    named = (word.partition("=") for word in arm.split()[1:] if word.startswith(("augmenter.", "augmenter=")))
+    return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, _, value in named)
 
 
 def _compared(found: Paired) -> tuple[dict[str, Any], np.ndarray]:

@@ -19,7 +19,8 @@ import pandas as pd
 
 from analysis import stats
 from analysis.comparability import forbidden
-from analysis.comparisons import counterpart
+from analysis.comparisons import counterpart, same_variants
+from analysis.regimes import split_arm
 from analysis.results import NothingToShow, Run, Study
 
 PARTS = ("base", "selection", "mixture")
@@ -70,7 +71,8 @@ def spectra(run: Run) -> pd.DataFrame | None:
 def points(group: Study) -> pd.DataFrame:
     """arm, seed, round, the gains, `accuracy_change` and `loss_fall` of every round of a group's arms.
 
-    Changes are from the round before, so the first round has none; positive is better in both.
+    Changes are from the round before, so the first round has none; positive is better in both. A round that tried its
+    rows on the held-out pairs has none either: what it chose by flatters it.
     """
     columns = ["arm", "seed", "round", *(gain for gain in GAINS if gain in group.rounds)]
     ordered = group.rounds.sort_values(["run", "round"], kind="stable")
@@ -78,33 +80,40 @@ def points(group: Study) -> pd.DataFrame:
     for name, column, sign in (("accuracy_change", "validation_accuracy", 1), ("loss_fall", "validation_loss", -1)):
         known = column in ordered
         found[name] = sign * ordered.groupby("run")[column].diff() if known else math.nan
+        if "trial_steps" in ordered:
+            found[name] = found[name].where(~(ordered["trial_steps"] > 0))
     return found.reset_index(drop=True)
 
 
 def finals(group: Study) -> pd.DataFrame:
-    """arm, seed, a run's mean gains, and its test and gold accuracy less those of the reference at the same seed.
+    """arm, seed, a run's mean gains and its test and gold accuracy, less those of the reference at the same seed.
 
-    Empty where arms differ in more than their strategy, unless the study is judged all the same.
+    The reference itself is left out, as it differs in nothing. Empty where arms differ in more than their strategy,
+    unless the study is judged all the same.
     """
     means = points(group).groupby(["arm", "seed"], as_index=False)[list(GAINS)].mean()
     if forbidden(group) or not group.splits:
         return means.iloc[:0].reindex(columns=["arm", "seed", *GAINS, "accuracy", "gold_accuracy"])
     for metric in ("accuracy", "gold_accuracy"):
-        by_arm = {arm: group.values(arm, group.splits[0], metric) for arm in group.arms}
-        others = {arm: counterpart(group.arms, arm, group.reference) for arm in group.arms}
-        differences = {arm: by_arm[arm] - by_arm[other] for arm, other in others.items() if other is not None}
-        means[metric] = [
-            differences[arm].get(seed, math.nan) if arm in differences else math.nan
-            for arm, seed in zip(means["arm"], means["seed"], strict=True)
-        ]
-    return means
+        values = {arm: group.values(arm, group.splits[0], metric) for arm in group.arms}
+        pairs = zip(means["arm"], means["seed"], strict=True)
+        means[metric] = [values[arm].get(seed, math.nan) for arm, seed in pairs]
+    others = {arm: counterpart(group.arms, arm, group.reference) for arm in group.arms}
+    others = {a: r for a, r in others.items() if r is not None and r != a and same_variants(group, a, r)}
+    ours = means[means["arm"].isin(list(others))].reset_index(drop=True)
+    keys = ours[["arm", "seed"]].assign(arm=ours["arm"].map(others))
+    theirs = keys.merge(means, on=["arm", "seed"], how="left")
+    columns = [*GAINS, "accuracy", "gold_accuracy"]
+    ours[columns] -= theirs[columns]
+    return ours
 
 
 def correlations(study: Study) -> pd.DataFrame:
     """dataset, backbone, gain, outcome, rho, within, points and seeds: a row for each gain and outcome of each group.
 
     rho: Spearman's, of a seed's points, mean over seeds, with `_lo` and `_hi`. within: the same of what is left when
-    the mean over arms is taken out of each round, so that what all arms do as training goes on counts for nothing.
+    the mean over arms is taken out of each round and kind of variants, so that what all arms do as training goes on, or
+    what other variants do to all of them, counts for nothing.
     points: of a seed, on average. Of several groups there are further rows, EVERYWHERE: a seed's mean over groups.
     """
     return _correlations(study).copy()
@@ -150,7 +159,8 @@ def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
                 x, y = own[gain].to_numpy(float), own[outcome].to_numpy(float)
                 rho, within = stats.rank_correlation(x, y), math.nan
                 if of_rounds and not math.isnan(rho):
-                    left = own[[gain, outcome]] - own.groupby("round")[[gain, outcome]].transform("mean")
+                    alike = [own["round"], own["arm"].map(lambda arm: split_arm(arm)[0])]
+                    left = own[[gain, outcome]] - own.groupby(alike)[[gain, outcome]].transform("mean")
                     left = left.round(12)  # a single arm's rounds leave zeros, not rounding errors
                     within = stats.rank_correlation(left[gain].to_numpy(), left[outcome].to_numpy())
                 if not math.isnan(rho):

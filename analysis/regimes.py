@@ -21,7 +21,7 @@ import pandas as pd
 
 from analysis import stats
 from analysis.comparability import forbidden
-from analysis.comparisons import counterpart, paired, why_not
+from analysis.comparisons import counterpart, paired, same_variants, why_not
 from analysis.results import NothingToShow, Pairs, Study
 from benchmarks.metrics import correctness
 
@@ -83,7 +83,7 @@ def _of_group(group: Study) -> Iterator[dict[str, Any]]:
         }
         if confounded:
             yield row | {"not_compared": f"arms differ in {confounded}"}
-        elif reference is None:
+        elif reference is None or not same_variants(group, arm, reference):
             yield row | {"not_compared": f"no arm of {group.reference} with this arm's settings"}
         else:
             yield row | _compared(scores(arm), scores(reference))

@@ -116,14 +116,20 @@ def _went_with(study: Study) -> Iterator[str]:
     if EVERYWHERE in set(table["dataset"]):
         table = table[table["dataset"] == EVERYWHERE]
     for row in records(table):
-        rho, lo, hi = (number(row[f"rho{end}"], "+.2f") for end in ("", "_lo", "_hi"))
+        rho, lo, hi = (number(row[f"within{end}"], "+.2f") for end in ("", "_lo", "_hi"))
         if not lo:
             yield f"A round's {GAINS[row['gain']]}: one seed, so no telling whether it goes with accuracy (ρ {rho})."
             continue
-        said = "went with" if row["rho_lo"] > 0 else "went against" if row["rho_hi"] < 0 else "did not clearly go with"
+        said = (
+            "went with"
+            if row["within_lo"] > 0
+            else "went against"
+            if row["within_hi"] < 0
+            else "did not clearly go with"
+        )
         yield (
-            f"A round's {GAINS[row['gain']]} {said} its change in held-out accuracy (rank correlation {rho} "
-            f"[{lo}, {hi}], {row['seeds']} seeds)."
+            f"A round's {GAINS[row['gain']]} {said} its change in held-out accuracy (rank correlation within rounds "
+            f"{rho} [{lo}, {hi}], {row['seeds']} seeds)."
         )
 
 

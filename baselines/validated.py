@@ -32,12 +32,15 @@ class Validated:
 
     def select(self, round: Round) -> Selection:
         random = round.rng.bit_generator.state
-        selections = []
+        selections, refusals = [], []
         for tau in self.grid:
             round.rng.bit_generator.state = random  # the same random numbers for each
+            round.refused = round.flipped = 0
             selections.append(Mars(tau, self.score).select(round))
+            refusals.append((round.refused, round.flipped))
         losses = calibrated_losses(_tried(round, selections))
         chosen = choose(losses, self.grid)
+        round.refused, round.flipped = refusals[chosen]  # of the rows that train, not of those that were tried
         advantage, error = advantages(losses, self.grid)
         best = _best(advantage, self.grid)
         diagnostics = dict(selections[chosen].diagnostics)

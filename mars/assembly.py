@@ -201,6 +201,8 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     questions = tuple((one, question(one, preferences, settings.dataset, {})) for one in asked)
     if (preferences.name == "gaussian") != (settings.backbone.source == gaussian.SOURCE):
         raise ConfigError("backbone: dataset=gaussian and backbone=gaussian go together, addresses and their vectors")
+    if preferences.name == "gaussian" and settings.augmenter.get("name") not in ("gaussian", "none"):
+        raise ConfigError("augmenter: dataset=gaussian has no words to rewrite (augmenter=gaussian)")
     engine, start = _engine(settings, preferences, *place)
     supply = _supply(settings.augmenter, "augmenter", *place)
     if 1 < supply.augmenter.together < settings.pool.width:

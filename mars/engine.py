@@ -121,6 +121,7 @@ class Engine:
             return (chosen - rejected).numpy()
         unique, where = np.unique(numbers, return_inverse=True)
         self.texts_scored += len(unique)
+        assert isinstance(model, RewardModel)
         features = _head_inputs(model, self.inputs, unique, self.token_budget)
         chosen, rejected = where.reshape(numbers.shape).T
         return features[chosen] - features[rejected]
@@ -164,12 +165,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _head_inputs(model: nn.Module, inputs: Inputs, numbers: np.ndarray, token_budget: int) -> np.ndarray:
-    """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer."""
+def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, token_budget: int) -> np.ndarray:
+    """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.
+
+    In fp32 also where the model runs under bf16, whose rounding fills every direction in which differences are small.
+    """
     head = scalar_head(model)
     read: list[torch.Tensor] = []
     hook = head.register_forward_pre_hook(lambda _module, arguments: read.append(arguments[0]))
     features = np.empty((len(numbers), head.in_features))
+    autocast, model.autocast = model.autocast, None
     try:
         with evaluating(model):
             for batch in micro_batches(np.arange(len(numbers)), inputs.lengths[numbers], token_budget, 1):
@@ -177,6 +182,7 @@ def _head_inputs(model: nn.Module, inputs: Inputs, numbers: np.ndarray, token_bu
                 features[batch] = read.pop().double().cpu().numpy()
     finally:
         hook.remove()
+        model.autocast = autocast
     return features
 
 

@@ -43,6 +43,9 @@ COLUMNS = (
     "h_gain", "g_gain", *(f"bound_{name}" for name in _BOUND),
 )  # fmt: skip
 
+# Out of memory, features that are not finite, a decomposition that does not converge (NumPy's error is a ValueError).
+_FAILURES = (UserError, ValueError, torch.linalg.LinAlgError, torch.OutOfMemoryError)
+
 Spectra = dict[str, torch.Tensor]  # "h base", "g base", …: [k] float64, descending; none that is not defined
 
 
@@ -74,12 +77,12 @@ class Observer:
                 columns |= _summaries(found)
                 columns |= _bound(parts, space) if "synthetic" in parts else {}
             spectra = {name: torch.from_numpy(spectrum.values) for name, spectrum in found.items()}
-        except (ValueError, torch.linalg.LinAlgError) as error:  # a record is no reason to lose a run
+        except _FAILURES as error:  # a record is no reason to lose a run
             log.warning("round %d: no curvature recorded: %s", index, error)
         if self.inputs.engine.mode != "head":
             try:
                 columns |= self._whole(model, index)
-            except (UserError, torch.linalg.LinAlgError) as error:  # out of memory, say
+            except _FAILURES as error:
                 log.warning("round %d: no curvature of the whole model recorded: %s", index, error)
         return {name: float(value) if math.isfinite(value) else math.nan for name, value in columns.items()}, spectra
 

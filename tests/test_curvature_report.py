@@ -13,14 +13,21 @@ import pytest
 from synthetic_study import add_curvature, make_run, make_study, score_test
 
 from analysis import NothingToShow, Study, load
-from analysis.curvature import EVERYWHERE, correlations, points
+from analysis.comparisons import compare
+from analysis.curvature import EVERYWHERE, correlations, finals, points
 from analysis.figures import FIGURES
 from analysis.regimes import regimes, split_arm
 from analysis.report import report
 from analysis.stats import mean_interval
 from analysis.verdict import on_curvature
 
-H_GAIN = {"uniform": 0.1, "stratified": 0.2, "mars_fisher": 0.3, "mars": 0.4}  # and G's is what is left to 0.5
+H_GAIN = {
+    "uniform": 0.1,
+    "stratified": 0.2,
+    "mars_fisher": 0.3,
+    "mars_tempered": 0.35,
+    "mars": 0.4,
+}  # and G's is what is left to 0.5
 ROUNDS = 4
 CELL = {"backbone": "gaussian", "dataset": "gaussian", "own_rows": True, "examples": 100}
 
@@ -110,7 +117,7 @@ def test_a_change_that_follows_the_gain_has_a_rank_correlation_of_one(curved: St
         assert (g["rho"], g["within"]) == pytest.approx((-1, -1))
         assert (h["points"], h["seeds"]) == (len(H_GAIN) * (ROUNDS - 1), 3)  # the first round changes nothing known
     for outcome in ("accuracy", "gold_accuracy"):
-        assert table.loc[("h_gain", outcome), "points"] == len(H_GAIN)
+        assert table.loc[("h_gain", outcome), "points"] == len(H_GAIN) - 1  # the reference differs in nothing
     assert table.loc[("h_gain", "gold_accuracy"), "rho"] == pytest.approx(1)
 
 
@@ -162,10 +169,10 @@ def test_over_several_groups_a_seed_counts_once(tmp_path: Path) -> None:
 
 def test_the_verdict_says_what_was_measured(curved: Study) -> None:
     assert on_curvature(curved) == (
-        "Curvature was recorded. The bound's margins were separated (m_L < m_H) in 0 of 48 rounds, its factor was "
-        "above 1 (κ·σ′(m_L) > σ′(m_H)) in 24, both in 0. A round's gain in H went with its change in held-out accuracy "
-        "(rank correlation +1.00 [+1.00, +1.00], 3 seeds). A round's gain in G went against its change in held-out "
-        "accuracy (rank correlation −1.00 [−1.00, −1.00], 3 seeds).",
+        "Curvature was recorded. The bound's margins were separated (m_L < m_H) in 0 of 60 rounds, its factor was "
+        "above 1 (κ·σ′(m_L) > σ′(m_H)) in 30, both in 0. A round's gain in H went with its change in held-out "
+        "accuracy (rank correlation within rounds +1.00 [+1.00, +1.00], 3 seeds). A round's gain in G went against "
+        "its change in held-out accuracy (rank correlation within rounds −1.00 [−1.00, −1.00], 3 seeds).",
     )
 
 
@@ -200,7 +207,7 @@ def test_gains_in_h_and_g_have_one_scale_and_every_arm_that_recorded_any(curved:
 def test_points_of_the_bound_show_which_conditions_hold(curved: Study) -> None:
     (axes,) = FIGURES["bound"].draw(curved).axes
     marked = [line for line in axes.lines if line.get_marker() == "." and len(line.get_xdata())]
-    assert sum(len(line.get_xdata()) for line in marked) == 24  # one condition of two, in half of 48 rounds
+    assert sum(len(line.get_xdata()) for line in marked) == 30  # one condition of two, in half of 60 rounds
     assert all(
         line.get_markerfacecolor() == "none"
         for line in axes.lines
@@ -346,3 +353,36 @@ def test_a_report_of_many_groups_has_one_map_few_panels_and_a_line_on_curvature(
     assert len(pd.read_csv(directory / "tables" / "regimes.csv")) == 7
     assert "Curvature was recorded." in (directory / "verdict.md").read_text()
     assert len(load(tmp_path / "study").figure("bound").axes) == 7  # a reader of Python gets them all
+
+
+# what may be held against what
+
+
+def test_the_final_gains_are_net_of_the_reference_with_the_same_variants(tmp_path: Path) -> None:
+    """With nearer and farther variants each arm is held against uniform of its own; without one, against none."""
+    for noise in (0.3, 1.0):
+        for i, arm in enumerate(H_GAIN):
+            run = make_run(tmp_path, arm, 0, 0.5, rounds=ROUNDS, config={"augmenter": {"noise": noise}})
+            add_curvature(run, gains(arm, 0) + noise, np.zeros(ROUNDS), np.full(ROUNDS, 0.5))
+            score_test(run, 30 + 5 * i)
+    (_, group), *_ = load(tmp_path).groups()
+    own = finals(group).set_index("arm")
+    assert not own.index.str.startswith("uniform").any()
+    for noise in (0.3, 1.0):
+        assert own.loc[f"mars augmenter.noise={noise}", "h_gain"] == pytest.approx(H_GAIN["mars"] - H_GAIN["uniform"])
+    for run in tmp_path.glob("uniform-*"):
+        if "noise: 1.0" in (run / "config.yaml").read_text():
+            (run / "DONE").unlink()
+    (_, group), *_ = load(tmp_path).groups()
+    assert {arm.split("=")[-1] for arm in finals(group)["arm"]} == {"0.3"}
+    not_compared = compare(group).set_index("arm")["not_compared"]
+    assert set(not_compared[not_compared.index.str.endswith("noise=1.0")]) >= {"uniform ran with other variants only"}
+
+
+def test_a_round_that_chose_by_the_held_out_pairs_is_no_point(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "mars_validated", 0, 0.5, rounds=3)
+    add_curvature(run, [0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
+    rounds = pd.read_csv(run / "rounds.csv").assign(trial_steps=[0, 10, 0])
+    rounds.to_csv(run / "rounds.csv", index=False)
+    change = points(load(tmp_path))["accuracy_change"]
+    assert change.isna().tolist() == [True, True, False]

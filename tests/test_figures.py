@@ -24,7 +24,7 @@ from benchmarks.in_distribution import InDistribution
 from benchmarks.metrics import forecasts
 from benchmarks.reward_bench import HEADLINE
 
-CURVATURE = {"curvature", "spectra", "bound", "information"}
+CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 ELSEWHERE = {  # what each of the studies below has nothing for
     "study": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
     "crowd": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.figures import allocation, by_arm, curvature, forest, margins, regimes, rounds, style, sweeps
+from analysis.figures import allocation, by_arm, curvature, forest, gains, margins, regimes, rounds, style, sweeps
 from analysis.results import Study
 from mars.config import choose
 
@@ -108,6 +108,12 @@ FIGURES: dict[str, Plot] = {
         "What the paper's bound promises of the mixture's Hessian, and what it is: the smallest generalised eigenvalue "
         "of H with the drawn rows against H of the base pairs. Left of 1 the bound promises nothing. "
         "Its conditions: margins separated (m_L < m_H), and κ·σ′(m_L) > σ′(m_H).",
+    ),
+    "gains": Plot(
+        gains.gains,
+        "What goes with accuracy: curvature or information?",
+        "Accuracy of an arm less the reference's, against its mean gain in H (the average Hessian, which the paper "
+        "raises) and in G (information per label), less the reference's. Nothing is tested.",
     ),
     "information": Plot(
         curvature.information,

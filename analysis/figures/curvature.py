@@ -282,7 +282,11 @@ def information(study: Study) -> Figure:
 def _rho(table: pd.DataFrame, group: Study, gain: str) -> str:
     """The correlation of a panel for its title; empty where there is none."""
     dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
-    own = table[(table["dataset"] == dataset) & (table["backbone"] == backbone) & (table["gain"] == gain)]
+    return rank_text(table[(table["dataset"] == dataset) & (table["backbone"] == backbone) & (table["gain"] == gain)])
+
+
+def rank_text(own: pd.DataFrame) -> str:
+    """`: ρ +.26 [+.21, +.32]` of the one row of `correlations` that is left; empty where there is none."""
     if own.empty or math.isnan(own["rho"].iloc[0]):
         return ""
     rho, lo, hi = (number(own[name].iloc[0], "+.2f") for name in ("rho", "rho_lo", "rho_hi"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.regimes import GOLD, regimes
 from analysis.results import Study
+from analysis.stats import ALPHA
 from analysis.tables.table import Column, Table
 
 
@@ -16,11 +17,14 @@ def table(study: Study) -> Table:
     if gold.any() and not gold.all():
         right = "agreement with the true reward where it is known, else label accuracy"
     counts = frame["outcome"].value_counts()
+    low, better = frame["p"] < ALPHA, frame["difference"] > 0
     caption = (
         f"Arm − {study.reference} of the same data and variants, at equal steps, on the same seeds and test pairs: "
         f"{right} on the main test split, in points, with a 95 % interval and p for new seeds and new pairs. Adjusted "
         f"p: Holm's, over the {tested} differences of the map; win and loss go by it, and a tie is not “no "
-        f"difference”. {counts.get('win', 0)} wins, {counts.get('tie', 0)} ties, {counts.get('loss', 0)} losses."
+        f"difference”. {counts.get('win', 0)} wins, {counts.get('tie', 0)} ties, {counts.get('loss', 0)} losses; at an "
+        f"unadjusted p below .05 {int((low & better).sum())} differences are above 0 and {int((low & ~better).sum())} "
+        "below, which is what to look at for whether an arm is ever worse."
     )
     columns = (
         Column("dataset", "data"),
