@@ -8,14 +8,16 @@ elsewhere (docs/theory.md). The arm chooses pairs, not wordings: a copy stands f
 In coordinates where M of the base pairs is the identity a copy of pair i gains log(1 + s_i), s_i = z_iᵀPz_i, P = M⁻¹.
 A draw is a rank-one update of P (Sherman–Morrison), O(d²), and only lowers every s: what a pair gained when it was last
 looked at is an upper bound. So the best few are kept exact, the others are brought up to date, in one matrix product,
-when the best of the few falls below their bound.
+when the best of the few falls below their bound. Products are PyTorch's, which keeps to the run's `threads`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from mars import allocation
 from mars.strategy import Round, Selection, within_pairs
@@ -59,13 +61,14 @@ def whitened(differences: np.ndarray, margins: np.ndarray, ridge: float) -> np.n
     if not np.isfinite(margins).all():
         raise ValueError(f"margin of pair {int(np.flatnonzero(~np.isfinite(margins))[0])} is not finite")
     # √σ′(Δ) = 1 / (e^{Δ/2} + e^{−Δ/2})
-    rows = differences * (0.5 / np.cosh(np.minimum(np.abs(margins), 1400) / 2))[:, None]
+    weighted = differences * (0.5 / np.cosh(np.minimum(np.abs(margins), 1400) / 2))[:, None]
+    rows = torch.from_numpy(weighted)
     hessian = rows.T @ rows
-    scale = hessian.trace() / len(hessian)
+    scale = float(hessian.trace()) / len(hessian)
     if not scale > np.finfo(float).tiny:
-        return np.zeros_like(rows)
-    factor = np.linalg.cholesky(hessian + ridge * scale * np.eye(len(hessian)))
-    return np.linalg.solve(factor, rows.T).T
+        return np.zeros_like(weighted)
+    factor = torch.linalg.cholesky(hessian + ridge * scale * torch.eye(len(hessian), dtype=hessian.dtype))
+    return torch.linalg.solve_triangular(factor, rows.T, upper=False).T.numpy()
 
 
 def greedy(rows: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -75,30 +78,31 @@ def greedy(rows: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np.
     """
     shuffled = rng.permutation(len(rows))
     rows = rows[shuffled]
-    inverse = np.eye(rows.shape[1])  # P
+    shared = torch.from_numpy(rows)
+    inverse = torch.eye(rows.shape[1], dtype=torch.float64)  # P
     gains = np.square(rows).sum(axis=1)  # s
     drawn = np.zeros(len(rows), dtype=np.int64)
     left, gained = budget, 0.0
     while left:
         order = np.lexsort((drawn, -np.round(gains, _DIGITS)))
         few = order[:_ACTIVE]
-        near, exact = rows[few], gains[few]
+        near, exact = shared[few], gains[few]
         bound = np.round(np.max(gains[order[_ACTIVE:]], initial=-1.0), _DIGITS)
-        updates: list[np.ndarray] = []
+        updates: list[torch.Tensor] = []
         while left and len(updates) < _ACTIVE:
             level = np.round(exact, _DIGITS)
             best = np.flatnonzero(level == level.max())
             pick = best[drawn[few[best]].argmin()]
             if updates and level[pick] <= bound:
                 break
-            update = inverse @ near[pick] / np.sqrt(1 + exact[pick])
-            gained += float(np.log1p(exact[pick]))
-            inverse -= update[:, None] * update
-            exact -= np.square(near @ update)
+            update = inverse @ near[pick] / math.sqrt(1 + exact[pick])
+            gained += math.log1p(exact[pick])
+            inverse.addr_(update, update, alpha=-1)
+            exact -= np.square((near @ update).numpy())
             drawn[few[pick]] += 1
             updates.append(update)
             left -= 1
-        gains -= np.square(rows @ np.array(updates).T).sum(axis=1)
+        gains -= np.square((shared @ torch.stack(updates).T).numpy()).sum(axis=1)
     budgets = np.empty_like(drawn)
     budgets[shuffled] = drawn
     return budgets, gained
