@@ -4,9 +4,9 @@ Source: this project. Whether ambiguous pairs help depends on the labels' noise,
 (docs/regimes.md): at some noise steering harms, at some it helps, and validation pairs can tell. Every τ of the grid
 draws with the same random numbers, trains a copy of the model for this round, and is judged on the validation pairs by
 the log-loss of the copy's margins at the temperature that suits them best: steering changes the scale of margins, which
-ranks nothing. Not to steer (τ = 0) is left only for an improvement of more than one standard
-error (the one-standard-error rule of Breiman et al. 1984), since the best of several noisy means flatters itself.
-The cost is a round's training, and the variants drawn for it, for each τ that draws differently.
+ranks nothing. Not to steer (τ = 0) is left only for an improvement of more than one standard error (the
+one-standard-error rule of Breiman et al. 1984), since the best of several noisy means flatters itself. The cost is a
+round's training, and the variants drawn for it, for each τ that draws differently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mars.strategy import Mars, Round, Selection
 
 @dataclass(frozen=True)
 class Validated:
-    """MARS at the τ of `grid` that validation pairs choose; a negative τ prefers easy pairs, 0 is uniform."""
+    """MARS at the τ of `grid` that validation pairs choose; a negative τ prefers easy pairs, 0 is stratified."""
 
     grid: tuple[float, ...] = (-2.0, -0.5, 0.0, 0.5, 2.0)
     score: allocation.Score = "absolute"

@@ -2,8 +2,8 @@
 
 The reference implementation lower-cases, drops digits, newlines and turn markers, and depends on the hash seed: on
 preference data the damage is easier to see than the edit. Here a variant is one operation on the editable words
-(`mars.augment.words`) and depends on nothing but (settings, pair id, side, number), the side
-being that under the dataset's usual labels.
+(`mars.augment.words`) and depends on nothing but (settings, pair id, side, number), the side being that under the
+dataset's usual labels.
 
     Eda(EdaConfig(seed=1)).make([Request(pair, "chosen", number) for number in range(5)])
 """
