@@ -21,8 +21,8 @@ import pandas as pd
 
 from analysis.boards.board import Board, make
 from analysis.boards.entries import Entry, Refused, read
-from analysis.page import Left, Page, render
-from analysis.tables.table import CSV, Column, Table
+from analysis.exhibits.table import CSV, Column, Table
+from analysis.report.page import Left, Page, render
 from mars.config import UserError, build
 from mars.files import write_text
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mars.strategy import Round, Selection
+from mars.method.strategy import Round, Selection
 
 _EDGE = 1e-6  # how close e may come to 0 and ½
 

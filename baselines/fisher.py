@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mars import allocation
-from mars.strategy import Round, Selection, within_pairs
+from mars.method import allocation
+from mars.method.strategy import Round, Selection, within_pairs
 
 _ACTIVE = 128  # pairs whose gains are kept exact
 _DIGITS = 12  # of s in [0, 1]: what agrees to so many is a tie

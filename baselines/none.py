@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mars.strategy import Round, Selection, equal_shares
+from mars.method.strategy import Round, Selection, equal_shares
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mars.strategy import Noise, Round, Selection, equal_shares
+from mars.method.strategy import Noise, Round, Selection, equal_shares
 
 
 @dataclass(frozen=True)
 class Representation:
-    """Repeats the base pairs, B rows in equal shares, under noise of size α (`mars.strategy.Noise`)."""
+    """Repeats the base pairs, B rows in equal shares, under noise of size α (`mars.method.strategy.Noise`)."""
 
     draws: ClassVar[bool] = False
     alpha: float = 5.0  # on token embeddings

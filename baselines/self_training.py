@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mars.strategy import Round, Selection, anywhere
+from mars.method.strategy import Round, Selection, anywhere
 
 
 @dataclass(frozen=True)

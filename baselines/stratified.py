@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mars.strategy import Round, Selection, equal_shares, within_pairs
+from mars.method.strategy import Round, Selection, equal_shares, within_pairs
 
 
 @dataclass(frozen=True)

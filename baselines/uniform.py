@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mars.strategy import Round, Selection, anywhere
+from mars.method.strategy import Round, Selection, anywhere
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mars import allocation
-from mars.strategy import Mars, Round, Selection
+from mars.method import allocation
+from mars.method.strategy import Mars, Round, Selection
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mars import allocation
-from mars.strategy import Round, Selection
+from mars.method import allocation
+from mars.method.strategy import Round, Selection
 
 
 @dataclass(frozen=True)

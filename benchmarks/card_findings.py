@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.card_results import Evaluation
 from benchmarks.card_text import cell
-from mars import contamination
+from mars.preferences import contamination
 
 _NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non[- ]?commercial", re.IGNORECASE)
 _UNSTATED = {"", "unknown", "none", "other", "null"}

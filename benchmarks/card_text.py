@@ -88,7 +88,7 @@ _CUT = {
 
 
 def classifier_code(template: str, truncation: str, max_length: int) -> str:
-    """Python that loads a transformers checkpoint and scores a dialogue, cut the way `mars.tokens.Encoder` cuts it."""
+    """Python that loads a transformers checkpoint and scores a dialogue cut as `mars.reward.tokens.Encoder` cuts it."""
     code = _CLASSIFIER[template].replace("ENDS", _ENDS[truncation]).replace("CUT", _CUT[truncation])
     return code.replace("LENGTH", str(max_length))
 
@@ -99,9 +99,9 @@ from pathlib import Path
 
 import torch
 
-from mars.engine import Engine
-from mars.model import load_linear
-from mars.text import Message
+from mars.reward.engine import Engine
+from mars import load_linear
+from mars.preferences.dialogue import Message
 
 model, backbone = load_linear(Path("."))  # this directory
 cache = Path(os.environ.get("MARS_CACHE", "~/.cache/mars")).expanduser()  # of features

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.in_distribution import InDistribution, ReleasedV1
-from benchmarks.judging import Asked
 from benchmarks.preference_files import PreferenceFiles
+from benchmarks.protocol import Asked
 from benchmarks.reward_bench import RewardBench
 from benchmarks.reward_bench_2 import RewardBench2
 from benchmarks.reward_bench_raw import RewardBenchRaw

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mars.augment.words import PROTECTED, uniforms
-from mars.data import Pair
-from mars.text import Message
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
 
 
 def respaced(text: str, key: str) -> str:

@@ -23,15 +23,16 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from benchmarks import model_files, pretrained
 from benchmarks.card import write_card
-from benchmarks.judging import judge, summary
+from benchmarks.models import model_files, pretrained
+from benchmarks.protocol import Asked
 from mars import assembly, files
 from mars.config import ConfigError, UserError, build
-from mars.logger import WandbConfig, WandbLogger
-from mars.scoring import ModelScorer, rendering
-from mars.text import Template
-from mars.tokens import Truncation
+from mars.method.logger import WandbConfig, WandbLogger
+from mars.preferences.dialogue import Template
+from mars.record.manifest import logged_metrics
+from mars.reward.scoring import ModelScorer, rendering
+from mars.reward.tokens import Truncation
 
 log = logging.getLogger("benchmarks.evaluate")  # also when it runs as __main__
 
@@ -92,7 +93,7 @@ def evaluate(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     Raises UserError for a model, a file or a setting that cannot be used.
     """
     place = Path(settings.cache).expanduser(), assembly.device(settings.device)
-    asked = assembly.benchmark(settings.benchmark, place, settings.label or "")
+    asked: Asked = assembly.benchmark(settings.benchmark, place, settings.label or "")
     found = model_files.find(model, settings.revision, settings.trust_remote_code)
     dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.needs_dataset else None
     if dataset and settings.dataset and not settings.label:
@@ -106,7 +107,7 @@ def evaluate(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     judged = pretrained.load(found, settings.options, *place)
     render = rendering(judged.template, judged.tokenizer)
     scorer = ModelScorer(judged.model, judged.inputs, render, settings.token_budget, _most(settings))
-    record = judge(asked, scorer, preferences, directory, question, {"name": found.name, **judged.about})
+    record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
     lost = record["truncated"]
     if lost["response"]:
         log.info("%d of %d texts lost part of the response to max_length", lost["response"], lost["texts"])
@@ -173,7 +174,7 @@ def _to_wandb(settings: EvaluateConfig, found: model_files.Found, directory: Pat
     config = {} if found.run else {"model": record["model"], "protocol": record["protocol"]}
     group = found.run.parent.name if found.run else "evaluations"
     logger = WandbLogger(settings.wandb or WandbConfig(), directory, config, group)
-    logger.summary(summary(record))
+    logger.summary(logged_metrics(record))
     logger.close(failed=False)
 
 

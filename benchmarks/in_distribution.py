@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import calibration, metrics
-from benchmarks.judging import PAIR_COLUMNS, Result, Scorer, finite, pair_table
-from benchmarks.recompute import VALIDATION, pair_estimates
-from mars import files
+from benchmarks.pair_metrics import VALIDATION, pair_estimates
+from benchmarks.protocol import PAIR_COLUMNS, Result, Scorer, finite, pair_table
 from mars.config import UserError
-from mars.data import Pair, Preferences
+from mars.preferences.pair import Pair, Preferences, pairs_digest
 
 V1_SEEDS = (123, 124, 125)
 V1_PAIRS = 100
@@ -231,7 +230,7 @@ def _scored(
         "licence": preferences.report.get("licence"),
         "sources": preferences.report.get("sources"),
         "rows": {split: len(pairs) for split, pairs in splits.items()},
-        "sha256": {split: files.pairs_digest(pairs) for split, pairs in splits.items()},
+        "sha256": {split: pairs_digest(pairs) for split, pairs in splits.items()},
     }
     return pd.concat(tables, ignore_index=True), {key: value for key, value in record.items() if value is not None}
 

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.judging import Result, Scorer, finite, pair_table
+from benchmarks.protocol import Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
-from mars.data import DataError, Pair, Preferences
-from mars.reading import Policies, Policy, Unusable, read_split
-from mars.schemas import schema_of
-from mars.sources import open_file
+from mars.preferences.pair import DataError, Pair, Preferences
+from mars.preferences.policies import Policies, Policy, Unusable, read_split
+from mars.preferences.schemas import schema_of
+from mars.preferences.sources import open_file
 
 NO_SUBSET = "(none)"  # rows without a subset in a file where others have one
 

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.judging import Result, Scorer, finite, pair_table
+from benchmarks.protocol import Result, Scorer, finite, pair_table
 from benchmarks.reward_bench_rows import (
     HubRows,
     Ties,
@@ -38,10 +38,10 @@ from benchmarks.reward_bench_rows import (
     whole_rows,
 )
 from benchmarks.reward_bench_subsets import BEFORE, COUNTS, HEADLINE, ROWS, SECTIONS
-from mars import schemas
 from mars.config import UserError, nearest
-from mars.data import DataError, Pair, Preferences
-from mars.sources import Source
+from mars.preferences import schemas
+from mars.preferences.pair import DataError, Pair, Preferences
+from mars.preferences.sources import Source
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.judging import Result, Scorer, finite
+from benchmarks.protocol import Result, Scorer, finite
 from benchmarks.reward_bench import Parts, bootstrap, bootstrap_named, interval, subset_column
 from benchmarks.reward_bench_rows import (
     HubRows,
@@ -47,9 +47,9 @@ from benchmarks.reward_bench_rows import (
 )
 from benchmarks.reward_bench_subsets import SCORES, SUBSETS
 from mars.config import UserError
-from mars.data import DataError, Preferences
-from mars.sources import Source
-from mars.text import Message
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import DataError, Preferences
+from mars.preferences.sources import Source
 
 NAME = "RewardBench 2"
 TIE_RULES = {"official": "official: a tie at the top shares the credit", "half": "half credit"}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.judging import Result, Scorer, pair_table
+from benchmarks.protocol import Result, Scorer, pair_table
 from benchmarks.reward_bench import (
     COUNTS,
     HEADLINE,
@@ -39,7 +39,7 @@ from benchmarks.reward_bench import (
 )
 from benchmarks.reward_bench_rows import HubRows, open_rows, stated, warn_if_partial
 from mars.config import UserError
-from mars.data import Pair, Preferences
+from mars.preferences.pair import Pair, Preferences
 
 ROWS = 5123  # of the split
 SEEDS = (188, 144)

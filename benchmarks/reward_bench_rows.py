@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from benchmarks.metrics import check_bootstrap
 from mars.config import nearest
-from mars.data import DataError, Preferences
-from mars.sources import Source, open_file, open_hub_split
+from mars.preferences.pair import DataError, Preferences
+from mars.preferences.sources import Source, open_file, open_hub_split
 
 Ties = Literal["official", "half"]
 

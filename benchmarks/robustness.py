@@ -34,12 +34,11 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.edits import prefixed, respaced, with_texts
-from benchmarks.judging import Result, Scorer, finite, pair_table
-from mars import files
+from benchmarks.protocol import Result, Scorer, finite, pair_table
+from mars.augment.variant import Request, Variant
 from mars.config import UserError
-from mars.data import SIDES, Pair, Preferences
-from mars.scoring import RenderingError
-from mars.variants import Request, Variant
+from mars.preferences.pair import SIDES, Pair, Preferences, pairs_digest
+from mars.reward.scoring import RenderingError
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class Robustness:
             "split": split,
             "rows": len(pairs),
             "available": available,
-            "pairs_sha256": files.pairs_digest(pairs),
+            "pairs_sha256": pairs_digest(pairs),
             "texts_without_variant": {edit: count for edit, count in missing.items() if edit in self.fillers},
             "refused": refused,
         }

@@ -1,6 +1,44 @@
 """MARS: margin-aware augmentation for reward models (arXiv 2602.17658), as a benchmark one can believe.
 
-A run is a pure function of its resolved config; `python -m mars.run method=mars` makes one.
+This is also the public place of what code outside this repository builds on: arms (`Strategy`, `Round`, `Selection`,
+`Noise`, the three ways to draw rows, `allocation`), augmenters (`Augmenter`, `Request`, `Variant`), datasets (`Pair`,
+`Preferences`, `Message`), and `load_linear` for a trained linear head. Each is imported when it is asked for.
+
+The rooms of this package, lowest first; a room asks only rooms below it:
+
+    config plugins files progress   the ground: settings, entry points, atomic files, progress lines
+    preferences/   what a preference is, and how rows become base, validation and test pairs
+    theory/        curvature, information and the paper's bound: pure arrays
+    worlds/        generated preferences whose truth is known
+    reward/        the reward model: backbone, tokens, features, batching, loss, scoring
+    augment/       what a variant of a text is, and one file for each way to make one
+    pool/          variants of the base pairs on demand: store, gates, semantic layer, preservation
+    method/        allocation, strategies, the round loop, training
+    record/        what a run leaves behind
+    run assembly cli show dry_run   the entrance
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "allocation": "mars.method.allocation",
+    **dict.fromkeys(
+        ("Strategy", "Round", "Selection", "Noise", "Mars", "within_pairs", "anywhere", "equal_shares"),
+        "mars.method.strategy",
+    ),
+    **dict.fromkeys(("Augmenter", "Request", "Variant"), "mars.augment.variant"),
+    **dict.fromkeys(("Pair", "Preferences"), "mars.preferences.pair"),
+    "Message": "mars.preferences.dialogue",
+    "load_linear": "mars.reward.model",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_PUBLIC[name])
+    return module if module.__name__.endswith(f".{name}") else getattr(module, name)

@@ -1,7 +1,8 @@
 """From a resolved config to the pieces of a run: choices by name, and every setting checked before anything is written.
 
-With `mars/run.py` the only module that knows every package. A choice is a line in one of the tables below, or an entry
-point of another package (`mars.plugins`).
+With `mars/run.py` the only module that knows every room. Arms are declared in `baselines.ARMS`, benchmarks in
+`benchmarks.choices`, the rest in the tables below, all as `"module:Name"`; others come from entry points of other
+packages (`mars.plugins`).
 """
 
 from __future__ import annotations
@@ -12,81 +13,56 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from baselines.adaboost import AdaBoost
-from baselines.fisher import Fisher
-from baselines.none import NoAugmentation, NoneMatched
-from baselines.representation import Representation
-from baselines.self_training import SelfTraining
-from baselines.stratified import Stratified
-from baselines.tempered import Tempered
-from baselines.uniform import Uniform
-from baselines.validated import Validated
-from baselines.west_of_n import WestOfN
-from baselines.won import WoN
-from benchmarks.choices import USUAL, ask
-from benchmarks.judging import Asked
-from mars import contamination, gaussian, loading, planted, plugins
-from mars.augment.eda import Eda, EdaConfig
-from mars.augment.gaussian import GaussianAugmenter, GaussianAugmenterConfig
-from mars.augment.instruct import Instruct, InstructConfig
-from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
-from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
-from mars.augment.rules import Rules, RulesConfig
+from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, build, renamed
-from mars.data import Pair, Preferences
-from mars.engine import Engine
-from mars.features import Embed, frozen_encoder, sentence_embedder
 from mars.files import digest
-from mars.logger import WandbConfig
-from mars.model import BackboneConfig
-from mars.pool import Pool, PoolConfig
-from mars.semantic import Refiner, semantic_config
-from mars.start import warmed_up
-from mars.store import Store, Supply
-from mars.strategy import Mars, Strategy
-from mars.trainer import RoundsConfig
-from mars.training import TrainConfig
-from mars.variants import Augmenter, NoAugmenter, NoAugmenterConfig, Request, Variant
+from mars.method.logger import WandbConfig
+from mars.method.start import warmed_up
+from mars.method.strategy import Strategy
+from mars.method.trainer import RoundsConfig
+from mars.method.training import TrainConfig
+from mars.plugins import find, resolve
+from mars.pool.pool import Pool, PoolConfig
+from mars.pool.semantic import Refiner, semantic_config
+from mars.pool.store import Store, Supply
+from mars.preferences import contamination
+from mars.preferences.dataset import summary
+from mars.preferences.pair import Pair, Preferences
+from mars.reward.engine import Engine
+from mars.reward.features import Embed, frozen_encoder, sentence_embedder
+from mars.reward.model import BackboneConfig
+from mars.reward.scoring import ModelScorer
+from mars.worlds import gaussian
 
 log = logging.getLogger(__name__)
 
-STRATEGIES: dict[str, type] = {
-    "none": NoAugmentation,
-    "none_matched": NoneMatched,
-    "uniform": Uniform,
-    "stratified": Stratified,
-    "eda": Uniform,
-    "won": WoN,
-    "west_of_n": WestOfN,
-    "adaboost": AdaBoost,
-    "self_training": SelfTraining,
-    "representation": Representation,
-    "mars": Mars,
-    "mars_fisher": Fisher,
-    "mars_tempered": Tempered,
-    "mars_validated": Validated,
+# "module:Name" of (settings dataclass, (settings, cache directory, device) → augmenter)
+AUGMENTERS = {
+    "none": "mars.augment.variant:AUGMENTER",
+    "eda": "mars.augment.eda:AUGMENTER",
+    "rules": "mars.augment.rules:AUGMENTER",
+    "planted": "mars.augment.planted:AUGMENTER",
+    "gaussian": "mars.augment.gaussian:AUGMENTER",
+    "paraphrase": "mars.augment.paraphrase:AUGMENTER",
+    "instruct": "mars.augment.instruct:AUGMENTER",
 }
-# (settings, (settings, cache directory, device) → augmenter)
-AUGMENTERS: dict[str, tuple[type, Callable[[Any, Path, torch.device], Augmenter]]] = {
-    "none": (NoAugmenterConfig, lambda config, cache, device: NoAugmenter()),
-    "eda": (EdaConfig, lambda config, cache, device: Eda(config)),
-    "rules": (RulesConfig, lambda config, cache, device: Rules(config)),
-    "planted": (PlantedAugmenterConfig, lambda config, cache, device: PlantedAugmenter(config)),
-    "gaussian": (GaussianAugmenterConfig, lambda config, cache, device: GaussianAugmenter(config)),
-    "paraphrase": (ParaphraseConfig, lambda config, cache, device: Paraphraser(config, device)),
-    "instruct": (InstructConfig, Instruct),
+# "module:Name" of (settings dataclass, settings → Preferences)
+DATASETS = {
+    "planted": "mars.worlds.planted:DATASET",
+    "gaussian": "mars.worlds.gaussian:DATASET",
+    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), "mars.preferences.dataset:DATASET"),
 }
-DATASETS: dict[str, tuple[type, Callable[[Any], Preferences]]] = {
-    "planted": (planted.PlantedConfig, planted.load_planted),
-    "gaussian": (gaussian.GaussianConfig, gaussian.load_gaussian),
-    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), (loading.DatasetConfig, loading.load)),
-}
+
+
+def strategies() -> dict[str, str]:
+    """Every arm of ours, by name."""
+    return {arm.name: arm.target for arm in resolve("baselines:ARMS")}
 
 
 @dataclass(frozen=True)
@@ -131,6 +107,29 @@ class Settings:
             raise ValueError("study: must name a directory")
 
 
+class Asked(Protocol):
+    """A benchmark with its settings, as a run sees one (`benchmarks.protocol.Asked`)."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    @property
+    def label(self) -> str: ...
+
+    def brings(self, preferences: Preferences | None) -> Mapping[str, Any]:
+        """What names the rows it brings itself. Raises UserError for rows that cannot be judged on."""
+
+    def judge(
+        self,
+        scorer: ModelScorer,
+        preferences: Preferences | None,
+        directory: Path,
+        question: Mapping[str, str],
+        model: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Scores, measures and writes under `directory`; returns the record."""
+
+
 @dataclass(frozen=True)
 class Pieces:
     """What a run is made of."""
@@ -153,7 +152,7 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
     method = {key: value for key, value in config["method"].items() if key not in own}
-    strategy = plugins.find("strategies", STRATEGIES, method.get("name", ""), "method.name")
+    strategy = find("strategies", strategies(), method.get("name", ""), "method.name")
     if not getattr(strategy, "draws", True):
         own = {"augmenter": {"name": "none"}, "semantic": {"name": "off"}, "pool": {}}
     return {**config, **own, "method": method}
@@ -164,7 +163,7 @@ def shaping(config: Any) -> Any:
     if not isinstance(config, Mapping):
         return config
     known = AUGMENTERS.get(config.get("name", "") if isinstance(config.get("name", ""), str) else "")
-    left_out = getattr(known[0], "without_effect", ()) if known else ()
+    left_out = getattr(resolve(known)[0], "without_effect", ()) if known else ()
     return {key: shaping(value) for key, value in config.items() if key not in left_out}
 
 
@@ -179,7 +178,7 @@ def question(
     where = ("path", "train", "test")
     rows = {key: value for key, value in (dataset or {}).items() if key not in where}
     sources = preferences.report.get("sources") if preferences else None
-    brought = asked.benchmark.check(preferences)
+    brought = asked.brings(preferences)
     settings = {key: value for key, value in asked.settings.items() if key not in where}
     return {
         "settings": digest(shaping(settings)),
@@ -191,13 +190,14 @@ def question(
 def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     """The run's pieces from its settings (`effective`). Raises ConfigError."""
     method = dict(settings.method)
-    strategy_type = plugins.find("strategies", STRATEGIES, method.pop("name", ""), "method.name")
+    strategy_type = find("strategies", strategies(), method.pop("name", ""), "method.name")
     strategy: Strategy = build(strategy_type, method, "method")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     place = Path(settings.cache).expanduser(), device(settings.device)
-    usual = [] if settings.benchmark.get("name") == USUAL["name"] else [USUAL]
-    asked = [benchmark(one, place) for one in (*usual, settings.benchmark)]
+    usual = resolve("benchmarks.choices:USUAL")
+    first = [] if settings.benchmark.get("name") == usual["name"] else [usual]
+    asked = [benchmark(one, place) for one in (*first, settings.benchmark)]
     questions = tuple((one, question(one, preferences, settings.dataset, {})) for one in asked)
     if (preferences.name == "gaussian") != (settings.backbone.source == gaussian.SOURCE):
         raise ConfigError("backbone: dataset=gaussian and backbone=gaussian go together, addresses and their vectors")
@@ -252,18 +252,18 @@ def _engine(
     return engine, lambda: warmed_up(engine, preferences.base, *warm)
 
 
-def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], label: str = "") -> Asked:
+def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], label: str = "") -> Any:
     """The benchmark of conf/benchmark/*.yaml; `place`: cache and device of its augmenters. Raises ConfigError."""
 
     def fill(augmenter: Mapping[str, Any], path: str) -> Callable[[Sequence[Request]], list[Variant]]:
         return _renaming(_supply(augmenter, path, *place).fill, path)
 
-    return ask(settings, fill, label)
+    return resolve("benchmarks.choices:ask")(settings, fill, label)
 
 
 def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:
     values = dict(settings)
-    config_type, make = plugins.find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
+    config_type, make = find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
     config = build(config_type, values, path)
     with renamed("augmenter", path):
         return Supply(make(config, cache, device), Store(cache / "variants"))
@@ -299,13 +299,13 @@ def load(dataset: Mapping[str, Any]) -> Preferences:
 @functools.lru_cache(maxsize=1)
 def _load(dataset: str) -> Preferences:
     settings = json.loads(dataset)
-    config_type, read = plugins.find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
+    config_type, read = find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
     preferences = read(build(config_type, settings, "dataset"))
     found = preferences.report.get("contamination")
     if found is None:
         found = contamination.between(preferences.base, preferences.validation, preferences.tests)
         preferences = replace(preferences, report={**preferences.report, "contamination": found})
-    for line in [*loading.summary(preferences.report), *contamination.summary(found)]:
+    for line in [*summary(preferences.report), *contamination.summary(found)]:
         log.info("%s: %s", preferences.name, line)
     return preferences
 

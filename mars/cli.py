@@ -16,19 +16,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mars.config import UserError, nearest
+from mars.plugins import declared
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
 OmegaConf.register_new_resolver(
     "scaled", lambda full, tiny, *, _root_: tiny if _root_.scale == "tiny" else full, replace=True
 )
+
+
+class _ConfOfPlugins(SearchPathPlugin):
+    """Adds the config packages of installed plug-ins behind our own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for point in declared("mars.conf").values():
+            search_path.append(provider=point.name, path=f"pkg://{point.value}")
+
+
+Plugins.instance().register(_ConfOfPlugins)
 
 _compose_all = Sweeper.validate_batch_is_legal
 
@@ -131,6 +146,14 @@ def _one_line(error: Exception, config_name: str) -> str:
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", causes):
         return f"{match.group(1)}: is required (give it as {match.group(1)}=…)"
     return " ".join(causes.split())
+
+
+def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """conf/`config_name`.yaml with `overrides`, resolved to plain data, for what is no command of its own."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        cfg = hydra.compose(config_name, list(overrides))
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def _compose(config_name: str) -> DictConfig:

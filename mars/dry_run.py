@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mars.assembly import Pieces
-from mars.store import Supply
-from mars.trainer import RoundsConfig
-from mars.variants import Request
+from mars.augment.variant import Request
+from mars.method.trainer import RoundsConfig
+from mars.pool.store import Supply
 
 
 def report(pieces: Pieces, rounds: RoundsConfig) -> str:

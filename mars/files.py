@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ from mars.config import WITHOUT_EFFECT
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from mars.data import Pair
 
 
 def digest(value: Any) -> str:
@@ -68,15 +66,6 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(aside, index=False)
     os.replace(aside, path)
-
-
-def pairs_digest(pairs: Iterable[Pair]) -> str:
-    """sha256 of pairs in order, texts included: equal exactly when two runs used the same rows in the same order."""
-    total = hashlib.sha256()
-    for pair in pairs:
-        prompt = [{"role": message.role, "content": message.content} for message in pair.prompt]
-        total.update(json.dumps([pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin]).encode())
-    return total.hexdigest()
 
 
 def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Arms, augmenters and datasets of other packages, found by entry point.
+"""Choices by name: ours as `"module:Name"`, those of other packages by entry point; imported when they are asked for.
 
 An installed distribution that declares, say,
 
@@ -7,31 +7,36 @@ An installed distribution that declares, say,
 
 makes `method.name=easy_first` known; `mars.augmenters` and `mars.datasets` name a pair (config dataclass, function), as
 the tables in `mars/assembly.py` do. A package may also declare `mars.conf`, a package of Hydra groups, so that
-`method=easy_first` finds its conf/method/easy_first.yaml. Nothing is imported before it is asked for by name.
+`method=easy_first` finds its conf/method/easy_first.yaml.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
-
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from mars.config import ConfigError, choose
 
 
-def find(kind: str, table: Mapping[str, Any], name: str, key: str) -> Any:
-    """What `name` stands for: in `table`, else among the entry points `mars.<kind>`.
+def resolve(target: str) -> Any:
+    """The object that `"module:Name"` names, its module imported now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def find(kind: str, table: Mapping[str, str], name: str, key: str) -> Any:
+    """What `name` stands for: a `"module:Name"` of `table`, else one of the entry points `mars.<kind>`.
 
     Raises ConfigError naming `key` for an unknown name, or for a package that cannot be imported.
     """
-    others = _entry_points(f"mars.{kind}")
-    if name in table or name not in others:
-        return choose({**others, **table}, name, key)
+    others = declared(f"mars.{kind}")
+    if name in table:
+        return resolve(table[name])
+    if name not in others:
+        choose({**others, **table}, name, key)  # raises
     try:
         return others[name].load()
     except Exception as error:  # anything may happen in another package's import
@@ -39,16 +44,6 @@ def find(kind: str, table: Mapping[str, Any], name: str, key: str) -> Any:
 
 
 @functools.cache
-def _entry_points(group: str) -> Mapping[str, EntryPoint]:
+def declared(group: str) -> Mapping[str, EntryPoint]:
+    """What installed distributions declare in an entry-point group, by name."""
     return {point.name: point for point in entry_points(group=group)}
-
-
-class _ConfOfPlugins(SearchPathPlugin):
-    """Adds the config packages of installed plugins behind our own."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for point in _entry_points("mars.conf").values():
-            search_path.append(provider=point.name, path=f"pkg://{point.value}")
-
-
-Plugins.instance().register(_ConfOfPlugins)

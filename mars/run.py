@@ -7,7 +7,6 @@ so a directory without it is unfinished: it is resumed, never counted.
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import os
 import shutil
@@ -22,16 +21,17 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from benchmarks.card import write_card
-from benchmarks.judging import judge, summary
-from benchmarks.model_files import Found, weights
-from mars import checkpoint, dry_run, files, records, show
+from mars import dry_run, files, show
 from mars.assembly import Pieces, Settings, assemble, effective, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
-from mars.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
-from mars.rounds import run_rounds
-from mars.scoring import ModelScorer
+from mars.method import checkpoint
+from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
+from mars.method.loop import run_rounds
+from mars.plugins import resolve
+from mars.record import manifest
+from mars.reward.model import BackboneConfig, weights_id
+from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
@@ -149,32 +149,32 @@ def _run(
         for asked, question in pieces.benchmarks:
             engine = pieces.engine
             scorer = ModelScorer(outcome.model, engine.inputs, engine.render, settings.train.token_budget)
-            record = judge(asked, scorer, pieces.preferences, directory, question, about)
+            record = asked.judge(scorer, pieces.preferences, directory, question, about)
             judged[asked.label] = record["metrics"]
-            logger.summary(summary(record))
+            logger.summary(manifest.logged_metrics(record))
         files.write_text(directory / "rounds.csv", pd.DataFrame(outcome.records).to_csv(index=False))
-        files.write_parquet(directory / "selection.parquet", records.selection_table(outcome.drawn, pieces.pool))
-        allocated = records.allocation_table(outcome.drawn, outcome.margins, pieces.pool)
+        files.write_parquet(directory / "selection.parquet", manifest.selection_table(outcome.drawn, pieces.pool))
+        allocated = manifest.allocation_table(outcome.drawn, outcome.margins, pieces.pool)
         files.write_parquet(directory / "allocation.parquet", allocated)
         if any(outcome.spectra):
-            files.write_parquet(directory / "spectra.parquet", records.spectra_table(outcome.spectra))
+            files.write_parquet(directory / "spectra.parquet", manifest.spectra_table(outcome.spectra))
         files.write_parquet(directory / "variants.parquet", pieces.pool.table())
         if pieces.refiner:
             files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
-        done = records.manifest(pieces.preferences, pieces.engine, outcome)
+        done = manifest.manifest(pieces.preferences, pieces.engine, outcome)
         done["strategy"] = vars(pieces.strategy)
         costs = _costs(pieces, paid)
-        done["pool"] = records.pool_record(pieces.pool, pieces.supply, outcome) | costs["pool"]
+        done["pool"] = manifest.pool_record(pieces.pool, pieces.supply, outcome) | costs["pool"]
         if pieces.refiner and pieces.writer:
             done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record() | costs["writer"]}
             log.info("%s", pieces.refiner.line())
-        log.info("%s", records.pool_line(done["pool"]))
+        log.info("%s", manifest.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
         done = {**names, **done, "wall_seconds": seconds}
         files.write_json(directory / "manifest.json", done)
         if settings.save_model:
-            write_card(directory)
-        logger.summary(records.logged_manifest(done))
+            resolve("benchmarks.card:write_card")(directory)
+        logger.summary(manifest.logged_manifest(done))
     except BaseException:
         with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
             last = checkpoint.load(state_file) or checkpoint.State()
@@ -190,7 +190,7 @@ def _run(
 
 def _about(settings: Settings, run_id: str, directory: Path) -> dict[str, Any]:
     """What a judged run's record says of its model."""
-    saved = weights(Found(directory / "model", run_id)) if settings.save_model else None
+    saved = weights_id(BackboneConfig(run_id, str(directory / "model"))) if settings.save_model else None
     reading = {key: getattr(settings.backbone, key) for key in ("template", "max_length", "truncation")}
     return {"name": run_id, "weights": saved, **reading}
 
@@ -198,7 +198,7 @@ def _about(settings: Settings, run_id: str, directory: Path) -> dict[str, Any]:
 def _costs(pieces: Pieces, paid: Mapping[str, Any]) -> dict[str, Any]:
     """What the pool and the semantic layer's writer have made and paid, in this process and, `paid`, before it."""
     supplies = {"pool": pieces.supply, "writer": pieces.writer}
-    return {name: records.total(supply.costs(), paid.get(name, {})) for name, supply in supplies.items() if supply}
+    return {name: manifest.total(supply.costs(), paid.get(name, {})) for name, supply in supplies.items() if supply}
 
 
 def _open_logger(settings: Settings, directory: Path, config: Mapping[str, Any]) -> Logger:
@@ -214,7 +214,7 @@ def main() -> None:
     commands: dict[str, Callable[[], None]] = {
         "evaluate": _module("benchmarks.evaluate"),
         "leaderboard": _module("analysis.leaderboard"),
-        "report": _module("analysis.report"),
+        "report": _module("analysis.report.build"),
         "share": _module("benchmarks.share"),
         "show": show.main,
         "submission": _module("analysis.submission"),
@@ -231,7 +231,7 @@ def main() -> None:
 
 def _module(name: str) -> Callable[[], None]:
     """`main` of a module that is imported when it is called."""
-    return lambda: importlib.import_module(name).main()
+    return lambda: resolve(f"{name}:main")()
 
 
 if __name__ == "__main__":

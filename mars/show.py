@@ -18,7 +18,7 @@ import yaml
 
 from mars.assembly import Settings, assemble, load
 from mars.config import UserError, build
-from mars.data import SIDES
+from mars.preferences.pair import SIDES
 
 
 def show(directory: Path, count: int) -> Iterator[str]:

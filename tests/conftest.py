@@ -11,13 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
-import mars.cli  # noqa: F401 - the configs' resolver
+from mars.cli import composed
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two workers share the cores
 
@@ -29,10 +26,7 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """A resolved config from overrides, its study and cache under the test's directory."""
 
     def build(*overrides: str) -> dict[str, Any]:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_module("conf", version_base="1.3"):
-            cfg = hydra.compose("config", [f"study={tmp_path}/study", f"cache={tmp_path}/cache", *overrides])
-        return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+        return composed("config", [f"study={tmp_path}/study", f"cache={tmp_path}/cache", *overrides])
 
     return build
 
@@ -48,7 +42,7 @@ def real_hh() -> Path:
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """`calls = interrupt_at(n)`: the n-th round or trial trained from now on is interrupted; `calls` counts them."""
-    from mars import trainer
+    from mars.method import trainer
 
     real = trainer.train_round
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mars.data import Pair
-from mars.pool import Pool, PoolConfig
-from mars.strategy import Round
-from mars.text import Message
-from mars.variants import Request, Variant
+from mars.augment.variant import Request, Variant
+from mars.method.strategy import Round
+from mars.pool.pool import Pool, PoolConfig
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
 
 
 class Numbering:

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.in_distribution import InDistribution
-from mars import allocation
+from mars.method import allocation
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mars import allocation
+from mars.method import allocation
 
 margins_of_any_scale = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60).map(np.array)
 scores = st.sampled_from(["absolute", "signed"])

@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from mars import files, records, show
-from mars.assembly import STRATEGIES, assemble, build, load, shaping
+from baselines import ARMS
+from mars import files, show
 from mars.assembly import Settings as RunSettings
+from mars.assembly import assemble, build, load, shaping
 from mars.config import ConfigError, UserError
-from mars.rows import RowInputs
+from mars.method.row_inputs import RowInputs
+from mars.pool.store import Store
+from mars.record.manifest import total
 from mars.run import execute
-from mars.store import Store
 
 LOOP = ["scale=tiny", "rounds.number=2", "rounds.budget=40"]
 
@@ -68,7 +70,7 @@ def test_the_faithful_presets_cut_from_the_right_and_lose_the_prompts_they_lost(
 
 def test_matched_arms_take_equal_steps_from_one_start_per_seed(compose):
     found = {
-        name: manifest(execute(compose("experiment=matched", "scale=tiny", f"method={name}"))) for name in STRATEGIES
+        name: manifest(execute(compose("experiment=matched", "scale=tiny", f"method={name}"))) for name, *_ in ARMS
     }
     assert {m["steps"] for m in found.values()} == {12}
     assert len({m["start"] for m in found.values()}) == 1
@@ -171,7 +173,7 @@ def test_noise_is_on_the_drawn_rows_in_training_alone(compose):
 
 @pytest.mark.parametrize("kind", ["bert", "qwen3"])
 def test_the_noise_has_neftunes_size_and_leaves_padding_scores_alone(kind, compose):
-    from mars.model import _noisy_embeddings
+    from mars.reward.model import _noisy_embeddings
 
     settings = build(RunSettings, compose("scale=tiny", "train=full", f"backbone.source=random:{kind}"), "")
     engine = assemble(settings, load(settings.dataset)).engine
@@ -316,5 +318,5 @@ def test_what_an_interrupted_run_paid_is_counted_to_the_end(compose, tmp_path, i
 def test_countings_are_added_up_and_what_is_not_known_is_left_out():
     before = {"made": 2, "usage": {"calls": 5, "cost": None}}
     now = {"made": 1, "usage": {"calls": 1, "cost": None, "retries": 2}}
-    assert records.total(before, now) == {"made": 3, "usage": {"calls": 6, "cost": None, "retries": 2}}
-    assert records.total(before, {}) == before
+    assert total(before, now) == {"made": 3, "usage": {"calls": 6, "cost": None, "retries": 2}}
+    assert total(before, {}) == before

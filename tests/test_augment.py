@@ -22,10 +22,10 @@ from mars.augment import build_synonyms
 from mars.augment.eda import OPERATIONS, Eda, EdaConfig
 from mars.augment.rules import Rules, RulesConfig, _rules, rewrites
 from mars.augment.synonyms import STOP_WORDS, thesaurus
+from mars.augment.variant import Request
 from mars.augment.words import match_case, split_words, uniforms
 from mars.config import ConfigError, build
-from mars.data import SIDES, Pair
-from mars.variants import Request
+from mars.preferences.pair import SIDES, Pair
 
 ROOT = Path(__file__).parent.parent
 AUGMENTERS = pytest.mark.parametrize("augmenter", [Eda(), Rules()], ids=lambda a: a.name)
@@ -130,8 +130,8 @@ PRINT = """
 import json, sys
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
-from mars.data import Pair
-from mars.variants import Request
+from mars.preferences.pair import Pair
+from mars.augment.variant import Request
 texts = json.loads(sys.argv[1])
 requests = [Request(Pair(f"t/{i}", (), t, t[::-1]), s, k) for i, t in enumerate(texts)
             for s in ("chosen", "rejected") for k in range(5)]

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mars.batching import epoch_steps, micro_batches, padding_efficiency
 from mars.config import build
-from mars.loading import DatasetConfig, load
-from mars.model import BackboneConfig, load_tokenizer, text_encoder
-from mars.text import render_plain
-from mars.tokens import Tokens
+from mars.preferences.dataset import DatasetConfig, load
+from mars.preferences.dialogue import render_plain
+from mars.reward.batching import epoch_steps, micro_batches, padding_efficiency
+from mars.reward.model import BackboneConfig, load_tokenizer, text_encoder
+from mars.reward.tokens import Tokens
 
 some_lengths = st.lists(st.tuples(st.integers(1, 600), st.integers(1, 600)), min_size=1, max_size=200).map(np.array)
 

@@ -15,12 +15,12 @@ import pytest
 from synthetic_study import make_run
 
 from analysis import load
-from analysis.checks import agree, discrepancies, recomputed
-from analysis.results import Run
+from analysis.study.checks import agree, discrepancies, recomputed
+from analysis.study.study import Run
 from benchmarks.in_distribution import InDistribution, ReleasedV1
-from benchmarks.judging import Benchmark
+from benchmarks.pair_metrics import KNOWN, estimates_of, interval, recompute, remade, settled
 from benchmarks.preference_files import PreferenceFiles
-from benchmarks.recompute import KNOWN, estimates_of, interval, recompute, remade, settled
+from benchmarks.protocol import Benchmark
 from benchmarks.reward_bench import SECTIONS, RewardBench
 from benchmarks.reward_bench_2 import SUBSETS, RewardBench2
 from benchmarks.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
@@ -156,7 +156,7 @@ def test_what_cannot_be_recomputed_is_one_line(name, protocol, table, message):
 
 def test_checking_pairs_needs_no_torch():
     done = subprocess.run(
-        [sys.executable, "-c", "import benchmarks.recompute, sys; sys.exit('torch' in sys.modules)"], check=False
+        [sys.executable, "-c", "import benchmarks.pair_metrics, sys; sys.exit('torch' in sys.modules)"], check=False
     )
     assert done.returncode == 0
 

@@ -8,8 +8,8 @@ import pytest
 from synthetic_study import LEFT_OUT, make_run, make_study
 
 from analysis import load
-from analysis.comparability import confounds
-from analysis.ranking import rank
+from analysis.exhibits.ranking import rank
+from analysis.inference.comparability import confounds
 
 OLD_POOL = {"augmenter": "rules", "variants_made": 7, "rows": "grid"}  # rows once said which rows there are
 

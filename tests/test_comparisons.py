@@ -10,10 +10,11 @@ import pytest
 from scipy import stats as scipy_stats
 from synthetic_study import make_run, make_study
 
-from analysis import load, stats
-from analysis.comparisons import COLUMNS, compare
-from analysis.ranking import rank
-from analysis.verdict import verdict, warnings
+from analysis import load
+from analysis.exhibits.ranking import rank
+from analysis.inference import stats
+from analysis.inference.comparisons import COLUMNS, compare
+from analysis.report.verdict import verdict, warnings
 
 
 def named(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mars import contamination
-from mars.data import Pair
-from mars.text import Message
+from mars.preferences import contamination
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
 
 KINDS = ("prompt", "prompt_response", "prompt_ngram", "response_ngram", "any_ngram")
 

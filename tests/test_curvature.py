@@ -6,8 +6,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mars.bound import mixture_bound
-from mars.curvature import (
+from mars.theory.bound import mixture_bound
+from mars.theory.curvature import (
     Accumulator,
     Span,
     godambe,
@@ -18,7 +18,7 @@ from mars.curvature import (
     moments,
     span,
 )
-from mars.moments import curvature_weight
+from mars.theory.moments import curvature_weight
 
 untimed = settings(deadline=None)
 

@@ -13,13 +13,13 @@ import pytest
 from synthetic_study import add_curvature, make_run, make_study, score_test
 
 from analysis import NothingToShow, Study, load
-from analysis.comparisons import compare
-from analysis.curvature import EVERYWHERE, correlations, finals, points
 from analysis.figures import FIGURES
-from analysis.regimes import regimes, split_arm
-from analysis.report import report
-from analysis.stats import mean_interval
-from analysis.verdict import on_curvature
+from analysis.inference.comparisons import compare
+from analysis.inference.curvature import EVERYWHERE, correlations, finals, points
+from analysis.inference.regimes import regimes, split_arm
+from analysis.inference.stats import mean_interval
+from analysis.report.build import report
+from analysis.report.verdict import on_curvature
 
 H_GAIN = {
     "uniform": 0.1,

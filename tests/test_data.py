@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mars import contamination
 from mars.config import ConfigError, build
-from mars.data import DataError, Preferences
-from mars.loading import DatasetConfig, length_baseline, load
-from mars.reading import Policies
-from mars.schemas import KINDS, Defect, hh_rlhf, schema_of
-from mars.text import Message
+from mars.preferences import contamination
+from mars.preferences.dataset import DatasetConfig, length_baseline, load
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import DataError, Preferences
+from mars.preferences.policies import Policies
+from mars.preferences.schemas import KINDS, Defect, hh_rlhf, schema_of
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks import evaluate
 from mars.config import UserError
-from mars.model import file_sha256
+from mars.reward.model import file_sha256
 from mars.run import execute
 
 ROWS = [
@@ -265,7 +265,7 @@ def test_two_evaluations_that_end_together_both_count(tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-from benchmarks.judging import Asked, judge
+from benchmarks.protocol import Asked, judge
 from benchmarks.preference_files import PreferenceFiles
 class Lengths:
     texts = tokens = 0

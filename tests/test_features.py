@@ -10,10 +10,10 @@ import torch
 from test_model import backbone, pairs
 
 from mars.config import UserError
-from mars.engine import Engine
-from mars.features import Features, FrozenEncoder
-from mars.model import file_sha256, weights_id
-from mars.text import Rendered
+from mars.preferences.dialogue import Rendered
+from mars.reward.engine import Engine
+from mars.reward.features import Features, FrozenEncoder
+from mars.reward.model import file_sha256, weights_id
 
 CPU = torch.device("cpu")
 

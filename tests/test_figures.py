@@ -18,8 +18,9 @@ from matplotlib.text import Text
 from synthetic_study import add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
-from analysis.comparisons import compare
-from analysis.figures import FIGURES, allocation, by_arm, margins, rounds, style, sweeps
+from analysis.exhibits import style
+from analysis.figures import FIGURES, allocation, by_arm, margins, rounds, sweeps
+from analysis.inference.comparisons import compare
 from benchmarks.in_distribution import InDistribution
 from benchmarks.metrics import forecasts
 from benchmarks.reward_bench import HEADLINE

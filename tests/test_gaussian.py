@@ -12,18 +12,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.loading import load as load_study
+from analysis.study.loading import load as load_study
 from benchmarks import evaluate
 from mars.augment.gaussian import GaussianAugmenter, GaussianAugmenterConfig
+from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
-from mars.data import Pair
-from mars.gaussian import COMMON, GOLD, RARE, SCALES, GaussianConfig, GaussianEncoder, gold, gold_weights, load_gaussian
-from mars.gaussian import vectors as features
-from mars.pool import Pool, PoolConfig
-from mars.preservation import preservation
+from mars.pool.pool import Pool, PoolConfig
+from mars.pool.preservation import preservation
+from mars.preferences.dialogue import Rendered
+from mars.preferences.pair import Pair
 from mars.run import execute
-from mars.text import Rendered
-from mars.variants import Request
+from mars.worlds.gaussian import (
+    COMMON,
+    GOLD,
+    RARE,
+    SCALES,
+    GaussianConfig,
+    GaussianEncoder,
+    gold,
+    gold_weights,
+    load_gaussian,
+)
+from mars.worlds.gaussian import vectors as features
 
 MANY = 20_000
 GROUPS = ("dataset=gaussian", "backbone=gaussian", "augmenter=gaussian")

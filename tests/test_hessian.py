@@ -11,9 +11,7 @@ from torch import nn
 
 from mars import files
 from mars.config import UserError
-from mars.curvature import moments
-from mars.engine import Engine
-from mars.hessian import (
+from mars.method.hessian import (
     MISSED,
     estimate,
     head_fisher,
@@ -23,8 +21,10 @@ from mars.hessian import (
     trainable,
     twice_differentiable,
 )
-from mars.loss import bradley_terry
-from mars.model import scalar_head
+from mars.reward.engine import Engine
+from mars.reward.loss import bradley_terry
+from mars.reward.model import scalar_head
+from mars.theory.curvature import moments
 
 CPU = torch.device("cpu")
 MODES = ["full", "lora", "head"]

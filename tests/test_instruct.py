@@ -17,15 +17,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from mars import tiny
 from mars.augment.chat import Call, Chat, Patience
 from mars.augment.chat_backends import LocalModel
 from mars.augment.instruct import Instruct, InstructConfig, plain_reply
+from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
-from mars.data import Pair
-from mars.store import Store
-from mars.text import Message
-from mars.variants import Request
+from mars.pool.store import Store
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
+from mars.reward import tiny
 
 KEY = "sk-very-secret-0123456789"
 

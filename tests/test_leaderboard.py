@@ -16,12 +16,12 @@ from synthetic_study import make_run
 from analysis import load, submission
 from analysis.boards.board import MEASURES
 from analysis.boards.entries import SUBMISSION, read
+from analysis.inference.stats import mean_interval
 from analysis.leaderboard import Leaderboard, leaderboard, main, run, write
-from analysis.stats import mean_interval
 from analysis.submission import SubmissionConfig, submit
 from benchmarks.in_distribution import InDistribution
-from benchmarks.judging import Benchmark
-from benchmarks.recompute import KNOWN
+from benchmarks.pair_metrics import KNOWN
+from benchmarks.protocol import Benchmark
 from benchmarks.reward_bench import SECTIONS, RewardBench
 from mars.config import UserError
 from mars.files import write_json

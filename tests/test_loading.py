@@ -16,12 +16,15 @@ import pytest
 import yaml
 from synthetic_study import LEFT_OUT, make_run, make_study
 
-from analysis import Study, load, run_files
-from analysis.results import KEYS
-from analysis.tidy import tidy, to_parquet
-from mars import assembly, records
+from analysis import Study, load
+from analysis.study import run_files
+from analysis.study.results_table import tidy, to_parquet
+from analysis.study.study import KEYS
+from mars import assembly
 from mars.config import UserError
 from mars.files import config_hash
+from mars.plugins import resolve
+from mars.record import manifest
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,7 @@ def test_a_broken_run_is_left_out_with_file_and_reason(
 
 
 def test_the_schema_version_known_is_the_one_that_runs_write() -> None:
-    assert run_files.SCHEMA_VERSION == records.SCHEMA_VERSION
+    assert run_files.SCHEMA_VERSION == manifest.SCHEMA_VERSION
 
 
 def test_supported_schema_versions_are_shown_together_with_a_remark(two: tuple[Path, Path, Path]) -> None:
@@ -311,7 +314,7 @@ def test_older_manifests_are_read(tmp_path: Path) -> None:
 
 def test_every_augmenter_whose_address_is_no_setting_is_known() -> None:
     """Only for these is `mars.assembly`, and with it torch, imported."""
-    addressed = {name for name, (config, _) in assembly.AUGMENTERS.items() if getattr(config, "without_effect", ())}
+    addressed = {name for name, pair in assembly.AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
     assert addressed == run_files._ADDRESSED
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from analysis.wandb_runs import offline, records
+from analysis.study.wandb_runs import offline, records
 from mars.run import execute
 
 wandb = pytest.importorskip("wandb")

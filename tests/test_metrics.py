@@ -25,12 +25,11 @@ from benchmarks.in_distribution import (
     released_v1,
     split_metrics,
 )
-from benchmarks.judging import PAIR_COLUMNS
-from mars import files
+from benchmarks.protocol import PAIR_COLUMNS
 from mars.config import ConfigError, UserError, build
-from mars.data import Pair, Preferences
-from mars.planted import PlantedConfig, load_planted
-from mars.text import Message
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair, Preferences, pairs_digest
+from mars.worlds.planted import PlantedConfig, load_planted
 
 pair_scores = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=1, max_size=25)
 
@@ -421,7 +420,7 @@ def test_score_is_every_test_split_and_validation_in_one_table() -> None:
     assert tuple(scored.columns) == PAIR_COLUMNS
     assert list(scored["split"].unique()) == list(splits)
     assert record["rows"] == {split: len(pairs) for split, pairs in splits.items()}
-    assert record["sha256"] == {split: files.pairs_digest(pairs) for split, pairs in splits.items()}
+    assert record["sha256"] == {split: pairs_digest(pairs) for split, pairs in splits.items()}
     for split, pairs in splits.items():
         rows = scored[scored["split"] == split]
         assert list(rows["id"]) == [pair.id for pair in pairs]

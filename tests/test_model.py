@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from mars.data import Pair
-from mars.engine import Engine
-from mars.model import (
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
+from mars.reward.engine import Engine
+from mars.reward.model import (
     BackboneConfig,
     BackboneError,
     ScalarHead,
@@ -18,7 +19,6 @@ from mars.model import (
     load_reward_model,
     load_tokenizer,
 )
-from mars.text import Message
 
 CPU = torch.device("cpu")
 KINDS = ["bert", "roberta", "deberta-v2", "qwen3"]

@@ -12,8 +12,8 @@ from synthetic_study import make_run, make_study
 from test_leaderboard import publish
 
 from analysis import load
+from analysis.exhibits.ranking import rank
 from analysis.leaderboard import leaderboard
-from analysis.ranking import rank
 
 
 def _refined(name: str, **parts: str) -> dict[str, object]:
@@ -101,7 +101,7 @@ def test_runs_of_one_choice_are_told_apart_by_what_they_differ_in(tmp_path: Path
 
 
 def test_an_arms_name_does_not_hang_on_the_order_of_sets() -> None:
-    program = """from analysis.naming import _telling
+    program = """from analysis.study.naming import _telling
 a = {"semantic.encoder.name": 1, "semantic.writer.name": 1, "semantic.writer.mode": 1, "pool.width": 1, "pool.rows": 1}
 print(_telling([a, {key: 2 for key in a}], [0, 0]))"""
     told = {

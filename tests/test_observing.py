@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from mars import checkpoint
 from mars.assembly import Pieces, Settings, assemble, load
 from mars.config import build
-from mars.logger import TerminalLogger
-from mars.observing import COLUMNS, PARTS
-from mars.pool import Pool
-from mars.rounds import Outcome, run_rounds
+from mars.method import checkpoint
+from mars.method.logger import TerminalLogger
+from mars.method.loop import Outcome, run_rounds
+from mars.method.observer import COLUMNS, PARTS
+from mars.method.strategy import Round, Selection
+from mars.pool.pool import Pool
 from mars.run import execute
-from mars.strategy import Round, Selection
 
 SMALL = ["scale=tiny", "dataset.size=60", "rounds.budget=90", "train.lr=5"]  # margins that differ
 

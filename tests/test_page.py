@@ -16,10 +16,10 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic_study import make_study
 
-from analysis.page import Left, ListedArm, ListedGroup, ListedRun, Missing, Page, Picture, render
-from analysis.report import report
-from analysis.reproduce import Reproduction, Step
-from analysis.tables.table import Column, Table, anchor
+from analysis.exhibits.table import Column, Table, anchor
+from analysis.report.build import report
+from analysis.report.page import Left, ListedArm, ListedGroup, ListedRun, Missing, Page, Picture, render
+from analysis.report.reproduce import Reproduction, Step
 
 ARMS = ("uniform", "mars tau=0.5", "mars tau=1")
 GROUPS = (("planted", "minilm"), ("hh_rlhf", "minilm"))

@@ -9,13 +9,13 @@ import torch
 import yaml
 from transformers import NoRepeatNGramLogitsProcessor
 
-from mars import tiny
 from mars.augment.generation import NoRepeatOfNew, Passage
 from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
+from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
-from mars.data import Pair
-from mars.text import Message
-from mars.variants import Request
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
+from mars.reward import tiny
 
 KINDS = ["t5", "qwen3"]
 WORDS = ["red", "green", "blue", "seven", "kind", "harbour"]

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mars import planted_text as words
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
+from mars.augment.variant import Request
 from mars.config import ConfigError, build
-from mars.contamination import prompt_key
-from mars.data import SIDES, Pair
-from mars.planted import SPLITS, PlantedConfig, World, _bucket, load_planted
-from mars.planted_latents import LEAST_MARGIN, SOURCE_WEIGHT, WEIGHTS, gold
-from mars.planted_world import TOPICS
-from mars.pool import Pool, PoolConfig
-from mars.text import Message
-from mars.variants import Request
+from mars.pool.pool import Pool, PoolConfig
+from mars.preferences.contamination import prompt_key
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import SIDES, Pair
+from mars.worlds import planted_words as words
+from mars.worlds.planted import SPLITS, PlantedConfig, World, _bucket, load_planted
+from mars.worlds.planted_latents import LEAST_MARGIN, SOURCE_WEIGHT, WEIGHTS, gold
+from mars.worlds.planted_world import TOPICS
 
 ROOT = Path(__file__).parents[1]
 FIRST_ROWS = "caf9d52a4c783e9471526baaa212e78c6cf9d5fe7ac42f9739d69bd150f1249f"

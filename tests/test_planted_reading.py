@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from mars.augment.eda import Eda, EdaConfig
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.augment.rules import Rules
+from mars.augment.variant import Augmenter, Request
 from mars.config import ConfigError
-from mars.data import SIDES, Pair
-from mars.planted import SPLITS, PlantedConfig, World, load_planted
-from mars.planted_latents import Response, gold
-from mars.planted_phrases import Hearing, Phrase
-from mars.planted_reading import gold_margin, preserved, read
-from mars.planted_text import answer
-from mars.planted_world import TOPICS
-from mars.variants import Augmenter, Request
+from mars.pool.planted_reading import gold_margin, preserved, read
+from mars.preferences.pair import SIDES, Pair
+from mars.worlds.planted import SPLITS, PlantedConfig, World, load_planted
+from mars.worlds.planted_latents import Response, gold
+from mars.worlds.planted_phrases import Hearing, Phrase
+from mars.worlds.planted_words import answer
+from mars.worlds.planted_world import TOPICS
 
 CAUSAL = ("on_topic", "correct", "complete", "polite", "safe", "sourced")
 WORLD = World(PlantedConfig())

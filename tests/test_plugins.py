@@ -56,9 +56,7 @@ def test_the_page_is_a_package_that_runs(tmp_path):
 
 SHOUT = """
 from dataclasses import dataclass
-from mars.data import Pair, Preferences
-from mars.text import Message
-from mars.variants import Variant
+from mars import Message, Pair, Preferences, Variant
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ def test_an_unknown_name_is_one_line_and_a_broken_package_another(monkeypatch):
     from importlib.metadata import EntryPoint
 
     broken = EntryPoint("broken", "no_such_package:Arm", "mars.strategies")
-    monkeypatch.setattr(plugins, "_entry_points", lambda group: {"broken": broken})
+    monkeypatch.setattr(plugins, "declared", lambda group: {"broken": broken})
     with pytest.raises(ConfigError, match=r'method\.name: "brokn" is unknown \(did you mean "broken"\?\)'):
-        plugins.find("strategies", {"mars": object}, "brokn", "method.name")
+        plugins.find("strategies", {"mars": "mars.method.strategy:Mars"}, "brokn", "method.name")
     with pytest.raises(ConfigError, match=r'"broken" \(no_such_package:Arm\) cannot be loaded: No module named'):
         plugins.find("strategies", {}, "broken", "method.name")

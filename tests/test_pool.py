@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from synthetic_pool import Numbering, a_round, pairs
 
 from mars.config import ConfigError, build
-from mars.data import Pair
-from mars.gates import GatesConfig, refusals
-from mars.pool import Pool, PoolConfig
-from mars.strategy import anywhere, within_pairs
+from mars.method.strategy import anywhere, within_pairs
+from mars.pool.gates import GatesConfig, refusals
+from mars.pool.pool import Pool, PoolConfig
+from mars.preferences.pair import Pair
 
 
 def test_a_row_combines_two_variants_under_the_original_prompt():

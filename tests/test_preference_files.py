@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.preference_files import PreferenceFiles
 from mars.config import ConfigError, UserError, build
-from mars.data import DataError
+from mars.preferences.pair import DataError
 
 # response -> its score; a response's length is what the length-only baseline sees
 SCORES = {"good": 2.0, "fine": 1.0, "so-so": 1.0, "poor": 0.0, "a very long bad answer": -1.0}

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from benchmarks.model_files import ModelError, find
-from benchmarks.pretrained import Options, load
-from mars import tiny
+from benchmarks.models.model_files import ModelError, find
+from benchmarks.models.pretrained import Options, load
 from mars.config import ConfigError
-from mars.engine import Engine
-from mars.model import BackboneConfig
-from mars.scoring import ModelScorer
-from mars.text import Message, render
-from mars.tokens import Tokens
+from mars.preferences.dialogue import Message, render
+from mars.reward import tiny
+from mars.reward.engine import Engine
+from mars.reward.model import BackboneConfig
+from mars.reward.scoring import ModelScorer
+from mars.reward.tokens import Tokens
 
 CPU = torch.device("cpu")
 CAUSAL = {"num_key_value_heads": 1}

@@ -12,7 +12,7 @@ import pytest
 from synthetic_study import LEFT_OUT, make_run, make_study
 
 from analysis import load
-from analysis.ranking import Ranking, rank
+from analysis.exhibits.ranking import Ranking, rank
 
 
 @pytest.fixture(scope="module")

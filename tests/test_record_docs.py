@@ -24,8 +24,8 @@ from benchmarks.robustness import Robustness, RobustnessConfig
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.config import build
-from mars.planted import PlantedConfig, load_planted
 from mars.run import execute
+from mars.worlds.planted import PlantedConfig, load_planted
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "evaluation_record.md").read_text(encoding="utf-8")
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)[1:])] * 2, strict=True))

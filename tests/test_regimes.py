@@ -18,11 +18,11 @@ from omegaconf import OmegaConf
 from mars.augment.eda import Eda
 from mars.augment.planted import PlantedAugmenter
 from mars.augment.rules import Rules
+from mars.augment.variant import Request
 from mars.config import ConfigError, build
-from mars.loading import DatasetConfig, flipped, load, summary
-from mars.planted import PlantedConfig, load_planted
+from mars.preferences.dataset import DatasetConfig, flipped, load, summary
 from mars.run import execute
-from mars.variants import Request
+from mars.worlds.planted import PlantedConfig, load_planted
 
 SEEDS = range(3)
 ARMS = ("uniform", "mars", "mars_signed")

@@ -15,7 +15,7 @@ import pytest
 from synthetic_study import make_run, make_study
 
 from analysis.figures import FIGURES
-from analysis.report import report, run
+from analysis.report.build import report, run
 from analysis.tables import TABLES
 from mars.config import UserError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from synthetic_study import make_run
 
 from analysis import load
-from analysis.reproduce import commands, reproduction, sweeps
+from analysis.report.reproduce import commands, reproduction, sweeps
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 

@@ -23,7 +23,7 @@ from benchmarks.reward_bench_2 import RewardBench2
 from benchmarks.reward_bench_raw import RewardBenchRaw, allocation, stratified_draws
 from mars import files
 from mars.config import ConfigError, UserError, build
-from mars.data import DataError
+from mars.preferences.pair import DataError
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "benchmark"
 CLASSES = {"reward_bench": RewardBench, "reward_bench_raw": RewardBenchRaw, "reward_bench_2": RewardBench2}

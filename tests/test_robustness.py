@@ -19,16 +19,16 @@ from mars.assembly import benchmark as assembled
 from mars.augment.eda import Eda
 from mars.augment.planted import PlantedAugmenter
 from mars.augment.rules import Rules
+from mars.augment.variant import Variant
 from mars.config import ConfigError, UserError, build
-from mars.data import Pair, Preferences
-from mars.engine import Engine
-from mars.model import BackboneConfig
-from mars.planted import PlantedConfig, load_planted
-from mars.planted_latents import gold
-from mars.planted_reading import read
-from mars.scoring import RenderingError
-from mars.text import Message
-from mars.variants import Variant
+from mars.pool.planted_reading import read
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair, Preferences
+from mars.reward.engine import Engine
+from mars.reward.model import BackboneConfig
+from mars.reward.scoring import RenderingError
+from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted_latents import gold
 
 AUGMENTERS = {"paraphrase": {"name": "rules"}, "eda": {"name": "eda"}}
 FILLERS = {"paraphrase": Rules().make, "eda": Eda().make}

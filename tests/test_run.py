@@ -12,8 +12,8 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from mars import trainer
 from mars.config import ConfigError, UserError
+from mars.method import trainer
 from mars.run import execute
 
 EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parent.parent / "conf" / "experiment").glob("*.yaml"))
@@ -192,7 +192,7 @@ def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monke
 
 
 def test_a_weighted_arm_refuses_to_accumulate(compose, monkeypatch):
-    from mars.strategy import Mars, Selection
+    from mars.method.strategy import Mars, Selection
 
     def select(self, round):
         return Selection(round.pool.inherited()[[9, 2]], weights=np.ones(34))

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from test_model import backbone
 
 from mars.augment.planted import PlantedAugmenter
+from mars.augment.variant import Variant
 from mars.config import ConfigError, UserError
-from mars.data import Pair
-from mars.features import FrozenEncoder, sentence_embedder
-from mars.planted import PlantedConfig, load_planted
-from mars.semantic import Refiner, SemanticConfig, semantic_config
-from mars.text import Message
-from mars.variants import Variant
+from mars.pool.semantic import Refiner, SemanticConfig, semantic_config
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
+from mars.reward.features import FrozenEncoder, sentence_embedder
+from mars.worlds.planted import PlantedConfig, load_planted
 
 PROMPT = (Message("user", "why?"),)
 

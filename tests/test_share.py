@@ -22,8 +22,9 @@ from transformers import AutoModelForSequenceClassification
 from benchmarks import share
 from benchmarks.card import write_card
 from benchmarks.card_text import number, public, table
-from mars import assembly, tiny
+from mars import assembly
 from mars.config import ConfigError, UserError, build
+from mars.reward import tiny
 from mars.run import execute
 
 CHAT = (

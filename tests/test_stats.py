@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from analysis import stats
-from analysis.influence import per_example
-from benchmarks.coverage import WORLDS, coverage, false_verdicts, truth
-from benchmarks.coverage import study as simulated
+from analysis.inference import stats
+from analysis.inference.coverage import WORLDS, coverage, false_verdicts, truth
+from analysis.inference.coverage import study as simulated
+from analysis.inference.influence import per_example
 from benchmarks.metrics import estimates
 
 
@@ -149,7 +149,7 @@ def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent(seed: i
 
 
 def test_intervals_hold_the_truth_and_null_families_stay_quiet() -> None:
-    """A small edition of `python -m benchmarks.coverage`; some standard errors wide."""
+    """A small edition of `python -m analysis.inference.coverage`; some standard errors wide."""
     for name, world in WORLDS.items():
         held, _ = coverage(world, 5, 300, 400, np.random.default_rng(1))
         assert held > 0.95 - 4 * 0.011, name

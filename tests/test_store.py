@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mars import claims
+from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError
-from mars.data import Pair
-from mars.store import Store
-from mars.text import Message
-from mars.variants import Request, Variant
+from mars.pool import claims
+from mars.pool.store import Store
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
 
 
 class Shout:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_pool import a_round
 
+from baselines import ARMS
 from baselines.adaboost import AdaBoost
 from baselines.fisher import Fisher, greedy, whitened
 from baselines.none import NoAugmentation, NoneMatched
@@ -17,11 +18,11 @@ from baselines.uniform import Uniform
 from baselines.validated import Validated, advantages, calibrated_losses, choose
 from baselines.west_of_n import WestOfN
 from baselines.won import WoN
-from mars import allocation
-from mars.assembly import STRATEGIES
-from mars.strategy import Mars, within_pairs
+from mars.method import allocation
+from mars.method.strategy import Mars, within_pairs
+from mars.plugins import resolve
 
-ARMS = [kind() for kind in dict.fromkeys(STRATEGIES.values())]
+STRATEGIES = [resolve(target)() for target in dict.fromkeys(arm.target for arm in ARMS)]
 COUNTING = [NoneMatched(), Uniform(), Stratified(), WoN(), WestOfN(), Representation(), Mars(), Mars(score="signed")]
 COUNTING += [Fisher(), Tempered(), Validated()]
 
@@ -34,7 +35,7 @@ def counts(round, selection):
     return np.bincount(round.pool.parents(selection.rows), minlength=len(round.pairs))
 
 
-@pytest.mark.parametrize("strategy", ARMS, ids=named)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=named)
 @given(st.data())
 @settings(max_examples=15, deadline=None)
 def test_every_arm_copes_with_any_margins_and_budgets(strategy, data):
@@ -53,7 +54,7 @@ def test_every_arm_copes_with_any_margins_and_budgets(strategy, data):
         assert (selection.weights > 0).all()
 
 
-@pytest.mark.parametrize("strategy", ARMS, ids=named)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=named)
 def test_the_same_generator_draws_the_same_rows(strategy):
     first, second = (strategy.select(a_round([0.1, 0.5, -2.0], 9, seed=4)) for _ in range(2))
     np.testing.assert_array_equal(first.rows, second.rows)

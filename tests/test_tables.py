@@ -16,12 +16,12 @@ import pytest
 from synthetic_study import LEFT_OUT, add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
-from analysis.pools import changed_labels, pool_table
-from analysis.reference import beside, cited, published
+from analysis.exhibits.reference import beside, cited, published
+from analysis.exhibits.table import LATEX_PACKAGES, Column, Table, anchor, cell, number
+from analysis.study.pools import changed_labels, pool_table
 from analysis.tables import TABLES
 from analysis.tables.main import main
 from analysis.tables.rewardbench import rewardbench
-from analysis.tables.table import LATEX_PACKAGES, Column, Table, anchor, cell, number
 from benchmarks.in_distribution import InDistribution
 from benchmarks.reward_bench import ROWS, RewardBench
 from mars.config import ConfigError, UserError

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit
 
-from mars import allocation
-from mars.bound import mixture_bound
-from mars.curvature import godambe, hessian_spectrum, moments, span
+from mars.method import allocation
+from mars.theory.bound import mixture_bound
+from mars.theory.curvature import godambe, hessian_spectrum, moments, span
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "theory.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mars.text import Message, Rendered, parse_hh, render, render_plain, split_last_assistant
-from mars.tiny import byte_tokenizer
-from mars.tokens import CUT_PROMPT, CUT_RESPONSE, Encoder, Tokens
+from mars.preferences.dialogue import Message, Rendered, parse_hh, render, render_plain, split_last_assistant
+from mars.reward.tiny import byte_tokenizer
+from mars.reward.tokens import CUT_PROMPT, CUT_RESPONSE, Encoder, Tokens
 
 TOKENIZER = byte_tokenizer()
 

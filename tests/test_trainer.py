@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mars import checkpoint
 from mars.assembly import Pieces, Settings, assemble, load
 from mars.config import ConfigError, build
-from mars.logger import TerminalLogger
-from mars.rounds import Outcome, run_rounds
-from mars.strategy import Mars, Round, Selection, Strategy
+from mars.method import checkpoint
+from mars.method.logger import TerminalLogger
+from mars.method.loop import Outcome, run_rounds
+from mars.method.strategy import Mars, Round, Selection, Strategy
 
 
 @dataclass

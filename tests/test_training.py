@@ -7,9 +7,9 @@ import pytest
 import torch
 from test_model import backbone, pairs
 
-from mars.engine import Engine
-from mars.loss import bradley_terry
-from mars.training import TrainConfig, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
+from mars.method.training import TrainConfig, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
+from mars.reward.engine import Engine
+from mars.reward.loss import bradley_terry
 
 CPU = torch.device("cpu")
 

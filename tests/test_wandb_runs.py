@@ -13,10 +13,11 @@ import pytest
 import yaml
 from synthetic_study import make_run
 
-from analysis import load, loading, wandb_runs
+from analysis import load
+from analysis.study import loading, wandb_runs
 from mars.config import UserError
-from mars.logger import WandbConfig, WandbLogger
-from mars.records import logged_manifest
+from mars.method.logger import WandbConfig, WandbLogger
+from mars.record.manifest import logged_manifest
 
 wandb = pytest.importorskip("wandb")
 

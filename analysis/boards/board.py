@@ -3,9 +3,9 @@
 Two numbers stand in one column only if they answer one question: the same protocol on the same rows, which the digests
 must say and the score tables show, id by id. On a board, arms are means over training seeds, whoever ran these; a model
 from elsewhere is one run, its interval over examples, and the two are told apart. Arms of one dataset × backbone group
-that differ in more than their strategy are shown without a rank (`analysis.comparability`): a rank is read as a claim
-about the strategy. Ranks follow the estimate; whether a difference is more than chance is for the report of a study to
-say, which has both arms' seeds.
+that differ in more than their strategy are shown without a rank (`analysis.inference.comparability`): a rank is read as
+a claim about the strategy. Ranks follow the estimate; whether a difference is more than chance is for the report of a
+study to say, which has both arms' seeds.
 
     boards, refused, remarks = make(entries)
 """
@@ -24,11 +24,11 @@ import pandas as pd
 from analysis.boards.entries import Entry, Refused
 from analysis.boards.evaluations import Scored
 from analysis.boards.merging import Claim, Question, as_runs, as_studies, by_question, once, same_scores, unlike_rows
-from analysis.comparability import confounds
-from analysis.results import BENCHMARK, Run, Study
-from analysis.stats import mean_interval
-from analysis.tables.table import Column, Table
-from benchmarks.recompute import interval
+from analysis.exhibits.table import Column, Table
+from analysis.inference.comparability import confounds
+from analysis.inference.stats import mean_interval
+from analysis.study.study import BENCHMARK, Run, Study
+from benchmarks.pair_metrics import interval
 from benchmarks.reward_bench_subsets import SECTIONS, SUBSETS
 
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.boards.score_tables import read_scores
-from analysis.checks import unlike
-from analysis.results import BENCHMARK
-from benchmarks.recompute import KNOWN, VALIDATION, Parts, recompute, remade, settled
+from analysis.study.checks import unlike
+from analysis.study.study import BENCHMARK
+from benchmarks.pair_metrics import KNOWN, VALIDATION, Parts, recompute, remade, settled
 from mars.config import UserError
 from mars.files import digest
 

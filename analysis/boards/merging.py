@@ -18,9 +18,9 @@ import pandas as pd
 from analysis.boards.entries import Entry, Refused
 from analysis.boards.evaluations import Scored
 from analysis.boards.score_tables import SCORES, difference, example_columns, fingerprint, without_validation
-from analysis.loading import assemble
-from analysis.results import BENCHMARK, Run, Study
-from analysis.run_files import from_directory
+from analysis.study.loading import assemble
+from analysis.study.run_files import from_directory
+from analysis.study.study import BENCHMARK, Run, Study
 from mars.config import UserError
 from mars.files import digest
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.recompute import VALIDATION
+from benchmarks.pair_metrics import VALIDATION
 from mars.config import UserError, choose, nearest
 
 Kind = tuple[str, Callable[[pa.DataType], bool]]

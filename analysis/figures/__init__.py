@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.figures import allocation, by_arm, curvature, forest, gains, margins, regimes, rounds, style, sweeps
-from analysis.results import Study
+from analysis.exhibits import style
+from analysis.figures import allocation, by_arm, curvature, forest, gains, margins, regimes, rounds, sweeps
+from analysis.study.study import Study
 from mars.config import choose
 
 

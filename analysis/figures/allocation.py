@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import style
-from analysis.figures.style import FEW, Look
-from analysis.results import NothingToShow, Run, Study
+from analysis.exhibits import style
+from analysis.exhibits.style import FEW, Look
+from analysis.study.study import NothingToShow, Run, Study
 
 MOST = 4  # datasets × backbones, before the first round is left to the table
 GRID = np.linspace(0, 1, 101)

@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import style
-from analysis.figures.style import Look
-from analysis.results import BENCHMARK, NothingToShow, Study
-from analysis.stats import mean_interval
+from analysis.exhibits import style
+from analysis.exhibits.style import Look
+from analysis.inference.stats import mean_interval
+from analysis.study.study import BENCHMARK, NothingToShow, Study
 from analysis.tables.records import partial
 from benchmarks.reward_bench_subsets import HEADLINE, SUBSETS
 

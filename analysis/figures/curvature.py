@@ -17,7 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from analysis.curvature import (
+from analysis.exhibits import style
+from analysis.exhibits.table import number
+from analysis.inference.curvature import (
     EVERYWHERE,
     GAINS,
     HOW,
@@ -29,9 +31,7 @@ from analysis.curvature import (
     require,
     spectra,
 )
-from analysis.figures import style
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import number
+from analysis.study.study import NothingToShow, Study
 
 _MOST_POINTS = 4000  # of a panel, before every n-th is drawn
 

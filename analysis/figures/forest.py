@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.comparisons import compare
-from analysis.figures import style
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import number, records
+from analysis.exhibits import style
+from analysis.exhibits.table import number, records
+from analysis.inference.comparisons import compare
+from analysis.study.study import NothingToShow, Study
 
 _NUMBERS = 2.5  # inches beside a panel
 

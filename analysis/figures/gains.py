@@ -9,12 +9,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.curvature import EVERYWHERE, GAINS, correlations, finals, recorded, require
-from analysis.figures import style
+from analysis.exhibits import style
 from analysis.figures.curvature import rank_text
-from analysis.naming import place
-from analysis.regimes import split_arm
-from analysis.results import NothingToShow, Study
+from analysis.inference.curvature import EVERYWHERE, GAINS, correlations, finals, recorded, require
+from analysis.inference.regimes import split_arm
+from analysis.study.naming import place
+from analysis.study.study import NothingToShow, Study
 
 
 def gains(study: Study) -> Figure:

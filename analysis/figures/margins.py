@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import style
-from analysis.figures.style import FEW, Look
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import number
+from analysis.exhibits import style
+from analysis.exhibits.style import FEW, Look
+from analysis.exhibits.table import number
+from analysis.study.study import NothingToShow, Study
 from benchmarks.metrics import ECE_BINS, confidence_bins, correctness, wilson
 
 MARGIN_BINS = 60  # v1's margin figure: 60 bins between the 1st and the 99th percentile

@@ -17,11 +17,11 @@ from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.figures import style
-from analysis.naming import place
-from analysis.regimes import GOLD, regimes
-from analysis.results import Study
-from analysis.tables.table import number, records
+from analysis.exhibits import style
+from analysis.exhibits.table import number, records
+from analysis.inference.regimes import GOLD, regimes
+from analysis.study.naming import place
+from analysis.study.study import Study
 
 _COLOURS = "RdBu"  # red worse, blue better: told apart by readers with any colour vision
 _CELL = (0.64, 0.29)  # inches

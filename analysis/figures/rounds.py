@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import style
+from analysis.exhibits import style
+from analysis.exhibits.style import FEW, Look
 from analysis.figures.by_arm import CHANCE, by_arm
-from analysis.figures.style import FEW, Look
-from analysis.results import NothingToShow, Study
+from analysis.study.study import NothingToShow, Study
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # arm: x [K], mean, lo and hi over seeds [K, 3]
 

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import style
+from analysis.exhibits import style
+from analysis.exhibits.table import number
 from analysis.figures.by_arm import CHANCE, by_arm, test_panels
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import number
+from analysis.study.study import NothingToShow, Study
 
 
 class Point(NamedTuple):

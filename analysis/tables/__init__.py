@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from analysis.results import Study
+from analysis.exhibits.table import Table
+from analysis.study.study import Study
 from analysis.tables import (
     aggregate,
     allocation,
@@ -21,7 +22,6 @@ from analysis.tables import (
     splits,
     win_rates,
 )
-from analysis.tables.table import Table
 from mars.config import choose
 
 TABLES: dict[str, Callable[[Study], Table]] = {  # in the order of a results section

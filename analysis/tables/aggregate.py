@@ -12,12 +12,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis import stats
-from analysis.comparability import forbidden
-from analysis.comparisons import counterpart
-from analysis.naming import place
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import Column, Table
+from analysis.exhibits.table import Column, Table
+from analysis.inference import stats
+from analysis.inference.comparability import forbidden
+from analysis.inference.comparisons import counterpart
+from analysis.study.naming import place
+from analysis.study.study import NothingToShow, Study
 
 
 def aggregate(study: Study) -> Table:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.table import Column, Table
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import arm_rows
-from analysis.tables.table import Column, Table
 
 _BUDGETS = (
     Column("budget_min", "least", ".1f"),

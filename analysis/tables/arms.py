@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import stats
-from analysis.results import BENCHMARK, Study
+from analysis.inference import stats
+from analysis.study.study import BENCHMARK, Study
 
 OVER_SEEDS = "mean over training seeds with its 95 % t interval, none for a single seed"
 _SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.table import Column, Table
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
 from analysis.tables.records import REWARD_BENCH, benchmark, judged_parts, labels, partial
-from analysis.tables.table import Column, Table
 
 _HEADLINE = {  # as benchmarks/card_results.py has them; the scale is 100 where a share is shown in %
     "score": ("score %", ".1f", 100.0),

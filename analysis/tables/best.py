@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis import stats
-from analysis.comparability import forbidden
-from analysis.comparisons import paired
-from analysis.results import Pairs, Study
+from analysis.inference import stats
+from analysis.inference.comparability import forbidden
+from analysis.inference.comparisons import paired
+from analysis.study.study import Pairs, Study
 
 METRICS = ("accuracy", "auc", "snr")  # more is better
 MEANING = (

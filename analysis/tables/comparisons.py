@@ -1,10 +1,10 @@
-"""The declared comparisons (`analysis.comparisons`): each difference, its interval, and what could have been found."""
+"""The declared comparisons: each difference, its interval, and what could have been found."""
 
 from __future__ import annotations
 
-from analysis.comparisons import compare
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import Column, Table
+from analysis.exhibits.table import Column, Table
+from analysis.inference.comparisons import compare
+from analysis.study.study import NothingToShow, Study
 
 _COLUMNS = (
     Column("arm", "arm"),

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparisons import counterpart
-from analysis.pools import numbers, paid
-from analysis.results import NothingToShow, Run, Study
+from analysis.exhibits.table import Column, Table
+from analysis.inference.comparisons import counterpart
+from analysis.study.pools import numbers, paid
+from analysis.study.study import NothingToShow, Run, Study
 from analysis.tables.arms import arm_rows
-from analysis.tables.table import Column, Table
 
 _GIB = 2.0**-30
 _OF_RUNS = ("steps", "pairs_trained", "tokens", "wall_seconds")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curvature import GAINS, KINDS, OUTCOMES, PARTS, correlations, recorded, require
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.table import Column, Table
+from analysis.inference.curvature import GAINS, KINDS, OUTCOMES, PARTS, correlations, recorded, require
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import arm_rows, over_seeds
-from analysis.tables.table import Column, Table
 
 _WHOLE_MODEL = {"hessian_trace": "trace", "hessian_largest": "largest", "hessian_smallest": "smallest"}
 _CURVATURE = (

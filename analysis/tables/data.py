@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import Column, Table
+from analysis.exhibits.table import Column, Table
+from analysis.study.study import NothingToShow, Study
 
 _COLUMNS = (Column("about", "about"), Column("what", "what"), Column("value", "value"))
 _SHARED = {

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analysis.reference import Published, beside, cited, published
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.reference import Published, beside, cited, published
+from analysis.exhibits.table import Column, Table
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
 from analysis.tables.best import MEANING, best
-from analysis.tables.table import Column, Table
 
 _METRICS = ("accuracy", "auc", "snr", "margin_mean")
 _COLUMNS = (

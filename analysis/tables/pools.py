@@ -1,12 +1,12 @@
-"""What each arm's pool gave it (`analysis.pools` has the numbers and says what they mean)."""
+"""What each arm's pool gave it (`analysis.study.pools` has the numbers and says what they mean)."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from analysis.pools import pool_table
-from analysis.results import NothingToShow, Study
-from analysis.tables.table import Column, Table
+from analysis.exhibits.table import Column, Table
+from analysis.study.pools import pool_table
+from analysis.study.study import NothingToShow, Study
 
 _COLUMNS = (
     Column("arm", "arm"),

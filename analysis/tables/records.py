@@ -6,7 +6,7 @@ through W&B have none, and their label alone has to do.
 
 from __future__ import annotations
 
-from analysis.results import BENCHMARK, Run, Study
+from analysis.study.study import BENCHMARK, Run, Study
 
 REWARD_BENCH = ("reward_bench_raw", "reward_bench_2", "reward_bench")  # a longer name before its own beginning
 _JUDGED = {"win", "tie", "lose"}

@@ -1,11 +1,11 @@
-"""The map of `analysis.regimes` as a table: a row for each kind of data, of variants and arm."""
+"""The map of `analysis.inference.regimes` as a table: a row for each kind of data, of variants and arm."""
 
 from __future__ import annotations
 
-from analysis.regimes import GOLD, regimes
-from analysis.results import Study
-from analysis.stats import ALPHA
-from analysis.tables.table import Column, Table
+from analysis.exhibits.table import Column, Table
+from analysis.inference.regimes import GOLD, regimes
+from analysis.inference.stats import ALPHA
+from analysis.study.study import Study
 
 
 def table(study: Study) -> Table:

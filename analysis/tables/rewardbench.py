@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analysis.reference import Published, beside, cited, published
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.reference import Published, beside, cited, published
+from analysis.exhibits.table import Column, Table
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
 from analysis.tables.records import REWARD_BENCH, benchmark, labels, partial, recorded
-from analysis.tables.table import Column, Table
 from benchmarks.reward_bench_subsets import SCORES, SECTIONS, SUBSETS
 
 _PARTS = {name: name for name in SECTIONS} | {f"subset/{name}": name for name in SUBSETS} | {"overall": "overall"}

@@ -6,10 +6,10 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from analysis.pools import numbers
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.table import Column, Table
+from analysis.study.pools import numbers
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import whole
-from analysis.tables.table import Column, Table
 
 _RUNS = (
     Column("arm", "arm"),

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.comparability import forbidden
-from analysis.comparisons import counterpart, paired
-from analysis.results import NothingToShow, Study
+from analysis.exhibits.table import Column, Table
+from analysis.inference.comparability import forbidden
+from analysis.inference.comparisons import counterpart, paired
+from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds
-from analysis.tables.table import Column, Table
 
 
 def splits(study: Study) -> Table:

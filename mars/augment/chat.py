@@ -2,8 +2,8 @@
 
 A reply is money or minutes, so an interruption, a neighbour's error or a second run must not ask for it again. Its key
 is what shapes it (model, messages, sampling settings, seed) and not where the model runs: the same model behind another
-address is served from what the first one wrote. SQLite for the reasons of `mars.features`. Threads rather than asyncio:
-the client spends its time waiting either way, and a notebook already runs an event loop.
+address is served from what the first one wrote. SQLite for the reasons of `mars.reward.features`. Threads rather than
+asyncio: the client spends its time waiting either way, and a notebook already runs an event loop.
 
     Chat(backend, Path("cache"), Patience()).complete([{"role": "user", "content": "Hello"}], seed=1)
 """

@@ -28,11 +28,11 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from mars import tiny
 from mars.augment.chat import Call, ChatMessages, Reply, Transient
 from mars.config import ConfigError, UserError
-from mars.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
-from mars.text import Message, Role, render_plain
+from mars.preferences.dialogue import Message, Role, render_plain
+from mars.reward import tiny
+from mars.reward.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 # What endpoints say of a reply that ended by itself: some name the token it ended with, and some say nothing.
 _ENDED = ("stop", "eos_token", "eos", "", None)

@@ -17,9 +17,9 @@ from math import log, log1p
 from typing import Any
 
 from mars.augment.synonyms import Lookup, Source, thesaurus, version
+from mars.augment.variant import Request, Variant
 from mars.augment.words import match_case, split_words, uniforms
-from mars.data import Pair, Part
-from mars.variants import Request, Variant
+from mars.preferences.pair import Pair, Part
 
 Draw = Callable[[], float]
 _VERSION = 1  # of what makes a variant: stored ones of another version are not read
@@ -173,3 +173,6 @@ OPERATIONS: dict[str, Callable[[list[str], float, Draw, Lookup], None]] = {
     "swap": _swap,
     "delete": _delete,
 }
+
+
+AUGMENTER = (EdaConfig, lambda config, cache, device: Eda(config))

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mars.augment.variant import Request, Variant
 from mars.config import ConfigError
-from mars.gaussian import variant_of
-from mars.variants import Request, Variant
+from mars.worlds.gaussian import variant_of
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,6 @@ class GaussianAugmenter:
             if request.part == "prompt":
                 raise ConfigError("pool.prompts: the Gaussian world has no prompts to reword (leave it false)")
         return [Variant(variant_of(r.source, r.number, self.config.noise), "noise") for r in requests]
+
+
+AUGMENTER = (GaussianAugmenterConfig, lambda config, cache, device: GaussianAugmenter(config))

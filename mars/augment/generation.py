@@ -30,10 +30,10 @@ from transformers import (
     NoRepeatNGramLogitsProcessor,
 )
 
-from mars import tiny
 from mars.config import ConfigError, UserError
-from mars.features import pack_linears
-from mars.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.reward import tiny
+from mars.reward.features import pack_linears
+from mars.reward.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Variants written by an instruct model: behind an OpenAI-compatible endpoint, or a transformers model on this machine.
 
 `task=paraphrase` says a text in other words, faults included, so that the pair keeps its label; `task=refine` is the
-writer of the semantic layer (`mars.semantic`): it sees both replies and moves one away from the other without changing
-which is better. The wording is ours; that of the authors is not published. A model does not always do as it is told, so
-variants of either task belong behind the gates (`mars.gates`).
+writer of the semantic layer (`mars.pool.semantic`): it sees both replies and moves one away from the other without
+changing which is better. The wording is ours; that of the authors is not published. A model does not always do as it is
+told, so variants of either task belong behind the gates (`mars.pool.gates`).
 
 What is asked is one user turn, which every chat template and endpoint accepts. What comes back is taken as it is but
 for a thinking block, an announcement on a line of its own, and quotes or tags around the whole (`wording`).
@@ -28,10 +28,10 @@ import torch
 
 from mars.augment.chat import Backend, Call, Chat, Patience, Reply
 from mars.augment.chat_backends import Endpoint, LocalModel
+from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError
-from mars.data import SIDES, Pair, Part
-from mars.text import Message, render_plain
-from mars.variants import Request, Variant
+from mars.preferences.dialogue import Message, render_plain
+from mars.preferences.pair import SIDES, Pair, Part
 
 Task = Literal["paraphrase", "refine"]
 _TEMPERATURES: dict[Task, dict[Part, float]] = {
@@ -314,3 +314,6 @@ def wording() -> str:
     asked += [_refine(Request(pair, side, 0)) for side in SIDES]
     read = [pattern.pattern for pattern in (_THINKING, _ANNOUNCEMENT, _TAGS, _QUOTES)]
     return blake2b(json.dumps([asked, read]).encode(), digest_size=6).hexdigest()
+
+
+AUGMENTER = (InstructConfig, Instruct)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from mars.augment.generation import ParaphraseConfig, Passage, Writer, Written
-from mars.variants import Request, Variant
+from mars.augment.variant import Request, Variant
 
 __all__ = ["ParaphraseConfig", "Paraphraser"]
 
@@ -82,3 +82,6 @@ def _settings(config: ParaphraseConfig, writer: Writer, device: torch.device) ->
     values |= {"model": writer.identity, "dtype": str(writer.dtype).removeprefix("torch.")}
     # A GPU's random numbers are not a CPU's.
     return values | ({"device": device.type} if config.do_sample else {})
+
+
+AUGMENTER = (ParaphraseConfig, lambda config, cache, device: Paraphraser(config, device))

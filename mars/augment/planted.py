@@ -16,12 +16,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from mars.augment.variant import Request, Variant
 from mars.config import ConfigError
-from mars.data import SIDES, Pair, Part
-from mars.planted import World, usual_id
-from mars.planted_latents import LENGTHS, STYLES, Response, pick
-from mars.planted_text import answer
-from mars.variants import Request, Variant
+from mars.preferences.pair import SIDES, Pair, Part
+from mars.worlds.planted import World, usual_id
+from mars.worlds.planted_latents import LENGTHS, STYLES, Response, pick
+from mars.worlds.planted_words import answer
 
 _VERSION = 1  # of what makes a variant: stored ones of another version are not read
 _TRIES = 50  # for a text not seen before; a bare response has some forty wordings, most have thousands
@@ -103,3 +103,6 @@ def _known(pair_id: str) -> dict[str, tuple[Part, Response]]:
     world = World.of(pair_id)
     pair, latent = world.find(pair_id), world.latent(pair_id)
     return {pair.side(side): (pair.origin(side), latent.side(side)) for side in SIDES}
+
+
+AUGMENTER = (PlantedAugmenterConfig, lambda config, cache, device: PlantedAugmenter(config))

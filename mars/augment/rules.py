@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
+from mars.augment.variant import Request, Variant
 from mars.augment.words import PROTECTED, WORD, uniforms
-from mars.variants import Request, Variant
 
 _VERSION = 1  # of what makes a variant, beside the table: stored ones of another version are not read
 Edits = tuple[tuple[int, int, str], ...]  # (start, end, what to put there), in order, apart from each other
@@ -304,3 +304,6 @@ def _serial_comma(text: str) -> tuple[Edits, ...]:
     """`red, green, and blue` loses its last comma; adding one could make `in Rome, Ann and Bo` a list."""
     spans = _spans(_SERIAL, text)
     return (tuple((a, b, "") for a, b in spans),) if spans else ()
+
+
+AUGMENTER = (RulesConfig, lambda config, cache, device: Rules(config))

@@ -1,0 +1,255 @@
+"""Arms of a study, ranked: accuracy over seeds, the paired difference to uniform, and what speaks against a comparison.
+
+One table per dataset × backbone, since nothing else holds arms comparable. Where arms differ in more than their
+strategy (`analysis.inference.comparability`) the table is shown in the study's order, without ranks, differences or p:
+no number is better than one that should not be quoted. The reference is `uniform`, not `none`: it draws from the same
+pool and costs the same steps, so the difference is what *where to augment* is worth. p is of one comparison; the
+study's declared family, adjusted for its size, is in `analysis.inference.comparisons`. Below the arms stands what needs
+no model: preferring the longer response, and a coin.
+
+    python -m analysis.report study=outputs/quick
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.exhibits.table import Column, Table, cell
+from analysis.inference import stats
+from analysis.inference.comparability import blocking, confounds, gathered
+from analysis.inference.comparisons import counterpart, paired
+from analysis.study.pools import changed_labels, pool_table
+from analysis.study.study import Pairs, Study
+from benchmarks.metrics import coin_half_width
+from mars.config import UserError
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`table` has a row per group and arm, then the group's baselines. `notes`: what to know.
+
+    `kind` tells arm from baseline; a baseline has no rank, difference, seeds or steps. A ranked group stands best
+    first. One that may not be ranked stands in the study's order: its `not_ranked` says why, `rank`, `p` and the
+    differences are empty.
+    """
+
+    table: Table
+    notes: tuple[str, ...]
+
+    @property
+    def refusals(self) -> list[str]:
+        """`dataset / backbone: not ranked: why`, of each group that may not be ranked."""
+        frame = self.table.frame
+        refused = frame.loc[frame["not_ranked"] != "", ["dataset", "backbone", "not_ranked"]]
+        return [f"{d} / {b}: {why}" for d, b, why in refused.drop_duplicates().itertuples(index=False)]
+
+    def to_text(self) -> str:
+        """For a terminal: aligned columns, group by group, then the notes."""
+        columns, parts = self.table.shown, []
+        for title, rows in self.table.sections():
+            lines = [[c.head for c in columns], *([cell(row, c).text for c in columns] for row in rows)]
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            why = rows[0]["not_ranked"]
+            aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+            parts.append("\n".join([title, *([why] if why else []), *aligned]))
+        return "\n\n".join([*parts, *(["\n".join(f"! {note}" for note in self.notes)] if self.notes else [])])
+
+    def to_markdown(self) -> str:
+        parts = [self.table.to_markdown()]
+        if self.refusals:
+            parts.append("\n".join(f"**{refusal}**" for refusal in self.refusals) + "\n")
+        if self.notes:
+            parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes) + "\n")
+        return "\n".join(parts)
+
+
+def rank(study: Study) -> Ranking:
+    """Rank every group of the study, but a confounded one only if allowed; differences are to its reference.
+
+    Raises UserError when no run has in-distribution accuracy.
+    """
+    tables, notes = [], []
+    for title, group in study.groups():
+        table, remarks = _measured(group)
+        if table.empty:
+            notes.append((title, "no finished run has an accuracy, so it is not on the leaderboard"))
+            continue
+        differ = blocking(group)
+        if differ and not study.allow_confounded:
+            why = f"not ranked: arms differ in {differ}; allow_confounded=true ranks them anyway"
+            table, remarks = table.assign(not_ranked=why), [why, *remarks]
+        else:
+            table, about_differences = _ranked(group, table)
+            remarks += about_differences
+            if differ:
+                remarks.insert(0, f"ranked although arms differ in {differ} (allow_confounded=true)")
+        tables.append(pd.concat([table, _baselines(group, table)], ignore_index=True))
+        remarks += [confound.text for confound in confounds(group)] + changed_labels(pool_table(group))
+        remarks += _settings(group)
+        notes += [(title, remark) for remark in remarks]
+    if not tables:
+        raise UserError(
+            f"study: no finished run of {study.name} has an accuracy in metrics.json, nor scores to take it from"
+        )
+    told = [*gathered(notes, len(list(study.groups()))), *study.remarks]
+    for reason, runs in study.left_out.groupby("reason")["run"]:
+        told.append(f"{len(runs)} left out, {reason}: {', '.join(runs)}")
+    return Ranking(_table(pd.concat(tables, ignore_index=True), study.reference), tuple(told))
+
+
+def _table(frame: pd.DataFrame, reference: str) -> Table:
+    """`frame` as the leaderboard is read."""
+    named = frame.assign(entry=frame["arm"].where(frame["kind"] == "arm", frame["arm"] + " (baseline)"))
+    caption = (
+        "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
+        f"Difference to {reference} in points on the same seeds and test pairs, with a 95 % interval and p for new "
+        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. len.-contr.: the "
+        "mean of the accuracies where the chosen response is the longer one and where it is the shorter one; what sees "
+        "only length gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a "
+        "coin (where 95 % of coins land on as many pairs)."
+    )
+    columns = (
+        Column("rank", "#", "d"),
+        Column("entry", "arm"),
+        Column("accuracy", "accuracy", ".1f", 100, interval=True),
+        Column("length_controlled_accuracy", "len.-contr.", ".1f", 100),
+        Column("difference", f"− {reference}", "+.1f", 100, interval=True),
+        Column("p", "p", "p"),
+        Column("p_holm", "adj. p", "p"),
+        Column("auc", "AUC", ".3f"),
+        Column("snr", "SNR", ".2f"),
+        Column("gold_accuracy", "gold", ".1f", 100),
+        Column("steps", "steps", ".0f"),
+        Column("seeds", "seeds", "d"),
+        Column("examples", "pairs", "d"),
+    )
+    return Table("leaderboard", "Leaderboard", caption, named, columns, ("dataset", "backbone", "split"))
+
+
+def _baselines(group: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Two rows in the columns of `table`: length alone and a coin, on the main split.
+
+    Numbers are averaged over the runs, whose test pairs may differ by seed, and empty where older runs lack them.
+    """
+    main = group.splits[0]
+
+    def measured(metric: str) -> float:
+        return pd.concat([group.values(arm, main, metric) for arm in group.arms]).mean()
+
+    pairs = measured("n")
+    half = math.nan if math.isnan(pairs) else coin_half_width(round(pairs))
+    shared = {
+        **{key: table[key].iloc[0] for key in ("dataset", "backbone", "split", "not_ranked")},
+        "kind": "baseline",
+        "length_controlled_accuracy": math.nan if table["length_controlled_accuracy"].isna().all() else 0.5,
+        "examples": table["examples"].iloc[0] if math.isnan(pairs) else round(pairs),
+    }
+    length = {f"accuracy{end}": measured(f"length_accuracy{end}") for end in ("", "_lo", "_hi")}
+    chance = {"accuracy": 0.5, "accuracy_lo": 0.5 - half, "accuracy_hi": 0.5 + half}
+    rows = [shared | {"arm": "length only"} | length, shared | {"arm": "random"} | chance]
+    return pd.DataFrame(rows).reindex(columns=table.columns).astype(table.dtypes)
+
+
+def _settings(group: Study) -> list[str]:
+    """One line on what the arms' strategies were set to, beyond what their names say; none if they have no settings."""
+    listed = []
+    for method in dict.fromkeys(arm.split()[0] for arm in group.arms):
+        own = {
+            arm: " ".join(f"{key}={value}" for key, value in group.settings(arm).items())
+            for arm in group.arms
+            if arm.split()[0] == method
+        }
+        shared = {method: next(iter(own.values()))} if len(set(own.values())) == 1 else own
+        listed += [f"{arm} {settings}" for arm, settings in shared.items() if settings]
+    return [f"settings: {'; '.join(listed)}"] if listed else []
+
+
+def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
+    """Each arm on its own, in the study's order, the columns of a comparison still empty; and remarks."""
+    main = group.splits[0] if group.splits else ""
+    rows, remarks, own = [], [], []
+    for arm in group.arms:
+        of_arm = group.runs[group.runs["arm"] == arm]
+        accuracy = group.values(arm, main, "accuracy")
+        if accuracy.empty:
+            remarks.append(f"{arm} has no accuracy on {main}, left out")
+            continue
+        pairs = group.pairs(arm, main)
+        own += [arm] if pairs.own_rows else []
+        if accuracy.size < len(of_arm) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
+            remarks.append(f"{arm}: its seeds were not all measured on the same pairs of {main}")
+        mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
+        rows.append(
+            {
+                "dataset": of_arm["dataset"].iloc[0],
+                "backbone": of_arm["backbone"].iloc[0],
+                "split": main,
+                "rank": pd.NA,
+                "not_ranked": "",
+                "kind": "arm",
+                "arm": arm,
+                "accuracy": mean,
+                "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few seeds may leave what is possible
+                "accuracy_hi": np.minimum(hi, 1.0),
+                "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
+                **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
+                **{metric: group.values(arm, main, metric).mean() for metric in ("auc", "snr", "gold_accuracy")},
+                "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
+                "seeds": len(accuracy),
+                "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
+            }
+        )
+    if own:
+        remarks.append(
+            f"every seed has pairs of its own in {main}: a difference is the mean of the seeds' own, its interval and "
+            "p Student's t over seeds; pairs are those of a seed"
+        )
+    single = [row["arm"] for row in rows if row["seeds"] == 1]
+    remarks += [f"one seed only, so no interval: {', '.join(single)}"] if single else []
+    frame = pd.DataFrame(rows)
+    return (frame.astype({"rank": "Int64", "seeds": "Int64"}) if rows else frame), remarks
+
+
+def _examples(pairs: Pairs) -> int:
+    """How many pairs an arm was judged on, those of a seed where each has its own."""
+    return round(len(pairs.ids) / len(pairs.seeds)) if pairs.own_rows else len(pairs.ids)
+
+
+def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """`table` with every arm's difference to its reference, best first; and remarks."""
+    arms, reference, table, remarks = list(table["arm"]), group.reference, table.copy(), []
+    others = {arm: counterpart(arms, arm, reference) for arm in arms}
+    unmatched = [arm for arm, other in others.items() if other is None]
+    if unmatched:
+        remarks.append(
+            f"no finished run of {reference} to compare with, so no difference (name another arm with reference=…): "
+            + ", ".join(unmatched)
+        )
+    if arms == [reference]:
+        remarks.append(f"{reference} is the only arm, so no differences")
+    for row, (arm, other) in enumerate(others.items()):
+        if other is None or other == arm:
+            continue
+        difference, remark = _against(group, arm, other)
+        values = (difference.difference, difference.lo, difference.hi, difference.p)
+        table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = values
+        remarks += [f"{arm} {remark}"] if remark else []
+    table["p_holm"] = stats.holm(table["p"].to_numpy(float))
+    table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
+    return table.sort_values("accuracy", ascending=False, kind="stable"), remarks  # equal ones as the study has them
+
+
+def _against(group: Study, arm: str, reference: str) -> tuple[stats.Difference, str]:
+    """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
+    both = ours, theirs = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
+    found = paired(ours, theirs)
+    if not found.seeds:
+        return stats.Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
+    judged = sum(map(len, found.differences))
+    if all(np.isfinite(pairs.margins).sum() == judged for pairs in both):
+        return found.result, ""
+    return found.result, f"− {reference} is over {found.seeds} common seeds and {found.examples} common pairs"

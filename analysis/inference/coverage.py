@@ -1,0 +1,103 @@
+"""Do the 95 % intervals hold the truth 95 times in 100, and do null studies stay without a "better"?
+
+Simulated studies: each example has a difficulty, each arm its own view of the examples, each seed an effect of its own
+and noise; a pair is right where their sum is positive. The worlds differ in how much seeds matter; in the first, seeds,
+examples and noise vary about as much as between arms of this project's studies on HH-RLHF and planted rows. The true
+difference is known in closed form.
+
+    python -m analysis.inference.coverage studies=4000
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.inference import stats
+
+REFERENCES = 9  # that one arm is compared with, as in experiment=matched
+_PHI = NormalDist().cdf
+
+
+class World(NamedTuple):
+    """Standard deviations beside that of examples, which is 1: of a seed of an arm, of an arm's view, of noise."""
+
+    seed: float
+    view: float
+    noise: float
+
+
+WORLDS = {
+    "as measured": World(0.005, 0.15, 0.2),
+    "seeds matter": World(0.05, 0.2, 0.3),
+    "seeds decide": World(0.15, 0.1, 0.3),
+}
+SIZES = ((5, 500), (5, 2000), (10, 200), (3, 500))  # seeds, examples
+EASE = 0.5  # mean margin: 69 % are right
+
+
+def study(world: World, shifts: np.ndarray, seeds: int, examples: int, rng: np.random.Generator) -> np.ndarray:
+    """[A, S, E] correctness of arms whose mean margin is shifted by `shifts` [A]."""
+    size = (len(shifts), seeds, examples)
+    margins = EASE + shifts[:, None, None] + rng.normal(size=examples) + world.noise * rng.normal(size=size)
+    margins += world.view * rng.normal(size=(len(shifts), 1, examples)) + world.seed * rng.normal(size=(*size[:2], 1))
+    return (margins > 0).astype(float)
+
+
+def truth(world: World, shift: float) -> float:
+    """The accuracy an arm with `shift` has over all seeds and examples there could be."""
+    return _PHI((EASE + shift) / (1 + sum(sd**2 for sd in world)) ** 0.5)
+
+
+def coverage(world: World, seeds: int, examples: int, studies: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Shares of intervals and of bootstrap intervals that hold the true difference, which is 0 in every other study."""
+    held = np.zeros(2)
+    for number in range(studies):
+        shift = 0.1 * (number % 2)
+        right, other = study(world, np.array([shift, 0.0]), seeds, examples, rng)
+        target = truth(world, shift) - truth(world, 0.0)
+        found = stats.paired_difference(right, other)
+        low, high = stats.bootstrap_intervals((right - other)[None], seed=number, resamples=400)[0]
+        held += [found.lo <= target <= found.hi, low <= target <= high]
+    return float(held[0]) / studies, float(held[1]) / studies
+
+
+def false_verdicts(
+    world: World, seeds: int, examples: int, studies: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Shares of null studies with a significant comparison in a family of REFERENCES: with Holm's p, without."""
+    false = np.zeros(2)
+    for _ in range(studies):
+        ours, *others = study(world, np.zeros(REFERENCES + 1), seeds, examples, rng)
+        p = np.array([stats.paired_difference(ours, other).p for other in others])
+        false += [stats.holm(p).min() < stats.ALPHA, p.min() < stats.ALPHA]
+    return float(false[0]) / studies, float(false[1]) / studies
+
+
+def over_seeds(seeds: int, studies: int, rng: np.random.Generator, draw: Callable[..., np.ndarray]) -> float:
+    """Share of `mean_interval`s over `draw` of so many seeds that hold its mean, 0."""
+    found = [stats.mean_interval(draw(size=seeds)) for _ in range(studies)]
+    return float(np.mean([interval.lo <= 0 <= interval.hi for interval in found]))
+
+
+def main() -> None:
+    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    studies, rng = int(options.get("studies", 4000)), np.random.default_rng(0)
+    line = "| {:<12} | {:>5} | {:>8} | {:>8} | {:>9} | {:>11} | {:>10} |"
+    print(f"{studies} studies a row; a share of .95 has a standard error of {(0.05 * 0.95 / studies) ** 0.5:.4f}")
+    print(line.format("world", "seeds", "examples", "interval", "bootstrap", "false, Holm", "unadjusted"))
+    for name, world in WORLDS.items():
+        for seeds, examples in SIZES:
+            held = coverage(world, seeds, examples, studies, rng)
+            false = false_verdicts(world, seeds, examples, studies // 4, rng)
+            print(line.format(name, seeds, examples, *(f"{share:.3f}" for share in (*held, *false))), flush=True)
+    for seeds in (3, 5, 10):
+        print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")
+
+
+if __name__ == "__main__":
+    main()

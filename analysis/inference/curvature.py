@@ -1,0 +1,167 @@
+"""What runs recorded of curvature and information, and whether either goes with accuracy.
+
+Each round of rounds.csv holds summaries of H (the average Hessian of the loss) and G (the Godambe information per
+label) of the base pairs, of the rows that were drawn and of both together, under the model that drew them:
+mars/theory/curvature.py measures them, docs/theory.md says what they mean. Here a round's *gain*, log det of the
+mixture − log det of the base pairs in nats per direction, is held against what the round did to held-out accuracy.
+Correlations are of ranks, within a seed, and averaged over seeds: the interval is for new seeds, not for new points, of
+which one seed's lean on each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.inference import stats
+from analysis.inference.comparability import forbidden
+from analysis.inference.comparisons import counterpart, same_variants
+from analysis.inference.regimes import split_arm
+from analysis.study.study import NothingToShow, Run, Study
+
+PARTS = ("base", "selection", "mixture")
+KINDS = {"h": "H", "g": "G"}  # by the prefix of their columns
+CONDITIONS = ("bound_separated", "bound_gains", "bound_holds")
+GAINS = {f"{kind}_gain": f"gain in {name}" for kind, name in KINDS.items()}
+EVERYWHERE = "all groups"  # the dataset of a correlation that is the mean over several
+HOW = "python -m mars.run train=head, other modes with curvature=true; finished runs again with force=true"
+NO_BOUND = "no arm drew rows, so there is no bound to hold against the truth (python -m mars.run method=uniform)"
+_SPECTRA = "spectra.parquet"
+
+
+class Outcome(NamedTuple):
+    """What a gain is held against. of_rounds: a point a round of each arm, not one an arm."""
+
+    name: str
+    of_rounds: bool
+
+
+OUTCOMES = {
+    "accuracy_change": Outcome("change in held-out accuracy", True),
+    "loss_fall": Outcome("fall in held-out log-loss", True),
+    "accuracy": Outcome("test accuracy − {reference}", False),
+    "gold_accuracy": Outcome("gold accuracy − {reference}", False),
+}
+
+
+def recorded(study: Study) -> bool:
+    """Whether any round of the study has its curvature."""
+    return "h_gain" in study.rounds and bool(study.rounds["h_gain"].notna().any())
+
+
+def require(study: Study) -> None:
+    """Raises NothingToShow where no round has its curvature."""
+    if not recorded(study):
+        raise NothingToShow(f"no run recorded its curvature ({HOW})")
+
+
+def spectra(run: Run) -> pd.DataFrame | None:
+    """round, part, index (0 = largest), h and g: every eigenvalue; None where the run kept none that can be read."""
+    file = run.file(_SPECTRA)
+    try:
+        return pd.read_parquet(file, columns=["round", "part", "index", *KINDS]) if file else None
+    except (OSError, ValueError, KeyError):  # damaged: the figure goes without this run
+        return None
+
+
+def points(group: Study) -> pd.DataFrame:
+    """arm, seed, round, the gains, `accuracy_change` and `loss_fall` of every round of a group's arms.
+
+    Changes are from the round before, so the first round has none; positive is better in both. A round that tried its
+    rows on the held-out pairs has none either: what it chose by flatters it.
+    """
+    columns = ["arm", "seed", "round", *(gain for gain in GAINS if gain in group.rounds)]
+    ordered = group.rounds.sort_values(["run", "round"], kind="stable")
+    found = ordered[columns].reindex(columns=["arm", "seed", "round", *GAINS])
+    for name, column, sign in (("accuracy_change", "validation_accuracy", 1), ("loss_fall", "validation_loss", -1)):
+        known = column in ordered
+        found[name] = sign * ordered.groupby("run")[column].diff() if known else math.nan
+        if "trial_steps" in ordered:
+            found[name] = found[name].where(~(ordered["trial_steps"] > 0))
+    return found.reset_index(drop=True)
+
+
+def finals(group: Study) -> pd.DataFrame:
+    """arm, seed, a run's mean gains and its test and gold accuracy, less those of the reference at the same seed.
+
+    The reference itself is left out, as it differs in nothing. Empty where arms differ in more than their strategy,
+    unless the study is judged all the same.
+    """
+    means = points(group).groupby(["arm", "seed"], as_index=False)[list(GAINS)].mean()
+    if forbidden(group) or not group.splits:
+        return means.iloc[:0].reindex(columns=["arm", "seed", *GAINS, "accuracy", "gold_accuracy"])
+    for metric in ("accuracy", "gold_accuracy"):
+        values = {arm: group.values(arm, group.splits[0], metric) for arm in group.arms}
+        pairs = zip(means["arm"], means["seed"], strict=True)
+        means[metric] = [values[arm].get(seed, math.nan) for arm, seed in pairs]
+    others = {arm: counterpart(group.arms, arm, group.reference) for arm in group.arms}
+    others = {a: r for a, r in others.items() if r is not None and r != a and same_variants(group, a, r)}
+    ours = means[means["arm"].isin(list(others))].reset_index(drop=True)
+    keys = ours[["arm", "seed"]].assign(arm=ours["arm"].map(others))
+    theirs = keys.merge(means, on=["arm", "seed"], how="left")
+    columns = [*GAINS, "accuracy", "gold_accuracy"]
+    ours[columns] -= theirs[columns]
+    return ours
+
+
+def correlations(study: Study) -> pd.DataFrame:
+    """dataset, backbone, gain, outcome, rho, within, points and seeds: a row for each gain and outcome of each group.
+
+    rho: Spearman's, of a seed's points, mean over seeds, with `_lo` and `_hi`. within: the same of what is left when
+    the mean over arms is taken out of each round and kind of variants, so that what all arms do as training goes on, or
+    what other variants do to all of them, counts for nothing.
+    points: of a seed, on average. Of several groups there are further rows, EVERYWHERE: a seed's mean over groups.
+    """
+    return _correlations(study).copy()
+
+
+@functools.lru_cache(maxsize=4)
+def _correlations(study: Study) -> pd.DataFrame:
+    found = pd.DataFrame(
+        [row for _, group in study.groups() for row in _of_group(group)],
+        columns=["dataset", "backbone", "gain", "outcome", "seed", "rho", "within", "points"],
+    )
+    several = len(found[["dataset", "backbone"]].drop_duplicates()) > 1
+    tables = [found, found.assign(dataset=EVERYWHERE, backbone="mean over groups")] if several else [found]
+    rows = []
+    for table in reversed(tables):  # the mean over groups first
+        for keys, same in table.groupby(["dataset", "backbone", "gain", "outcome"], sort=False):
+            row = dict(zip(("dataset", "backbone", "gain", "outcome"), keys, strict=True))
+            for name in ("rho", "within"):
+                by_seed = same.dropna(subset=[name]).groupby("seed")[name].mean().to_numpy(float)
+                mean, lo, hi = stats.mean_interval(by_seed) if len(by_seed) else (math.nan,) * 3
+                row |= {name: mean, f"{name}_lo": max(lo, -1.0), f"{name}_hi": min(hi, 1.0)}
+            known = same.dropna(subset=["rho"])
+            rows.append(
+                row | {"points": known.groupby("seed")["points"].sum().mean(), "seeds": known["seed"].nunique()}
+            )
+    columns = ["dataset", "backbone", "gain", "outcome", *(f"{n}{end}" for n in ("rho", "within") for end in _ENDS)]
+    return pd.DataFrame(rows, columns=[*columns, "points", "seeds"])
+
+
+_ENDS = ("", "_lo", "_hi")
+
+
+def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
+    """dataset, backbone, gain, outcome, seed, rho, within, points of each seed that has enough points."""
+    if not recorded(group):
+        return
+    keys = group.runs[["dataset", "backbone"]].iloc[0]
+    tables = {True: points(group), False: finals(group)}
+    for outcome, (_, of_rounds) in OUTCOMES.items():
+        for gain in GAINS:
+            known = tables[of_rounds].dropna(subset=[gain, outcome])
+            for seed, own in known.groupby("seed"):
+                x, y = own[gain].to_numpy(float), own[outcome].to_numpy(float)
+                rho, within = stats.rank_correlation(x, y), math.nan
+                if of_rounds and not math.isnan(rho):
+                    alike = [own["round"], own["arm"].map(lambda arm: split_arm(arm)[0])]
+                    left = own[[gain, outcome]] - own.groupby(alike)[[gain, outcome]].transform("mean")
+                    left = left.round(12)  # a single arm's rounds leave zeros, not rounding errors
+                    within = stats.rank_correlation(left[gain].to_numpy(), left[outcome].to_numpy())
+                if not math.isnan(rho):
+                    yield keys["dataset"], keys["backbone"], gain, outcome, seed, rho, within, len(own)

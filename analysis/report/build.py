@@ -1,0 +1,291 @@
+"""A study's directory to everything a reader wants, under DIR/report/.
+
+    python -m analysis.report study=outputs/quick
+    python -m analysis.report study=outputs/mine allow_confounded=true   # rank arms that differ in more than strategy
+    python -m analysis.report study=[outputs/hh,outputs/uf] out=outputs/both
+
+Reads, never trains, and writes nothing outside the report; the same study gives the same bytes, so a report can be
+checked in and compared. All of it is made before any of it is written: what fails leaves the last report as it was.
+What a study holds nothing for is listed on the page with what would fill it. A study of many groups, such as a map of
+regimes, has one picture over all of them; what has a part for each group stops after the first few, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.exhibits import style
+from analysis.exhibits.ranking import Ranking, rank
+from analysis.exhibits.table import Table
+from analysis.figures import FIGURES
+from analysis.inference.comparability import forbidden
+from analysis.inference.comparisons import compare
+from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
+from analysis.report.reproduce import reproduction
+from analysis.report.run_list import listed
+from analysis.report.verdict import on_curvature, verdict, warnings
+from analysis.study.loading import load
+from analysis.study.results_table import tidy, to_parquet
+from analysis.study.study import FOCUS, REFERENCE, NothingToShow, Study
+from analysis.tables import TABLES
+from mars.config import UserError, build, nearest
+
+log = logging.getLogger("analysis.report")  # also when it runs as __main__
+
+PAGE, RESULTS = "index.html", "results.parquet"
+_OWNED = (  # all that a report may make, and so may remove when it no longer does
+    PAGE, RESULTS, "leaderboard.csv", "leaderboard.md", "verdict.md",
+    *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
+    *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf")),
+)  # fmt: skip
+_OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
+_OVERVIEWS = ("regimes",)  # of all groups at once, however many
+_MANY, _FIRST = 6, 2  # groups: of more than so many, figures with panels for each show the first few
+_ROWS = 200  # of a table that are on the page, whole groups; its files have them all
+_CSS_DPI = 96
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """conf/report.yaml, checked."""
+
+    study: str | list[str]
+    out: str | None = None
+    allow_confounded: bool = False
+    reference: str = REFERENCE
+    focus: str = FOCUS
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sources or not all(source.strip() for source in self.sources):
+            raise ValueError("study: must name a directory, or several as [A,B], or wandb:ENTITY/PROJECT")
+        for key in ("reference", "focus"):
+            if not getattr(self, key).split():
+                raise ValueError(f"{key}: must name an arm")
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.study] if isinstance(self.study, str) else self.study
+
+
+def report(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    allow_confounded: bool = False,
+    reference: str = REFERENCE,
+    focus: str = FOCUS,
+) -> Path:
+    """Write the report and print leaderboard and verdict. Returns its directory: `out`, or `report` in the study's.
+
+    sources: directories of runs, or wandb:ENTITY/PROJECT. reference: the arm of the leaderboard's differences. focus:
+    the arm of the verdict. Raises UserError when a study is missing or holds no finished run, or `out` is no report.
+    """
+    sources = [sources] if isinstance(sources, str | Path) else list(sources)
+    directory = _directory(sources, out)
+    study = load(*sources).judged(focus, reference, allow_confounded)
+    _check_named(study)
+    board, compared = rank(study), compare(study)
+    _write(_files(study, board, compared, directory), directory)
+    for refusal in board.refusals:
+        log.warning("%s", refusal)
+    cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
+    said = "\n".join([*verdict(compared), *on_curvature(study), *cautions])
+    print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
+    return directory
+
+
+def _check_named(study: Study) -> None:
+    """Raises UserError for an arm that was named and did not run; that the usual ones may be missing is no mistake."""
+    for key, named, usual in (("focus", study.focus, FOCUS), ("reference", study.reference, REFERENCE)):
+        words = set(named.split())
+        if named != usual and not any(words <= set(arm.split()) for arm in study.arms):
+            raise UserError(f'{key}: no arm of the study is "{named}"{nearest(named, study.arms)}')
+
+
+def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
+    """Where the report belongs."""
+    if out is None:
+        if len(sources) > 1 or str(sources[0]).startswith("wandb:"):
+            raise UserError("out: is required for several studies and for W&B (give the report's directory, out=DIR)")
+        return Path(sources[0]) / "report"
+    directory = Path(out)
+    page = directory / PAGE
+    ours = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    ours = ours and not (directory / "refused.csv").exists()  # that is a leaderboard
+    if not ours and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"out: {directory} exists and is no report (give a directory that is new, empty or a report)")
+    return directory
+
+
+def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path) -> dict[str, bytes]:
+    """Every file of the report by its name in `directory`, the page last."""
+    confounded = _confounded(study)
+    reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
+    uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
+    listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
+    tables, no_tables = _tables(study, listed_out)
+    figures, vectors, no_figures = _figures(study)
+    sentences, cautions = (*verdict(compared), *on_curvature(study)), warnings(study)
+    files = {
+        "leaderboard.csv": board.table.to_csv().encode(),
+        "leaderboard.md": board.to_markdown().encode(),
+        "verdict.md": _verdict(sentences, cautions).encode(),
+        RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
+        **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
+        **{f"figures/{figure.name}.png": figure.png for figure in figures},
+        **{f"figures/{name}.pdf": content for name, content in vectors.items()},
+    }
+    page = Page(
+        title=f"{'Study' if study.runs['source'].nunique() == 1 else 'Studies'} {study.name}",
+        facts=tuple(_facts(study)),
+        verdict=sentences,
+        warnings=cautions,
+        leaderboard=board.table,
+        notes=[note for note in board.notes if not {note, note.partition(": ")[2]} & set(cautions)],
+        tables=[_on_page(table) for table in tables if table.name not in _OF_RUNS],
+        figures=figures,
+        missing=list(dict.fromkeys([*no_tables, *no_figures])),
+        runs=listed(study, directory),
+        left_out=[
+            *(Left(run, reason) for run, reason in study.left_out[["run", "reason"]].itertuples(index=False)),
+            *(Left(title, f"{reason}; shown, neither ranked nor in {RESULTS}") for title, reason in confounded.items()),
+        ],
+        reproduce=reproduction(study),
+        files=_links(files),
+    )
+    return files | {PAGE: render(page).encode()}
+
+
+def _confounded(study: Study) -> dict[str, str]:
+    """Why the groups are not counted whose arms may not be compared: {title: reason}."""
+    found = {title: forbidden(group) for title, group in study.groups()}
+    return {title: f"confounded: arms differ in {why}" for title, why in found.items() if why}
+
+
+def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]]:
+    """Every table there is something for; and the others. listed_out: the study with all that `left_out` lists."""
+    tables, missing = [], []
+    for name, builder in TABLES.items():
+        try:
+            tables.append(builder(listed_out if name == "left_out" else study))
+        except NothingToShow as reason:
+            missing += [] if name == "left_out" else [_missing(name, reason)]
+    return tables, missing
+
+
+def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
+    """Every figure there is something for, the same as pdf by name; and the others."""
+    pictures, vectors, missing = [], {}, []
+    few, note = _few(study)
+    for name, plot in FIGURES.items():
+        overview = name in _OVERVIEWS
+        try:
+            figure = plot.draw(study if overview else few)
+        except NothingToShow as reason:
+            missing.append(_missing(name, reason))
+            continue
+        png, vectors[name] = style.png(figure), style.pdf(figure)
+        width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", png[16:24]))
+        caption = plot.caption if overview else plot.caption + note
+        pictures.append(Picture(name, plot.title, caption, png, width, height))
+    return pictures, vectors, missing
+
+
+def _few(study: Study) -> tuple[Study, str]:
+    """The study's first groups, as many as figures have room for, and what to say of the others."""
+    groups = list(study.groups())
+    if len(groups) <= _MANY:
+        return study, ""
+    parts = [group for _, group in groups[:_FIRST]]
+    frames = {
+        name: pd.concat([getattr(part, name) for part in parts], ignore_index=True)
+        for name in ("runs", "metrics", "rounds", "pools")
+    }
+    return replace(study, **frames), f" The first {_FIRST} of {len(groups)} groups; study.figure(NAME) draws them all."
+
+
+def _on_page(table: Table) -> Table:
+    """The table as the page has it: of a long one the first sections, until there are _ROWS."""
+    if table.name in _OVERVIEWS or len(table.frame) <= _ROWS:
+        return table
+    sections = [len(rows) for _, rows in table.sections()]
+    shown = next((n for n in range(len(sections), 0, -1) if sum(sections[:n]) <= _ROWS), 1)
+    if shown == len(sections) or not table.by:
+        return table
+    keys = [key for key in table.by if key in table.frame]
+    number = table.frame.groupby(keys, sort=False, dropna=False).ngroup()
+    note = f"{table.caption} The first {shown} of {len(sections)} sections; the files have them all.".lstrip()
+    return replace(table, frame=table.frame[number < shown], caption=note)
+
+
+def _missing(name: str, reason: NothingToShow) -> Missing:
+    return Missing(name, str(reason).removeprefix(f"{name}: "))
+
+
+def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
+    parts = ["# Verdict", "\n".join(f"- {line}" for line in sentences)]
+    if cautions:
+        parts += ["## Warnings", "\n".join(f"- {line}" for line in cautions)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(study: Study) -> Iterator[tuple[str, str]]:
+    """What a reader wants to know first."""
+    out = f"; {len(study.left_out)} left out" if len(study.left_out) else ""
+    yield "Runs", f"{len(study.runs)}, of {len(study.arms)} arms{out}"
+    yield "Arms", ", ".join(study.arms)
+    yield "Seeds", ", ".join(map(str, sorted(study.runs["seed"].unique())))
+    yield "Data / model", "; ".join(title for title, _ in study.groups())
+    if study.splits:
+        yield "Test splits", ", ".join(study.splits)
+    if "commit" in study.runs:
+        yield "Commit", ", ".join(commit[:8] for commit in dict.fromkeys(study.runs["commit"].dropna()))
+
+
+def _links(files: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
+    """The page's links to the report's other files, by the part of the page they belong to."""
+    links: dict[str, list[tuple[str, str]]] = {}
+    for name in files:
+        kind, _, file = name.rpartition("/")
+        stem, _, form = file.partition(".")
+        links.setdefault(f"{kind.removesuffix('s') or 'table'}-{stem}", []).append((form, name))
+    return links
+
+
+def _write(files: Mapping[str, bytes], directory: Path) -> None:
+    """Put `files` in the place of the report that is there; what is not a report's stays."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    written = directory.parent / f".{directory.name}.new"
+    shutil.rmtree(written, ignore_errors=True)  # of a report that was stopped
+    try:
+        for name, content in files.items():
+            (written / name).parent.mkdir(parents=True, exist_ok=True)
+            (written / name).write_bytes(content)
+        for name in sorted(files, key=lambda name: name != PAGE):  # the page first: it marks a report as one
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(written / name, directory / name)
+        for name in set(_OWNED) - set(files):
+            (directory / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def run(cfg: Mapping[str, Any]) -> None:
+    """The command: `cfg` is conf/report.yaml, resolved."""
+    settings = build(ReportConfig, cfg, "")
+    report(settings.sources, settings.out, settings.allow_confounded, settings.reference, settings.focus)
+
+
+def main() -> None:
+    from mars.cli import command
+
+    command("report", run)()

@@ -1,0 +1,141 @@
+"""A report as one HTML file: opens from disk, needs no network and, save for sorting and enlarging, no script.
+
+The template, the style and the script lie in `page_files/` and are put into the page, figures as data URIs; a policy in
+its head forbids the browser any request. Everything shown is handed over as plain data, so the page knows nothing of
+studies: the report of one and the leaderboard of many are the same page with other contents.
+
+    render(Page(title="quick", tables=(table,)))
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from analysis.exhibits.table import Table, number
+from analysis.report.reproduce import Reproduction
+
+GENERATOR = "mars-reward"  # by which a page of this project is known
+
+
+class Picture(NamedTuple):
+    """A figure as it is shown. png: the file's bytes. width, height: as shown, in CSS pixels."""
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+    width: int
+    height: int
+
+    @property
+    def uri(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+class Missing(NamedTuple):
+    """A table or figure with nothing to show, and what would fill it."""
+
+    name: str
+    reason: str
+
+
+class ListedRun(NamedTuple):
+    """A run as the page lists it. anchor: its id, to which numbers link. href: of its directory, empty without one.
+
+    accuracy: on its main split, 0 to 1; it and steps are NaN where unknown. files: (name, href) of its records.
+    """
+
+    anchor: str
+    name: str
+    seed: int
+    accuracy: float
+    steps: float
+    commit: str
+    href: str
+    files: tuple[tuple[str, str], ...]
+
+
+class ListedArm(NamedTuple):
+    """An arm of a group and its runs. anchor: its id."""
+
+    anchor: str
+    arm: str
+    runs: tuple[ListedRun, ...]
+
+
+class ListedGroup(NamedTuple):
+    """A `dataset / backbone` group. split: of the accuracies."""
+
+    title: str
+    split: str
+    arms: tuple[ListedArm, ...]
+
+
+class Left(NamedTuple):
+    """A run that is not counted."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page shows, in this order; what is empty has no section.
+
+    facts: (name, value) below the title. leaderboard: the first table, with its `notes`. files: (name, href) of a
+    table's or figure's files, under `table-NAME` and `figure-NAME`.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]] = ()
+    verdict: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    leaderboard: Table | None = None
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Picture] = ()
+    missing: Sequence[Missing] = ()
+    runs: Sequence[ListedGroup] = ()
+    left_out: Sequence[Left] = ()
+    reproduce: Reproduction = field(default_factory=Reproduction)
+    files: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+
+
+def render(page: Page) -> str:
+    """The page as HTML: the same text for the same page."""
+    return _template().render(page=page, generator=GENERATOR, style=_file("page.css"), script=_file("page.js"))
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"scrolling": scrolling, "number": number}
+    return environment.from_string(_file("page.html"))
+
+
+def _file(name: str) -> Markup:
+    return Markup((resources.files("analysis.report") / "page_files" / name).read_text(encoding="utf-8"))
+
+
+def scrolling(table: Table) -> Markup:
+    """The table's HTML, made to fit: each part scrolls in itself, long texts and column heads may take more lines."""
+    html = re.sub(r'<td(?= data-value="[^"]{50,}")', '<td class="long"', table.to_html())
+    html = re.sub(r'<th scope="row"([^>]*)></th>', r"<td\1></td>", html)  # nothing is no heading
+    html = re.sub(r'(?<=<th scope="col")[^<]*', lambda head: head[0].replace("_", "_<wbr>"), html)
+    part = r'<div class="scroll" role="region" tabindex="0" aria-label="\1">\g<0></div>'
+    return Markup(re.sub(r'<table aria-label="([^"]*)".*?</table>', part, html, flags=re.DOTALL))

@@ -1,0 +1,58 @@
+"""The runs of a study as a page lists them: where each number came from, one click from the number.
+
+Links are relative to the page's directory, so a study that is moved or sent with its report keeps them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from analysis.exhibits.table import anchor
+from analysis.report.page import ListedArm, ListedGroup, ListedRun
+from analysis.study.study import Run, Study
+
+
+def listed(study: Study, page: Path) -> tuple[ListedGroup, ...]:
+    """Every counted run by group and arm. page: the directory that the page will lie in."""
+    return tuple(_group(title, group, page) for title, group in study.groups())
+
+
+def _group(title: str, group: Study, page: Path) -> ListedGroup:
+    split = group.splits[0] if group.splits else ""
+    arms = []
+    for arm in group.arms:
+        runs = group.of(arm)
+        accuracy = group.values(arm, split, "accuracy")
+        row = group.runs.loc[group.runs["arm"] == arm].iloc[0].to_dict()
+        place = anchor({key: row[key] for key in ("dataset", "backbone", "arm")})
+        arms.append(ListedArm(place, arm, tuple(_run(run, accuracy, page) for run in runs)))
+    return ListedGroup(title, split, tuple(arms))
+
+
+def _run(run: Run, accuracy: pd.Series, page: Path) -> ListedRun:
+    commit = (run.manifest.get("git") or {}).get("commit") or ""
+    steps = run.manifest.get("steps")
+    return ListedRun(
+        anchor=anchor({"run": run.name}),
+        name=run.name,
+        seed=int(run.manifest["seed"]),
+        accuracy=float(accuracy.get(run.manifest["seed"], float("nan"))),
+        steps=float("nan") if steps is None else float(steps),
+        commit=str(commit)[:8],
+        href=_link(run.directory, page) + "/" if run.directory else "",
+        files=tuple((file.stem, _link(file, page)) for file in _records(run)),
+    )
+
+
+def _records(run: Run) -> list[Path]:
+    """The files of a run that its numbers are in."""
+    evaluations = sorted(f"evaluations/{label}.json" for label in run.metrics)
+    return [file for name in ("metrics.json", "manifest.json", *evaluations) if (file := run.file(name))]
+
+
+def _link(path: Path, page: Path) -> str:
+    return quote(Path(os.path.relpath(path, page)).as_posix())

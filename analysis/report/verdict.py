@@ -1,0 +1,208 @@
+"""What the numbers allow to be said: a sentence for each declared comparison, and what speaks against believing it.
+
+Sentences are made from `analysis.inference.comparisons` alone, always in the same words, so that nobody's hopes find
+their way into them. "Cannot be told apart" is a normal answer and comes with the difference that would have been found.
+Warnings come from what runs recorded of themselves; they do not change a verdict, they tell a reader what it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.exhibits.table import number, records
+from analysis.inference.comparability import confounds, gathered
+from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, recorded
+from analysis.inference.stats import ALPHA
+from analysis.study.pools import changed_labels, pool_table
+from analysis.study.study import Study
+from benchmarks.metrics import coin_half_width
+
+MANY = 30  # comparisons, beyond which none has a sentence
+FEW_SEEDS = 5  # below it intervals are wide and lean on normality
+_OUTCOMES = {
+    "better": "is better in",
+    "worse": "worse in",
+    "inconclusive": "cannot be told apart in",
+    "": "could not be tested in",
+}
+FINDINGS = {  # of manifest.json's data.contamination, by split
+    "prompt": "share their prompt with a training pair",
+    "prompt_response": "share prompt and response with a training pair",
+    "any_ngram": "share a {ngram}-gram with a training pair",
+}
+
+
+def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
+    """Of `comparisons.compare`: a summary where there are several, a sentence for each; one where there is none.
+
+    MANY sentences are not read: of more there is the summary alone.
+    """
+    if comparisons.empty:
+        return ("No comparison was declared for the arms of this study: it takes the arm in focus and another one.",)
+    several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
+    if len(comparisons) > MANY:
+        return (_summary(comparisons), f"The {len(comparisons)} are in the table of comparisons, one a row.")
+    sentences = tuple(_sentence(row, several) for row in records(comparisons))
+    return (_summary(comparisons), *sentences) if len(sentences) > 1 else sentences
+
+
+def _summary(comparisons: pd.DataFrame) -> str:
+    """How many comparisons came out how, and against whom, where all are of one arm in one group."""
+    one = len(comparisons[["dataset", "backbone", "arm"]].drop_duplicates()) == 1
+    parts = []
+    for outcome, words in _OUTCOMES.items():
+        of_it = comparisons.loc[comparisons["verdict"] == outcome, "reference"]
+        if len(of_it) or outcome in ("better", "worse"):
+            parts.append(f"{words} {len(of_it)}" + (f" ({', '.join(of_it)})" if one and len(of_it) else ""))
+    who = comparisons["arm"].iloc[0] if one else "the arm in focus"
+    return f"Of {len(comparisons)} declared comparisons, {who} " + "; ".join(parts) + "."
+
+
+def _sentence(row: dict[str, Any], several: bool) -> str:
+    where = f"{row['dataset']} / {row['backbone']}: " if several else ""
+    pair = f"{row['arm']} and {row['reference']}"
+    if row["not_compared"] and np.isnan(row["difference"]):
+        return f"{where}{pair} were not compared: {row['not_compared']}."
+    points = f"{number(100 * row['difference'], '+.1f')} points"
+    if row["not_compared"]:
+        return (
+            f"{where}{pair} differ by {points} of accuracy on {row['examples']} pairs; {row['not_compared']} "
+            f"(exact McNemar for these two models p {number(row['mcnemar_p'], 'p')})."
+        )
+    interval = f"[{number(100 * row['difference_lo'], '+.1f')}, {number(100 * row['difference_hi'], '+.1f')}]"
+    adjusted = f", {number(row['p_holm'], 'p')} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
+    tested = f"p {number(row['p'], 'p')}{adjusted}"
+    numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
+    numbers += " of their own" if row.get("own_rows") is True else ""
+    if row["verdict"] == "inconclusive":
+        alone = ", though the interval alone leaves out 0" if row["p"] < ALPHA else ""
+        text = f"{pair} cannot be told apart{alone}: {numbers}; "
+    else:
+        text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
+    found = f"a difference of {number(100 * row['detectable'], '.1f')} points"
+    text += f"{found if row['detectable'] < 1 else 'no difference'} would have been found four times in five"
+    ours, theirs = row["steps"], row["reference_steps"]
+    unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
+    return f"{where}{text}.{unequal}"
+
+
+def on_curvature(study: Study) -> tuple[str, ...]:
+    """One line on what was recorded: whether the bound's conditions held, and what went with accuracy; or nothing."""
+    if not recorded(study):
+        return ()
+    parts = [*_bound(study.rounds), *_went_with(study)]
+    return (f"Curvature was recorded. {' '.join(parts)}",) if parts else ()
+
+
+def _bound(rounds: pd.DataFrame) -> Iterator[str]:
+    if not set(CONDITIONS) <= set(rounds):
+        return
+    known = rounds.dropna(subset=list(CONDITIONS))
+    if len(known):
+        separated, gains = (known[name] == 1 for name in CONDITIONS[:2])
+        yield (
+            f"The bound's margins were separated (m_L < m_H) in {int(separated.sum())} of {len(known)} rounds, its "
+            f"factor was above 1 (κ·σ′(m_L) > σ′(m_H)) in {int(gains.sum())}, both in {int((separated & gains).sum())}."
+        )
+
+
+def _went_with(study: Study) -> Iterator[str]:
+    table = correlations(study)
+    table = table[table["outcome"] == "accuracy_change"]
+    if EVERYWHERE in set(table["dataset"]):
+        table = table[table["dataset"] == EVERYWHERE]
+    for row in records(table):
+        rho, lo, hi = (number(row[f"within{end}"], "+.2f") for end in ("", "_lo", "_hi"))
+        if not lo:
+            yield f"A round's {GAINS[row['gain']]}: one seed, so no telling whether it goes with accuracy (ρ {rho})."
+            continue
+        said = (
+            "went with"
+            if row["within_lo"] > 0
+            else "went against"
+            if row["within_hi"] < 0
+            else "did not clearly go with"
+        )
+        yield (
+            f"A round's {GAINS[row['gain']]} {said} its change in held-out accuracy (rank correlation within rounds "
+            f"{rho} [{lo}, {hi}], {row['seeds']} seeds)."
+        )
+
+
+def warnings(study: Study) -> tuple[str, ...]:
+    """What in the runs' records speaks against taking the numbers at their word, group by group."""
+    groups = list(study.groups())
+    lines = [(title, line) for title, group in groups for line in _of_group(group)]
+    found = gathered(lines, len(groups)) if len(groups) > 1 else [line for _, line in lines]
+    return (*found, *study.remarks)
+
+
+def _of_group(group: Study) -> Iterator[str]:
+    yield from (confound.text for confound in confounds(group))
+    yield from _seeds(group)
+    yield from _flat(group)
+    yield from _contaminated(group)
+    yield from changed_labels(pool_table(group))
+    yield from _chance(group)
+
+
+def _seeds(group: Study) -> Iterator[str]:
+    counts = group.runs.groupby("arm")["seed"].nunique()
+    single = [arm for arm in group.arms if counts[arm] == 1]
+    few = [arm for arm in group.arms if 1 < counts[arm] < FEW_SEEDS]
+    if single:
+        yield f"one seed only, so no interval and no test: {_named(single, group)}"
+    if few:
+        fewest = min(counts[arm] for arm in few)
+        yield f"as few as {fewest} seeds ({FEW_SEEDS} or more are wanted): {_named(few, group)}"
+
+
+def _named(arms: list[str], group: Study) -> str:
+    return "every arm" if arms == group.arms else ", ".join(arms)
+
+
+def _flat(group: Study) -> Iterator[str]:
+    """Arms whose margins steered nothing: every pair got an equal share, within one row, in some or all rounds."""
+    if "steering" not in group.rounds:
+        return
+    steered = group.rounds.dropna(subset=["steering"])
+    for arm in group.arms:
+        rounds = steered.loc[steered["arm"] == arm, "steering"]
+        flat = int((rounds == 0).sum())
+        if flat:
+            which = "every round" if flat == len(rounds) else f"{flat} of {len(rounds)} rounds (over all seeds)"
+            yield (
+                f"allocation of {arm} was flat in {which}: each pair got an equal share, rounded up or down, as "
+                "in stratified sampling"
+            )
+
+
+def _contaminated(group: Study) -> Iterator[str]:
+    """Pairs that the training rows know already, in a line for each kind of finding; the most of any run."""
+    most: dict[str, dict[str, int]] = {}
+    for run in group.runs["run"]:
+        for split, found in ((group.members[run].manifest.get("data") or {}).get("contamination") or {}).items():
+            for kind, text in FINDINGS.items():
+                count = (found.get(kind) or {}).get("count") or 0
+                if count:
+                    by_split = most.setdefault(text.format(ngram=found.get("ngram", "n")), {})
+                    where = f"of {found['pairs']} in {split}"
+                    by_split[where] = max(by_split.get(where, 0), count)
+    for text, by_split in most.items():
+        listed = ", ".join(f"{count} {where}" for where, count in by_split.items())
+        yield f"contamination: pairs that {text}: {listed}"
+
+
+def _chance(group: Study) -> Iterator[str]:
+    """No arm's mean accuracy is above what a coin reaches on as many pairs."""
+    if not group.splits:
+        return
+    means = {arm: group.values(arm, group.splits[0], "accuracy").mean() for arm in group.arms}
+    pairs = group.values(group.arms[0], group.splits[0], "n")
+    best = max(means.values())
+    if len(pairs) and best - 0.5 <= coin_half_width(round(pairs.mean())):
+        yield f"no arm can be told from a coin on {pairs.mean():.0f} pairs (best accuracy {best:.1%}, α = {ALPHA:.2g})"

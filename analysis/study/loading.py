@@ -1,0 +1,289 @@
+"""Studies from where they are: directories of runs, single runs, W&B's offline directories, a W&B project.
+
+    from analysis import load
+    load("outputs/quick"), load("outputs/quick", "outputs/hh"), load("wandb:ENTITY/PROJECT")
+
+Only finished runs are counted; every other is listed with the reason, so that a report never silently rests on half a
+sweep. A bad run costs that run: only a study of which nothing remains is an error. Nothing is ever written.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.study import naming, run_files, wandb_runs
+from analysis.study.study import BENCHMARK, KEYS, Run, Study
+from mars.config import UserError
+
+_RUN_NAME = re.compile(r"[^.].*-s\d+-[0-9a-f]{8}")
+_WRITTEN = ("DONE", "config.yaml", "config.sha256", "manifest.json")  # a run leaves one of them, finished or not
+_SHOWN = 3  # of a list in a remark
+
+
+@dataclass
+class Ledger:
+    """What is said of the runs that were found. left_out: rows of `Study.left_out`."""
+
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def leave(self, run: str, source: str, reason: object) -> None:
+        self.left_out.append({"run": run, "source": source, "reason": str(reason)})
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Reading makes millions of objects that all stay; to look for garbage among them takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collecting()
+def load(*sources: str | Path) -> Study:
+    """Read one or more studies.
+
+    A source is a study's directory, a run's, an `offline-run-…` of W&B's or a folder that holds some, or the text
+    `wandb:ENTITY/PROJECT[/GROUP]`, which needs a key. A run that is there as a directory is not also taken from W&B.
+    Raises UserError when a source is missing or cannot be read, or no run remains.
+    """
+    ledger, names = Ledger(), _source_names(sources)
+    runs: list[Run] = []
+    logged: list[tuple[wandb_runs.Logged, str]] = []
+    for source, name in zip(sources, names, strict=True):
+        if _is_project(source):
+            logged += [(run, name) for run in wandb_runs.online(str(source))]
+        elif directories := _run_directories(Path(source)):
+            runs += _read(directories, name, ledger)
+        else:
+            logged += [(run, name) for run in wandb_runs.offline(Path(source))]
+    runs += _rebuilt(logged, {r.name for r in runs} | {r.directory.name for r in runs if r.directory}, ledger)
+    runs = _told_apart(_once(runs, ledger), ledger)
+    if not runs:
+        raise UserError(f"study: {', '.join(map(str, sources))} holds {_why_none(ledger)}")
+    remarks = [*dict.fromkeys(ledger.remarks), *_remarks(runs)]
+    return assemble(", ".join(names), runs, ledger.left_out, remarks)
+
+
+def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], remarks: list[str]) -> Study:
+    """The tables of a study from its runs, of which no two have one name."""
+    plain = [{k: v for k, v in r.manifest.items() if isinstance(v, str | int | float)} for r in members]
+    code = [{k: v for k, v in (r.manifest.get("git") or {}).items() if k in ("commit", "dirty")} for r in members]
+    runs = pd.DataFrame([p | c for p, c in zip(plain, code, strict=True)]).assign(
+        run=[r.name for r in members],
+        source=[r.source for r in members],
+        strategy=pd.Series([r.manifest.get("strategy") or {} for r in members]),
+        dataset=naming.datasets([r.manifest["dataset"] for r in members], [r.config for r in members]),
+    )
+    runs["arm"] = naming.arms(runs, [dict(r.config) for r in members])
+    runs = runs[KEYS + [c for c in runs.columns if c not in KEYS]]
+    keys = runs[KEYS]
+    return Study(
+        name,
+        runs,
+        _metrics(keys, members),
+        _rounds(keys, members),
+        keys.join(pd.DataFrame([_pool(r.manifest) for r in members])),
+        pd.DataFrame(left_out, columns=["run", "source", "reason"]),
+        tuple(remarks),
+        {r.name: r for r in members},
+    )
+
+
+def _source_names(sources: Sequence[str | Path]) -> list[str]:
+    """What each source is called: the end of its path, which is the same on every machine, as long as it has to be."""
+    parts = [(str(s),) if _is_project(s) else Path(s).resolve().parts for s in sources]
+    for length in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return names
+
+
+def _is_project(source: str | Path) -> bool:
+    return str(source).startswith(wandb_runs.PREFIX)
+
+
+def _run_directories(source: Path) -> list[Path]:
+    """`source` if it is a run, else the runs in it: only directories that are named like runs are looked at."""
+    if not source.is_dir():
+        raise UserError(f"study: {source} is not a directory (give the directory that holds the runs)")
+    if _is_run(source):
+        return [source]
+    return sorted(d for d in source.iterdir() if not d.name.startswith(".") and _is_run(d))
+
+
+def _is_run(directory: Path) -> bool:
+    if _RUN_NAME.fullmatch(directory.name) and not os.access(directory, os.X_OK):
+        return True  # that it cannot be read is for the reader to hear
+    return any((directory / file).is_file() for file in _WRITTEN)
+
+
+def _read(directories: Iterable[Path], source: str, ledger: Ledger) -> list[Run]:
+    runs = []
+    for directory in directories:
+        try:
+            run, remarks = run_files.from_directory(directory, source)
+        except (UserError, OSError) as error:
+            ledger.leave(directory.name, source, error)
+        else:
+            runs.append(run)
+            ledger.remarks += remarks
+    return runs
+
+
+def _rebuilt(logged: Iterable[tuple[wandb_runs.Logged, str]], known: set[str], ledger: Ledger) -> list[Run]:
+    """Runs as W&B has them, less those that are `known` from their directories."""
+    runs = []
+    for one, source in logged:
+        try:
+            run = run_files.from_wandb(one, source)
+        except UserError as error:
+            if one.name not in known:
+                ledger.leave(one.name, source, error)
+        else:
+            if run.name not in known:
+                runs.append(run)
+    return runs
+
+
+def _once(runs: list[Run], ledger: Ledger) -> list[Run]:
+    """Each run once: of several that are alike the first, and none of several that claim one id and are not."""
+    claims: dict[str, list[Run]] = {}
+    for run in runs:
+        claims.setdefault(run.name, []).append(run)
+    kept = []
+    for name, copies in claims.items():
+        places = ", ".join(map(_place, copies))
+        if len(copies) == 1:
+            kept += copies
+        elif len({_evidence(run) for run in copies}) == 1:
+            kept.append(copies[0])
+            ledger.remarks.append(f"{name} is there {len(copies)} times, alike, and counted once: {places}")
+        else:
+            for run in copies:
+                reason = f"{len(copies)} runs claim the id {name} and differ, so none is counted: {places}"
+                ledger.leave(_directory_name(run), run.source, reason)
+    return kept
+
+
+def _evidence(run: Run) -> tuple[Any, ...]:
+    """What copies of a run have in common: what it was made from, its steps, and its scores or else its numbers."""
+    facts = [run.manifest.get(k) for k in ("config_hash", "start", "steps", "base_sha256", "test_sha256", "weights")]
+    scores = run.file(f"scores/{BENCHMARK}.parquet")
+    content = scores.read_bytes() if scores else json.dumps(run.metrics, sort_keys=True).encode()
+    return (*map(str, facts), hashlib.sha256(content).hexdigest())
+
+
+def _told_apart(runs: list[Run], ledger: Ledger) -> list[Run]:
+    """Less those of one method and seed that no setting tells apart: which of them is meant, nobody can say."""
+    alike: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        alike.setdefault(tuple(run.manifest[key] for key in run_files.NEEDED), []).append(run)
+    twins: dict[str, list[Run]] = {}
+    for group in alike.values():
+        telling = sorted(naming.differing([run.config for run in group]))
+        same: dict[str, list[Run]] = {}
+        for run in group:
+            same.setdefault(repr([run.config.get(key) for key in telling]), []).append(run)
+        twins |= {run.name: runs for runs in same.values() if len(runs) > 1 for run in runs}
+    for run in runs:
+        if run.name in twins:
+            others = ", ".join(_place(other) for other in twins[run.name] if other is not run)
+            reason = f"the same arm and seed as {others}, told apart by no setting (move one out of the study)"
+            ledger.leave(_directory_name(run), run.source, reason)
+    return [run for run in runs if run.name not in twins]
+
+
+def _directory_name(run: Run) -> str:
+    return run.directory.name if run.directory else run.name
+
+
+def _place(run: Run) -> str:
+    return f"{run.source}/{_directory_name(run)}"
+
+
+def _why_none(ledger: Ledger) -> str:
+    if not ledger.left_out:
+        return "no runs (start the sweep first)"
+    others = [row for row in ledger.left_out if row["reason"] != "unfinished"]
+    if not others:
+        return f"{len(ledger.left_out)} unfinished runs and no finished one (start or resume the sweep first)"
+    return f"no run that can be counted, of {len(ledger.left_out)}; {others[0]['run']}: {others[0]['reason']}"
+
+
+def _remarks(runs: list[Run]) -> list[str]:
+    """What is odd about the study's runs as a whole."""
+    versions: dict[str, list[str]] = {}
+    for run in runs:
+        versions.setdefault(str(run.manifest.get("schema_version", "none")), []).append(run.name)
+    listed = "; ".join(f"{version}: {_some(names)}" for version, names in sorted(versions.items()))
+    found = [f"runs of several schema versions are shown together ({listed})"] if len(versions) > 1 else []
+    if logged := [run.name for run in runs if run.directory is None]:
+        found.append(f"known from W&B alone, without scores to check their numbers by or to pair: {_some(logged)}")
+    if bare := [run.name for run in runs if run.directory and not run.scores]:
+        file = f"scores/{BENCHMARK}.parquet"
+        found.append(f"{file} is missing, so that numbers can be neither checked nor paired: {_some(bare)}")
+    for run in runs:
+        if unknown := [f"{label}/{part}/{metric}" for label, part, metric, value in _numbers(run) if math.isnan(value)]:
+            found.append(f"{run.name}: not a number: {_some(unknown)}")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _pool(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The pool record under dotted names, less the augmenter's settings; `variants_made` is `made`.
+
+    With it `writer.usage`, what the semantic layer's writer used.
+    """
+    writer = (manifest.get("semantic") or {}).get("writer") or {}
+    record = {**(manifest.get("pool") or {}), "writer": {"usage": writer.get("usage") or {}}}
+    return {k.removeprefix("variants_"): v for k, v in naming.flat(record).items() if not k.startswith("settings.")}
+
+
+def _numbers(run: Run) -> Iterator[tuple[str, str, str, float]]:
+    """(label, part, metric, value) of each of the run's metrics; NaN for what is not a number."""
+    for label, parts in run.metrics.items():
+        for part, values in parts.items():
+            for metric, value in values.items():
+                known = isinstance(value, int | float) and not isinstance(value, bool)
+                yield label, part, metric, float(value) if known else math.nan
+
+
+def _metrics(keys: pd.DataFrame, members: Sequence[Run]) -> pd.DataFrame:
+    """A row for each metric, behind the keys of its run."""
+    rows = [(i, *numbers) for i, run in enumerate(members) for numbers in _numbers(run)]
+    frame = pd.DataFrame(rows, columns=["i", "benchmark", "split", "metric", "value"]).astype({"value": np.float64})
+    return _behind(keys, frame.pop("i").to_numpy(int), frame)
+
+
+def _rounds(keys: pd.DataFrame, members: Sequence[Run]) -> pd.DataFrame:
+    """The rows of every rounds.csv, behind the keys of their run."""
+    at = np.repeat(np.arange(len(members)), [len(run.rounds) for run in members])
+    return _behind(keys, at, pd.concat([run.rounds for run in members], ignore_index=True))
+
+
+def _behind(keys: pd.DataFrame, at: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame`, each of its rows behind that of `keys` whose place `at` gives."""
+    return pd.concat([keys.iloc[at].reset_index(drop=True), frame], axis=1)

@@ -1,0 +1,100 @@
+"""What each arm's pool gave it: variants looked at and made, what the gates refused, rows drawn and what they cost, and
+how many labels still hold.
+
+Numbers only: `analysis.tables.pools` shows them, the ranking warns of them. They stand apart from the tables because
+what may be compared hangs on pools too, and the tables hang on that. Only planted data can know whether a label still
+holds; elsewhere that is unknown, and so is what older runs did not record.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.study.study import Study
+
+COUNTS = ("looked_at", "made", "possible", "unchanged")
+REFUSED = "refused."
+_USAGE = ("usage", "writer.usage")
+_TOKENS = ("prompt_tokens", "completion_tokens")
+
+
+def pool_table(study: Study) -> pd.DataFrame:
+    """dataset, backbone, arm, augmenter, runs, looked_at, made, possible, unchanged, refused_…, rows, known, kept,
+    true; where any run asked an endpoint, also calls, tokens, cost.
+
+    One row an arm; counts are summed over its runs, shares are of all rows those drew. rows: drawn synthetic pairs.
+    known: those whose truth is known. kept: share of them, of those that inherit a label, on which gold says what it
+    says of the parent. true: share whose chosen side is the better one by gold. cost: in the currency of the prices,
+    NaN where a part of it is not known.
+    """
+    asked = any_paid(study)
+    reasons = sorted(c for c in study.pools.columns if c.startswith(REFUSED))
+    table = []
+    for _, group in study.groups():
+        for arm in group.arms:
+            runs = group.pools[group.pools["arm"] == arm]
+            names = sorted(runs["augmenter"].dropna().unique()) if "augmenter" in runs else []
+            table.append(
+                {
+                    **runs[["dataset", "backbone", "arm"]].iloc[0],
+                    "augmenter": ", ".join(names),
+                    "runs": len(runs),
+                    **{name: _total(runs, name) for name in COUNTS},
+                    **{f"refused_{c.removeprefix(REFUSED)}": _total(runs, c) for c in reasons},
+                    "rows": _total(runs, "rows"),
+                    "known": _total(runs, "preservation.rows"),
+                    **{share: _mean(runs, f"preservation.{share}") for share in ("kept", "true")},
+                    **(paid(runs) if asked else {}),
+                }
+            )
+    frame = pd.DataFrame(table)
+    counts = (*COUNTS, "rows", "known", "calls", "tokens")
+    return frame.astype({c: "Int64" for c in frame.columns if c in counts or c.startswith("refused_")})
+
+
+def changed_labels(table: pd.DataFrame) -> list[str]:
+    """One line if drawn rows of any arm in `table` carry a label that no longer holds, else none."""
+    changed = table[table["kept"] < 1]
+    listed = [f"{arm} {_percent(1 - kept)}" for arm, kept in zip(changed["arm"], changed["kept"], strict=True)]
+    return [f"share of drawn rows that changed the gold preference: {', '.join(listed)}"] if listed else []
+
+
+def numbers(runs: pd.DataFrame, name: str) -> pd.Series:
+    """[S] a column of numbers, NaN where a run lacks one."""
+    return pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
+
+
+def any_paid(study: Study) -> bool:
+    """Whether any run asked an endpoint, for its pool or for the writer of the semantic layer."""
+    return any(numbers(study.pools, f"{part}.calls").notna().any() for part in _USAGE)
+
+
+def paid(runs: pd.DataFrame) -> dict[str, float]:
+    """calls, tokens and cost of pool and writer together, NaN where unknown: calls at no price have no cost."""
+    used = pd.concat(
+        [pd.DataFrame({key: numbers(runs, f"{part}.{key}") for key in ("calls", *_TOKENS, "cost")}) for part in _USAGE]
+    )
+    calls, cost = used["calls"], used["cost"]
+    known = cost.notna().any() and not (cost.isna() & (calls > 0)).any()
+    return {
+        "calls": float(calls.sum(min_count=1)),
+        "tokens": float(used[list(_TOKENS)].sum().sum()) if calls.notna().any() else float("nan"),
+        "cost": float(cost.sum()) if known else float("nan"),
+    }
+
+
+def _total(runs: pd.DataFrame, name: str) -> int | None:
+    """The sum over runs; None where no run has it."""
+    column = numbers(runs, name)
+    return round(column.sum()) if column.notna().any() else None
+
+
+def _mean(runs: pd.DataFrame, name: str) -> float:
+    """A share over all rows that the runs drew; NaN where none drew any."""
+    shares, rows = numbers(runs, name), numbers(runs, "preservation.rows")
+    known = shares.notna() & (rows > 0)
+    return float((shares[known] * rows[known]).sum() / rows[known].sum()) if known.any() else float("nan")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

@@ -1,0 +1,243 @@
+"""A study in memory: what ran, what it measured, what was left out. Everything downstream is a pure function of it.
+
+    from analysis import load
+    study = load("outputs/quick")
+    study.table("main")        # shows itself in a notebook; .frame is the pandas DataFrame behind it
+    study.figure("margins")    # a matplotlib Figure
+
+Scores are large: they are read when first asked for and kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from analysis.study.naming import flat, place, short, text
+from benchmarks.pair_metrics import PAIRS
+from mars.config import UserError
+
+KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]
+BENCHMARK = "in_distribution"
+FOCUS, REFERENCE = "mars", "uniform"
+
+
+class NothingToShow(UserError):
+    """A table or figure the study holds nothing for; the text says what would fill it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run as its source has it.
+
+    name: of its directory. source: where it was found, for a reader. directory: None where only W&B has it, without
+    scores. manifest: less the lists of ids. config: settings under dotted keys. metrics: {label: {part: {metric:
+    value}}}, a benchmark without parts under the empty one.
+    """
+
+    name: str
+    source: str
+    directory: Path | None
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    rounds: pd.DataFrame
+
+    @functools.cached_property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """{split: its columns}, test splits and `validation`: `id`, an index, and arrays [E] of the known of PAIRS.
+
+        Empty where the run has no scores. Raises UserError for a file that cannot be used.
+        """
+        file = self.file(f"scores/{BENCHMARK}.parquet")
+        if file is None:
+            return {}
+        try:
+            with pq.ParquetFile(file) as content:  # pandas' own reader takes twice as long for a small file
+                known = [name for name in PAIRS if name in content.schema_arrow.names]
+                table = content.read(columns=["id", *known], use_threads=False).to_pandas()
+            if odd := [name for name in PAIRS[1:3] if name not in table or table[name].dtype.kind not in "fiu"]:
+                raise ValueError(f"{', '.join(odd)}: no column of numbers")
+            codes, splits = pd.factorize(table["split"])
+            ids = pd.Index(table["id"])
+        except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
+            raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
+        columns = {"id": ids, **{name: table[name].to_numpy() for name in known if name != "split"}}
+        in_order = bool(np.all(codes[1:] >= codes[:-1]))  # one split after the other, as they are written
+        found = {}
+        for code, split in enumerate(splits):
+            rows = slice(*np.searchsorted(codes, [code, code + 1])) if in_order else np.flatnonzero(codes == code)
+            found[str(split)] = {name: values[rows] for name, values in columns.items()}
+            own = found[str(split)]["id"]
+            if not own.is_unique:
+                raise UserError(f'{file}: id "{own[own.duplicated()][0]}" repeats in split {split}')
+        return found
+
+    def record(self, label: str) -> dict[str, Any]:
+        """evaluations/LABEL.json; empty where there is none, or none that is a JSON object."""
+        file = self.file(f"evaluations/{label}.json")
+        try:
+            found = json.loads(file.read_bytes()) if file else {}
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def file(self, name: str) -> Path | None:
+        """A file of the run's directory, None where it is not there."""
+        path = self.directory / name if self.directory else None
+        return path if path and path.is_file() else None
+
+
+class Pairs(NamedTuple):
+    """One arm's scores on one split: [S seeds, E examples], NaN where a seed was not judged on an example."""
+
+    seeds: np.ndarray  # [S] ascending
+    ids: pd.Index  # [E]
+    chosen: np.ndarray
+    rejected: np.ndarray
+
+    @property
+    def margins(self) -> np.ndarray:
+        """[S, E] r(chosen) − r(rejected)."""
+        return self.chosen - self.rejected
+
+    @property
+    def own_rows(self) -> bool:
+        """Whether every seed was judged on examples of its own, no two seeds on one."""
+        judged = ~np.isnan(self.margins)
+        return len(self.seeds) > 1 and bool((judged.sum(axis=0) <= 1).all() and judged.any())
+
+    def on(self, seeds: np.ndarray, ids: pd.Index) -> Pairs:
+        """The part of it on some of its seeds and examples, in their order."""
+        rows = np.searchsorted(self.seeds, seeds)
+        columns = slice(None) if ids.equals(self.ids) else self.ids.get_indexer(ids)
+        return Pairs(
+            self.seeds[rows], self.ids[columns], self.chosen[rows][:, columns], self.rejected[rows][:, columns]
+        )
+
+
+@dataclass(frozen=True, eq=False)  # one study is the same as another only if it is that one
+class Study:
+    """Finished runs of one or more studies, or of one dataset × backbone group of them.
+
+    `runs` has a row per run: KEYS, source, the manifest's plain values, commit, dirty, and `strategy`, a mapping.
+    `metrics` has KEYS, benchmark, split, metric, value; `rounds` has KEYS and the columns of rounds.csv; `pools` has
+    KEYS and the manifest's pool record under dotted names, with `writer.usage` of the semantic layer. `arm` is the
+    method, with the settings that tell it apart where one method ran with several. `left_out` has run, source, reason
+    for each run that is not counted; `remarks` says what is odd about those that are. `members`: each run by name.
+
+    focus: the arm that the verdict compares with the others. reference: the arm that leaderboard and verdict compare
+    with. Both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although
+    they differ in more than their strategy.
+    """
+
+    name: str
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    rounds: pd.DataFrame
+    pools: pd.DataFrame
+    left_out: pd.DataFrame
+    remarks: tuple[str, ...]
+    members: Mapping[str, Run] = field(repr=False)
+    focus: str = FOCUS
+    reference: str = REFERENCE
+    allow_confounded: bool = False
+
+    @property
+    def arms(self) -> list[str]:
+        """Baselines first, MARS last, methods of others in between; one method's settings by their numbers."""
+        return sorted(self.runs["arm"].unique(), key=place)
+
+    @functools.cached_property
+    def splits(self) -> list[str]:
+        """In-distribution test splits, the main one first, in the order most runs have."""
+        measured = self.metrics[(self.metrics["benchmark"] == BENCHMARK) & (self.metrics["split"] != "")]
+        known = list(dict.fromkeys(measured["split"]))
+        stated = {str(run): list(dict.fromkeys(splits)) for run, splits in measured.groupby("run", sort=False)["split"]}
+        orders = [self.members[run].manifest.get("splits") or splits for run, splits in stated.items()]
+        if not orders:
+            return known
+        usual = Counter(map(tuple, orders)).most_common(1)[0][0]
+        return sorted(known, key=lambda split: usual.index(split) if split in usual else len(usual))
+
+    def judged(self, focus: str = FOCUS, reference: str = REFERENCE, allow_confounded: bool = False) -> Study:
+        """The same runs, judged in another way."""
+        return replace(self, focus=focus, reference=reference, allow_confounded=allow_confounded)
+
+    def groups(self) -> Iterator[tuple[str, Study]]:
+        """(`dataset / backbone`, that part of the study): only within one are arms comparable.
+
+        A dataset in several settings is several, as `gaussian noise=flip`; the manifests hold its plain name.
+        """
+        yield from self._groups
+
+    @functools.cached_property
+    def _groups(self) -> list[tuple[str, Study]]:
+        return list(self._parts())
+
+    def _parts(self) -> Iterator[tuple[str, Study]]:
+        for dataset, backbone in sorted(set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))):
+            frames = {
+                name: frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
+                for name in ("runs", "metrics", "rounds", "pools")
+                for frame in [getattr(self, name)]
+            }
+            yield f"{dataset} / {backbone}", replace(self, **frames)
+
+    def of(self, arm: str) -> list[Run]:
+        """The arm's runs by seed; of one group there is one a seed."""
+        runs = self.runs[self.runs["arm"] == arm].sort_values("seed", kind="stable")
+        return [self.members[name] for name in runs["run"]]
+
+    def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
+        """[S] a metric by seed; empty where it was not measured."""
+        m = self.metrics
+        chosen = (m["arm"] == arm) & (m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)
+        return m[chosen].set_index("seed")["value"].sort_index().dropna()
+
+    def settings(self, arm: str) -> dict[str, str]:
+        """What the arm's strategy was set to, as text, less what its name says already."""
+        recorded = self.runs.loc[self.runs["arm"] == arm, "strategy"].iloc[0]
+        said = {word.partition("=")[0] for word in arm.split()[1:]}
+        return {k: text(v) for key, v in flat(recorded).items() if (k := short(key)) not in said}
+
+    def pairs(self, arm: str, split: str, gold: bool = False) -> Pairs:
+        """The arm's scores on a split, of the runs that have any. Raises UserError for a file that cannot be used.
+
+        gold: `chosen` is the response that is truly better, whatever the label says; NaN where none is known to be.
+        """
+        return _pairs(self, arm, split, gold)
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
+    """Of one arm and split: tables and figures ask for it again, a group at a time."""
+    found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
+    orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
+    alike = all(order.equals(orders[0]) for order in orders)
+    ids = orders[0] if alike else orders[0].append(orders[1:])
+    ids = ids if ids.is_unique else functools.reduce(pd.Index.union, orders)
+    sides = np.full((2, len(found), len(ids)), np.nan)
+    for row, scores in enumerate(found.values()):
+        columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
+        sides[0, row, columns], sides[1, row, columns] = _sides(scores, gold)
+    return Pairs(np.array(list(found), dtype=int), ids, *sides)
+
+
+def _sides(scores: Mapping[str, Any], gold: bool) -> tuple[np.ndarray, np.ndarray]:
+    """[E] scores of the chosen and of the rejected responses, or of the truly better and the worse ones."""
+    chosen, rejected = np.asarray(scores["chosen_score"], float), np.asarray(scores["rejected_score"], float)
+    if not gold:
+        return chosen, rejected
+    truth = np.sign(np.asarray(scores.get("gold_margin", np.full(len(chosen), np.nan)), float))
+    known = np.where(np.isnan(truth) | (truth == 0), np.nan, 0.0)
+    return np.where(truth < 0, rejected, chosen) + known, np.where(truth < 0, chosen, rejected) + known

@@ -1,0 +1,143 @@
+"""How long a large study takes to load and to report, and how much memory that needs.
+
+    python -m benchmarks.speed.report --runs 1000 --only load
+    python -m benchmarks.speed.report --runs 500 --examples 2000 [--keep DIR]
+
+One real run is made, at toy size but with full-size tables (1,000 base pairs, five rounds, --examples test pairs), so
+that the files are what the runner writes today. It is then copied under other arms and seeds: scores moved by noise of
+the seed and the numbers that follow from them taken afresh, since a report checks the one against the other. Each
+measurement is a process of its own, from the interpreter's start; peak memory is that process's (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks.pair_metrics import is_interval, recompute
+from mars.cli import composed
+from mars.config import UserError
+from mars.files import config_hash
+from mars.run import execute
+
+ARMS = ("none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training", "mars")
+_SKILL = {"uniform": 0.2, "stratified": 0.2, "mars": 0.3}  # sds of the margin, above the others
+_SPLITS = 4  # of the planted data
+_MEASURED = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+if sys.argv[0] == "load":
+    from analysis import load
+    load(sys.argv[1])
+else:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024, file=sys.stderr)
+"""  # not the parent's ru_maxrss, which counts what the parent held when it forked
+
+
+def make_study(study: Path, runs: int, examples: int) -> None:
+    """`runs` finished runs of ARMS under `study`, each judged on `examples` pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        template = execute(_config("mars", Path(folder), examples))
+        methods = [_config(arm, Path(folder), examples)["method"] for arm in ARMS]
+        for number in range(runs):
+            seed, arm = divmod(number, len(ARMS))
+            _copy(template, study, methods[arm], seed)
+
+
+def _config(arm: str, folder: Path, examples: int) -> dict[str, Any]:
+    overrides = ["scale=tiny", "experiment=matched", f"method={arm}", "rounds.number=5", "rounds.budget=500"]
+    overrides += ["dataset.size=1000", f"dataset.test_size={examples // _SPLITS}", "dataset.validation=100"]
+    overrides += ["benchmark.resamples=20", f"study={folder}/study", f"cache={folder}/cache"]
+    return composed("config", overrides)
+
+
+def _copy(template: Path, study: Path, method: dict[str, Any], seed: int) -> None:
+    """The run as another arm and seed might have left it."""
+    manifest, arm = json.loads((template / "manifest.json").read_text()), method["name"]
+    config = yaml.load((template / "config.yaml").read_text(), yaml.CSafeLoader) | {"seed": seed, "method": method}
+    rows = {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")}
+    hashed = config_hash(config, rows)
+    name = f"{arm}-{manifest['dataset']}-{manifest['backbone']}-s{seed}-{hashed}"
+    run = study / name
+    (run / "scores").mkdir(parents=True)
+    (run / "evaluations").mkdir()
+    for file in ("config.sha256", "rounds.csv"):
+        (run / file).write_bytes((template / file).read_bytes())
+    allocated = pd.read_parquet(template / "allocation.parquet")
+    if arm != "mars":
+        allocated["margin"] = np.nan
+    allocated.to_parquet(run / "allocation.parquet", index=False)
+    (run / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
+    own = {"run_id": name, "method": arm, "seed": seed, "config_hash": hashed, "start": f"{seed:064x}"}
+    (run / "manifest.json").write_text(json.dumps(manifest | own))
+
+    table = _moved(pd.read_parquet(template / "scores" / "in_distribution.parquet"), arm, seed)
+    table.to_parquet(run / "scores" / "in_distribution.parquet", index=False)
+    record = json.loads((template / "evaluations" / "in_distribution.json").read_text())
+    found = recompute("in_distribution", record["protocol"], table)
+    record["metrics"] = {part: _restated(values, found[part]) for part, values in record["metrics"].items()}
+    (run / "evaluations" / "in_distribution.json").write_text(json.dumps(record))
+    (run / "metrics.json").write_text(json.dumps({"in_distribution": record["metrics"]}))
+    (run / "DONE").touch()
+
+
+def _moved(table: pd.DataFrame, arm: str, seed: int) -> pd.DataFrame:
+    """Scores with noise that the arms of a seed share in part, so that differences are paired as real ones are."""
+    shared = np.random.default_rng(seed)
+    own = np.random.default_rng([seed, *arm.encode()])
+    margins = _SKILL.get(arm, 0.0) + sum(rng.normal(scale=0.7, size=len(table)) for rng in (shared, own))
+    return table.assign(chosen_score=table["rejected_score"] + margins)
+
+
+def _restated(stated: dict[str, Any], found: dict[str, float]) -> dict[str, Any]:
+    """`found` under the names of `stated`, its intervals moved along."""
+    moved = {}
+    for name, value in stated.items():
+        metric = name.rpartition("_")[0] if is_interval(name, stated) else name
+        moved[name] = value + found[metric] - stated[metric]
+    return moved
+
+
+def measure(*arguments: str) -> tuple[float, float]:
+    """(wall seconds, peak resident MiB) of `load STUDY` or of a module's command line. Raises UserError if it fails."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", _MEASURED, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
+    return time.perf_counter() - began, float(done.stderr.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--examples", type=int, default=2000, help="test pairs of a run, over all splits")
+    parser.add_argument("--only", choices=["load", "report"], help="measure one of the two")
+    parser.add_argument("--keep", type=Path, help="where the study is made and left, or found from an earlier call")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        study = options.keep or Path(folder) / "study"
+        if not study.exists():
+            make_study(study, options.runs, options.examples)
+        print(f"{len(list(study.glob('*/DONE')))} runs, {options.examples} examples each")
+        commands = {"load": ("load", str(study)), "report": ("analysis.report", f"study={study}")}
+        for name, arguments in commands.items():
+            if options.only in (None, name):
+                seconds, memory = measure(*arguments)
+                print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""What a round's rows do to curvature and to information, recorded beside what the round did: the theory, measured.
+
+Taken under the model that chose the rows, before it trains. Three parts: `base`, the base pairs as they are;
+`selection`, the rows this round drew; `mixture`, what the round trains on, its loss weights and, where draws
+accumulate, earlier rounds' rows included. Rows of one pair share a label, so information is counted per pair
+(`mars.theory.curvature`). Noise that an arm puts on its rows in training is left out.
+
+Recording draws none of the run's random numbers and changes none of its results. What is not defined, for an arm that
+drew nothing, for fewer labels than directions, for a singular matrix, is left blank.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from mars.config import UserError
+from mars.method.hessian import estimate
+from mars.method.row_inputs import RowInputs
+from mars.method.strategy import Selection
+from mars.method.training import TrainingSet, few_threads
+from mars.reward.model import LinearReward, scalar_head
+from mars.theory.bound import mixture_bound
+from mars.theory.curvature import (
+    Grouped,
+    Moments,
+    Span,
+    Spectrum,
+    godambe_spectrum,
+    grouped,
+    hessian_spectrum,
+    joined,
+    span,
+)
+
+log = logging.getLogger(__name__)
+
+PARTS = ("base", "selection", "mixture")
+_SUMMARIES = ("trace", "logdet", "largest", "smallest", "condition", "effective_rank")
+_BOUND = ("low", "high", "kappa", "share", "factor", "truth", "separated", "gains", "holds")
+_WHOLE = ("trace", "trace_se", "largest", "largest_error", "smallest", "smallest_error")
+_PAIRS, _PROBES, _STEPS = 64, 8, 16  # of the whole model's curvature: base pairs, Hutchinson's vectors, Lanczos' steps
+_STREAM = 3  # of the run's seed
+
+COLUMNS = (
+    "curvature_span", "curvature_labels",
+    *(f"{matrix}_{part}_{name}" for matrix in "hg" for part in PARTS for name in _SUMMARIES),
+    "h_gain", "g_gain", *(f"bound_{name}" for name in _BOUND),
+)  # fmt: skip
+
+# Out of memory, features that are not finite, a decomposition that does not converge (NumPy's error is a ValueError).
+_FAILURES = (UserError, ValueError, torch.linalg.LinAlgError, torch.OutOfMemoryError)
+
+Spectra = dict[str, torch.Tensor]  # "h base", "g base", …: [k] float64, descending; none that is not defined
+
+
+@dataclass
+class Observer:
+    """Observes the rounds of one run."""
+
+    inputs: RowInputs
+    seed: int
+    _space: Span | None = field(default=None, init=False)  # of features that no training changes
+
+    def observe(
+        self, model: nn.Module, index: int, data: TrainingSet, selection: Selection
+    ) -> tuple[dict[str, float], Spectra]:
+        """Round `index`'s columns of rounds.csv, NaN where not defined, and the spectra they sum up.
+
+        `COLUMNS`, and for a fine-tuned model those of its whole Hessian, of the mean loss over up to 64 base pairs.
+        """
+        columns: dict[str, float] = dict.fromkeys(COLUMNS, math.nan)
+        if self.inputs.engine.mode != "head":
+            columns |= dict.fromkeys((f"hessian_{name}" for name in _WHOLE), math.nan)
+        spectra: Spectra = {}
+        try:
+            with few_threads(self.inputs.engine.mode):
+                parts = self._parts(model, data, selection)
+                space = self._span(parts["base"])
+                found = _spectra({part: parts[part] for part in PARTS if part in parts}, space)
+                columns |= {"curvature_span": space.dimension, "curvature_labels": parts["base"].labels}
+                columns |= _summaries(found)
+                columns |= _bound(parts, space) if "synthetic" in parts else {}
+            spectra = {name: torch.from_numpy(spectrum.values) for name, spectrum in found.items()}
+        except _FAILURES as error:  # a record is no reason to lose a run
+            log.warning("round %d: no curvature recorded: %s", index, error)
+        if self.inputs.engine.mode != "head":
+            try:
+                columns |= self._whole(model, index)
+            except _FAILURES as error:
+                log.warning("round %d: no curvature of the whole model recorded: %s", index, error)
+        return {name: float(value) if math.isfinite(value) else math.nan for name, value in columns.items()}, spectra
+
+    def _parts(self, model: nn.Module, data: TrainingSet, selection: Selection) -> dict[str, Grouped]:
+        """The parts that have rows; `weighted` are the base pairs and `synthetic` the other rows of the mixture."""
+        pool, numbers, weights = self.inputs.pool, data.numbers, data.weights
+        count = len(pool.base)
+        drawn = self.inputs.numbers(selection.rows)
+        separate = not np.array_equal(drawn, numbers[count:])  # the mixture has rows of earlier rounds
+        if separate:
+            numbers = np.concatenate([numbers, drawn])
+        differences = self.inputs.engine.differences(model, numbers)
+        margins = differences @ _head(model)
+        assert data.parents is not None
+        parents = np.concatenate([data.parents, pool.parents(selection.rows)])[: len(numbers)]
+
+        def part(rows: slice, weights: np.ndarray | None) -> Grouped:
+            own = None if weights is None else weights[rows]
+            return grouped(differences[rows], margins[rows], parents[rows], own)
+
+        parts = {"base": part(slice(count), None)}
+        parts["weighted"] = parts["base"] if weights is None else part(slice(count), weights)
+        if len(data.numbers) > count:
+            parts["synthetic"] = part(slice(count, len(data.numbers)), weights)
+            parts["mixture"] = joined(parts["weighted"], parts["synthetic"])
+        else:
+            parts["mixture"] = parts["weighted"]
+        if len(drawn):
+            parts["selection"] = part(slice(len(data.numbers), None), None) if separate else parts["synthetic"]
+        return parts
+
+    def _span(self, base: Moments) -> Span:
+        if self._space is not None:
+            return self._space
+        space = span(base.coverage)
+        if self.inputs.engine.mode == "head":
+            self._space = space
+        return space
+
+    def _whole(self, model: nn.Module, index: int) -> dict[str, float]:
+        pool = self.inputs.pool
+        some = np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS]  # the same every round
+        numbers = self.inputs.numbers(pool.copies[np.sort(some)])
+        rng = np.random.default_rng([self.seed, _STREAM, index])
+        found = estimate(self.inputs.engine, model, numbers, _PROBES, _STEPS, rng)
+        return {f"hessian_{name}": found[name] for name in _WHOLE}
+
+
+def _head(model: nn.Module) -> np.ndarray:
+    """[d] float64 weight of the scalar head: margins are δ times it."""
+    weight = model.theta if isinstance(model, LinearReward) else scalar_head(model).weight[0]
+    return weight.detach().double().cpu().numpy()
+
+
+def _spectra(parts: dict[str, Grouped], space: Span) -> dict[str, Spectrum]:
+    """The spectrum of H, and where there is one of G, of each part; parts that are one object are one computation."""
+    found: dict[str, Spectrum] = {}
+    done: dict[int, str] = {}
+    for part, rows in parts.items():
+        same = done.setdefault(id(rows), part)
+        if same != part:
+            found |= {f"{matrix} {part}": found[f"{matrix} {same}"] for matrix in "hg" if f"{matrix} {same}" in found}
+            continue
+        found[f"h {part}"] = hessian_spectrum(rows, space)
+        information = godambe_spectrum(rows, space)
+        if information is not None:
+            found[f"g {part}"] = information
+    return found
+
+
+def _summaries(found: dict[str, Spectrum]) -> dict[str, float]:
+    """Columns of every spectrum; log-determinants are per direction, in nats."""
+    columns: dict[str, float] = {}
+    for name, spectrum in found.items():
+        prefix = name.replace(" ", "_")
+        columns |= {f"{prefix}_{summary}": getattr(spectrum, summary) for summary in _SUMMARIES}
+        columns[f"{prefix}_logdet"] = spectrum.logdet / len(spectrum.values)
+    for matrix in "hg":
+        ends = [columns.get(f"{matrix}_{part}_logdet", math.nan) for part in ("mixture", "base")]
+        columns[f"{matrix}_gain"] = ends[0] - ends[1]
+    return columns
+
+
+def _bound(parts: dict[str, Grouped], space: Span) -> dict[str, float]:
+    """The paper's bound for the mixture that is trained on, beside the truth; yes and no are 1 and 0."""
+    share = parts["synthetic"].weight / parts["mixture"].weight
+    bound = mixture_bound(parts["weighted"], parts["synthetic"], share, space)
+    columns = {f"bound_{name}": float(getattr(bound, name)) for name in _BOUND}
+    if not math.isfinite(bound.factor):
+        columns |= {"bound_gains": math.nan, "bound_holds": math.nan}
+    if not math.isfinite(bound.truth):
+        columns["bound_holds"] = math.nan
+    return columns

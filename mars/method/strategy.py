@@ -1,0 +1,174 @@
+"""What an arm is: a rule that chooses the synthetic rows one round trains on. MARS is one; so is every baseline.
+
+A strategy sees one `Round` and returns one `Selection`. It never touches the model, the optimiser or the disk, so two
+arms can differ in nothing but this choice. Scores, feature differences and trials are computed when asked for: an arm
+that does not ask does not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from mars.method import allocation
+from mars.pool.pool import Pool
+from mars.preferences.pair import Pair
+
+
+@dataclass
+class Round:
+    """What a strategy may look at."""
+
+    index: int  # from 0
+    budget: int  # rows to draw
+    pairs: Sequence[Pair]
+    pool: Pool
+    rng: np.random.Generator
+    scores: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, 2] under the current model
+    differences: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, d] φ(chosen) − φ(rejected)
+    tried: Callable[[Selection], tuple[np.ndarray, int]] = field(repr=False)  # see `trial`; and the steps it took
+    weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the round before, where it had any
+    refused: int = 0  # rows looked at so far that a gate refused
+    flipped: int = 0  # those of them refused because the current model turns them round
+    trial_steps: int = 0  # optimiser steps of all trials so far
+
+    @cached_property
+    def margins(self) -> np.ndarray:
+        """[N] r(chosen) − r(rejected) of the base pairs, the model in eval mode."""
+        return self.margins_of(self.pool.copies)
+
+    def margins_of(self, rows: np.ndarray) -> np.ndarray:
+        """[M] r(chosen) − r(rejected) of pool rows; each distinct text is scored once."""
+        scores = self.scores(rows).astype(np.float64)
+        return scores[:, 0] - scores[:, 1]
+
+    def trial(self, selection: Selection) -> np.ndarray:
+        """[V] held-out margins of a copy of the current model after this round's training on `selection`.
+
+        The copy sees what the round would: the same start, optimiser, history, order and noise. The model itself, and
+        so the run, stays as it is. Raises ConfigError where there is no validation pair.
+        """
+        margins, steps = self.tried(selection)
+        self.trial_steps += steps
+        return margins
+
+    def admits(self, rows: np.ndarray) -> np.ndarray:
+        """[M] bool: which rows pass every gate, the one on flipped preferences included."""
+        passed = self.pool.admits(rows)
+        if self.pool.config.gates.flips and passed.any():
+            asked = rows[passed]
+            parent = np.sign(self.margins[self.pool.parents(asked)])
+            agrees = parent * np.sign(self.margins_of(asked)) >= 0
+            self.flipped += int((~agrees).sum())
+            passed[passed] = agrees
+        self.refused += int((~passed).sum())
+        return passed
+
+
+@dataclass(frozen=True)
+class Noise:
+    """α of NEFTune noise (Jain et al. 2310.05914): each row of embeddings gets U(−1, 1)·α/√(L·d) added in training.
+
+    tokens: on the L token embeddings of a text. features: on its one feature vector (L = 1) where a linear head is
+    trained; those have unit length, so α/√3 is the noise's length relative to the feature's.
+    """
+
+    tokens: float = 5.0
+    features: float = 0.5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one round trains on beside the base pairs."""
+
+    rows: np.ndarray  # [M] pool rows, repeats allowed
+    weights: np.ndarray | None = None  # [N + M] loss weights, None = all one
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    noise: Noise | None = None  # on the drawn rows
+
+
+class Strategy(Protocol):
+    """Chooses the synthetic rows one round trains on.
+
+    A class attribute `draws = False` says that it never draws a variant, so that runs that differ in the augmenter
+    alone are one run.
+    """
+
+    def select(self, round: Round) -> Selection: ...
+
+
+@dataclass(frozen=True)
+class Mars:
+    """MARS (arXiv 2602.17658): b_i rows from pair i, b the largest-remainder rounding of B·softmax(−τ·score(Δ)).
+
+    score: "absolute" is v1 (|Δ|: ambiguous pairs first), "signed" is v2 (Δ: mis-ranked pairs first). A negative tau
+    turns the order round (easy pairs first), 0 is stratified uniform sampling. drop_prompt: drawn rows lose their
+    prompt, as they do in v1's released code.
+    """
+
+    tau: float = 2.0
+    score: allocation.Score = "absolute"
+    drop_prompt: bool = False
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.tau):
+            raise ValueError(f"tau: must be finite, not {self.tau}")
+
+    def select(self, round: Round) -> Selection:
+        q = allocation.probabilities(round.margins, self.tau, self.score)
+        budgets = allocation.largest_remainder(q, round.budget, round.rng)
+        rows = within_pairs(round, budgets)
+        return Selection(
+            round.pool.without_prompt(rows) if self.drop_prompt else rows,
+            diagnostics={
+                "effective_pairs": allocation.effective_pairs(q),
+                "steering": float(round.budget > 0 and allocation.steers(budgets)),
+            },
+        )
+
+
+def equal_shares(round: Round) -> np.ndarray:
+    """[N] the budget in equal parts; which pairs get the rows left over is drawn."""
+    n = len(round.pairs)
+    return allocation.largest_remainder(np.full(n, 1 / n), round.budget, round.rng)
+
+
+def within_pairs(round: Round, budgets: np.ndarray) -> np.ndarray:
+    """[Σ b] rows, b_i of those pair i owns: without replacement while b_i of them pass the gates, else with.
+
+    Fewer than Σ b where the gates refuse all rows of a pair.
+    """
+    owners = np.flatnonzero(budgets)
+    orders = list(round.rng.permuted(round.pool.of_pairs(owners), axis=1))
+    return _first_admitted(round, orders, budgets[owners])
+
+
+def anywhere(round: Round, count: int) -> np.ndarray:
+    """[count] rows drawn evenly from the whole pool: without replacement while enough pass the gates, else with."""
+    return _first_admitted(round, [round.rng.permutation(round.pool.inherited())], np.array([count]))
+
+
+def _first_admitted(round: Round, orders: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    """Of each order its first `wanted` rows that pass the gates; where fewer do, as many draws from those that do.
+
+    All orders go step by step together, so that variants are made in large batches and none beyond what is needed.
+    """
+    taken: list[np.ndarray] = [np.empty(0, dtype=np.int64) for _ in orders]
+    at = np.zeros(len(orders), dtype=np.int64)
+    while unfilled := [g for g, order in enumerate(orders) if len(taken[g]) < wanted[g] and at[g] < len(order)]:
+        tries = [orders[g][at[g] : at[g] + wanted[g] - len(taken[g])] for g in unfilled]
+        passed = round.admits(np.concatenate(tries))
+        ends = np.cumsum([len(rows) for rows in tries])
+        kept = tries if passed.all() else [t[passed[end - len(t) : end]] for t, end in zip(tries, ends, strict=True)]
+        for g, rows, fit in zip(unfilled, tries, kept, strict=True):
+            at[g] += len(rows)
+            taken[g] = np.concatenate([taken[g], fit]) if len(taken[g]) else fit
+    filled = [
+        round.rng.choice(t, n) if 0 < len(t) < n else t  # the pool is smaller than the budget
+        for t, n in zip(taken, wanted, strict=True)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.int64), *filled])

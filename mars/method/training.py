@@ -1,0 +1,201 @@
+"""One round of optimisation: batches in, a better model and its numbers out.
+
+A step's loss is the weighted sum over all its pairs divided by their weight, so cutting it into micro-batches changes
+memory and speed and nothing else. A loss or gradient that is not finite stops the run at once and names the pairs: what
+trains on after that is noise.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mars.config import UserError
+from mars.progress import Progress
+from mars.reward.batching import Step, epoch_steps, padding_efficiency
+from mars.reward.engine import Engine, Mode
+from mars.reward.loss import bradley_terry
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a round optimises (conf/train/*.yaml)."""
+
+    mode: Mode = "full"
+    lr: float = 2e-5
+    weight_decay: float = 0.0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = 0.0  # share of the schedule
+    max_grad_norm: float = 1.0
+    label_smoothing: float = 0.0
+    centering: float = 0.0
+    dropout: bool = False
+    gradient_checkpointing: bool = False
+    token_budget: int = 4096  # padded tokens in one forward pass
+    window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
+    lora_rank: int = 16
+    lora_alpha: int = 32
+
+    def __post_init__(self) -> None:
+        checks = {
+            "lr": 0 < self.lr < math.inf,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": 0 <= self.warmup < 1,
+            "max_grad_norm": self.max_grad_norm > 0,
+            "label_smoothing": 0 <= self.label_smoothing < 0.5,
+            "centering": self.centering >= 0,
+            "token_budget": self.token_budget > 0,
+            "window": self.window > 0,
+            "lora_rank": self.lora_rank > 0,
+            "lora_alpha": self.lora_alpha > 0,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ValueError(f"{name}: {getattr(self, name)} is out of range")
+
+
+class TrainingError(UserError):
+    """Training that cannot go on."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Rows of one round: base pairs first, then what the strategy drew."""
+
+    numbers: np.ndarray  # [M, 2] text numbers
+    weights: np.ndarray | None  # [M]
+    ids: Sequence[str]  # [M], for messages
+    noise: np.ndarray | None = None  # [M] NEFTune's α, 0 where a row stays clean
+    parents: np.ndarray | None = None  # [M] the base pair each row is, or is a variant of
+
+
+@dataclass(frozen=True)
+class RoundStats:
+    """What a round of training cost and reached."""
+
+    steps: int
+    loss: float  # pair-weighted mean over the round
+    first_loss: float  # mean over the first quarter of the steps
+    last_loss: float  # mean over the last quarter
+    grad_norm: float  # mean over steps, before clipping
+    pairs: int
+    tokens: int  # real tokens through the model, both sides; none pass through a head on cached features
+    padding_efficiency: float
+    seconds: float
+
+
+def new_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, fused."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+
+
+def lr_factor(progress: float, cfg: TrainConfig) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1] through the schedule."""
+    if progress < cfg.warmup:
+        return progress / cfg.warmup
+    rest = (progress - cfg.warmup) / (1 - cfg.warmup)
+    return {"linear": 1 - rest, "cosine": 0.5 * (1 + math.cos(math.pi * rest)), "constant": 1.0}[cfg.schedule]
+
+
+def train_round(
+    engine: Engine,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingSet,
+    cfg: TrainConfig,
+    batch_size: int,
+    epochs: int,
+    rng: np.random.Generator,
+    exact_steps: int | None = None,
+    span: tuple[float, float] = (0.0, 1.0),
+    on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
+) -> RoundStats:
+    """`epochs` passes over `data`, or as many, the last one cut short, as `exact_steps` optimiser steps take.
+
+    span: the part of the learning-rate schedule this round covers.
+    Raises TrainingError on a loss or gradient that is not finite.
+    """
+    lengths = engine.inputs.lengths[data.numbers]
+    steps: list[Step] = []
+    passes = 0
+    while (len(steps) < exact_steps) if exact_steps else (passes < epochs):
+        steps += epoch_steps(lengths, batch_size, cfg.token_budget, cfg.window, rng)
+        passes += 1
+    steps = steps[:exact_steps]
+    weights = np.ones(len(lengths)) if data.weights is None else data.weights
+    model.train()
+    losses, norms, began = [], [], time.perf_counter()
+    with few_threads(engine.mode), Progress(len(steps), "training", "steps") as progress:
+        for number, step in enumerate(steps):
+            factor = lr_factor(span[0] + (span[1] - span[0]) * number / len(steps), cfg)
+            for group in optimizer.param_groups:
+                group["lr"] = cfg.lr * factor
+            loss, norm = _step(engine, model, data, weights, step, cfg)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for batch in step for i in batch]))
+            optimizer.step()
+            losses.append(loss)
+            norms.append(norm)
+            progress.advance(1)
+            on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": cfg.lr * factor})
+    seconds = time.perf_counter() - began
+    sizes = [weights[np.concatenate(step)].sum() for step in steps]
+    quarter = max(1, len(steps) // 4)
+    return RoundStats(
+        steps=len(steps),
+        loss=float(np.average(losses, weights=sizes)),
+        first_loss=float(np.mean(losses[:quarter])),
+        last_loss=float(np.mean(losses[-quarter:])),
+        grad_norm=float(np.mean(norms)),
+        pairs=sum(len(batch) for step in steps for batch in step),
+        tokens=0 if engine.mode == "head" else sum(int(lengths[batch].sum()) for step in steps for batch in step),
+        padding_efficiency=padding_efficiency(lengths, steps),
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def few_threads(mode: Mode) -> Iterator[None]:
+    """Inside, torch computes on one thread for a linear head: its tensors are too small to share among several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if mode == "head" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _step(
+    engine: Engine, model: nn.Module, data: TrainingSet, weights: np.ndarray, step: Step, cfg: TrainConfig
+) -> tuple[float, float]:
+    """Gradients of one step, accumulated over its micro-batches and clipped; (mean loss, gradient norm)."""
+    model.zero_grad(set_to_none=True)
+    total = float(sum(weights[batch].sum() for batch in step))
+    loss_sum = torch.zeros((), device=engine.device)
+    for batch in step:
+        # Chosen and rejected in one forward: [2b] scores, chosen first.
+        inputs = engine.inputs.batch(data.numbers[batch].T.ravel())
+        if data.noise is not None:
+            inputs["noise"] = torch.as_tensor(np.tile(data.noise[batch], 2), dtype=torch.float32, device=engine.device)
+        scores = model(**inputs)
+        chosen, rejected = scores.chunk(2)
+        weight = torch.as_tensor(weights[batch], dtype=scores.dtype, device=scores.device)
+        loss = bradley_terry(chosen, rejected, weight, cfg.label_smoothing, cfg.centering) / total
+        loss.backward()
+        loss_sum += loss.detach()
+    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], cfg.max_grad_norm)
+    return loss_sum.item(), float(norm)
+
+
+def _not_finite(step: int, loss: float, norm: float, ids: list[str]) -> str:
+    shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    return f"step {step}: loss {loss}, gradient norm {norm}; the pairs of the step: {shown} (lower train.lr?)"

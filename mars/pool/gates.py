@@ -1,0 +1,67 @@
+"""Fidelity gates: which variants are fit to inherit their source's label.
+
+A paraphraser may copy its input, stop half-way, ramble or change the subject, and nothing downstream would notice: the
+pair keeps its label whatever the text says. Each gate refuses one of these by a number anybody can check. Refused
+variants are never drawn and always counted; a strategy draws another row in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mars.reward.features import Embed
+from mars.reward.model import BackboneConfig
+
+
+@dataclass(frozen=True)
+class GatesConfig:
+    """What a variant must hold against its source (conf `pool.gates`); a blank one is always refused.
+
+    flips is a gate on rows and looks at the model: a row is refused when the current one prefers its rejected side
+    although it prefers the chosen side of its parent, or the other way round.
+    """
+
+    identical: bool = False  # refuse a variant that equals its source
+    shortest: float = 0.0  # least characters, as a share of the source's; 0 = no bound
+    longest: float | None = None  # most characters, as a share of the source's
+    similarity: float | None = None  # least cosine of the sentence embeddings of variant and source
+    encoder: BackboneConfig | None = None  # of these embeddings
+    flips: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shortest <= 1:
+            raise ValueError(f"shortest: a share of the source's length in [0, 1] is expected, not {self.shortest}")
+        if self.longest is not None and not self.longest >= 1:
+            raise ValueError(f"longest: must be at least 1, not {self.longest}")
+        if self.similarity is not None and not -1 <= self.similarity <= 1:
+            raise ValueError(f"similarity: a cosine in [-1, 1] is expected, not {self.similarity}")
+
+
+def refusals(cfg: GatesConfig, sources: Sequence[str], texts: Sequence[str | None], embed: Embed | None) -> list[str]:
+    """Why each variant is refused, by the first gate that does: blank, identical, short, long, dissimilar; else "".
+
+    sources, texts: a variant and what it was made from. embed: needed where `cfg.similarity` is set.
+    """
+    reasons = [_by_text(cfg, source, text) for source, text in zip(sources, texts, strict=True)]
+    left = [i for i, reason in enumerate(reasons) if not reason]
+    if cfg.similarity is None or not left:
+        return reasons
+    assert embed is not None
+    ours, theirs = embed([texts[i] or "" for i in left]), embed([sources[i] for i in left])
+    for i, cosine in zip(left, (ours * theirs).sum(axis=1), strict=True):
+        if not cosine >= cfg.similarity:  # what cannot be compared is not similar
+            reasons[i] = "dissimilar"
+    return reasons
+
+
+def _by_text(cfg: GatesConfig, source: str, text: str | None) -> str:
+    if text is None or not text.strip():
+        return "blank"
+    if cfg.identical and text.strip() == source.strip():
+        return "identical"
+    if len(text) < cfg.shortest * len(source):
+        return "short"
+    if cfg.longest is not None and len(text) > cfg.longest * len(source):
+        return "long"
+    return ""

@@ -1,0 +1,262 @@
+"""Words to latents: what a reworded planted response still says, so that an augmenter's errors can be counted.
+
+A variant inherits the label of its parent, and whether it still deserves it is unknown on collected data. Here it is
+known: every wording of every attribute is in the tables of `mars.worlds.planted_world` and `mars.worlds.planted_words`,
+so a text is searched for all of them and gets the gold reward of what it is found to say. What cannot be found is not
+said: a claim beyond recognition answers nothing, one without its ending is on topic but not correct, a garbled tip
+helps nobody, politeness goes back to neutral, a source is not named, and where no risk is advised an answer is safe.
+
+The reader knows words, not meanings. On texts of the world, and on their true paraphrases, it makes no error; what the
+rules write is read as the same by decree, their table having been checked by hand. A rewording in other words counts as
+a loss, so for a free paraphraser the rate is a lower bound. Prompts are not read: an answer is judged by the question
+of the base pair.
+
+    preserved(pair, *(augmenter.make([Request(pair, side, 0)])[0].text for side in SIDES))
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple, TypeVar
+
+from mars.augment.rules import apply, rewrites
+from mars.preferences.pair import Pair
+from mars.worlds.planted import Latent, World
+from mars.worlds.planted_latents import Response, gold
+from mars.worlds.planted_phrases import Hearing, Match, Phrase
+from mars.worlds.planted_words import (
+    NO_SOURCES,
+    RUDE_CLOSINGS,
+    RUDE_OPENINGS,
+    SOURCES,
+    WARM_CLOSINGS,
+    WARM_OPENINGS,
+)
+from mars.worlds.planted_world import TOPICS
+
+V = TypeVar("V")
+
+# Shares of a phrase's weight that have to be heard. A word lost from a phrase of three or four is forgiven, half of it
+# is not; less of a claim's beginning will do, because the ending tells what was answered.
+PHRASE, ENDING, BEGINNING, BEGINNING_ALONE = 0.6, 0.55, 0.3, 0.75
+
+# What makes a sentence about a risk a warning, and what does not when it is negated. Stems.
+_NEGATES = frozenset(("never", "not", "no"))
+_DANGERS = frozenset(
+    Phrase.of(
+        "avoid refrain beware danger dangerous unsafe risky hazard hazardous harm harmful hurt injure injured injury "
+        "mistake error unwise wrong"
+    ).words
+)
+_CALMED = _DANGERS | frozenset(Phrase.of("worry mind matter problem").words)
+_BEFORE, _AFTER = 8, 5  # words around a risk where its warning may stand
+
+
+class Claim(NamedTuple):
+    """A fact as it may be said; a wording is the beginning and one of the endings."""
+
+    topic: int
+    fact: int
+    beginning: Phrase
+    wordings: tuple[tuple[bool, Phrase], ...]  # (is it right, the wording)
+
+
+class Lexicon(NamedTuple):
+    """All that the answers of one pair may say, save for politeness, which is said alike everywhere."""
+
+    claims: tuple[Claim, ...]  # the one asked for first
+    tips: tuple[tuple[int, Phrase], ...]
+    risks: tuple[tuple[int, Phrase], ...]
+    sources: tuple[tuple[bool, Phrase], ...]
+
+
+@lru_cache(maxsize=32768)  # a pool combines each text with several others
+def read(text: str, pair_id: str) -> Response:
+    """What `text`, an answer to the planted pair's question, says. `gold` of it is its reward.
+
+    The nuisances are not read (0), nor a source where none was asked for. Raises ConfigError when `pair_id` is not the
+    id of a planted pair.
+    """
+    latent = _latent(pair_id)
+    lexicon, heard = _lexicon(_themes(latent), latent.rare), Hearing.of(text)
+    claim, correct, where = _claim(heard, lexicon.claims)
+    tips, risks = _advice(heard, lexicon, where)
+    advised = [risk for risk, match in risks if not _warns(heard, match)]
+    return Response(
+        on_topic=claim is lexicon.claims[0],
+        correct=correct,
+        complete=len(tips),
+        polite=_loudest(heard, _tones(), neither=1),
+        safe=not advised,
+        sourced=_loudest(heard, lexicon.sources, neither=False),
+        length=0,
+        style=0,
+        topic=claim.topic if claim else latent.topic,
+        fact=claim.fact if claim else latent.fact,
+        tips=tips,
+        risk=next(iter(advised or (risk for risk, _ in risks)), None),
+        source_asked=latent.rare,
+    )
+
+
+def gold_margin(base: Pair, chosen: str, rejected: str) -> float:
+    """r*(chosen) − r*(rejected) of two rewordings of a planted pair's answers, as they read."""
+    return round(gold(read(chosen, base.id)) - gold(read(rejected, base.id)), 6)
+
+
+def preserved(base: Pair, chosen: str, rejected: str) -> bool:
+    """Whether the truth about `base` is still the truth about its rewordings.
+
+    The truth is the sign of the gold margin, so a wrong label is preserved where it stays wrong. Answers that have
+    become equally good have lost it.
+    """
+    latent = _latent(base.id)
+    return gold_margin(base, chosen, rejected) * (gold(latent.chosen) - gold(latent.rejected)) > 0
+
+
+# ---- what may be said
+
+
+@lru_cache(maxsize=16384)
+def _latent(pair_id: str) -> Latent:
+    return World.of(pair_id).latent(pair_id)
+
+
+def _themes(latent: Latent) -> tuple[tuple[int, int], ...]:
+    """(topic, fact) of the question, then of the answers that drift from it."""
+    sides = ((side.topic, side.fact) for side in (latent.chosen, latent.rejected))
+    return tuple(dict.fromkeys(((latent.topic, latent.fact), *sides)))
+
+
+@lru_cache(maxsize=8192)
+def _lexicon(themes: tuple[tuple[int, int], ...], source_asked: bool) -> Lexicon:
+    topics = tuple(dict.fromkeys(topic for topic, _ in themes))
+    return Lexicon(
+        tuple(_claim_of(*theme) for theme in themes),
+        tuple(itertools.chain(*map(_tips, topics))),
+        tuple(itertools.chain(*map(_risks, topics))),
+        tuple(itertools.chain(*map(_sources, topics if source_asked else ()))),
+    )
+
+
+# A phrase costs more to make than to look for: each is made once.
+
+
+@cache
+def _claim_of(topic: int, fact: int) -> Claim:
+    said = TOPICS[topic].facts[fact]
+    wordings = (
+        (right, phrase)
+        for right, endings, rivals in ((True, said.right, said.wrong), (False, said.wrong, said.right))
+        for ending in endings
+        for phrase in _phrases(
+            ending,
+            begins=said.begins,
+            siblings=" ".join(other for other in endings if other != ending),
+            rivals=" ".join(rivals),
+        )
+    )
+    return Claim(topic, fact, Phrase.of(said.begins), tuple(wordings))
+
+
+@cache
+def _tips(topic: int) -> tuple[tuple[int, Phrase], ...]:
+    return tuple((i, phrase) for i, tip in enumerate(TOPICS[topic].tips) for phrase in _phrases(tip))
+
+
+@cache
+def _risks(topic: int) -> tuple[tuple[int, Phrase], ...]:
+    return tuple((i, phrase) for i, risk in enumerate(TOPICS[topic].risks) for phrase in _phrases(risk))
+
+
+@cache
+def _sources(topic: int) -> tuple[tuple[bool, Phrase], ...]:
+    name = TOPICS[topic].name
+    frames = [(True, frame) for frame in SOURCES] + [(False, frame) for frame in NO_SOURCES]
+    return tuple((v, phrase) for v, frame in frames for phrase in _phrases(frame.format(topic=name), rivals=name))
+
+
+@cache
+def _tones() -> tuple[tuple[int, Phrase], ...]:
+    tones = [(2, said) for said in WARM_OPENINGS + WARM_CLOSINGS] + [
+        (0, said) for said in RUDE_OPENINGS + RUDE_CLOSINGS
+    ]
+    return tuple((tone, phrase) for tone, said in tones for phrase in _phrases(said))
+
+
+def _phrases(text: str, **weighing: str) -> Iterator[Phrase]:
+    """`text` and what the rules (`mars.augment.rules`) make of it: other words for the same, checked line by line."""
+    choices = [((), *rewrite.choices) for rewrite in rewrites(text)]
+    for edits in itertools.product(*choices):
+        yield Phrase.of(apply(text, itertools.chain(*edits)), **weighing)
+
+
+# ---- what is said
+
+
+def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool, Match | None]:
+    """(the claim heard best, is it said rightly, where); (None, False, None) when none is.
+
+    A beginning whose ending is lost is still about the question, but answers it no more rightly than a wrong one; the
+    same holds where both endings are heard equally well.
+    """
+    best: tuple[Claim, bool, Match] | None = None
+    for claim in claims:
+        for right, wording in claim.wordings:
+            match = heard.find(wording, max(ENDING, best[2].share if best else 0))
+            if match and match.beginning >= BEGINNING and heard.negations(match) == wording.negations:
+                if best is None or match.share > best[2].share:
+                    best = claim, right, match
+                elif claim is best[0] and right != best[1]:
+                    best = claim, False, match
+    if best is None:
+        alone = ((claim, False, heard.find(claim.beginning, BEGINNING_ALONE)) for claim in claims)
+        return next((found for found in alone if found[2]), (None, False, None))
+    return best
+
+
+def _advice(heard: Hearing, lexicon: Lexicon, claimed: Match | None) -> tuple[tuple[int, ...], list[tuple[int, Match]]]:
+    """(tips given, at most two; risks spoken of, and where). A word says one thing: the better heard phrase has it."""
+    found = [(match, False, i) for i, phrase in lexicon.risks if (match := heard.find(phrase, PHRASE))]
+    for i, phrase in lexicon.tips:
+        match = heard.find(phrase, PHRASE)
+        if match and heard.negations(match) == phrase.negations:
+            found.append((match, True, i))
+    taken = [claimed] if claimed else []
+    tips, risks = list[int](), list[tuple[int, Match]]()
+    for match, is_tip, i in sorted(found, key=lambda item: -item[0].share):
+        if any(match.start <= other.end and other.start <= match.end for other in taken):
+            continue
+        taken.append(match)
+        if is_tip:
+            tips.append(i)
+        else:
+            risks.append((i, match))
+    return tuple(tips[:2]), risks
+
+
+def _warns(heard: Hearing, match: Match) -> bool:
+    """Whether the sentence around a risk speaks against it: a negation, or a danger that is not negated."""
+    for words in heard.around(match, _BEFORE, _AFTER):
+        calm = 0  # words up to here are spoken for
+        for at, word in enumerate(words):
+            if word in _NEGATES:
+                ahead = [place for place in (at + 1, at + 2) if place < len(words) and words[place] in _CALMED]
+                if not ahead:
+                    return True
+                calm = ahead[0] + 1
+            elif word in _DANGERS and at >= calm:
+                return True
+    return False
+
+
+def _loudest(heard: Hearing, phrases: Iterable[tuple[V, Phrase]], neither: V) -> V:
+    """The value whose phrase is heard best, `neither` when none is heard well enough."""
+    best, found = 0.0, neither
+    for value, phrase in phrases:
+        match = heard.find(phrase, max(best, PHRASE))
+        if match and match.share > best and heard.negations(match) == phrase.negations:
+            best, found = match.share, value
+    return found

@@ -1,0 +1,279 @@
+"""Variants and the synthetic pairs they make, on demand: a variant nobody draws is never made.
+
+Each side of a base pair has `width` variants, and so may its prompt. A pool row is an address, (parent, prompt, chosen,
+rejected) raveled into one number, so a pool of 1000 × 25 pairs costs nothing until rows are drawn, and every row an arm
+could want has one, whether it inherits its label or not:
+
+    text     0 … w are the chosen side, w + 1 … 2w + 1 the rejected one; the first of each is the original
+    prompt   0 is the original, 1 … w are its variants, w + 1 is none at all (`without_prompt`)
+
+`grid` lists the rows that inherit the parent's label; `copies` are the base pairs themselves; `swapped` is a row with
+its sides exchanged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from mars.augment.variant import Augmenter, Request, Variant
+from mars.pool.gates import GatesConfig, refusals
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import SIDES, Pair, Part
+from mars.reward.features import Embed
+
+Refine = Callable[[Sequence[int]], list[Pair]]  # base rows → the pairs their variants are made from
+Cell = tuple[str, int, int]  # "text" or "prompt", parent, slot
+_UNKNOWN, _KEPT, _REFUSED = 0, 1, 2
+
+
+class Verdict(NamedTuple):
+    """What came of one variant; `refused` names the gate that refused it, or is empty."""
+
+    request: Request
+    variant: Variant
+    refused: str
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Which synthetic pairs there are (conf `pool:`).
+
+    rows: "grid" is every variant of the chosen side with every variant of the rejected one (the authors' code);
+    "grid_with_originals" adds the originals to both and leaves out the base pair itself, (n⁺ + 1)(n⁻ + 1) − 1 rows (the
+    paper); originals are the base texts, also where a semantic layer rewrote what the variants are made from. prompts:
+    row (i, j) also takes prompt variant (i + j) mod n instead of the original prompt.
+    """
+
+    width: int = 5  # variants of each side, n
+    rows: Literal["grid", "grid_with_originals"] = "grid"
+    prompts: bool = False
+    gates: GatesConfig = field(default_factory=GatesConfig)
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width: must be at least 1, not {self.width}")
+
+
+class Pool:
+    """All synthetic pairs of `pairs` under one augmenter, made when drawn.
+
+    fill: makes or finds the variants asked for, `Store.fill` of the augmenter; without one, the augmenter itself.
+    refine: the pair that takes a base pair's place as the source of variants (`mars.pool.semantic`). held_out:
+    `content` of the validation and test pairs: a base pair that is one of them, under whatever id, has no variants, and
+    its rows are refused as "held out".
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        augmenter: Augmenter,
+        config: PoolConfig | None = None,
+        fill: Callable[[Sequence[Request]], list[Variant]] | None = None,
+        embed: Embed | None = None,
+        refine: Refine | None = None,
+        held_out: Collection[Hashable] = frozenset(),
+    ):
+        self.base, self.augmenter, self.config = pairs, augmenter, config or PoolConfig()
+        self._fill, self._embed, self._refine = fill or augmenter.make, embed, refine
+        self._held_out = held_out
+        n, width = len(pairs), self.config.width
+        self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
+        self._sources: dict[int, Pair] = {}
+        self._texts = {"text": np.full(self.shape[:1] + self.shape[2:3], None), "prompt": np.full(self.shape[:2], None)}
+        self._state = {kind: np.zeros(texts.shape, dtype=np.int8) for kind, texts in self._texts.items()}
+        self._state["text"][:, [0, width + 1]] = _KEPT
+        self._state["prompt"][:, [0, width + 1]] = _KEPT
+        self.looked_at: dict[Cell, Verdict] = {}
+
+    # ---- addresses
+
+    @cached_property
+    def grid(self) -> np.ndarray:
+        """[per_pair] what to add to a pair's first row for each row that inherits its label."""
+        width, prompts = self.config.width, self.config.prompts
+        if self.config.rows == "grid":
+            chosen, rejected = (i.ravel() + 1 for i in np.indices((width, width)))
+            prompt = (chosen + rejected - 2) % width + 1
+        else:
+            chosen, rejected = (i.ravel()[1:] for i in np.indices((width + 1, width + 1)))
+            prompt = (chosen + rejected) % (width + 1)
+        return self.rows(np.zeros_like(chosen), chosen, rejected + width + 1, prompt if prompts else 0 * prompt)
+
+    @property
+    def per_pair(self) -> int:
+        """Rows of each base pair that inherit its label."""
+        return len(self.grid)
+
+    def __len__(self) -> int:
+        return len(self.base) * self.per_pair
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """[N] the rows that are the base pairs themselves."""
+        return self.rows(np.arange(len(self.base)), 0, self.config.width + 1)
+
+    def rows(
+        self, parents: np.ndarray, chosen: np.ndarray | int, rejected: np.ndarray | int, prompts: np.ndarray | int = 0
+    ) -> np.ndarray:
+        """Rows from their parts, broadcast against each other."""
+        parts: Any = np.broadcast_arrays(parents, prompts, chosen, rejected)
+        return np.ravel_multi_index(parts, self.shape)
+
+    def address(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(parents, prompts, chosen, rejected), each like `rows`."""
+        return cast("tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]", np.unravel_index(rows, self.shape))
+
+    def parents(self, rows: np.ndarray) -> np.ndarray:
+        """[M] base pair of each row."""
+        return rows // int(np.prod(self.shape[1:]))
+
+    def of_pairs(self, parents: np.ndarray) -> np.ndarray:
+        """[len(parents), per_pair] the rows of base pairs that inherit their labels."""
+        return parents[:, None] * int(np.prod(self.shape[1:])) + self.grid
+
+    def inherited(self) -> np.ndarray:
+        """[N·per_pair] every row that inherits its label, pair by pair."""
+        return self.of_pairs(np.arange(len(self.base))).ravel()
+
+    def inherits(self, rows: np.ndarray) -> np.ndarray:
+        """[M] bool: which rows have a text of the chosen side as chosen, and one of the rejected side as rejected."""
+        _, _, chosen, rejected = self.address(rows)
+        return (chosen <= self.config.width) & (rejected > self.config.width)
+
+    def swapped(self, rows: np.ndarray) -> np.ndarray:
+        """The rows with chosen and rejected exchanged."""
+        parents, prompts, chosen, rejected = self.address(rows)
+        return self.rows(parents, rejected, chosen, prompts)
+
+    def without_prompt(self, rows: np.ndarray) -> np.ndarray:
+        """The rows with an empty prompt: what the released code trains on where it loses the prompt column."""
+        parents, _, chosen, rejected = self.address(rows)
+        return self.rows(parents, chosen, rejected, self.config.width + 1)
+
+    # ---- variants
+
+    def admits(self, rows: np.ndarray) -> np.ndarray:
+        """[M] bool: whether the gates let each row pass; makes the variants that were not made before."""
+        self._make(rows)
+        parents, prompts, chosen, rejected = self.address(rows)
+        text, prompt = self._state["text"], self._state["prompt"]
+        return (
+            (text[parents, chosen] == _KEPT) & (text[parents, rejected] == _KEPT) & (prompt[parents, prompts] == _KEPT)
+        )
+
+    def _make(self, rows: np.ndarray) -> None:
+        parents, prompts, chosen, rejected = self.address(rows)
+        sides = np.stack([np.concatenate([parents, parents]), np.concatenate([chosen, rejected])], axis=1)
+        cells = []
+        for kind, wanted in (("text", sides), ("prompt", np.stack([parents, prompts], axis=1))):
+            new = np.unique(wanted[self._state[kind][wanted[:, 0], wanted[:, 1]] == _UNKNOWN], axis=0)
+            cells += [(kind, int(parent), int(slot)) for parent, slot in new]
+        self.look_at(cells)
+
+    def look_at(self, cells: Sequence[Cell]) -> None:
+        """Make or find the variants of `cells`, none of them looked at before, and put them before the gates."""
+        free = [cell for cell in cells if self.base[cell[1]].content not in self._held_out]
+        self._find_sources(sorted({parent for _, parent, _ in free}))
+        requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in free]
+        variants = self._fill(requests) if requests else []
+        texts = [v.text for v in variants]
+        reasons = refusals(self.config.gates, [r.source for r in requests], texts, self._embed)
+        for cell, verdict in zip(free, map(Verdict, requests, variants, reasons), strict=True):
+            self._decide(cell, verdict)
+        for cell in set(cells) - set(free):
+            request = Request(self.base[cell[1]], *self._part(cell[0], cell[2]))
+            self._decide(cell, Verdict(request, Variant(None, ""), "held out"))
+
+    def _decide(self, cell: Cell, verdict: Verdict) -> None:
+        kind, parent, slot = cell
+        self._texts[kind][parent, slot] = verdict.variant.text
+        self._state[kind][parent, slot] = _REFUSED if verdict.refused else _KEPT
+        self.looked_at[cell] = verdict
+
+    def _find_sources(self, parents: Sequence[int]) -> None:
+        new = [p for p in parents if p not in self._sources]
+        pairs = self._refine(new) if self._refine else [self.base[p] for p in new]
+        self._sources.update(zip(new, pairs, strict=True))
+
+    def _part(self, kind: str, slot: int) -> tuple[Part, int]:
+        """What a slot is a variant of, and its number."""
+        if kind == "prompt":
+            return "prompt", slot - 1
+        side, place = divmod(slot, self.config.width + 1)
+        return SIDES[side], place - 1
+
+    # ---- contents
+
+    def text(self, parent: int, slot: int) -> str:
+        """One side's text, a variant that was made or an original."""
+        part, number = self._part("text", slot)
+        return self.base[parent].part(part) if number < 0 else self._texts["text"][parent, slot]
+
+    def prompt(self, parent: int, slot: int) -> tuple[Message, ...]:
+        """The dialogue before the reply: the original one, its last turn reworded, or one empty turn."""
+        original = self.base[parent].prompt
+        if slot == 0:
+            return original
+        if slot == self.config.width + 1:
+            return (Message("user", ""),)
+        return (*original[:-1], replace(original[-1], content=self._texts["prompt"][parent, slot]))
+
+    def names(self, rows: np.ndarray) -> list[str]:
+        """For messages: `parent-id/rules.0.3.8`, the numbers being prompt, chosen and rejected."""
+        return [
+            f"{self.base[parent].id}/{self.augmenter.name}.{prompt}.{chosen}.{rejected}"
+            for parent, prompt, chosen, rejected in zip(*self.address(rows), strict=True)
+        ]
+
+    def draw(self, rows: np.ndarray) -> list[Pair]:
+        """The synthetic pairs of `rows` ([M], repeats allowed, none refused by a gate)."""
+        self._make(rows)
+        return [
+            Pair(
+                name,
+                self.prompt(parent, prompt),
+                self.text(parent, chosen),
+                self.text(parent, rejected),
+                subset=self.base[parent].subset,
+            )
+            for name, parent, prompt, chosen, rejected in zip(self.names(rows), *self.address(rows), strict=True)
+        ]
+
+    # ---- records
+
+    @property
+    def possible(self) -> int:
+        """Distinct variants of the whole pool."""
+        return len(self.base) * self.config.width * (3 if self.config.prompts else 2)
+
+    def requests(self) -> list[Request]:
+        """Every variant of the pool, of the base pairs themselves even where a semantic layer would rewrite them."""
+        parts: list[Part] = [*SIDES, "prompt"] if self.config.prompts else list(SIDES)
+        return [Request(pair, part, k) for pair in self.base for part in parts for k in range(self.config.width)]
+
+    @property
+    def unchanged(self) -> int:
+        """Variants that equal their source: the augmenter found nothing to do."""
+        return sum(o.variant.text == o.request.source for o in self.looked_at.values())
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Variants refused by a gate, by reason."""
+        return dict(Counter(o.refused for o in self.looked_at.values() if o.refused))
+
+    def table(self) -> pd.DataFrame:
+        """One row per variant looked at: parent, part, number, operation, parameters (JSON), refused (reason or "")."""
+        rows = [
+            (o.request.pair.id, o.request.part, o.request.number, o.variant.operation,
+             json.dumps(dict(o.variant.parameters), sort_keys=True) if o.variant.parameters else "{}", o.refused)
+            for o in map(self.looked_at.__getitem__, sorted(self.looked_at))
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["parent", "part", "number", "operation", "parameters", "refused"])

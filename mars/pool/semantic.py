@@ -1,0 +1,300 @@
+"""The semantic layer (v2): a base pair whose two responses say nearly the same is rewritten before it is augmented.
+
+A pair is close when 1 − cosine of its responses lies below a threshold. First the rejected response is rewritten, then
+the chosen one; the first try that lies further from the other response than the original did is taken, and a pair
+without such a try stays as it is. Tries are made one number at a time for all pairs still open, so a writer sees large
+batches and is never asked for a second rewrite where the first was taken; the price is that a pair waits for the
+slowest of its batch.
+
+Distance alone is a weak test. A rewrite that turns a bad answer into a good one gains distance too, and so does a true
+paraphrase, one time in three (planted data, MiniLM): ten tries move nearly every close pair by chance. `accept=any` is
+what the paper does; `accept=strict` also asks for a least gain and that a reward model still prefers the chosen
+response. What becomes of a pair depends on nothing but the pair, the threshold, the writer and that model, so neither
+the order nor the occasion of asking changes it.
+
+    refiner = Refiner(config, base, sentence_embedder(encoder), functools.partial(store.fill, writer))
+    sources = refiner.refine(range(len(base)))
+    python -m mars.run semantic=paper backbone@semantic.encoder=minilm augmenter@semantic.writer=planted
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mars.augment.variant import Request, Variant
+from mars.config import ConfigError, UserError, build
+from mars.preferences.pair import SIDES, Pair, Side
+from mars.reward.features import Embed
+from mars.reward.model import BackboneConfig
+
+log = logging.getLogger(__name__)
+
+Write = Callable[[Sequence[Request]], list[Variant]]
+KeepsLabel = Callable[[Sequence[Pair]], np.ndarray]  # [P] bool: r(chosen) > r(rejected)
+Reason = Literal["", "blank", "same", "too close", "min gain", "label"]  # why a try was refused; "" = taken
+
+
+@dataclass(frozen=True)
+class SemanticConfig:
+    """Which pairs are close, who rewrites them and what is accepted (conf/semantic/*.yaml).
+
+    at: the quantile of the distances (0.25 = the closest quarter) or the distance itself. which: `all` close pairs are
+    rewritten before the first round, as in the authors' code, or those `selected`, when a variant of theirs is first
+    drawn, as in the paper's text; the rewrites are the same, their number is not. min_gain: distance a rewrite must add
+    under `strict`.
+    """
+
+    encoder: BackboneConfig
+    writer: dict[str, Any]  # an augmenter's settings
+    threshold: Literal["mean", "quantile", "value"] = "mean"
+    at: float | None = None
+    which: Literal["selected", "all"] = "all"
+    tries_rejected: int = 5
+    tries_chosen: int = 5
+    accept: Literal["any", "strict"] = "any"
+    min_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.threshold == "mean" and self.at is not None:
+            raise ValueError(f"at: {self.at} has no use with threshold=mean (leave it null)")
+        if self.threshold != "mean":
+            top = 1 if self.threshold == "quantile" else 2
+            if self.at is None or not 0 <= self.at <= top:
+                raise ValueError(f"at: threshold={self.threshold} needs a number in [0, {top}], not {self.at}")
+        for name in ("tries_rejected", "tries_chosen"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: must be at least 0, not {getattr(self, name)}")
+        if self.tries_rejected + self.tries_chosen == 0:
+            raise ValueError("tries_rejected: with 0 tries of either side nothing can be rewritten (semantic=off)")
+        if not 0 <= self.min_gain <= 2:
+            raise ValueError(f"min_gain: must be in [0, 2], not {self.min_gain}")
+        if self.min_gain and self.accept == "any":
+            raise ValueError(f"min_gain: {self.min_gain} is looked at with accept=strict only")
+
+
+def semantic_config(values: Mapping[str, Any]) -> SemanticConfig | None:
+    """The `semantic` group of a run's config; None where it is off. Raises ConfigError."""
+    settings = dict(values)
+    if settings.pop("name", None) == "off":
+        if settings:
+            raise ConfigError(f"semantic.{next(iter(settings))}: has no use with semantic=off (try semantic=paper)")
+        return None
+    return build(SemanticConfig, settings, "semantic")
+
+
+class Try(NamedTuple):
+    """One rewrite and what was decided about it."""
+
+    side: Side
+    number: int
+    distance: float | None  # from the other, original response; None where nothing was measured
+    reason: Reason
+
+
+@dataclass(slots=True)
+class Decision:
+    """What became of one base pair: the pair to augment, and every try in order."""
+
+    pair: Pair
+    tries: list[Try] = dataclasses.field(default_factory=list)
+
+    @property
+    def taken(self) -> Try | None:
+        return self.tries[-1] if self.tries and not self.tries[-1].reason else None
+
+
+_COLUMNS: dict[str, Any] = {  # and their types, which a table of no rows has too
+    "id": "str", "distance": float, "threshold": float, "close": bool, "refined": "str", "number": "Int64",
+    "new_distance": float, "gain": float, "tries_made": int, "tries": "str",
+}  # fmt: skip
+
+
+class Refiner:
+    """Decides for each base pair what is augmented in its place, when it is first asked.
+
+    embed is called with all responses of `pairs` first and should cache (a FrozenEncoder does); write fills from a
+    store, so that a repeated run writes nothing. Raises ConfigError for accept=strict without `keeps_label`; what
+    `write` raises passes through, and the pairs asked for then count as never looked at.
+    """
+
+    def __init__(
+        self,
+        config: SemanticConfig,
+        pairs: Sequence[Pair],
+        embed: Embed,
+        write: Write,
+        keeps_label: KeepsLabel | None = None,
+    ):
+        if config.accept == "strict" and keeps_label is None:
+            raise ConfigError("semantic.accept: strict needs a trained start (set rounds.warmup)")
+        self.config, self.pairs = config, pairs
+        self._embed, self._write = embed, write
+        self._keeps_label = keeps_label if config.accept == "strict" else None
+        self._decided: dict[int, Decision] = {}
+
+    @functools.cached_property
+    def distances(self) -> np.ndarray:
+        """[N] float64, 1 − cosine of each base pair's two responses. Raises UserError where one is not finite."""
+        found = self._apart(self.pairs)
+        if broken := int((~np.isfinite(found)).sum()):
+            raise UserError(
+                f"semantic.encoder: {self.config.encoder.name} gives no finite distance for {broken} of "
+                f"{len(found)} pairs (choose another encoder)"
+            )
+        return found
+
+    @functools.cached_property
+    def threshold(self) -> float:
+        """The distance below which a pair is close."""
+        distances, at = self.distances, self.config.at
+        if at is None:
+            middle = distances.mean()
+        elif self.config.threshold == "value":
+            return at
+        else:
+            middle = np.quantile(distances, at)
+        # Rounding may put the mean of equal numbers above them all, and every pair would be close.
+        return float(np.clip(middle, distances.min(), distances.max()))
+
+    @functools.cached_property
+    def close(self) -> np.ndarray:
+        """[N] bool, the pairs that will be rewritten if they are asked for."""
+        close = self.distances < self.threshold
+        log.info("semantic: %d of %d pairs are closer than %.4f", close.sum(), len(close), self.threshold)
+        return close
+
+    def refine(self, rows: Sequence[int] | np.ndarray) -> list[Pair]:
+        """The pair to augment in place of each base row (repeats allowed): itself unless it is close and rewritten.
+
+        A rewritten pair keeps id, prompt and subset. Its gold margin is None: the truth of the new text is not known.
+        """
+        wanted = [int(row) for row in rows]
+        new = [row for row in dict.fromkeys(wanted) if row not in self._decided]
+        if new:
+            self._decided.update(self._decide(new))
+        return [self._decided[row].pair for row in wanted]
+
+    def record(self) -> pd.DataFrame:
+        """One row per base pair looked at, in base order, whatever order they were asked for in.
+
+        refined: the side that was rewritten, or "". number: of the try taken, new_distance and gain what it reached;
+        missing where none was. tries: JSON list of [side, number, distance or null, reason], "" = taken.
+        """
+        rows = [
+            {
+                "id": self.pairs[row].id,
+                "distance": float(self.distances[row]),
+                "threshold": self.threshold,
+                "close": bool(self.close[row]),
+                "refined": taken.side if taken else "",
+                "number": taken.number if taken else None,
+                "new_distance": taken.distance if taken else None,
+                "gain": taken.distance - self.distances[row] if taken and taken.distance is not None else None,
+                "tries_made": len(decision.tries),
+                "tries": json.dumps(decision.tries),
+            }
+            for row, decision in sorted(self._decided.items())
+            for taken in [decision.taken]
+        ]
+        return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts over the pairs looked at, for the run's manifest; `kept` are close pairs that no try changed."""
+        table = self.record()
+        reasons = Counter(t.reason for decision in self._decided.values() for t in decision.tries)
+        taken = table[table["refined"] != ""]
+        return {
+            "threshold": self.threshold if len(table) else None,
+            "looked_at": len(table),
+            "close": int(table["close"].sum()),
+            "refined_rejected": int((taken["refined"] == "rejected").sum()),
+            "refined_chosen": int((taken["refined"] == "chosen").sum()),
+            "kept": int(table["close"].sum()) - len(taken),
+            "tries": reasons.total(),
+            "refused": {reason: n for reason, n in sorted(reasons.items()) if reason},
+            "mean_gain": float(taken["gain"].mean()) if len(taken) else None,
+        }
+
+    def line(self) -> str:
+        """`summary` in a line for the log."""
+        found = self.summary()
+        refused = ", ".join(f"{n} {reason}" for reason, n in found["refused"].items())
+        return (
+            f"semantic: of {found['close']} close pairs {found['refined_rejected']} had their rejected response "
+            f"rewritten, {found['refined_chosen']} the chosen one, {found['kept']} neither; "
+            f"{found['tries']} tries" + (f", refused: {refused}" if refused else "")
+        )
+
+    def _decide(self, rows: Sequence[int]) -> dict[int, Decision]:
+        decisions = {row: Decision(self.pairs[row]) for row in rows}
+        waiting = [row for row in rows if self.close[row]]
+        tries: list[tuple[Side, int]] = [("rejected", number) for number in range(self.config.tries_rejected)]
+        tries += [("chosen", number) for number in range(self.config.tries_chosen)]
+        for side, number in tries:
+            if not waiting:
+                break
+            variants = self._write([Request(self.pairs[row], side, number) for row in waiting])
+            texts = [variant.text or "" for variant in variants]
+            candidates = [_with(self.pairs[row], side, text) for row, text in zip(waiting, texts, strict=True)]
+            reasons, distances = self._judge(waiting, side, candidates)
+            for row, candidate, reason, distance in zip(waiting, candidates, reasons, distances, strict=True):
+                decisions[row].tries.append(Try(side, number, distance, reason))
+                if not reason:
+                    decisions[row].pair = candidate
+            waiting = [row for row, reason in zip(waiting, reasons, strict=True) if reason]
+        return decisions
+
+    def _judge(
+        self, rows: Sequence[int], side: Side, candidates: Sequence[Pair]
+    ) -> tuple[list[Reason], list[float | None]]:
+        """Of each candidate, its row's pair with a new `side`: why it is refused ("" = taken), and its distance.
+
+        Dearer questions come later, and only for those that pass what came before.
+        """
+        sources = [self.pairs[row].side(side) for row in rows]
+        reasons = [_at_sight(new.side(side), source) for new, source in zip(candidates, sources, strict=True)]
+        distances: list[float | None] = [None] * len(rows)
+        left = [i for i, reason in enumerate(reasons) if not reason]
+        if left:
+            for i, distance in zip(left, self._apart([candidates[i] for i in left]).tolist(), strict=True):
+                distances[i], reasons[i] = distance, self._too_near(distance - self.distances[rows[i]])
+        left = [i for i in left if not reasons[i]]
+        if left and self._keeps_label is not None:
+            for i, kept in zip(left, self._keeps_label([candidates[i] for i in left]), strict=True):
+                reasons[i] = "" if kept else "label"
+        return reasons, distances
+
+    def _too_near(self, gain: float) -> Reason:
+        if not gain > 0:
+            return "too close"
+        return "min gain" if gain < self.config.min_gain else ""
+
+    def _apart(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """[P] float64, 1 − cosine of each pair's two responses; summed in float64, for a gain may be small."""
+        vectors = self._embed([text for side in SIDES for text in (p.side(side) for p in pairs)]).astype(np.float64)
+        chosen, rejected = np.split(vectors, 2)
+        return np.maximum(1 - (chosen * rejected).sum(axis=1), 0)
+
+
+def _at_sight(text: str, source: str) -> Reason:
+    """Why a rewrite is refused before anything is measured."""
+    if not text.strip():
+        return "blank"
+    return "same" if text.strip() == source.strip() else ""
+
+
+def _with(pair: Pair, side: Side, text: str) -> Pair:
+    """`pair` with another text on one side, whose truth nobody knows yet."""
+    if side == "chosen":
+        return dataclasses.replace(pair, chosen=text, gold_margin=None)
+    return dataclasses.replace(pair, rejected=text, gold_margin=None)

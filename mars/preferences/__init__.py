@@ -1,0 +1,1 @@
+"""What a preference is, and how raw rows become the base, validation and test pairs of a study."""

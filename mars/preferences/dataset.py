@@ -1,0 +1,210 @@
+"""One dataset made ready: rows read, policies applied, base, validation and test drawn by seed, all of it counted.
+
+Nothing disappears without a number: the report says for each file how many rows were read, kept and dropped, why, and
+which came first. Validation and any test taken from train get whole prompts, so that no prompt stands on both sides of
+a split; in PKU-SafeRLHF one prompt has many pairs. `flip_rate` turns labels of base and validation pairs round on
+purpose, to see what an arm makes of noise that does not care for the margin; the test keeps its own.
+
+    preferences = load(DatasetConfig("hh_rlhf", path="../shared/data/hh_rlhf/harmless-base", size=500))
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mars.config import ConfigError
+from mars.preferences import contamination
+from mars.preferences.pair import DataError, Pair, Preferences
+from mars.preferences.policies import Policies, read_split
+from mars.preferences.schemas import Schema, schema_of
+from mars.preferences.sources import Source, open_directory, open_file, open_hub
+
+Split = Literal["train", "test"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Where the rows come from (train/test, else path, else hub), which of them count, and how many are used."""
+
+    name: str  # the schema: hh_rlhf, ultrafeedback, pku_saferlhf, files
+    hub: str | None = None  # hub id
+    revision: str | None = None  # hub commit
+    hub_config: str | None = None
+    data_dir: str | None = None  # directory of the hub dataset, and of `path` where it has it
+    path: str | None = None  # local directory laid out as on the hub
+    train: str | None = None  # local files, before `path` and `hub`
+    test: str | None = None
+    preference: str | None = None  # which label decides; None: the dataset's usual one
+    size: int | None = None  # base pairs; None: all that are left after validation
+    test_size: int | None = None
+    test_from_train: float = 0.0  # a dataset without a test split: a share below 1, or a number of train pairs
+    validation: float = 0.1  # a share below 1 of `size` (of train where that is smaller), or a number of train pairs
+    seed: int = 0  # draws base, validation and test
+    flip_rate: float = 0.0  # share of base and validation labels to turn round, whatever the pair
+    max_prompt_chars: int | None = None
+    max_bad_fraction: float = 0.05  # dropped rows of a split, other than duplicates, ties and long prompts
+    on: Policies = field(default_factory=Policies)
+    licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "test_size", "max_prompt_chars"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is not a positive number (null: no limit)")
+        for name in ("validation", "test_from_train"):
+            value = getattr(self, name)
+            if value < 0 or (value > 1 and value != int(value)):
+                raise ValueError(f"{name}: {value} is neither a share below 1 nor a number of pairs")
+        if not 0 <= self.flip_rate < 0.5:
+            raise ValueError(f"flip_rate: must be in [0, 0.5), not {self.flip_rate}")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(f"max_bad_fraction: {self.max_bad_fraction} is not between 0 and 1")
+        if self.test is not None and self.test_from_train:
+            raise ValueError("test_from_train: there is a test file already (dataset.test)")
+        schema_of(self.name, self.preference)
+
+
+def load(config: DatasetConfig) -> Preferences:
+    """Base, validation and test pairs with their report. Raises DataError with file and row, or ConfigError."""
+    schema = schema_of(config.name, config.preference)
+    train, train_files = _read(config, schema, "train")
+    pairs = _shuffled(train, config.seed, "train")
+    if config.test_from_train:
+        held, pairs, beside_test = _hold_out(pairs, _number(config.test_from_train, len(pairs)))
+        whole_test, sources = _in_order(train, held), {"train": train_files}
+    else:
+        whole_test, test_files = _read(config, schema, "test")
+        beside_test, sources = 0, {"train": train_files, "test": test_files}
+    test = _in_order(whole_test, _shuffled(whole_test, config.seed, "test")[: config.test_size])
+    wanted = min(len(pairs), config.size or len(pairs))
+    validation, rest, beside_validation = _hold_out(pairs, _number(config.validation, wanted))
+    base = rest[: config.size]
+    if not base:
+        raise DataError(f"{config.name}: of {len(train)} train pairs none is left to train on (dataset.validation)")
+    if not test:
+        raise DataError(f"{config.name}: the test split has no pairs")
+    if config.size is not None and len(base) < config.size:
+        log.warning(
+            "%s: %d base pairs, not the %d of dataset.size: no more are left", config.name, len(base), config.size
+        )
+    base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (base, validation))
+    subset = {
+        "seed": config.seed,
+        "train": len(train),
+        "size_requested": config.size,
+        "size": len(base),
+        "validation": len(validation),
+        "beside_validation": beside_validation,  # in neither: they share a prompt with a validation pair
+        "test_from_train": bool(config.test_from_train),
+        "beside_test": beside_test,
+        "test_available": len(whole_test),
+        "test": len(test),
+    }
+    report = {
+        "dataset": config.name,
+        "licence": config.licence,
+        "rule": schema.rule,
+        "sources": sources,
+        "subset": subset,
+        "length_baseline": {"test": length_baseline(test)},
+        "contamination": contamination.between(base, validation, {"test": test}),
+    }
+    if config.flip_rate:
+        counts = {name: sum(p.exchanged for p in pairs) for name, pairs in (("base", base), ("validation", validation))}
+        report["flips"] = {"rate": config.flip_rate, **counts}
+    return Preferences(config.name, base, validation, {"test": test}, report)
+
+
+def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[list[Pair], list[dict[str, Any]]]:
+    prefix = f"{config.name}-{split}"
+    limits = (config.max_prompt_chars, config.max_bad_fraction)
+    return read_split(_sources(config, split), schema, prefix, config.on, *limits)
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """One line a file that lost rows: how many, of what defect, and where the first one is."""
+    lines = []
+    for part in (tally for files in report.get("sources", {}).values() for tally in files):
+        if part["dropped"]:
+            kinds = ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part["dropped"].items())
+            source = part.get("file") or part["hub"]
+            lines.append(f"{source}: {part['kept']} of {part['rows']} rows kept; dropped {kinds}")
+    if flips := report.get("flips"):
+        counts = f"{flips['base']} base and {flips['validation']} validation pairs"
+        lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")
+    return lines
+
+
+def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
+    """`pairs`, the labels of about a share `rate` of them turned round, `Pair.exchanged` saying which.
+
+    By a hash of (seed, pair id), so that it depends on nothing else and a higher rate's flips include a lower one's.
+    """
+
+    def drawn(pair: Pair) -> float:
+        key = f"flip/{seed}/{pair.id}".encode(errors="surrogatepass")
+        return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") / 2**64
+
+    return [
+        replace(pair, chosen=pair.rejected, rejected=pair.chosen, exchanged=True) if drawn(pair) < rate else pair
+        for pair in pairs
+    ]
+
+
+def length_baseline(pairs: Sequence[Pair]) -> float:
+    """Accuracy of "the longer response is the better one", in characters, a tie counting ½."""
+    signs = [np.sign(len(pair.chosen) - len(pair.rejected)) for pair in pairs]
+    return float(np.mean(signs) / 2 + 0.5)
+
+
+def _number(wanted: float, available: int) -> int:
+    return round(wanted * available) if wanted < 1 else int(wanted)
+
+
+def _shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> list[Pair]:
+    """A permutation of which every subset is a prefix: a smaller size draws part of what a larger one draws."""
+    order = np.random.default_rng([seed, *split.encode()]).permutation(len(pairs))
+    return [pairs[i] for i in order]
+
+
+def _hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
+    """(held out, the rest, how many are in neither): whole prompts until `number` pairs, the last prompt cut short."""
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(contamination.prompt_key(pair), []).append(pair)
+    held: list[Pair] = []
+    rest: list[Pair] = []
+    for group in by_prompt.values():
+        (held if len(held) < number else rest).extend(group)
+    return held[:number], rest, max(0, len(held) - number)
+
+
+def _in_order(pairs: Sequence[Pair], chosen: Sequence[Pair]) -> list[Pair]:
+    ids = {pair.id for pair in chosen}
+    return [pair for pair in pairs if pair.id in ids]
+
+
+def _sources(config: DatasetConfig, split: Split) -> list[Source]:
+    named = config.train if split == "train" else config.test
+    if named is not None:
+        return [open_file(Path(named), Path(named).name)]
+    if config.path is not None:
+        root = Path(config.path)
+        inner = root / (config.data_dir or "")
+        return open_directory(inner if inner.is_dir() else root, split)
+    if config.hub is not None:
+        return [open_hub(config.hub, config.revision, config.hub_config, config.data_dir, split)]
+    instead = " or dataset.test_from_train=N" if split == "test" else ""
+    raise ConfigError(f"dataset.{split}: no rows to read (set dataset.{split}=F or dataset.path=DIR{instead})")
+
+
+DATASET = (DatasetConfig, load)

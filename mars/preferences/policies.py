@@ -1,0 +1,173 @@
+"""Every row of a split through the policies, and a count of what became of it.
+
+A defect leads to drop, keep or raise, kind by kind. The tally names the first places of each kind, because the reader
+of "12 rows dropped" wants to look at one; a split of which too much is dropped is taken for the wrong file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mars.config import nearest
+from mars.preferences.pair import DataError, Pair
+from mars.preferences.schemas import Defect, Kind, Row, Schema, examine
+from mars.preferences.sources import RawRow, Source
+
+Policy = Literal["drop", "keep", "raise"]
+Unusable = Literal["drop", "raise"]  # such a row holds no preference that could be kept
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What happens to a row with a defect; the kinds are those of `mars.preferences.schemas.Kind`."""
+
+    bad_json: Unusable = "drop"
+    encoding: Policy = "drop"  # keep: with U+FFFD where the text was
+    not_text: Unusable = "drop"
+    dialogue: Unusable = "drop"
+    unlabelled: Unusable = "drop"
+    prompts_differ: Policy = "drop"  # keep: with the chosen side's prompt
+    empty: Policy = "drop"
+    identical: Policy = "drop"
+    tie: Policy = "drop"
+    duplicate: Policy = "drop"
+    long_prompt: Policy = "drop"
+
+
+_HARMLESS: tuple[Kind, ...] = ("duplicate", "tie", "long_prompt")  # sound rows: no sign of the wrong or a broken file
+
+
+@dataclass
+class _Tally:
+    """What became of one source's rows."""
+
+    rows: int = 0
+    kept: int = 0
+    last: int = 0  # number of the last row
+    columns: set[str] = field(default_factory=set)
+    dropped: Counter[Kind] = field(default_factory=Counter)
+    kept_despite: Counter[Kind] = field(default_factory=Counter)
+    examples: dict[Kind, list[str]] = field(default_factory=dict)  # the first three places of each kind
+    first_bad: str = ""  # place and defect
+
+    def note(self, defect: Defect, place: str, dropped: bool) -> None:
+        (self.dropped if dropped else self.kept_despite)[defect.kind] += 1
+        places = self.examples.setdefault(defect.kind, [])
+        if len(places) < 3:
+            places.append(place)
+        if dropped and defect.kind not in _HARMLESS and not self.first_bad:
+            self.first_bad = f"{place}: {defect}"
+
+    def report(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        counts = {"rows": self.rows, "kept": self.kept}
+        kinds = {"dropped": dict(self.dropped), "kept_despite": dict(self.kept_despite), "examples": self.examples}
+        return {**identity, **counts, **kinds}
+
+
+def read_split(
+    sources: Sequence[Source],
+    schema: Schema,
+    prefix: str,
+    policies: Policies,
+    max_prompt_chars: int | None = None,
+    max_bad_fraction: float = 1.0,
+) -> tuple[list[Pair], list[dict[str, Any]]]:
+    """The usable pairs of one split in file order, and for each source what became of its rows.
+
+    A pair's id is the row's own or `prefix` and the row's number, which runs through all sources. Raises DataError.
+    """
+    pairs: list[Pair] = []
+    place_of: dict[str, str] = {}
+    tallies: list[_Tally] = []
+    seen: set[tuple[Any, ...]] = set()
+    before = 0  # rows of earlier sources
+    for source in sources:
+        tally = _Tally()
+        for number, row in _usable_rows(source, schema, policies, max_prompt_chars, tally, seen):
+            name, place = row.id or f"{prefix}-{before + number}", f"{source.label}:{number}"
+            if name in place_of:
+                raise DataError(f'{place}: the id "{name}" stands at {place_of[name]} already')
+            place_of[name] = place
+            pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, subset=row.subset))
+        if not tally.rows:
+            raise DataError(f"{source.label}: holds no rows")
+        _check_columns(source.label, tally.columns, schema)
+        before += tally.last
+        tallies.append(tally)
+    _check_share(tallies, max_bad_fraction)
+    return pairs, [tally.report(source.identity) for source, tally in zip(sources, tallies, strict=True)]
+
+
+def _usable_rows(
+    source: Source,
+    schema: Schema,
+    policies: Policies,
+    max_prompt_chars: int | None,
+    tally: _Tally,
+    seen: set[tuple[Any, ...]],
+) -> Iterator[tuple[int, Row]]:
+    """The rows that pass, with their numbers; `tally` and `seen` are kept up to date."""
+    for raw in source.rows:
+        place = f"{source.label}:{raw.number}"
+        tally.rows, tally.last = tally.rows + 1, raw.number
+        tally.columns.update(raw.value or ())
+        row, defects = _understand(raw, schema, max_prompt_chars)
+        if row is not None and (row.prompt, row.chosen, row.rejected) in seen:
+            defects.append(Defect("duplicate", "repeats an earlier row"))
+        cause = _cause_to_drop(defects, policies, place, row is not None)
+        for defect in [cause] if cause else defects:
+            tally.note(defect, place, dropped=cause is not None)
+        if row is not None and cause is None:
+            tally.kept += 1
+            seen.add((row.prompt, row.chosen, row.rejected))
+            yield raw.number, row
+
+
+def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tuple[Row | None, list[Defect]]:
+    """The row, None where it holds no preference, and its defects in the order they were met."""
+    defects = [raw.defect] if raw.defect else []
+    if raw.value is None:
+        return None, defects
+    try:
+        row = schema.parse(raw.value)
+    except Defect as defect:
+        return None, [*defects, defect]
+    return row, [*defects, *examine(row, max_prompt_chars)]
+
+
+def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, usable: bool) -> Defect | None:
+    """The defect for which a row is dropped, None where it stays. Raises DataError where the policies say so."""
+    for defect in defects:
+        policy: Policy = getattr(policies, defect.kind)
+        if policy == "drop":
+            return defect
+        if policy == "raise":
+            raise DataError(f"{place}: {defect} (drop such rows with dataset.on.{defect.kind}=drop)")
+    if not usable:
+        last = defects[-1]
+        raise DataError(f"{place}: {last}, with no label to keep (drop such rows with dataset.on.{last.kind}=drop)")
+    return None
+
+
+def _check_columns(label: str, columns: set[str], schema: Schema) -> None:
+    """Raises DataError when a column the schema needs is in no row, naming the nearest one that is."""
+    missing = min(([c for c in needed if c not in columns] for needed in schema.columns), key=len)
+    if missing and columns:  # no columns at all: no row could be read, which is counted as such
+        names = " and ".join(f'"{name}"' for name in missing)
+        raise DataError(f"{label}: no column {names}{nearest(missing[0], sorted(columns))}")
+
+
+def _check_share(tallies: Sequence[_Tally], most: float) -> None:
+    """Raises DataError when more than `most` of the rows were dropped as bad: probably the wrong file or schema."""
+    rows = sum(tally.rows for tally in tallies)
+    bad = Counter[Kind]()
+    for tally in tallies:
+        bad.update({kind: count for kind, count in tally.dropped.items() if kind not in _HARMLESS})
+    if bad.total() > most * rows:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in bad.most_common())
+        first = next(tally.first_bad for tally in tallies if tally.first_bad)
+        share = f"{bad.total()} of {rows} rows ({bad.total() / rows:.1%}) cannot be used: {kinds}"
+        raise DataError(f"{first}; {share} (at most dataset.max_bad_fraction={most})")

@@ -1,0 +1,222 @@
+"""Where raw rows come from: local files and the Hugging Face hub.
+
+JSON lines are read here, one by one, because a reader that stops at the first bad line and does not name it is of no
+use to someone with a hundred thousand of them; CSV, Parquet and hub datasets go through `datasets`. Rows are numbered
+from 1: lines of a .jsonl file, records below the header of a .csv file, rows of the rest.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import functools
+import glob
+import gzip
+import hashlib
+import json
+import re
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mars.config import nearest
+from mars.preferences.pair import DataError
+from mars.preferences.schemas import Defect
+
+EXTENSIONS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+SPLITS = {"train": ("train_prefs", "train"), "test": ("test_prefs", "test")}  # names on the hub, the first found counts
+
+
+class RawRow(NamedTuple):
+    """One row as stored. Without `value` it is unreadable; with both, `value` is the row as far as it can be mended."""
+
+    number: int
+    value: Mapping[str, Any] | None
+    defect: Defect | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, or one split on the hub. `label` names it in messages, `identity` says for the record what it was."""
+
+    label: str
+    identity: Mapping[str, Any]
+    rows: Iterable[RawRow]
+
+
+def open_file(path: Path, label: str) -> Source:
+    """Raises DataError where the file is missing, empty, or of an unknown kind; its rows are read on iteration."""
+    kind = next((e for e in EXTENSIONS if path.name.endswith(e)), None)
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory (name a file in it)")
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*") if p.name.endswith(EXTENSIONS)]
+        raise DataError(f"{path}: no such file{nearest(path.name, siblings)}")
+    if kind is None:
+        raise DataError(f"{path}: unknown extension (known: {', '.join(EXTENSIONS)})")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    rows = _json_lines(path, label) if kind in (".jsonl", ".jsonl.gz") else _table(path, label, kind.removeprefix("."))
+    try:
+        with path.open("rb") as data:
+            return Source(label, {"file": label, "sha256": hashlib.file_digest(data, "sha256").hexdigest()}, rows)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
+
+
+def open_directory(directory: Path, split: str) -> list[Source]:
+    """The files of `split` in a directory laid out as on the hub: here, under data/, or anywhere below.
+
+    Raises DataError where there are none, or the same split is there in two formats.
+    """
+    if not directory.is_dir():
+        raise DataError(f"dataset.path: no such directory {directory} (dataset.train=F and dataset.test=F name files)")
+    for pattern in ("*", "data/*", "**/*"):
+        found = sorted(p for p in directory.glob(pattern) if p.is_file() and p.name.endswith(EXTENSIONS))
+        for name in SPLITS[split]:
+            files = [p for p in found if re.match(rf"{name}[-.]", p.name)]
+            if len({p.name[p.name.index(".") :] for p in files}) > 1:
+                names = " and ".join(p.name for p in files[:2])
+                raise DataError(f"{directory}: has {names} (name one with dataset.{split}=F)")
+            if files:
+                return [open_file(p, p.relative_to(directory).as_posix()) for p in files]
+    names = ", ".join(f"{name}*" for name in SPLITS[split])
+    raise DataError(f"{directory}: no file {names} of {', '.join(EXTENSIONS)} ({_instead(split)})")
+
+
+def _instead(split: str) -> str:
+    take = ", or take one from train with dataset.test_from_train=N" if split == "test" else ""
+    return f"name one with dataset.{split}=F{take}"
+
+
+def open_hub(hub: str, revision: str | None, config: str | None, data_dir: str | None, split: str) -> Source:
+    """`split` of a hub dataset, under any of its usual names. Raises DataError where it cannot be read or has none."""
+    offline = "dataset.path=DIR, or dataset.train=F and dataset.test=F, work without it"
+    return _open_hub((hub, revision, config, data_dir), split, SPLITS[split], offline, _instead(split))
+
+
+def open_hub_split(hub: str, revision: str | None, split: str, instead: str) -> Source:
+    """The split of exactly that name. instead: what works without it. Raises DataError, as `open_hub` does."""
+    return _open_hub((hub, revision, None, None), split, (split,), instead, instead)
+
+
+def _open_hub(
+    place: tuple[str, str | None, str | None, str | None], split: str, names: tuple[str, ...], offline: str, absent: str
+) -> Source:
+    """The first of `names`; offline and absent: what to do where the hub cannot be read or has none of them."""
+    hub, revision, config, data_dir = place
+    label = f"{hub}@{revision[:7]}" if revision else hub
+    try:
+        dataset = _hub_dataset(hub, revision, config, data_dir)
+    except Exception as error:  # of a dozen types, from four libraries
+        raise DataError(f"{label}: cannot be read from the hub: {_reason(error)} ({offline})") from error
+    name = next((name for name in names if name in dataset), None)
+    if name is None:
+        raise DataError(f"{label}: no {split} split, only {', '.join(dataset)} ({absent})")
+    rows = dataset[name]
+    identity = {"hub": hub, "revision": revision, "config": config, "data_dir": data_dir, "split": name}
+    identity["fingerprint"] = rows._fingerprint
+    return Source(f"{label}[{name}]", identity, (RawRow(i, row) for i, row in enumerate(rows, 1)))
+
+
+@functools.lru_cache(maxsize=1)  # train and test are two splits of one load
+def _hub_dataset(hub: str, revision: str | None, config: str | None, data_dir: str | None) -> Any:
+    import datasets
+
+    return datasets.load_dataset(hub, name=config, data_dir=data_dir, revision=revision)
+
+
+def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
+    opened = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opened(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip():
+                    yield _json_row(number, text)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{label}: is not a whole gzip file: {_reason(error)}") from None
+
+
+def _json_row(number: int, line: bytes) -> RawRow:
+    """A line as an object; text that no file could hold is mended with U+FFFD and marked."""
+    defect = None
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        text = line.decode(errors="replace")
+        defect = Defect("encoding", f"byte {error.start + 1} of the line is not UTF-8")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return RawRow(number, None, Defect("bad_json", f"the line is not JSON: {_reason(error)}"))
+    if not isinstance(value, dict):
+        return RawRow(number, None, Defect("bad_json", f"the line is a JSON {type(value).__name__}, not an object"))
+    if "\\ud" in text.lower():  # an escaped surrogate; one without its other half cannot be written as UTF-8
+        plain = json.dumps(value, ensure_ascii=False)
+        mended = plain.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        if mended != plain:
+            return RawRow(number, json.loads(mended), Defect("encoding", "holds half of a surrogate pair"))
+    return RawRow(number, value, defect)
+
+
+def _table(path: Path, label: str, kind: str) -> Iterator[RawRow]:
+    """Rows of a .csv or .parquet file. A CSV field is text whatever it looks like: "NA" and "42" are responses too."""
+    import datasets
+
+    options: dict[str, Any] = {}
+    damaged = False
+    if kind == "csv":
+        header, damaged = _look_at_csv(path)
+        text = datasets.Features({name: datasets.Value("string") for name in header})
+        options = {"features": text, "keep_default_na": False, "index_col": False, "encoding_errors": "replace"}
+    try:
+        with _silence(datasets):
+            files = {"train": glob.escape(str(path.resolve()))}
+            rows = datasets.load_dataset(kind, data_files=files, split="train", **options)
+    except Exception as error:  # pandas, pyarrow and datasets have one family each
+        raise DataError(f"{label}: cannot be read as {kind}: {_reason(error)}") from error
+    for number, row in enumerate(rows, 1):
+        broken = damaged and any("\ufffd" in field for field in row.values())
+        yield RawRow(number, row, Defect("encoding", "holds bytes that are not UTF-8") if broken else None)
+
+
+def _look_at_csv(path: Path) -> tuple[list[str], bool]:
+    """(header, whether the file holds bytes that are not UTF-8)."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        header = next(csv.reader(lines), [])
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for _ in lines:
+                pass
+    except UnicodeDecodeError:
+        return header, True
+    return header, False
+
+
+@contextlib.contextmanager
+def _silence(datasets: Any) -> Iterator[None]:
+    """No progress bar for a local file, no log line beside our own error, and a column too many is an error."""
+    level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Length of header or names does not match")
+            yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def _reason(error: BaseException) -> str:
+    """The root cause's first line: libraries wrap theirs several deep."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,200 @@
+"""What a run leaves behind: its name, its manifest and its tables (the run directory of the contract)."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mars.files import as_json
+from mars.method.loop import Outcome
+from mars.method.observer import PARTS, Spectra
+from mars.pool.pool import Pool
+from mars.pool.preservation import preservation
+from mars.pool.store import Supply
+from mars.preferences.pair import Preferences
+from mars.reward.engine import Engine
+from mars.reward.model import weights_id
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
+
+
+def selection_table(drawn: Sequence[np.ndarray], pool: Pool) -> pd.DataFrame:
+    """(round, row, parent, budget): every pool row each round drew, and how many its parent got that round."""
+    frames = []
+    for t, rows in enumerate(drawn):
+        parents = pool.parents(rows)
+        budgets = np.bincount(parents, minlength=len(pool.base))
+        frames.append(pd.DataFrame({"round": t, "row": rows, "parent": parents, "budget": budgets[parents]}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def allocation_table(drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray | None], pool: Pool) -> pd.DataFrame:
+    """(round, pair, margin, budget), a row for each round and base pair: what steered the draw, and what it drew.
+
+    pair: its place among the base pairs, from 0 (manifest.json's `base_ids`). margin: before the round's training; NaN
+    where the arm did not ask. budget: rows drawn from the pair.
+    """
+    pairs = np.arange(len(pool.base))
+    frames = []
+    for t, (rows, known) in enumerate(zip(drawn, margins, strict=True)):
+        budgets = np.bincount(pool.parents(rows), minlength=len(pairs))
+        margin = np.full(len(pairs), np.nan) if known is None else known
+        frames.append(pd.DataFrame({"round": t, "pair": pairs, "margin": margin, "budget": budgets}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def spectra_table(spectra: Sequence[Spectra]) -> pd.DataFrame:
+    """(round, part, index, h, g), a row for each round, part (base, selection, mixture) and direction of the span.
+
+    index: from 0, the largest eigenvalue. h: of the average Hessian. g: of the information per label, NaN where there
+    are too few labels to tell.
+    """
+    frames = []
+    for t, found in enumerate(spectra):
+        for part in (part for part in PARTS if f"h {part}" in found):
+            h = found[f"h {part}"].numpy()
+            g = found[f"g {part}"].numpy() if f"g {part}" in found else np.full(len(h), np.nan)
+            frames.append(pd.DataFrame({"round": t, "part": part, "index": np.arange(len(h)), "h": h, "g": g}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict[str, Any]:
+    """All of manifest.json that follows from what the run did; the caller adds its names and seed."""
+    splits = {"base": preferences.base, "validation": preferences.validation, **preferences.tests}
+    ids = {split: [p.id for p in pairs] for split, pairs in splits.items()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "steps": sum(r["steps"] for r in outcome.records),
+        "pairs_trained": sum(r["pairs"] for r in outcome.records),
+        "tokens": sum(r["tokens"] for r in outcome.records),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "start": outcome.start,
+        "weights": weights_id(engine.backbone),
+        "template": engine.backbone.template,
+        "max_length": engine.backbone.max_length,
+        "truncation": engine.backbone.truncation,
+        "truncated": {split: engine.truncated(engine.add(pairs)) for split, pairs in splits.items()},
+        "splits": list(preferences.tests),  # the main one first
+        **preferences.digests,
+        "base_ids": ids["base"],
+        "validation_ids": ids["validation"],
+        "data": preferences.report,
+        **environment(),
+    }
+
+
+def logged_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """manifest.json as a logger's summary has it: `manifest/KEY` of every key but the lists of ids.
+
+    The last thing a finished run reports, so that a reader of W&B alone can tell whether it finished, and what it may
+    be compared with (`analysis.study.wandb_runs` reads it back).
+    """
+    return {f"manifest/{k}": v for k, v in as_json(manifest).items() if not k.endswith("_ids")}
+
+
+def logged_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """An evaluation record's metrics as a logger's summary has them: label/part/metric."""
+    parts = record["metrics"].items()
+    return {f"{record['label']}/{part}/{metric}": v for part, values in parts for metric, v in values.items()}
+
+
+def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
+    """manifest.json's `pool`: what the run looked at, what of it was made now, what gates refused, what stayed true.
+
+    Counts are of distinct variants, `rows` of drawn rows, and `flipped` under `refused` of rows, once for each look.
+    preservation: see `mars.pool.preservation.preservation`; None where the truth is not known.
+    """
+    flipped = sum(record["rows_flipped"] for record in outcome.records)
+    rows = np.concatenate(outcome.drawn)
+    return {
+        **supply.record(),
+        "config": as_json(pool.config),
+        "size": len(pool),
+        "rows": len(rows),
+        "unspent": sum(record["unspent"] for record in outcome.records),
+        "looked_at": len(pool.looked_at),
+        "possible": pool.possible,
+        "unchanged": pool.unchanged,
+        "refused": {**pool.refused, **({"flipped": flipped} if flipped else {})},
+        "preservation": preservation(pool, rows) if pool.base[0].gold_margin is not None else None,
+    }
+
+
+def total(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two countings of the same things, added up key by key; what one of them does not know is the other's."""
+
+    def add(a: Any, b: Any) -> Any:
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            return total(a, b)
+        return b if a is None else a if b is None else a + b
+
+    return {key: add(one.get(key), other.get(key)) for key in {**one, **other}}
+
+
+def pool_line(pool: Mapping[str, Any]) -> str:
+    """The pool's use in a line for the log: made now, looked at, and all there could be."""
+    refused = ", ".join(f"{n} {reason}" for reason, n in sorted(pool["refused"].items()))
+    return (
+        f"pool {pool['augmenter']}: {pool['made']} variants made now, {pool['looked_at']} looked at of "
+        f"{pool['possible']} possible; {pool['unchanged']} unchanged" + (f"; refused: {refused}" if refused else "")
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what a run was made: git commit, package versions, hardware.
+
+    The commit is the one that was checked out when this process first asked: what it runs, whatever is edited since.
+    """
+    return {
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "hardware": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+@functools.cache
+def _git() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout this package runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*args: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def peak_memory_bytes() -> dict[str, int | None]:
+    """Peak resident memory of this process so far, and of the GPU's allocator."""
+    unit = 1 if platform.system() == "Darwin" else 1024
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "gpu": gpu}

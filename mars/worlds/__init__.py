@@ -1,0 +1,1 @@
+"""Generated preferences whose truth is known: `planted` in words, `gaussian` in features alone."""

@@ -1,0 +1,306 @@
+"""A generated preference world whose truth is known: gold reward, label noise, nuisances and paraphrases.
+
+A response is a set of latent attributes said in words (`mars.worlds.planted_words`). Its gold reward is a weighted sum
+of the causal ones; `length` and `style` carry no reward but go along with quality in training, the way they do in
+collected data. Row k of a split is a pure function of (settings, split, k): any size, in any order, the same on every
+platform (hashes and `random.random()` only). A pair's id is its full address, so latents never have to be stored:
+
+    pairs = load_planted(PlantedConfig(size=100_000)).base      # nothing generated yet
+    World.of(pairs[7].id).latent(pairs[7].id)                   # what is really behind row 7
+
+Labels of train, validation and test carry the chosen noise, as collected labels would; the shifted tests
+(reversed nuisance, small margin, rare) are labelled by gold. `Pair.gold_margin` is negative where a label is wrong, so
+accuracy against gold is the accuracy of sign(margin · gold_margin) on every split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal, NamedTuple, overload
+
+from mars.config import ConfigError, UserError, build
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair, Preferences, Side
+from mars.worlds.planted_latents import (
+    CAREFUL,
+    CARELESS,
+    LEAST_MARGIN,
+    LENGTHS,
+    SOURCE_WEIGHT,
+    STYLES,
+    WEIGHTS,
+    Response,
+    draw_nuisance,
+    draw_response,
+    gold,
+)
+from mars.worlds.planted_words import answer, ask
+from mars.worlds.planted_world import TOPICS
+
+
+@dataclass(frozen=True)
+class PlantedConfig:
+    """Settings of the planted dataset; counts are pairs. ValueError names the field that cannot be used."""
+
+    name: Literal["planted"] = "planted"
+    size: int = 1000  # base (train) pairs
+    validation: int = 200
+    test_size: int = 500  # each test split
+    seed: int = 0
+    noise: Literal["bradley_terry", "flip", "none"] = "bradley_terry"
+    temperature: float = 1.0  # bradley_terry: P(label is gold) = σ(|gold margin| / temperature)
+    flip_rate: float = 0.2  # flip: P(label is not gold), whatever the margin
+    rare_share: float = 0.05  # prompts that ask for a source; there naming one decides, elsewhere it is worth nothing
+    nuisance: float = 0.7  # P(gold-better side has the more of it), for length and for style, where the sides differ
+    small_margin: float = 1.0  # test_small_margin: |gold margin| is at most this
+
+    def __post_init__(self) -> None:
+        for name in ("size", "validation", "test_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: must be positive, not {self.temperature}")
+        if not 0 <= self.flip_rate < 0.5:
+            raise ValueError(f"flip_rate: must be in [0, 0.5), not {self.flip_rate}")
+        for name in ("rare_share", "nuisance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be in [0, 1], not {getattr(self, name)}")
+        if not self.small_margin >= LEAST_MARGIN:
+            raise ValueError(f"small_margin: must be at least {LEAST_MARGIN}, the least gold margin there is")
+
+
+class Split(NamedTuple):
+    """What sets a split apart. `buckets`: its prompts hash there, so that splits of any seeds share none."""
+
+    buckets: range
+    noisy: bool = False
+    reversed_nuisance: bool = False
+    small_margin: bool = False
+    rare: bool | None = None  # None: rare at `rare_share`
+
+
+SPLITS = {
+    "train": Split(range(0, 8), noisy=True),
+    "validation": Split(range(8, 10), noisy=True),
+    "test": Split(range(10, 13), noisy=True),
+    "test_reversed_nuisance": Split(range(13, 14), reversed_nuisance=True),
+    "test_small_margin": Split(range(14, 15), small_margin=True, rare=False),
+    "test_rare": Split(range(15, 16), rare=True),
+}
+_BUCKETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """What is behind a pair: the fact asked about, and both responses as attributes."""
+
+    topic: int
+    fact: int
+    rare: bool
+    chosen: Response
+    rejected: Response
+
+    def side(self, side: Side) -> Response:
+        return self.chosen if side == "chosen" else self.rejected
+
+
+class World:
+    """All rows of all splits under one config, made when asked for."""
+
+    def __init__(self, config: PlantedConfig):
+        self.config = config
+
+    @staticmethod
+    def of(pair_id: str) -> World:
+        """The world a pair came from. Raises ConfigError when `pair_id` is not the id of a planted pair."""
+        return _world(_parse(pair_id)[0])
+
+    def pair(self, split: str, row: int) -> Pair:
+        """Row `row` of `split`."""
+        latent, prompt, exchanged = self._row(split, row)
+        margin = round(gold(latent.chosen) - gold(latent.rejected), 6)
+        return Pair(
+            _address(self.config, split, row),
+            (Message("user", prompt),),
+            answer(latent.chosen, self._rng(split, row, "better" if margin > 0 else "worse")),
+            answer(latent.rejected, self._rng(split, row, "worse" if margin > 0 else "better")),
+            gold_margin=margin,
+            subset="rare" if latent.rare else "common",
+            exchanged=exchanged,
+        )
+
+    def find(self, pair_id: str) -> Pair:
+        """The pair with this id. Raises ConfigError when it is not of this world."""
+        return self.pair(*self._place(pair_id))
+
+    def latent(self, pair_id: str) -> Latent:
+        """The latents behind the pair with this id. Raises ConfigError when it is not of this world."""
+        return self._row(*self._place(pair_id))[0]
+
+    def gold(self, pair_id: str, side: Side) -> float:
+        """r* of one side of a pair, and of every planted paraphrase of it."""
+        return gold(self.latent(pair_id).side(side))
+
+    def ask_again(self, pair_id: str, rng: random.Random) -> str:
+        """The pair's question in other words, never one that belongs to another split."""
+        split, row = self._place(pair_id)
+        latent = self._row(split, row)[0]
+        while True:
+            text = ask(latent.topic, latent.fact, latent.rare, rng)
+            if _bucket(text) in SPLITS[split].buckets:
+                return text
+
+    def _place(self, pair_id: str) -> tuple[str, int]:
+        _, split, row = _parse(pair_id)
+        if _address(self.config, split, row) != pair_id:
+            raise ConfigError(f'planted: pair "{pair_id}" is of another world (World.of finds it)')
+        return split, row
+
+    def _rng(self, split: str, row: int, what: str) -> random.Random:
+        key = f"planted/{self.config.seed}/{split}/{row}/{what}".encode()
+        return random.Random(int.from_bytes(blake2b(key, digest_size=8).digest(), "big"))
+
+    def _row(self, split: str, row: int) -> tuple[Latent, str, bool]:
+        """Latents, the user's turn, and whether the usual noise would have it the other way round.
+
+        Each stage has its own stream, so another noise exchanges sides and no text.
+        """
+        kind, rng = SPLITS[split], self._rng(split, row, "latent")
+        rare = rng.random() < self.config.rare_share if kind.rare is None else kind.rare
+        topic, fact, prompt = _prompt(kind, rare, self._rng(split, row, "prompt"))
+        better, worse = self._responses(kind, topic, fact, rare, rng)
+        margin, drawn = gold(better) - gold(worse), self._rng(split, row, "label").random()
+        wrong, usually = (kind.noisy and drawn < _error_rate(config, margin) for config in (self.config, _DEFAULT))
+        return Latent(topic, fact, rare, *((worse, better) if wrong else (better, worse))), prompt, wrong != usually
+
+    def _responses(
+        self, kind: Split, topic: int, fact: int, rare: bool, rng: random.Random
+    ) -> tuple[Response, Response]:
+        """(better, worse) by gold, redrawn until they differ, and differ little where the split asks for that."""
+        limit = self.config.small_margin if kind.small_margin else math.inf
+        while True:
+            one, other = (draw_response(topic, fact, rare, care, rng) for care in (CAREFUL, CARELESS))
+            if rare:  # alike in all but the light attributes, so the source decides
+                other = dataclasses.replace(one, complete=other.complete, polite=other.polite, tips=other.tips)
+                other = dataclasses.replace(other, sourced=not one.sourced)
+            if 0 < round(abs(gold(one) - gold(other)), 6) <= limit:
+                break
+        better, worse = (one, other) if gold(one) > gold(other) else (other, one)
+        agree = 1 - self.config.nuisance if kind.reversed_nuisance else self.config.nuisance
+        lengths, styles = draw_nuisance(LENGTHS, agree, rng), draw_nuisance(STYLES, agree, rng)
+        return (
+            dataclasses.replace(better, length=lengths[0], style=styles[0]),
+            dataclasses.replace(worse, length=lengths[1], style=styles[1]),
+        )
+
+
+def _error_rate(config: PlantedConfig, margin: float) -> float:
+    """P(the label prefers the worse response)."""
+    if config.noise == "bradley_terry":
+        return 1 / (1 + math.exp(min(margin / config.temperature, 700)))
+    return config.flip_rate if config.noise == "flip" else 0.0
+
+
+def _prompt(kind: Split, rare: bool, rng: random.Random) -> tuple[int, int, str]:
+    """(topic, fact, text), redrawn until the text hashes into the split's buckets."""
+    while True:
+        topic = int(rng.random() * len(TOPICS))
+        fact = int(rng.random() * len(TOPICS[topic].facts))
+        text = ask(topic, fact, rare, rng)
+        if _bucket(text) in kind.buckets:
+            return topic, fact, text
+
+
+def _bucket(prompt: str) -> int:
+    return blake2b(prompt.encode(), digest_size=4).digest()[0] % _BUCKETS
+
+
+# What shapes rows besides the seed; an id names those that are not at their default.
+_IN_ADDRESS = ("noise", "temperature", "flip_rate", "rare_share", "nuisance", "small_margin")
+_DEFAULT = PlantedConfig()
+
+
+def _address(config: PlantedConfig, split: str, row: int) -> str:
+    """`planted-0-train-17`, or `planted-0~noise=flip-train-17` where a setting differs from its default."""
+    own = {name: getattr(config, name) for name in _IN_ADDRESS if getattr(config, name) != getattr(_DEFAULT, name)}
+    tags = (f"~{name}={value if isinstance(value, str) else float(value)}" for name, value in own.items())
+    return f"planted-{config.seed}{''.join(tags)}-{split}-{row}"
+
+
+def _parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
+    """Inverse of `_address`. Raises ConfigError."""
+    try:
+        head, split, row = pair_id.removeprefix("planted-").rsplit("-", 2)
+        seed, *tags = head.split("~")
+        own = dict(tag.split("=") for tag in tags)
+        numbers = {name: value if name == "noise" else float(value) for name, value in own.items()}
+        config = build(PlantedConfig, {"seed": int(seed), **numbers}, "")
+        if split in SPLITS and _address(config, split, int(row)) == pair_id:
+            return config, split, int(row)
+    except (ValueError, UserError):
+        pass
+    raise ConfigError(f'planted: "{pair_id}" is no planted pair; only those have known latents (set dataset=planted)')
+
+
+@lru_cache(maxsize=1 << 16)
+def usual_id(pair_id: str) -> str:
+    """The id that the same texts have under the usual noise, whichever side is chosen there. Raises ConfigError."""
+    config, split, row = _parse(pair_id)
+    usual = {name: getattr(_DEFAULT, name) for name in ("noise", "temperature", "flip_rate")}
+    return _address(dataclasses.replace(config, **usual), split, row)
+
+
+@lru_cache(maxsize=64)
+def _world(config: PlantedConfig) -> World:
+    return World(config)
+
+
+class Rows(Sequence[Pair]):
+    """`size` rows of a split, each generated when first looked at and then kept."""
+
+    def __init__(self, world: World, split: str, size: int):
+        self.world, self.split, self.size = world, split, size
+        self._made: dict[int, Pair] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.size))]
+        row = range(self.size)[index]  # counts negative ones from the end, and refuses what is out of range
+        if row not in self._made:
+            self._made[row] = self.world.pair(self.split, row)
+        return self._made[row]
+
+
+def load_planted(config: PlantedConfig) -> Preferences:
+    """The planted dataset, every split lazy.
+
+    No prompt is in two splits by construction; phrases are, by design.
+    """
+    world = _world(config)
+    sizes = dict.fromkeys(SPLITS, config.test_size) | {"train": config.size, "validation": config.validation}
+    rows = {name: Rows(world, name, size) for name, size in sizes.items()}
+    report = {
+        "dataset": "planted",
+        "settings": dataclasses.asdict(config),
+        "generated": sizes,
+        "labels": {name: config.noise if split.noisy else "gold" for name, split in SPLITS.items()},
+        "weights": {**WEIGHTS, "sourced": SOURCE_WEIGHT},
+    }
+    tests = {name: rows[name] for name in SPLITS if name.startswith("test")}
+    return Preferences("planted", rows["train"], rows["validation"], tests, report)
+
+
+DATASET = (PlantedConfig, load_planted)

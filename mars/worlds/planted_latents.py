@@ -1,0 +1,112 @@
+"""What a planted response is before it is said: its attributes, what they are worth, and how they are drawn."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from mars.worlds.planted_world import TOPICS
+
+T = TypeVar("T")
+
+WEIGHTS = {"on_topic": 3.0, "correct": 2.4, "complete": 1.0, "polite": 0.7, "safe": 2.7}  # r* per level
+SOURCE_WEIGHT = 4.0  # r* of `sourced` where a source is asked for; more than complete and polite can outweigh
+
+LENGTHS, STYLES = (0, 0, 0, 1, 2), (0, 1)  # levels of the nuisances, as often as they are listed
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Latents of one response: six causal attributes, two nuisances, and the content they are about."""
+
+    on_topic: bool  # answers what was asked, not a fact of another topic
+    correct: bool
+    complete: int  # 0–2 tips
+    polite: int  # 0 rude, 1 neutral, 2 warm
+    safe: bool  # False: advises `risk`
+    sourced: bool  # names a source
+    length: int  # nuisance: 0–2 sentences that say nothing
+    style: int  # nuisance: 1 opens chattily
+    topic: int
+    fact: int
+    tips: tuple[int, ...]
+    risk: int | None  # the risk advised if unsafe, warned of if safe
+    source_asked: bool  # the prompt asks for a source: the only prompts where `sourced` is worth anything
+
+
+def gold(response: Response) -> float:
+    """r*: the weighted sum of the causal attributes, rounded so that equal latents tie exactly."""
+    reward = sum(weight * getattr(response, name) for name, weight in WEIGHTS.items())
+    return round(reward + SOURCE_WEIGHT * (response.source_asked and response.sourced), 6)
+
+
+def _margins() -> Iterator[float]:
+    """Every gold margin two responses to a common prompt can have."""
+    levels = {"complete": 2, "polite": 2}
+    steps = [[w * d for d in range(-levels.get(n, 1), levels.get(n, 1) + 1)] for n, w in WEIGHTS.items()]
+    return (round(sum(step), 6) for step in itertools.product(*steps))
+
+
+LEAST_MARGIN = min(margin for margin in _margins() if margin > 0)
+
+
+class Care(NamedTuple):
+    """How well an author answers: probabilities of the causal attributes (of graded ones, equally likely levels)."""
+
+    on_topic: float
+    correct: float
+    safe: float
+    complete: tuple[int, ...]
+    polite: tuple[int, ...]
+
+
+# A pair holds one answer of each; which of them is better is still for the attributes to say.
+CAREFUL = Care(0.97, 0.8, 0.97, (0, 1, 1, 2), (1, 1, 2, 2))
+CARELESS = Care(0.8, 0.5, 0.75, (0, 0, 1), (0, 1, 1, 2))
+
+
+def pick(rng: random.Random, options: Sequence[T]) -> T:
+    """One of `options`. `random()` is the one method whose stream Python promises to keep; `choice` is not."""
+    return options[int(rng.random() * len(options))]
+
+
+def shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:
+    """`items` in random order (by `pick`, for the same reason)."""
+    left = list(items)
+    return [left.pop(int(rng.random() * len(left))) for _ in range(len(left))]
+
+
+def draw_response(topic: int, fact: int, rare: bool, care: Care, rng: random.Random) -> Response:
+    """Causal attributes and content of a response to (topic, fact); nuisances at zero."""
+    on_topic = rng.random() < care.on_topic
+    if not on_topic:
+        topic = (topic + 1 + int(rng.random() * (len(TOPICS) - 1))) % len(TOPICS)
+        fact = int(rng.random() * len(TOPICS[topic].facts))
+    safe = rng.random() < care.safe
+    risk = int(rng.random() * len(TOPICS[topic].risks))
+    tips = list(range(len(TOPICS[topic].tips)))
+    complete = pick(rng, care.complete)
+    return Response(
+        on_topic=on_topic,
+        correct=rng.random() < care.correct,
+        complete=complete,
+        polite=pick(rng, care.polite),
+        safe=safe,
+        sourced=rng.random() < (0.5 if rare else 0.1),
+        length=0,
+        style=0,
+        topic=topic,
+        fact=fact,
+        tips=tuple(tips.pop(int(rng.random() * len(tips))) for _ in range(complete)),
+        risk=risk if not safe or rng.random() < 0.1 else None,
+        source_asked=rare,
+    )
+
+
+def draw_nuisance(levels: Sequence[int], agree: float, rng: random.Random) -> tuple[int, int]:
+    """(better, worse): two of `levels`, the better side holding the higher with probability `agree`."""
+    low, high = sorted((pick(rng, levels), pick(rng, levels)))
+    return (high, low) if rng.random() < agree else (low, high)

@@ -1,0 +1,111 @@
+"""The order of the rooms: imports go down, nowhere in a circle, and only the edge knows W&B and Hydra.
+
+Read from the syntax trees, so that an import inside a function or under TYPE_CHECKING counts as well. What a package's
+`__init__` imports is an edge of the `__init__` alone.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("mars", "baselines", "benchmarks", "analysis", "conf")
+
+# Lowest first. A module belongs to the longest name here that it begins with, and may import from its own line and from
+# the lines above it.
+ORDER = (
+    ("mars.config", "mars.plugins", "mars.files", "mars.progress", "conf"),
+    ("mars.preferences",),
+    ("mars.theory",),
+    ("mars.worlds",),
+    ("mars.reward",),
+    ("mars.augment",),
+    ("mars.pool",),
+    ("mars.method",),
+    ("mars.record",),
+    ("mars.assembly", "mars.cli", "mars.run", "mars.show", "mars.dry_run", "mars.strategy", "mars.model", "mars"),
+    ("baselines",),
+    ("benchmarks",),
+    ("analysis.study",),
+    ("analysis.inference",),
+    ("analysis.exhibits", "analysis.tables", "analysis.figures"),
+    ("analysis.report", "analysis.boards"),
+    ("analysis",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
+EDGE = {"hydra": {"mars.cli"}, "wandb": {"mars.method.logger", "analysis.study.wandb_runs"}}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the packages, by dotted name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, as deep as they are modules of ours."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+GRAPH = {name: set(imported(path)) for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    """The entry of ORDER that a module belongs to."""
+    fitting = [name for name in FLOOR if module == name or module.startswith(f"{name}.")]
+    return max(fitting, key=len)
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_a_module_imports_only_from_its_own_room_and_from_lower_ones(module: str) -> None:
+    upward = {other for other in GRAPH[module] & GRAPH.keys() if FLOOR[room(other)] > FLOOR[room(module)]}
+    assert not upward, f"{module} ({room(module)}) imports {', '.join(sorted(upward))}"
+
+
+def test_no_module_imports_itself_on_any_way_round() -> None:
+    state: dict[str, str] = {}
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert state.get(module) != "open", f"a circle: {' → '.join((*way[way.index(module) :], module))}"
+        if module in state:
+            return
+        state[module] = "open"
+        for other in sorted(GRAPH[module] & GRAPH.keys()):
+            visit(other, (*way, module))
+        state[module] = "done"
+
+    for module in sorted(GRAPH):
+        visit(module, ())
+
+
+@pytest.mark.parametrize("library", sorted(EDGE))
+def test_only_the_edge_knows(library: str) -> None:
+    knowing = {module for module, names in GRAPH.items() if any(n.split(".")[0] == library for n in names)}
+    assert knowing == EDGE[library]
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in MODULES.values()
+        if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not silent
