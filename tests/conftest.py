@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+from support import SHARED
+
 os.environ["MARS_CACHE"] = tempfile.mkdtemp(prefix="mars-tests-")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -17,8 +19,6 @@ import torch
 from mars.cli import composed
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two workers share the cores
-
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("mars", "baselines", "benchmarks", "analysis", "conf")
 
 # Lowest first. A module belongs to the longest name here that it begins with, and may import from its own line and from

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+from support import ROOT
 
 from analysis.exhibits.style import FIXED
 from baselines import ARMS
 from mars.plugins import resolve
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = [arm.name for arm in ARMS]
 
 

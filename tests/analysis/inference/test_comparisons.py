@@ -1,0 +1,210 @@
+"""The declared comparisons, and what is said about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+from support.study import make_run, make_study
+
+from analysis import load
+from analysis.exhibits.ranking import rank
+from analysis.inference import stats
+from analysis.inference.comparisons import COLUMNS, compare
+from analysis.report.verdict import verdict, warnings
+
+
+def named(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(frame["arm"], frame["reference"], strict=True))
+
+
+def test_the_arm_in_focus_is_compared_with_every_other_declared_one(tmp_path: Path) -> None:
+    study = load(make_study(tmp_path, {"none": 0.4, "uniform": 0.7, "eda": 0.6, "mine": 0.5, "mars": 1.1}))
+    frame = compare(study)
+    assert list(frame.columns) == COLUMNS
+    assert named(frame) == [("mars", "uniform"), ("mars", "eda"), ("mars", "none")]
+    means = {arm: study.values(arm, "test", "accuracy").mean() for arm in study.arms}
+    for row in frame.to_dict("records"):
+        assert row["difference"] == pytest.approx(means["mars"] - means[row["reference"]])
+        assert row["difference_lo"] < row["difference"] < row["difference_hi"]
+        assert (row["seeds"], row["examples"], row["family"], row["steps"]) == (3, 60, 3, 30)
+    assert list(frame["p_holm"]) == pytest.approx(list(stats.holm(frame["p"].to_numpy())))
+    assert named(compare(study.judged(focus="mine")))[0] == ("mine", "uniform")
+    assert compare(study.judged(focus="nobody")).empty
+
+
+def test_one_family_spans_all_groups(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.8})
+    make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, dataset="hh_rlhf")
+    frame = compare(load(tmp_path))
+    assert list(frame["dataset"]) == ["hh_rlhf", "planted"]
+    assert set(frame["family"]) == {2}
+    alone = compare(next(group for title, group in load(tmp_path).groups() if title.startswith("planted")))
+    assert frame["p"].iloc[1] == alone["p"].iloc[0]
+    assert frame["detectable"].iloc[1] > alone["detectable"].iloc[0]
+
+
+def test_verdicts_follow_the_adjusted_p(tmp_path: Path) -> None:
+    study = load(
+        make_study(tmp_path, {"none": -0.8, "uniform": 1.0, "mars": 1.02}, seeds=(0, 1, 2, 3, 4), examples=300)
+    )
+    frame = compare(study).set_index("reference")
+    assert frame.loc["none", "verdict"] == "better"
+    assert frame.loc["uniform", "verdict"] == "inconclusive"
+    summary, unclear, better = verdict(compare(study))
+    assert summary == (
+        "Of 2 declared comparisons, mars is better in 1 (none); worse in 0; cannot be told apart in 1 (uniform)."
+    )
+    assert better.startswith("mars is better than none: +")
+    assert unclear.startswith("mars and uniform cannot be told apart: ")
+    assert "adjusted for 2 comparisons; 5 seeds × 300 pairs; a difference of" in unclear
+    lines = verdict(compare(study.judged(focus="none")))
+    assert [line.split(":")[0] for line in lines[1:]] == ["none is worse than uniform", "none is worse than mars"]
+
+
+def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> None:
+    for budget in (100, 200):
+        for method in ("uniform", "mars"):
+            for seed in (0, 1):
+                make_run(tmp_path, method, seed, 0.5, config={"rounds": {"budget": budget}})
+    assert named(compare(load(tmp_path))) == [
+        (f"mars rounds.budget={budget}", f"uniform rounds.budget={budget}") for budget in (100, 200)
+    ]
+    for tau in (1, 2):
+        for seed in (0, 1):
+            make_run(tmp_path / "tau", "mars", seed, 0.5, settings={"tau": tau})
+            make_run(tmp_path / "tau", "uniform", seed, 0.5, settings={"share": tau})
+    frame = compare(load(tmp_path / "tau"))
+    assert set(frame["not_compared"]) == {"several arms of uniform, none with this arm's settings"}
+    summary, first, _ = verdict(frame)
+    assert summary.endswith("worse in 0; could not be tested in 2.")
+    assert "were not compared: several arms of uniform" in first
+
+
+def test_a_sweep_is_compared_with_the_reference_it_names(tmp_path: Path) -> None:
+    for tau in (0, 1):
+        for score in ("absolute", "signed"):
+            for seed in (0, 1):
+                make_run(tmp_path, "mars", seed, 0.5, settings={"tau": tau, "score": score})
+    assert compare(load(tmp_path)).empty
+    assert named(compare(load(tmp_path).judged(reference="mars tau=0"))) == [
+        (f"mars score={score} tau=1", f"mars score={score} tau=0") for score in ("absolute", "signed")
+    ]
+
+
+def test_confounded_arms_are_not_compared_unless_allowed(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.5})
+    make_study(tmp_path, {"mars": 0.9}, manifest={"steps": 80})
+    frame = compare(load(tmp_path))
+    assert list(frame["not_compared"]) == ["arms differ in optimiser steps"]
+    assert frame[["difference", "p", "p_holm", "detectable"]].isna().all(axis=None)
+    assert verdict(frame) == ("mars and uniform were not compared: arms differ in optimiser steps.",)
+    (sentence,) = verdict(compare(load(tmp_path).judged(allow_confounded=True)))
+    assert sentence.endswith("Steps differ: 80 against 30.")
+
+
+def test_one_seed_is_a_difference_without_a_verdict(tmp_path: Path) -> None:
+    frame = compare(load(make_study(tmp_path, {"uniform": 0.3, "mars": 0.9}, seeds=(0,))))
+    assert frame["verdict"].iloc[0] == ""
+    assert np.isnan(frame["p"].iloc[0])
+    (sentence,) = verdict(frame)
+    assert "one seed only, so no interval (exact McNemar for these two models p" in sentence
+    assert "nan" not in sentence
+
+
+def test_runs_without_scores_cannot_be_paired(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.3, "mars": 0.9})
+    for file in tmp_path.glob("mars*/scores/*.parquet"):
+        file.unlink()
+    frame = compare(load(tmp_path))
+    assert list(frame["not_compared"]) == ["no seed and pair with scores in common"]
+
+
+def test_a_study_of_one_arm_says_that_there_is_no_comparison(tmp_path: Path) -> None:
+    frame = compare(load(make_study(tmp_path, {"mars": 0.9})))
+    assert frame.empty
+    assert verdict(frame)[0].startswith("No comparison was declared")
+
+
+def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
+    found = {
+        "pairs": 60,
+        "ngram": 13,
+        "prompt": {"count": 2},
+        "prompt_response": {"count": 0},
+        "any_ngram": {"count": 7},
+    }
+    make_study(tmp_path, {"uniform": 0.01, "mars": 0.01}, manifest={"data": {"contamination": {"test": found}}})
+    for file in tmp_path.glob("mars*/rounds.csv"):
+        pd.read_csv(file).assign(steering=[0.0, 1.0, 1.0]).to_csv(file, index=False)
+    lines = warnings(load(tmp_path))
+    assert "as few as 3 seeds (5 or more are wanted): every arm" in lines
+    assert "allocation of mars was flat in 3 of 9 rounds (over all seeds)" in "\n".join(lines)
+    assert "contamination: pairs that share their prompt with a training pair: 2 of 60 in test" in lines
+    assert "contamination: pairs that share a 13-gram with a training pair: 7 of 60 in test" in lines
+    assert not any("prompt and response" in line for line in lines)
+
+    for file in tmp_path.glob("mars*/rounds.csv"):
+        pd.read_csv(file).assign(steering=0.0).to_csv(file, index=False)
+    assert any("allocation of mars was flat in every round" in line for line in warnings(load(tmp_path)))
+
+
+def test_models_that_a_coin_matches_are_named_as_such(tmp_path: Path) -> None:
+    weak = load(make_study(tmp_path / "weak", {"uniform": -0.3, "mars": -0.3}, examples=40))
+    assert any("no arm can be told from a coin on 40 pairs" in line for line in warnings(weak))
+    strong = load(make_study(tmp_path / "strong", {"uniform": 2.0, "mars": -0.3}, examples=40))
+    assert not any("coin" in line for line in warnings(strong))
+
+
+def test_seeds_with_test_pairs_of_their_own_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    options = {"seeds": (0, 1, 2, 3), "own_rows": True, "examples": 200}
+    study = load(make_study(tmp_path, {"uniform": 0.1, "mars": 0.8}, **options))
+    (row,) = compare(study).to_dict("records")
+    gained = study.values("mars", "test", "accuracy") - study.values("uniform", "test", "accuracy")
+    expected = scipy_stats.ttest_1samp(gained, 0)
+    assert row["difference"] == pytest.approx(gained.mean())
+    assert row["p"] == pytest.approx(expected.pvalue, rel=1e-6)
+    interval = tuple(expected.confidence_interval(0.95))
+    assert (row["difference_lo"], row["difference_hi"]) == pytest.approx(interval, rel=1e-6)
+    assert min(gained) <= row["bootstrap_lo"] < row["bootstrap_hi"] <= max(gained)
+    assert (row["seeds"], row["examples"], row["own_rows"]) == (4, 200, True)
+    assert row["detectable"] > row["difference"] - row["difference_lo"]
+    (sentence,) = verdict(compare(study))
+    assert "4 seeds × 200 pairs of their own; a difference of" in sentence
+    board = rank(study)
+    mars = board.table.frame.set_index("arm").loc["mars"]
+    assert (mars["difference"], mars["p"], mars["examples"]) == pytest.approx((row["difference"], row["p"], 200))
+    assert sum("pairs of its own in test" in note for note in board.notes) == 1
+    assert not any("not all measured on the same pairs" in note or "common pairs" in note for note in board.notes)
+    assert study.table("main").frame["accuracy_best"].tolist() == [False, row["p"] < 0.05]
+
+
+def test_of_seeds_with_pairs_of_their_own_only_shared_ones_count(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
+    make_study(tmp_path, {"mars": 0.8}, seeds=(0, 1, 2), own_rows=True)
+    (row,) = compare(load(tmp_path)).to_dict("records")
+    assert (row["seeds"], row["examples"]) == (2, 60)
+    make_study(tmp_path / "unpaired", {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
+    make_study(tmp_path / "unpaired", {"mars": 0.8}, seeds=(2, 3), own_rows=True)
+    (row,) = compare(load(tmp_path / "unpaired").judged(allow_confounded=True)).to_dict("records")
+    assert row["not_compared"] == "no seed and pair with scores in common"
+
+
+def test_what_is_said_of_many_groups_alike_is_said_once(tmp_path: Path) -> None:
+    for dataset in ("a", "b", "c", "d"):
+        make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), dataset=dataset, examples=20)
+    study = load(tmp_path)
+    few = "4 of 4 groups: as few as 2 seeds (5 or more are wanted): every arm"
+    assert [line for line in warnings(study) if "seeds" in line] == [few]
+    three = load(*(run for run in tmp_path.iterdir() if "-d-" not in run.name))
+    assert len([line for line in warnings(three) if "seeds" in line]) == 3
+
+
+def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
+    row = {"dataset": "d", "backbone": "b", "arm": "mars", "reference": "uniform", "verdict": "inconclusive"}
+    lines = verdict(pd.DataFrame([row] * 61))
+    assert lines[0].startswith("Of 61 declared comparisons, mars is better in 0;")
+    assert lines[1:] == ("The 61 are in the table of comparisons, one a row.",)

@@ -1,0 +1,275 @@
+"""Stated numbers against the scores: every benchmark's can be had again, and what is edited is named."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.study import make_run
+
+from analysis import load
+from analysis.study.checks import agree, discrepancies, recomputed
+from analysis.study.study import Run
+from benchmarks.in_distribution import InDistribution, ReleasedV1
+from benchmarks.pair_metrics import KNOWN, estimates_of, interval, recompute, remade, settled
+from benchmarks.preference_files import PreferenceFiles
+from benchmarks.protocol import Benchmark
+from benchmarks.reward_bench import SECTIONS, RewardBench
+from benchmarks.reward_bench_2 import SUBSETS, RewardBench2
+from benchmarks.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
+from benchmarks.robustness import Robustness, RobustnessConfig
+from mars.config import UserError
+
+RNG = np.random.default_rng(0)
+OF_SECTIONS = [subset for subsets in SECTIONS.values() for subset in subsets]
+
+
+def pairs(n: int, **columns: object) -> pd.DataFrame:
+    """A pair table of n rows with ties, pairs of equal length and gold margins that are missing or zero."""
+    rejected = RNG.normal(size=n).round(1)
+    table = {
+        "split": "test",
+        "id": [f"p{i}" for i in range(n)],
+        "subset": "",
+        "chosen_score": rejected + RNG.normal(0.4, 1, n).round(1),
+        "rejected_score": rejected,
+        "chosen_length": RNG.integers(5, 9, n),
+        "rejected_length": RNG.integers(5, 9, n),
+        "turns": 1,
+        "gold_margin": RNG.choice([-1.0, 0.0, 2.0, np.nan], n),
+    }
+    return pd.DataFrame({**table, **columns})
+
+
+def usual() -> pd.DataFrame:
+    splits = ["test"] * 150 + ["test_rare"] * 30 + ["validation"] * 40
+    return pairs(220, split=splits)
+
+
+def raw() -> pd.DataFrame:
+    subsets = [name for name in OF_SECTIONS for _ in range(40)]
+    drawn = stratified_draws(subsets)
+    table = pairs(len(subsets), subset=subsets, file_rows=len(subsets)).assign(**drawn)
+    return table[table[list(DRAWS)].any(axis=1)]
+
+
+def best_of() -> pd.DataFrame:
+    rows = []
+    for name in SUBSETS:
+        for number in range(6):
+            own = f"{('tied', 'ref')[number % 2]}:{number // 2}" if name == "Ties" else number
+            many = 3 if name == "Ties" and number % 2 == 0 else 1
+            rows += [(f"{name}/{own}", name, r, r < many, round(RNG.normal(), 1), 5 + r) for r in range(5)]
+    return pd.DataFrame(rows, columns=["id", "subset", "response", "correct", "score", "length"])
+
+
+def edited() -> pd.DataFrame:
+    plain = pairs(30).drop(columns=["turns", "gold_margin"]).assign(edit="none", unchanged=True)
+    moved = [
+        plain.assign(
+            edit=edit, unchanged=RNG.random(30) < 0.3, chosen_score=plain["chosen_score"] + RNG.normal(size=30)
+        )
+        for edit in ("paraphrase", "eda", "whitespace")
+    ]
+    return pd.concat([plain, *moved], ignore_index=True)
+
+
+ROBUSTNESS = RobustnessConfig({"name": "rules"}, {"name": "eda"}, ("paraphrase", "eda", "whitespace"), resamples=20)
+CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
+    "usual": ("in_distribution", InDistribution(resamples=20), usual()),
+    "usual, no validation": ("in_distribution", InDistribution(resamples=20), pairs(40)),
+    "usual, no gold": ("in_distribution", InDistribution(resamples=20), pairs(40, gold_margin=np.nan)),
+    "v1": ("released_v1", ReleasedV1(), usual()),
+    "files": ("files", PreferenceFiles("mine.jsonl", resamples=20), pairs(40)),
+    "files, subsets": ("files", PreferenceFiles("mine.jsonl", resamples=20), pairs(40, subset=["a", ""] * 20)),
+    "bench": ("reward_bench", RewardBench(resamples=20), pairs(92, subset=OF_SECTIONS * 4)),
+    "bench, part": ("reward_bench", RewardBench(resamples=20), pairs(20, subset=OF_SECTIONS[:5] * 4)),
+    "bench, before, half": (
+        "reward_bench",
+        RewardBench(resamples=20, weights="before_2024-09-10", ties="half"),
+        pairs(92, subset=OF_SECTIONS * 4),
+    ),
+    "raw": ("reward_bench_raw", RewardBenchRaw(resamples=20), raw()),
+    "raw, half": ("reward_bench_raw", RewardBenchRaw(resamples=20, ties="half"), raw()),
+    "bench 2": ("reward_bench_2", RewardBench2(resamples=20), best_of()),
+    "bench 2, half": ("reward_bench_2", RewardBench2(resamples=20, ties="half"), best_of()),
+    "robustness": ("robustness", Robustness(ROBUSTNESS, {}), edited()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_number_of_every_benchmark_can_be_had_again_from_its_table_and_recorded_protocol(case, tmp_path):
+    name, benchmark, table = CASES[case]
+    result = benchmark.evaluate(table)
+    table.to_parquet(tmp_path / "scores.parquet", index=False)
+    again = pd.read_parquet(tmp_path / "scores.parquet")
+    protocol = json.loads(json.dumps(result.protocol))  # as it comes back from the record
+    found = recompute(name, protocol, again)
+    assert list(found) == list(result.metrics)
+    for part, values in result.metrics.items():
+        stated = estimates_of(values)
+        assert set(found[part]) == set(stated), part
+        assert found[part] == pytest.approx(stated, rel=1e-12, abs=1e-12), part
+    told, also = remade(name, protocol, again)
+    assert json.loads(json.dumps(told)) == settled(protocol)
+    assert also == found
+
+
+def test_the_cases_are_of_every_benchmark_that_can_be_recomputed():
+    assert {name for name, _, _ in CASES.values()} == KNOWN
+
+
+def test_an_interval_holds_its_number_and_is_the_same_whatever_the_evaluation_drew():
+    table = usual()
+    lo, hi = interval("in_distribution", {}, table, "test", "accuracy")
+    assert lo < recompute("in_distribution", {}, table)["test"]["accuracy"] < hi
+    same, other = (dict(RewardBench(resamples=n).evaluate(CASES["bench"][2]).protocol) for n in (5, 9))
+    bounds = [interval("reward_bench", p, CASES["bench"][2], "overall", "accuracy") for p in (same, other)]
+    assert bounds[0] == bounds[1]
+    assert all(map(math.isnan, interval("reward_bench", same, CASES["bench, part"][2], "overall", "accuracy")))
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "table", "message"),
+    [
+        ("unheard_of", {}, pairs(4), 'benchmark: "unheard_of" is unknown'),
+        ("reward_bench", {}, pairs(4), "reward_bench: the recorded protocol is not one of this benchmark"),
+        ("reward_bench_2", {"ties": "as I like"}, best_of(), "reward_bench_2: the recorded protocol is not one"),
+        ("in_distribution", {}, pairs(4).drop(columns="split"), "in_distribution: the score table lacks split"),
+        ("in_distribution", {}, pairs(4, split="validation"), "in_distribution: there is nothing to judge"),
+        ("in_distribution", {}, pairs(4, chosen_score=np.inf), "in_distribution: 4 scores or lengths"),
+    ],
+)
+def test_what_cannot_be_recomputed_is_one_line(name, protocol, table, message):
+    with pytest.raises(UserError) as error:
+        recompute(name, protocol, table)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_checking_pairs_needs_no_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", "import benchmarks.pair_metrics, sys; sys.exit('torch' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0
+
+
+# ---- runs
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return read(make_run(tmp_path, "mars", 0, 0.8))
+
+
+def read(directory: Path) -> Run:
+    """The run with the numbers it states, whatever its scores say."""
+    return replace(
+        load(directory).members[directory.name], metrics=json.loads((directory / "metrics.json").read_text())
+    )
+
+
+def restate(run: Run, change) -> Run:
+    stated = json.loads(json.dumps(run.metrics))
+    change(stated)
+    return replace(run, metrics=stated)
+
+
+def test_an_honest_run_bears_out_all_it_states(run):
+    assert discrepancies(run) == []
+    found = recomputed(run)["in_distribution"]
+    for split, stated in run.metrics["in_distribution"].items():
+        assert found[split] == pytest.approx(estimates_of(stated))
+
+
+def test_an_edited_number_is_named_with_what_the_scores_give(run):
+    wrong = restate(run, lambda stated: stated["in_distribution"]["test"].update(auc=0.99))
+    true = run.metrics["in_distribution"]["test"]["auc"]
+    assert discrepancies(wrong) == [f"{run.name}: in_distribution/test/auc: stated 0.99, the scores give {true:.6g}"]
+
+
+@pytest.mark.parametrize(("by", "lines"), [(1e-8, 0), (1e-4, 1)])
+def test_rounding_passes_and_a_hundredth_of_a_point_does_not(run, by, lines):
+    snr = run.metrics["in_distribution"]["test"]["snr"]
+    moved = restate(run, lambda stated: stated["in_distribution"]["test"].update(snr=snr + by))
+    assert len(discrepancies(moved)) == lines
+
+
+@pytest.mark.parametrize("value", [None, math.nan, "0.9", True])
+def test_what_is_stated_as_no_number_is_none(run, value):
+    wrong = restate(run, lambda stated: stated["in_distribution"]["test"].update(accuracy=value))
+    (line,) = discrepancies(wrong)
+    assert line.startswith(f"{run.name}: in_distribution/test/accuracy: stated ")
+
+
+def test_a_number_that_the_scores_do_not_have_is_named_unless_it_is_null(run):
+    added = restate(run, lambda stated: stated["in_distribution"]["test"].update(f1=0.5, kappa=None))
+    assert discrepancies(added) == [f"{run.name}: in_distribution/test/f1: stated 0.5, not to be had from the scores"]
+    fewer = restate(run, lambda stated: stated["in_distribution"].pop("test_reversed_nuisance"))
+    assert discrepancies(fewer) == []  # what is not stated misleads nobody
+
+
+def test_intervals_are_neither_checked_nor_mistaken_for_numbers(run):
+    moved = restate(run, lambda stated: stated["in_distribution"]["test"].update(accuracy_lo=0.0, accuracy_hi=1.0))
+    assert discrepancies(moved) == []
+
+
+def test_the_record_is_held_to_the_scores_too(run):
+    directory = run.directory
+    assert directory
+    (directory / "evaluations").mkdir()
+    parts = json.loads(json.dumps(run.metrics["in_distribution"]))
+    record = {"schema_version": 1, "benchmark": "in_distribution", "protocol": {}, "metrics": parts}
+    file = directory / "evaluations" / "in_distribution.json"
+    file.write_text(json.dumps(record))
+    assert discrepancies(replace(run)) == []
+    parts["test"]["brier"] = 0.01
+    file.write_text(json.dumps(record))
+    (line,) = discrepancies(replace(run))
+    assert line.startswith(f"{run.name}: evaluations/in_distribution.json/test/brier: stated 0.01, the scores give ")
+    file.write_text("{")
+    (line,) = discrepancies(replace(run))
+    assert line.startswith(f"{run.name}: evaluations/in_distribution.json: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda file: file.write_text("not parquet"), "cannot be measured"),
+        (lambda file: pd.read_parquet(file).drop(columns="chosen_length").to_parquet(file), "lacks chosen_length"),
+        (lambda file: pd.read_parquet(file).assign(chosen_score="high").to_parquet(file), "cannot be measured"),
+        (lambda file: pd.read_parquet(file).assign(chosen_score=np.nan).to_parquet(file), "not finite"),
+    ],
+)
+def test_scores_that_cannot_be_measured_are_one_line(run, spoil, reason):
+    assert run.directory
+    spoil(run.directory / "scores" / "in_distribution.parquet")
+    (line,) = discrepancies(run)
+    assert line.startswith(f"{run.name}: scores/in_distribution.parquet: cannot be measured: ")
+    assert reason in line
+    with pytest.raises(UserError):
+        recomputed(run)
+
+
+def test_without_scores_there_is_nothing_to_hold_against_a_run(run):
+    assert discrepancies(replace(run, directory=None)) == []
+    assert recomputed(replace(run, directory=None)) == {}
+    assert run.directory
+    (run.directory / "scores" / "in_distribution.parquet").unlink()
+    assert (discrepancies(run), recomputed(run)) == ([], {})
+
+
+SAME = [(1, 1.0), (None, math.nan), (math.nan, math.nan), (1e9, 1e9 + 1)]
+OTHER = [(0.5, math.nan), (None, 0.5), (0.5, 0.5001)]
+
+
+@pytest.mark.parametrize(("one", "other"), [*SAME, *OTHER])
+def test_agreement(one, other):
+    assert agree(one, other) is ((one, other) in SAME)

@@ -1,0 +1,102 @@
+"""Frozen features: computed once a text, shared through the disk, safe to fill from several processes."""
+
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.backbones import backbone, pairs
+
+from mars.config import UserError
+from mars.preferences.dialogue import Rendered
+from mars.reward.engine import Engine
+from mars.reward.features import Features, FrozenEncoder
+from mars.reward.model import file_sha256, weights_id
+
+CPU = torch.device("cpu")
+
+
+def encoder(cache: Path, **changes):
+    return FrozenEncoder(backbone(**changes), cache, CPU, 4096)
+
+
+def texts(n):
+    return [Rendered(f"prompt {i}", f" reply {i * i}") for i in range(n)]
+
+
+def test_features_have_unit_length_and_do_not_depend_on_the_batch(tmp_path):
+    whole, _ = encoder(tmp_path / "a")(texts(12))
+    single = np.concatenate([encoder(tmp_path / "b")([t])[0] for t in texts(12)])
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(whole, single, atol=1e-6)
+
+
+def test_a_feature_has_the_same_bits_whatever_is_encoded_beside_it(tmp_path):
+    varied = [Rendered("p" * (i % 40), " r" * (1 + i % 17)) for i in range(60)]
+    whole, _ = encoder(tmp_path / "a")(varied)
+    parts = encoder(tmp_path / "b")
+    np.testing.assert_array_equal(whole, np.concatenate([parts(varied[i : i + 7])[0] for i in range(0, 60, 7)]))
+
+
+def test_what_is_on_disk_is_not_computed_again(tmp_path, monkeypatch):
+    first, cuts = encoder(tmp_path)(texts(5))
+    monkeypatch.setattr(FrozenEncoder, "_features", lambda *args, **kwargs: 1 / 0)
+    again, same_cuts = encoder(tmp_path)(texts(5))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(cuts, same_cuts)
+
+
+def test_another_setting_is_another_file_and_a_prefix_is_not_a_response(tmp_path):
+    assert encoder(tmp_path).path != encoder(tmp_path, max_length=64).path
+    assert encoder(tmp_path).path != encoder(tmp_path, pooling="first").path
+    different, _ = encoder(tmp_path)([Rendered("ab", "c"), Rendered("a", "bc")])
+    assert len(different) == 2
+    with sqlite3.connect(encoder(tmp_path).path) as database:
+        assert database.execute("SELECT count(*) FROM features").fetchone() == (2,)
+
+
+def test_another_tokenizer_or_config_is_another_model(tmp_path):
+    for name, text in (("model.safetensors", "w"), ("config.json", "{}"), ("tokenizer.json", "{}")):
+        (tmp_path / name).write_text(text)
+    before = weights_id(backbone(source=str(tmp_path)))
+    file_sha256.cache_clear()
+    (tmp_path / "tokenizer.json").write_text("{ }")
+    assert weights_id(backbone(source=str(tmp_path))) != before
+
+
+def test_a_damaged_cache_is_one_line(tmp_path):
+    path = encoder(tmp_path).path
+    path.write_bytes(b"not a database, but long enough to be looked at" * 40)
+    with pytest.raises(UserError, match="delete the file; features are computed again"):
+        encoder(tmp_path)
+
+
+def _fill(cache):
+    torch.set_num_threads(1)
+    return encoder(cache)(texts(40))[0]
+
+
+def test_two_processes_may_fill_one_file(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as workers:
+        one, two = workers.map(_fill, [tmp_path, tmp_path])
+    np.testing.assert_allclose(one, two, atol=1e-6)
+    with sqlite3.connect(encoder(tmp_path).path) as database:
+        assert database.execute("SELECT count(*) FROM features").fetchone() == (40,)
+
+
+def test_truncation_is_known_for_cached_texts(tmp_path):
+    for _ in range(2):  # the second time from disk
+        inputs = Features(encoder(tmp_path, max_length=16))
+        numbers = inputs.add([Rendered("a long enough prompt", "reply"), Rendered("p", "r"), Rendered("p", "r" * 40)])
+        assert inputs.cuts[numbers].tolist() == [1, 0, 2]
+
+
+def test_a_head_scores_its_features(tmp_path):
+    engine = Engine(backbone(), "head", CPU, 4096, tmp_path)
+    numbers = engine.add(pairs(6))
+    model = engine.new_model(0)
+    matrix, _ = engine.inputs.encoder([engine.render(p.prompt, t) for p in pairs(6) for t in (p.chosen, p.rejected)])
+    expected = (matrix @ model.theta.detach().numpy()).reshape(-1, 2)
+    np.testing.assert_allclose(engine.scores(model, numbers), expected, atol=1e-6)

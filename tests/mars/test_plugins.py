@@ -1,0 +1,120 @@
+"""Somebody else's arm, augmenter and dataset: installed, named, run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support import ROOT
+
+from mars import plugins
+from mars.config import ConfigError
+
+PAGE = (ROOT / "docs" / "adding_an_arm.md").read_text(encoding="utf-8")
+
+
+def installed(folder: Path, files: dict[str, str], entry_points: str) -> dict[str, str]:
+    """An environment in which a distribution of these files is importable, as pip would leave it."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    info = folder / "plugin-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+
+def run(environment, *overrides):
+    arguments = [sys.executable, "-m", "mars.run", "scale=tiny", *overrides]
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_page_is_a_package_that_runs(tmp_path):
+    files = dict(re.findall(r"^`([\w/.]+)`\n\n```\w+\n(.*?)```", PAGE, re.M | re.S))
+    assert len(files["easy_first/__init__.py"].splitlines()) < 30
+    points = tomllib.loads(files.pop("pyproject.toml"))["project"]["entry-points"]
+    lines = [
+        line for group, names in points.items() for line in (f"[{group}]", *(f"{n} = {v}" for n, v in names.items()))
+    ]
+    environment = installed(tmp_path, files, "\n".join(lines))
+    done = run(environment, "method=easy_first", "method.tau=3", f"study={tmp_path}/study")
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "study").glob("easy_first-planted-tiny-s0-*")
+    assert json.loads((directory / "manifest.json").read_text())["method"] == "easy_first"
+    assert pd.read_csv(directory / "rounds.csv")["effective_pairs"].between(1, 32).all()
+    wrong = run(environment, "method=easy_first", "method.tua=3")
+    assert 'method.tua: no such setting (did you mean "method.tau"?)' in wrong.stderr
+    misspelt = run(environment, "method=easy_frist")
+    assert 'method: "easy_frist" is unknown (did you mean "easy_first"?)' in misspelt.stderr
+
+
+SHOUT = """
+from dataclasses import dataclass
+from mars import Message, Pair, Preferences, Variant
+
+
+@dataclass(frozen=True)
+class ShoutConfig:
+    mark: str = "!"
+
+
+class Shout:
+    name, together, batch = "shout", 1, 64
+
+    def __init__(self, config):
+        self.mark, self.settings = config.mark, {"mark": config.mark}
+
+    def identity(self, request):
+        return request.source
+
+    def make(self, requests):
+        return [Variant(r.source.upper() + self.mark * (r.number + 1), "shout") for r in requests]
+
+
+augmenter = (ShoutConfig, lambda config, cache, device: Shout(config))
+
+
+@dataclass(frozen=True)
+class RowsConfig:
+    name: str
+    rows: int = 12
+
+
+def load(config):
+    ask = Message("user", "which?")
+    pairs = [Pair(f"mine/{i}", (ask,), f"good {i}", f"bad {i}") for i in range(config.rows)]
+    return Preferences("mine", pairs[:8], pairs[8:10], {"test": pairs[10:]})
+
+
+dataset = (RowsConfig, load)
+"""
+
+
+def test_augmenters_and_datasets_come_by_entry_point_too(tmp_path):
+    points = {"augmenters": "shout = shout:augmenter", "datasets": "mine = shout:dataset", "conf": "shout = shout_conf"}
+    conf = {"shout_conf/dataset/mine.yaml": "name: mine\n", "shout_conf/augmenter/shout.yaml": "name: shout\n"}
+    files = {"shout.py": SHOUT, "shout_conf/__init__.py": "", **conf}
+    environment = installed(tmp_path, files, "\n".join(f"[mars.{kind}]\n{line}" for kind, line in points.items()))
+    done = run(environment, "dataset=mine", "augmenter=shout", "+augmenter.mark=?", f"study={tmp_path}/study")
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "study").glob("mars-mine-tiny-s0-*")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["pool"]["settings"] == {"mark": "?"}
+    assert manifest["base_ids"] == [f"mine/{i}" for i in range(8)]
+
+
+def test_an_unknown_name_is_one_line_and_a_broken_package_another(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    broken = EntryPoint("broken", "no_such_package:Arm", "mars.strategies")
+    monkeypatch.setattr(plugins, "declared", lambda group: {"broken": broken})
+    with pytest.raises(ConfigError, match=r'method\.name: "brokn" is unknown \(did you mean "broken"\?\)'):
+        plugins.find("strategies", {"mars": "mars.method.strategy:Mars"}, "brokn", "method.name")
+    with pytest.raises(ConfigError, match=r'"broken" \(no_such_package:Arm\) cannot be loaded: No module named'):
+        plugins.find("strategies", {}, "broken", "method.name")
