@@ -25,6 +25,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from benchmarks.card import Facts, backbone_is_local, facts, restriction, write_card
 from mars.config import UserError, build
+from mars.files import is_aside
 
 log = logging.getLogger("benchmarks.share")  # also when it runs as __main__
 
@@ -110,7 +111,9 @@ def checkpoint_files(directory: Path) -> list[str]:
     """The files under `directory`, all of them a checkpoint's. Raises UserError for another, and where weights lack."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory (run it again with save_model=true force=true)")
-    names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if not p.is_dir())
+    names = sorted(
+        p.relative_to(directory).as_posix() for p in directory.rglob("*") if not (p.is_dir() or is_aside(p.name))
+    )
     foreign = [name for name in names if not any(fnmatch.fnmatchcase(name, known) for known in CHECKPOINT)]
     if foreign:
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file's name is that of one being written, which another process is about to rename."""
+    return re.fullmatch(r"\..+\.\d+", name) is not None
 
 
 def write_text(path: Path, text: str) -> None:
