@@ -26,7 +26,7 @@ import yaml
 from benchmarks.card import write_card
 from benchmarks.models import model_files, pretrained
 from benchmarks.protocol import Asked
-from mars import assembly, files
+from mars import assembly, choices, files
 from mars.config import ConfigError, UserError, build
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.dialogue import Template
@@ -98,7 +98,7 @@ def evaluate(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.needs_dataset else None
     if dataset and settings.dataset and not settings.label:
         asked = replace(asked, label=f"{asked.name}-{dataset['name']}")
-    preferences = assembly.load(dataset) if dataset else None
+    preferences = choices.load(dataset) if dataset else None
     question = assembly.question(asked, preferences, dataset, settings.options.unusual)
     weights = model_files.weights(found)
     directory = _directory(settings, found, weights)

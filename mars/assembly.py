@@ -1,17 +1,15 @@
 """From a resolved config to the pieces of a run: choices by name, and every setting checked before anything is written.
 
-With `mars/run.py` the only module that knows every room. Arms are declared in `baselines.ARMS`, benchmarks in
-`benchmarks.choices`, the rest in the tables below, all as `"module:Name"`; others come from entry points of other
-packages (`mars.plugins`).
+With `mars/run.py` the only module that knows every room. What a name stands for is said in `mars.choices`, for
+benchmarks in `benchmarks.choices`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +18,7 @@ import torch
 from torch import nn
 
 from mars.augment.variant import Request, Variant
+from mars.choices import AUGMENTERS, shaping, strategies
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.logger import WandbConfig
@@ -31,8 +30,6 @@ from mars.plugins import find, resolve
 from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
-from mars.preferences import contamination
-from mars.preferences.dataset import summary
 from mars.preferences.pair import Pair, Preferences
 from mars.reward.engine import Engine
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
@@ -41,28 +38,6 @@ from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 
 log = logging.getLogger(__name__)
-
-# "module:Name" of (settings dataclass, (settings, cache directory, device) → augmenter)
-AUGMENTERS = {
-    "none": "mars.augment.variant:AUGMENTER",
-    "eda": "mars.augment.eda:AUGMENTER",
-    "rules": "mars.augment.rules:AUGMENTER",
-    "planted": "mars.augment.planted:AUGMENTER",
-    "gaussian": "mars.augment.gaussian:AUGMENTER",
-    "paraphrase": "mars.augment.paraphrase:AUGMENTER",
-    "instruct": "mars.augment.instruct:AUGMENTER",
-}
-# "module:Name" of (settings dataclass, settings → Preferences)
-DATASETS = {
-    "planted": "mars.worlds.planted:DATASET",
-    "gaussian": "mars.worlds.gaussian:DATASET",
-    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), "mars.preferences.dataset:DATASET"),
-}
-
-
-def strategies() -> dict[str, str]:
-    """Every arm of ours, by name."""
-    return {arm.name: arm.target for arm in resolve("baselines:ARMS")}
 
 
 @dataclass(frozen=True)
@@ -143,28 +118,6 @@ class Pieces:
     engine: Engine
     start: Callable[[], nn.Module]  # a fresh copy of the study's starting point
     benchmarks: tuple[tuple[Asked, dict[str, str]], ...]  # with their questions; in_distribution first
-
-
-def effective(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` as the arm has it: its own augmenter or semantic layer in the place of the study's.
-
-    An arm that draws nothing has neither, so that its runs do not need the pool's models and do not differ by them.
-    """
-    own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
-    method = {key: value for key, value in config["method"].items() if key not in own}
-    strategy = find("strategies", strategies(), method.get("name", ""), "method.name")
-    if not getattr(strategy, "draws", True):
-        own = {"augmenter": {"name": "none"}, "semantic": {"name": "off"}, "pool": {}}
-    return {**config, **own, "method": method}
-
-
-def shaping(config: Any) -> Any:
-    """`config` less augmenter settings that cannot change a variant: an endpoint's address, patience, prices."""
-    if not isinstance(config, Mapping):
-        return config
-    known = AUGMENTERS.get(config.get("name", "") if isinstance(config.get("name", ""), str) else "")
-    left_out = getattr(resolve(known)[0], "without_effect", ()) if known else ()
-    return {key: shaping(value) for key, value in config.items() if key not in left_out}
 
 
 def question(
@@ -289,25 +242,6 @@ def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Se
     """Which pairs the study's start, a trained one, ranks as they are labelled."""
     model = functools.cache(start)
     return lambda pairs: engine.margins(model(), engine.add(pairs)) > 0
-
-
-def load(dataset: Mapping[str, Any]) -> Preferences:
-    """The dataset, with what it was found to hold; the runs of a sweep read it once."""
-    return _load(json.dumps(dataset, sort_keys=True))
-
-
-@functools.lru_cache(maxsize=1)
-def _load(dataset: str) -> Preferences:
-    settings = json.loads(dataset)
-    config_type, read = find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
-    preferences = read(build(config_type, settings, "dataset"))
-    found = preferences.report.get("contamination")
-    if found is None:
-        found = contamination.between(preferences.base, preferences.validation, preferences.tests)
-        preferences = replace(preferences, report={**preferences.report, "contamination": found})
-    for line in [*summary(preferences.report), *contamination.summary(found)]:
-        log.info("%s: %s", preferences.name, line)
-    return preferences
 
 
 def device(name: str) -> torch.device:

@@ -22,7 +22,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from mars import dry_run, files, show
-from mars.assembly import Pieces, Settings, assemble, effective, load, shaping
+from mars.assembly import Pieces, Settings, assemble
+from mars.choices import effective, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
 from mars.method import checkpoint

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mars.assembly import Settings, assemble, load
+from mars.assembly import Settings, assemble
+from mars.choices import load
 from mars.config import UserError, build
 from mars.preferences.pair import SIDES
 

@@ -166,7 +166,7 @@ def _settings(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[st
     Raises UserError for settings that are not those whose hash the manifest holds.
     """
     if _names(config, _ADDRESSED):
-        from mars.assembly import shaping  # imports torch and every arm, which nothing else here needs
+        from mars.choices import shaping
 
         config = shaping(config)
     if {"config_hash", *_ROWS} <= manifest.keys() and isinstance(config.get("dataset"), Mapping):

@@ -22,7 +22,7 @@ from transformers import AutoModelForSequenceClassification
 from benchmarks import share
 from benchmarks.card import write_card
 from benchmarks.card_text import number, public, table
-from mars import assembly
+from mars import choices
 from mars.config import ConfigError, UserError, build
 from mars.reward import tiny
 from mars.run import execute
@@ -125,7 +125,7 @@ def test_the_code_on_the_card_scores_as_the_run_did(kind, root, planted_run, pku
     exec(code, names)
     scores = pd.read_parquet(run / "scores" / "in_distribution.parquet").set_index("id")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    for pair in list(assembly.load(config["dataset"]).tests["test"])[:8]:
+    for pair in list(choices.load(config["dataset"]).tests["test"])[:8]:
         turns = [{"role": m.role, "content": m.content} for m in pair.prompt]
         for side in ("chosen", "rejected"):
             scored = names["score"]([*turns, {"role": "assistant", "content": pair.side(side)}])

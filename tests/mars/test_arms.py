@@ -11,7 +11,8 @@ import torch
 from baselines import ARMS
 from mars import files, show
 from mars.assembly import Settings as RunSettings
-from mars.assembly import assemble, build, load, shaping
+from mars.assembly import assemble, build
+from mars.choices import load, shaping
 from mars.config import ConfigError, UserError
 from mars.method.row_inputs import RowInputs
 from mars.pool.store import Store

@@ -156,7 +156,7 @@ def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
 
 
 def test_a_run_is_named_by_its_rows_and_not_by_where_they_are(compose, tmp_path):
-    from mars import assembly
+    from mars import choices
 
     rows = [{"prompt": f"question {i}?", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(40)]
     names = []
@@ -165,7 +165,7 @@ def test_a_run_is_named_by_its_rows_and_not_by_where_they_are(compose, tmp_path)
         for split in ("train", "test"):
             lines = [r | ({"chosen": r["rejected"], "rejected": r["chosen"]} if swap else {}) for r in rows]
             (tmp_path / folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        assembly._load.cache_clear()
+        choices._load.cache_clear()
         files = [f"dataset.{split}={tmp_path}/{folder}/{split}.jsonl" for split in ("train", "test")]
         names.append(execute(compose("scale=tiny", "dataset=files", "method=none", *files)).name)
     assert names[0] == names[1] != names[2]

@@ -20,7 +20,7 @@ from analysis import Study, load
 from analysis.study import run_files
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import KEYS
-from mars import assembly
+from mars import choices
 from mars.config import UserError
 from mars.files import config_hash
 from mars.plugins import resolve
@@ -313,8 +313,8 @@ def test_older_manifests_are_read(tmp_path: Path) -> None:
 
 
 def test_every_augmenter_whose_address_is_no_setting_is_known() -> None:
-    """Only for these is `mars.assembly`, and with it torch, imported."""
-    addressed = {name for name, pair in assembly.AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
+    """Only for these are the settings of augmenters read, which imports some of them."""
+    addressed = {name for name, pair in choices.AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
     assert addressed == run_files._ADDRESSED
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mars.assembly import Pieces, Settings, assemble, load
+from mars.assembly import Pieces, Settings, assemble
+from mars.choices import load
 from mars.config import build
 from mars.method import checkpoint
 from mars.method.logger import TerminalLogger

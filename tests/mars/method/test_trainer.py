@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mars.assembly import Pieces, Settings, assemble, load
+from mars.assembly import Pieces, Settings, assemble
+from mars.choices import load
 from mars.config import ConfigError, build
 from mars.method import checkpoint
 from mars.method.logger import TerminalLogger

@@ -1,0 +1,86 @@
+"""What a config asks for by name, and what of it shapes a run: known before torch is loaded.
+
+Arms are declared in `baselines.ARMS`, augmenters and datasets in the tables below, all as `"module:Name"`; others come
+from entry points of other packages (`mars.plugins`). A run's identity needs no more than this module: its config as the
+arm has it, and the rows. So a sweep over finished runs ends in the time that composing its configs takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mars.config import build
+from mars.plugins import find, resolve
+from mars.preferences import contamination
+from mars.preferences.dataset import summary
+from mars.preferences.pair import Preferences
+
+log = logging.getLogger(__name__)
+
+# "module:Name" of (settings dataclass, (settings, cache directory, device) → augmenter)
+AUGMENTERS = {
+    "none": "mars.augment.variant:AUGMENTER",
+    "eda": "mars.augment.eda:AUGMENTER",
+    "rules": "mars.augment.rules:AUGMENTER",
+    "planted": "mars.augment.planted:AUGMENTER",
+    "gaussian": "mars.augment.gaussian:AUGMENTER",
+    "paraphrase": "mars.augment.paraphrase:AUGMENTER",
+    "instruct": "mars.augment.instruct:AUGMENTER",
+}
+# "module:Name" of (settings dataclass, settings → Preferences)
+DATASETS = {
+    "planted": "mars.worlds.planted:DATASET",
+    "gaussian": "mars.worlds.gaussian:DATASET",
+    **dict.fromkeys(("hh_rlhf", "ultrafeedback", "pku_saferlhf", "files"), "mars.preferences.dataset:DATASET"),
+}
+
+
+def strategies() -> dict[str, str]:
+    """Every arm of ours, by name."""
+    return {arm.name: arm.target for arm in resolve("baselines:ARMS")}
+
+
+def effective(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as the arm has it: its own augmenter or semantic layer in the place of the study's.
+
+    An arm that draws nothing has neither, so that its runs do not need the pool's models and do not differ by them.
+    """
+    own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
+    method = {key: value for key, value in config["method"].items() if key not in own}
+    strategy = find("strategies", strategies(), method.get("name", ""), "method.name")
+    if not getattr(strategy, "draws", True):
+        own = {"augmenter": {"name": "none"}, "semantic": {"name": "off"}, "pool": {}}
+    return {**config, **own, "method": method}
+
+
+def shaping(config: Any) -> Any:
+    """`config` less augmenter settings that cannot change a variant: an endpoint's address, patience, prices."""
+    if not isinstance(config, Mapping):
+        return config
+    known = AUGMENTERS.get(config.get("name", "") if isinstance(config.get("name", ""), str) else "")
+    left_out = getattr(resolve(known)[0], "without_effect", ()) if known else ()
+    return {key: shaping(value) for key, value in config.items() if key not in left_out}
+
+
+def load(dataset: Mapping[str, Any]) -> Preferences:
+    """The dataset, with what it was found to hold; the runs of a sweep read it once."""
+    return _load(json.dumps(dataset, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(dataset: str) -> Preferences:
+    settings = json.loads(dataset)
+    config_type, read = find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
+    preferences = read(build(config_type, settings, "dataset"))
+    found = preferences.report.get("contamination")
+    if found is None:
+        found = contamination.between(preferences.base, preferences.validation, preferences.tests)
+        preferences = replace(preferences, report={**preferences.report, "contamination": found})
+    for line in [*summary(preferences.report), *contamination.summary(found)]:
+        log.info("%s: %s", preferences.name, line)
+    return preferences
