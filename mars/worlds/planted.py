@@ -2,7 +2,7 @@
 
 A response is a set of latent attributes said in words (`mars.worlds.planted_words`). Its gold reward is a weighted sum
 of the causal attributes; `length` and `style` have no reward but go with quality in training, as they do in
-collected data. Row k of a split is a pure function of (settings, split, k), whatever size, order and platform (hashes and
+collected data. Row k of a split is a pure function of (settings, split, k), whatever size, order, platform (hashes and
 `random.random()` only). A pair's id is its full address, so latents never have to be stored:
 
     pairs = load_planted(PlantedConfig(size=100_000)).base      # nothing generated yet
