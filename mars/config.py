@@ -1,8 +1,10 @@
-"""Plain mappings to settings dataclasses, strictly.
+"""Settings dataclasses from plain mappings, with strict checks.
 
-Each module with settings owns a dataclass; this is the one place that fills them. An unknown key, a missing one or a
-value of the wrong type is an error that names the key and the nearest known one: a misspelt `tua` must never silently
-train with the default τ.
+Each module with settings owns a dataclass; this is the one place that fills them. An unknown key, a missing key and a
+value of the wrong type are errors that name the key and the nearest known one: a misspelt `tua` must never train
+silently with the default τ.
+
+    build(PoolConfig, {"width": 3}, "pool")
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class ConfigError(UserError):
 
 @contextmanager
 def renamed(old: str, new: str) -> Iterator[None]:
-    """A mistake reported under the key `old` inside is one under `new`: a group may be mounted in several places."""
+    """Inside, a UserError about the group `old` names `new` instead: a group may be used in several places."""
     try:
         yield
     except UserError as error:
@@ -43,7 +45,7 @@ def renamed(old: str, new: str) -> Iterator[None]:
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """` (did you mean "tau"?)`, or the known names where none is near; empty when there are none."""
+    """The end of a message: ` (did you mean "tau"?)`, or all `known` names where none is near; "" without any."""
     names = list(known)
     match = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if match:
@@ -52,14 +54,17 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
 
 
 def choose(table: Mapping[str, T], name: str, key: str) -> T:
-    """`table[name]`, or a ConfigError that names `key` and the nearest choice."""
+    """`table[name]`. Raises ConfigError with the config key `key` and the nearest name, where there is no such name."""
     if name not in table:
         raise ConfigError(f'{key}: "{name}" is unknown{nearest(str(name), table)}')
     return table[name]
 
 
 def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
-    """Dataclass `cls` from `values`; `path` is the config key it stands at, for messages. Raises ConfigError."""
+    """A `cls`, which is a dataclass, from `values`. Raises ConfigError with the key of whatever cannot be used.
+
+    path: the config key of `values`, for messages; "" at the top.
+    """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
@@ -71,9 +76,10 @@ def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
             kwargs[name] = _convert(hints[name], values[name], _join(path, name))
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{_join(path, name)}: is required")
+
     try:
         return cls(**kwargs)
-    except ValueError as error:  # raised by __post_init__, which knows the field and not where it stands
+    except ValueError as error:  # raised by __post_init__, which knows the field and not the group
         raise ConfigError(f"{_join(path, str(error))}") from None
 
 
@@ -82,7 +88,7 @@ def _join(path: str, key: str) -> str:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type, widening int to float only; ConfigError otherwise."""
+    """`value` as the annotated type; only int becomes float. Raises ConfigError for a value of another type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value

@@ -1,4 +1,9 @@
-"""Files and digests: written aside first, then renamed, so that no reader ever meets half a file."""
+"""Files that are written whole, and digests.
+
+A file is written under another name first and then renamed, so that no reader ever sees half of it.
+
+    write_json(Path("manifest.json"), {"seed": 0})
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def digest(value: Any) -> str:
-    """sha256 of `value` as canonical JSON; 2 and 2.0 are one number, inf and NaN are two."""
+    """sha256 of `value` as canonical JSON, in hex; 2 and 2.0 give the same digest, inf and NaN different ones."""
 
     def canonical(item: Any) -> Any:
         if isinstance(item, Mapping):
@@ -35,7 +40,7 @@ def digest(value: Any) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """`value` in JSON's own types: dataclasses, paths and NumPy scalars converted, NaN kept out as null."""
+    """`value` in JSON's own types: dataclasses, paths and NumPy scalars are converted, NaN and inf become null."""
     if is_dataclass(value) and not isinstance(value, type):
         return as_json(asdict(value))
     if isinstance(value, Mapping):
@@ -50,12 +55,12 @@ def as_json(value: Any) -> Any:
 
 
 def is_aside(name: str) -> bool:
-    """Whether a file's name is that of one being written, which another process is about to rename."""
+    """Whether `name` is the temporary name of a file that a process is still writing."""
     return re.fullmatch(r"\..+\.\d+", name) is not None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic: the file is the old one or the new one, never a part."""
+    """Writes `text`; at any time the file is the old one or the new one, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
@@ -63,10 +68,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes `value` (see `as_json`) as indented JSON, as `write_text` writes text."""
     write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Writes `frame` without its index, as `write_text` writes text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(aside, index=False)
@@ -74,19 +81,19 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 
 def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
-    """8 hex digits of what makes a run: its resolved config, less what cannot change a result, and its data.
+    """8 hex digits that identify a run: a digest of its resolved config and its data.
 
-    The rows stand in for the settings that say where they are: the same file elsewhere is the same run, another file at
-    the same path is another run.
+    Settings that cannot change a result are excluded (`WITHOUT_EFFECT`). The digests of the rows replace the settings
+    that say where they are: the same file elsewhere is the same run, another file at the same path is another run.
     """
-    made = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
-    made["dataset"] = {"name": config["dataset"]["name"], **data}
-    return digest(made)[:8]
+    identity = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
+    identity["dataset"] = {"name": config["dataset"]["name"], **data}
+    return digest(identity)[:8]
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 of a model's weights, names included."""
-    import torch  # seconds, which who reads a study's files need not wait
+    """sha256 of a model's weights and their names, in hex."""
+    import torch  # takes seconds, which a reader of a study's files need not wait for
 
     total = hashlib.sha256()
     for name in sorted(state):

@@ -1,4 +1,6 @@
-"""Choices by name: ours as `"module:Name"`, those of other packages by entry point; imported when they are asked for.
+"""Arms, augmenters and datasets by name: ours as `"module:Name"`, those of other packages by entry point.
+
+Each is imported when it is asked for.
 
 An installed distribution that declares, say,
 
@@ -22,15 +24,15 @@ from mars.config import ConfigError, choose
 
 
 def resolve(target: str) -> Any:
-    """The object that `"module:Name"` names, its module imported now."""
+    """The object that `"module:Name"` names; its module is imported now."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 
 
 def find(kind: str, table: Mapping[str, str], name: str, key: str) -> Any:
-    """What `name` stands for: a `"module:Name"` of `table`, else one of the entry points `mars.<kind>`.
+    """The object called `name`: a `"module:Name"` of `table`, else one of the entry points `mars.<kind>`.
 
-    Raises ConfigError naming `key` for an unknown name, or for a package that cannot be imported.
+    Raises ConfigError with the config key `key` for an unknown name, or for a package that cannot be imported.
     """
     others = declared(f"mars.{kind}")
     if name in table:
@@ -45,5 +47,5 @@ def find(kind: str, table: Mapping[str, str], name: str, key: str) -> Any:
 
 @functools.cache
 def declared(group: str) -> Mapping[str, EntryPoint]:
-    """What installed distributions declare in an entry-point group, by name."""
+    """The entry points that installed distributions declare in `group`, by name."""
     return {point.name: point for point in entry_points(group=group)}

@@ -1,4 +1,8 @@
-"""Progress that reads well in a terminal and in a log file: a bar where there is a screen, else a line now and then."""
+"""Progress of long work: a bar in a terminal, a line now and then in a log file.
+
+with Progress(100, "scoring", "texts") as progress:
+    progress.advance(10)
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts towards `total`, if it is known; without a screen it logs rate and time left every `interval` seconds."""
+    """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds."""
 
     def __init__(self, total: int | None, what: str, unit: str, interval: float = 15.0):
         self.total, self.what, self.unit, self.interval = total, what, unit, interval
@@ -28,6 +32,7 @@ class Progress:
             self._bar.close()
 
     def advance(self, n: int) -> None:
+        """Counts `n` more units, and shows or logs the progress."""
         self.done += n
         if self._bar is not None:
             self._bar.update(n)

@@ -1,9 +1,9 @@
-"""What an arm trained on, to be read: drawn rows beside the base pairs they come from.
+"""What an arm trained on: drawn rows with the base pairs they come from, as text to read.
 
     python -m mars.run show outputs/quick/mars-planted-minilm-s0-… 3
     mars show RUN [COUNT]
 
-Texts are not in a run's directory but in the store; they are read from there, or made again, under the run's config.
+A run's directory has no texts. They are read from the store, or made again, under the run's config.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from mars.preferences.pair import SIDES
 
 
 def show(directory: Path, count: int) -> Iterator[str]:
-    """Lines for `count` rows that the run in `directory` drew, at random but the same each time. Raises UserError."""
+    """Lines that show `count` rows which the run in `directory` drew: random rows, the same each time.
+
+    Raises UserError where the directory is not that of a finished run.
+    """
     files = [directory / "config.yaml", directory / "selection.parquet"]
     for file in files:
         if not file.is_file():
@@ -37,7 +40,7 @@ def show(directory: Path, count: int) -> Iterator[str]:
     drawn = drawn.iloc[np.random.default_rng(0).permutation(len(drawn))[:count]]
     for row, pair in zip(drawn.itertuples(), pool.draw(drawn["row"].to_numpy()), strict=True):
         base = pool.base[int(row.parent)]  # type: ignore[arg-type]
-        yield f"── {pair.id}, round {row.round}; its parent got {row.budget} rows"
+        yield f"── {pair.id}, round {row.round}; its parent got {row.budget} row{'s' if row.budget != 1 else ''}"
         yield f"prompt    {pair.prompt[-1].content}"
         if pair.prompt != base.prompt:
             yield f"  of      {base.prompt[-1].content}"

@@ -31,7 +31,7 @@ Synset = tuple[str, str]  # (part of speech, offset in its data file)
 
 
 def table(source: Path = SOURCE) -> str:
-    """The whole table as text. Raises OSError when a database file is missing."""
+    """The whole table as text, one line a word. Raises OSError when a database file of `source` is missing."""
     senses, counts, members = _senses(source), _counts(source), _members(source)
     uses = {
         (word, synset): counts.get((word, synset[0], number), 0)
@@ -42,16 +42,17 @@ def table(source: Path = SOURCE) -> str:
     for word in sorted(filter(usable, senses)):
         total = sum(uses[word, synset] for synset, _ in senses[word])
         kept = [s for s, _ in senses[word] if (uses[word, s] >= SHARE * total if total else len(senses[word]) == 1)]
-        found: dict[str, None] = {}  # a set that keeps order
+        synonyms: dict[str, None] = {}  # a set that keeps order
         for synset in sorted(kept, key=lambda s: -uses[word, s]):
             if word in members[synset]:  # not where WordNet writes it with a capital
-                found |= dict.fromkeys(m for m in members[synset] if usable(m) and m != word and uses[m, synset])
-        if found:
-            lines.append(" ".join([word, *found]) + "\n")
+                synonyms |= dict.fromkeys(m for m in members[synset] if usable(m) and m != word and uses[m, synset])
+        if synonyms:
+            lines.append(" ".join([word, *synonyms]) + "\n")
     return "".join(lines)
 
 
 def compress(text: str) -> bytes:
+    """`text` gzipped; the header has no time, so the same text gives the same bytes."""
     return gzip.compress(text.encode(), compresslevel=9, mtime=0)
 
 
@@ -91,6 +92,7 @@ def _members(source: Path) -> dict[Synset, list[str]]:
 
 
 def main() -> None:
+    """Writes synonyms.txt.gz into this package; exit code 1 when WordNet is not there."""
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE
     try:
         text = table(source)

@@ -2,10 +2,10 @@
 
 The endpoint's body is parsed here rather than by its client, which hands on a proxy's HTML page as if it were a reply;
 the client's own retries are off, so that errors and junk share one limit (`mars.augment.chat`). The key is read from
-the environment when the first call is made, and every text that goes into an error has it struck out.
+the environment when the first call is made, and every text that goes into an error is cleared of it.
 
-The local model answers one call at a time, unpadded: a reply is then a pure function of the call. Who needs
-throughput serves the model (`vllm serve NAME`) and uses the endpoint.
+The local model answers one call at a time, unpadded, so a reply is a pure function of the call. For throughput, serve
+the model (`vllm serve NAME`) and use the endpoint.
 
     Endpoint("Qwen/Qwen3-4B-Instruct-2507", "http://localhost:8000/v1").send(Call([{"role": "user", "content": "Hi"}]))
 """
@@ -34,13 +34,16 @@ from mars.preferences.dialogue import Message, Role, render_plain
 from mars.reward import tiny
 from mars.reward.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
-# What endpoints say of a reply that ended by itself: some name the token it ended with, and some say nothing.
+# The finish_reason of a reply that ended by itself: some endpoints name its last token, and some say nothing.
 _ENDED = ("stop", "eos_token", "eos", "", None)
 _TOO_LONG = re.compile(r"context.?length|context window|too many tokens", re.IGNORECASE)
 
 
 class Endpoint:
-    """`model` behind `base_url`, by the openai client."""
+    """The model `model` behind `base_url`, called with the openai client.
+
+    api_key_env: the environment variable that holds the key. timeout: seconds. Raises ConfigError without the package.
+    """
 
     steady = False
 
@@ -73,6 +76,10 @@ class Endpoint:
         return os.environ.get(self.api_key_env, "").strip()
 
     def send(self, call: Call) -> Reply:
+        """The endpoint's reply; one without text says in finish_reason why this request gets none.
+
+        Raises Transient where another attempt may help, UserError where none will, ConfigError for an unusable key.
+        """
         import openai
 
         sampling = {"temperature": call.temperature, "max_tokens": call.max_tokens, "seed": call.seed, **call.extra}
@@ -93,7 +100,7 @@ class Endpoint:
         return self._parsed(response.text)
 
     def _failed(self, error: Any) -> Reply:
-        """A reply that says why there is none, for errors that lie in this one request; raises for the others."""
+        """The reply without text for an error that lies in this one request; raises for the others as `send` does."""
         status, said = error.status_code, self._clean(error.message)
         what = f"{self.url}: {said}" if str(status) in said else f"{self.url}: {status} {said}"
         if status == 400 and error.code == "content_filter":
@@ -152,7 +159,7 @@ def _whole(value: object) -> int | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None where there is none to read."""
+    """The seconds that a Retry-After header (a number or a date) asks for; None where there is none to read."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
@@ -166,13 +173,17 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _generator_seed(call: Call) -> int:
-    """Of the messages too: under one seed for all, texts a model is as unsure of would get the same words by chance."""
+    """63 bits of the call's seed and messages: with one seed for all texts, similar ones would get the same words."""
     key = json.dumps([call.seed, [dict(message) for message in call.messages]], sort_keys=True)
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class LocalModel:
-    """A causal transformers model: a hub id, a directory, `package:…` or `random:qwen3`, as for a backbone."""
+    """A causal transformers model on this machine.
+
+    source: a hub id, a directory, `package:…` or `random:qwen3`, as for a backbone. Raises ConfigError for a model that
+    cannot be found.
+    """
 
     concurrency, steady = 1, True
 
@@ -188,6 +199,7 @@ class LocalModel:
             raise self._unavailable(error) from None
 
     def send(self, call: Call) -> Reply:
+        """The model's reply, a pure function of the call. Raises ConfigError for a model that cannot be loaded."""
         with self._lock:
             return self._generate(call)
 
@@ -198,6 +210,7 @@ class LocalModel:
         known = getattr(model.config, "max_position_embeddings", None) or math.inf
         if len(ids) + call.max_tokens > min(tokenizer.model_max_length, known):
             return Reply("", len(ids), 0, "context_length")
+
         prompt = torch.tensor([ids], device=self.device)
         # Plain sampling, as endpoints do it: transformers' own default would keep the 50 likeliest tokens only.
         how = {"temperature": call.temperature, "top_k": 0, "top_p": 1.0} if call.temperature > 0 else {}
@@ -208,6 +221,7 @@ class LocalModel:
             pad_token_id=tokenizer.pad_token_id,
             **how,
         )
+
         devices = [prompt.device.index or 0] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(_generator_seed(call))

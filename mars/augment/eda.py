@@ -1,9 +1,9 @@
-"""Easy data augmentation (Wei & Zou 2019), edited in place: words change, the text around them stays byte for byte.
+"""Easy data augmentation (Wei & Zou 2019) in place: words change, and the text around them stays byte for byte.
 
-The reference implementation lower-cases, drops digits, newlines and turn markers, and depends on the hash seed: on
-preference data the damage is easier to see than the edit. Here a variant is one operation on the editable words
-(`mars.augment.words`) and depends on nothing but (settings, pair id, side, number), the side being that under the
-dataset's usual labels.
+The reference implementation lower-cases, drops digits, newlines and turn markers, and depends on the hash seed; on
+preference data that damage is larger than the edit. Here a variant is one operation on the editable words
+(`mars.augment.words`). It depends on (settings, pair id, side, number) alone; the side is the one under the dataset's
+usual labels.
 
     Eda(EdaConfig(seed=1)).make([Request(pair, "chosen", number) for number in range(5)])
 """
@@ -27,7 +27,7 @@ _VERSION = 1  # of what makes a variant: stored ones of another version are not 
 
 @dataclass(frozen=True)
 class EdaConfig:
-    """α of each operation is the share of a text's words it touches; 0 leaves the operation out."""
+    """alpha_…: the share of a text's words that an operation changes; 0 leaves the operation out."""
 
     seed: int = 0
     alpha_replace: float = 0.1
@@ -35,7 +35,7 @@ class EdaConfig:
     alpha_swap: float = 0.1
     alpha_delete: float = 0.1
     synonyms: Source = "wordnet"
-    same_operations: bool = True  # variant k of both sides: else only one may be garbled, and that is learnt
+    same_operations: bool = True  # variant k of both sides: a model learns which side alone is garbled
 
     def __post_init__(self) -> None:
         alphas = {key: value for key, value in asdict(self).items() if key.startswith("alpha_")}
@@ -47,7 +47,7 @@ class EdaConfig:
 
 
 class Eda:
-    """Augmenter: synonym replacement, random insertion, random swap, random deletion, one of them a variant."""
+    """Augmenter: each variant is one of synonym replacement, random insertion, random swap and random deletion."""
 
     name = "eda"
     together, batch = 1, 4096
@@ -64,19 +64,20 @@ class Eda:
         self._cycle = tuple(self._alphas)
 
     def operation(self, pair: Pair, part: Part, number: int) -> str:
-        """Name of the operation behind variant `number`: they take turns, from a start that differs between pairs.
+        """The name of the operation behind variant `number`; they take turns, from a start that depends on the pair.
 
-        The start spreads the operations evenly over the pairs whatever the width of the pool.
+        So they are spread evenly over the pairs, whatever the width of the pool.
         """
         key = pair.id if self.config.same_operations else f"{pair.origin(part)}/{pair.id}"
         start = blake2b(f"{self.config.seed}/{key}".encode(errors="surrogatepass"), digest_size=4).digest()[0]
         return self._cycle[(start + number) % len(self._cycle)]
 
     def identity(self, request: Request) -> str:
+        """The side, pair id and text: variants depend on the pair, and not on the text alone."""
         return f"{request.pair.origin(request.part)}/{request.pair.id}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
-        """One variant per request, in order; a text with no word to edit comes back as it is."""
+        """One variant per request, in order; a text without a word to edit comes back unchanged."""
         variants = []
         source, parts = "", [""]
         for pair, part, number in requests:
@@ -98,14 +99,14 @@ def _count(parts: list[str], alpha: float) -> int:
 
 
 def _take(places: list[int], draw: Draw) -> int:
-    """A random one of `places`, removed from it; their order is lost."""
+    """A random one of `places`, which is removed from them; their order is lost."""
     at = int(draw() * len(places))
     place, places[at] = places[at], places[-1]
     places.pop()
     return place
 
 
-# Each operation edits `parts` (of `split_words`) in place, so that no word is looked at that is not drawn.
+# Each operation edits `parts` (of `split_words`) in place, so that it reads drawn words alone.
 
 
 def _replace(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
@@ -131,7 +132,7 @@ def _insert(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
 
 
 def _swap(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
-    """max(1, ⌊α·words⌋) times, two random words change places; what stands between words stays."""
+    """max(1, ⌊α·words⌋) times, two random words change places; what is between words stays."""
     words = len(parts) // 2
     if words < 2:
         return
@@ -160,7 +161,7 @@ def _delete(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
 
 
 def _close(before: str, after: str) -> str:
-    """The gaps around a deleted word as one: its blank goes too, the indentation of its line does not."""
+    """The gaps around a deleted word as one gap, without the word's blank but with the indentation of its line."""
     if after.startswith(" "):
         return before + after[1:]
     kept = before.rstrip(" ")

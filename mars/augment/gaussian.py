@@ -1,4 +1,4 @@
-"""Variants of the Gaussian world: the side's vector with noise of a chosen size, the world's own fidelity knob.
+"""Variants of the Gaussian world: a side's vector plus noise of a chosen size, which sets how faithful they are.
 
 The difference of two variants is that of their sides plus `noise`·N(0, diag(s²)), so a share arctan(noise)/π of them
 has the other gold preference: one in eleven at 0.3, one in four at 1.0, none at 0, where they are copies. A variant is
@@ -21,7 +21,7 @@ from mars.worlds.gaussian import variant_of
 
 @dataclass(frozen=True)
 class GaussianAugmenterConfig:
-    """`noise`: of a variant pair's difference, in units of the spread s of the world's differences."""
+    """noise: that of a variant pair's difference, in units of the spread s of the world's differences."""
 
     noise: float = 0.3
 
@@ -42,6 +42,7 @@ class GaussianAugmenter:
         self.settings: Mapping[str, Any] = asdict(self.config)
 
     def identity(self, request: Request) -> str:
+        """The text, which is an address."""
         return request.source
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:

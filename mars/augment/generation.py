@@ -1,10 +1,10 @@
 """The model behind a paraphraser: its settings, how a text becomes its input, and the search for what it writes.
 
-Searches are cut to the memory: longest texts first, as many at once as the token budget holds, and half as many from
-then on where a GPU's memory turns out too small. A text is searched alone where that is what makes the result the same
-whatever is searched beside it: on a CPU, where the shape of a batch changes the last bits of a score and so may swap
-two beams, and where texts are sampled, because each then has its own seed. Alone halves the speed on a CPU; on a GPU it
-would cost far more, so beams are batched there and a rare swap is accepted (`token_budget=1` rules it out).
+Searches are cut to the memory: longest texts first, as many at once as the token budget allows, and half as many from
+then on where a GPU's memory is too small. A text is searched alone where its result must not depend on the other texts
+of a batch: on a CPU, where the shape of a batch changes the last bits of a score and so may swap two beams, and where
+texts are sampled, because each then has its own seed. This halves the speed on a CPU. On a GPU it would cost far more,
+so beams are batched there and a rare swap is accepted (`token_budget=1` rules it out).
 
     Writer(ParaphraseConfig(source="random:t5")).write([Passage("key", "Say it.", 32)])
 """
@@ -42,14 +42,14 @@ _RANDOM = "random:"
 
 @dataclass(frozen=True)
 class ParaphraseConfig:
-    """Which model, what it is given and how it is searched (conf/augmenter/paraphrase.yaml).
+    """Which model writes, what it reads and how it is searched (conf/augmenter/paraphrase.yaml).
 
-    What these settings leave open (a length penalty, say) is as the model's own generation_config.json has it.
+    The model's own generation_config.json decides the rest, such as a length penalty.
     """
 
     source: str = "humarin/chatgpt_paraphraser_on_T5_base"  # hub id, local directory, random:t5 or random:qwen3
     revision: str | None = None  # of a hub id
-    prefix: str = "paraphrase: "  # what stands before the text; for an instruct model, the instruction
+    prefix: str = "paraphrase: "  # what comes before the text; for an instruct model, the instruction
     chat: bool | None = None  # wrap both in the tokenizer's chat template; null = where it has one
     returned: int = 5  # variants of a text
     beams: int = 5  # without do_sample
@@ -87,14 +87,14 @@ class Passage(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of a passage: texts by rank, which of them were ended by the limit, and whether the source was cut."""
+    """What a passage became: texts by rank, whether the limit ended each, and whether the source was cut."""
 
     texts: list[str]
     unfinished: list[bool]
     source_cut: bool
 
 
-class _Given(NamedTuple):
+class _Input(NamedTuple):
     """A passage as the model reads it."""
 
     key: str
@@ -124,38 +124,38 @@ class Writer:
 
         Raises ConfigError for a model that cannot be loaded, UserError for a text that does not fit the GPU.
         """
-        given = [self._given(passage) for passage in passages]
-        waiting = sorted(range(len(given)), key=lambda i: (-given[i].limit, -len(given[i].ids)))
+        inputs = [self._input(passage) for passage in passages]
+        waiting = sorted(range(len(inputs)), key=lambda i: (-inputs[i].limit, -len(inputs[i].ids)))
         written: dict[int, Written] = {}
         while waiting:
-            batch = waiting[: self._fitting([given[i] for i in waiting])]
-            found = self._search([given[i] for i in batch])
-            if found is None:
+            batch = waiting[: self._fitting([inputs[i] for i in waiting])]
+            outputs = self._search([inputs[i] for i in batch])
+            if outputs is None:
                 continue  # did not fit: the budget is smaller now
-            written |= {i: self._written(given[i], rows) for i, rows in zip(batch, found, strict=True)}
+            written |= {i: self._written(inputs[i], rows) for i, rows in zip(batch, outputs, strict=True)}
             waiting = waiting[len(batch) :]
-        return [written[i] for i in range(len(given))]
+        return [written[i] for i in range(len(inputs))]
 
-    def _written(self, given: _Given, rows: list[list[int]]) -> Written:
+    def _written(self, source: _Input, rows: list[list[int]]) -> Written:
         texts = [self._tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
-        return Written(texts, [self._ends.isdisjoint(row) for row in rows], given.cut)
+        return Written(texts, [self._ends.isdisjoint(row) for row in rows], source.cut)
 
-    def _given(self, passage: Passage) -> _Given:
+    def _input(self, passage: Passage) -> _Input:
         ids, cut = self._fitted(passage.text.encode("utf-8", "replace").decode())  # no tokenizer takes lone surrogates
         if not self._model.config.is_encoder_decoder and ids[-1] in self._ends:
             ids = ids[:-1]  # a causal model that reads the end has nothing left to write
-        return _Given(passage.key, ids, cut, passage.limit)
+        return _Input(passage.key, ids, cut, passage.limit)
 
-    def _cost(self, one: _Given) -> int:
+    def _cost(self, one: _Input) -> int:
         return (self.config.returned if self.config.do_sample else self.config.beams) * (len(one.ids) + one.limit)
 
-    def _fitting(self, waiting: Sequence[_Given]) -> int:
-        """How many of `waiting`, longest first, one pass takes: those of one limit, within the budget."""
+    def _fitting(self, waiting: Sequence[_Input]) -> int:
+        """The number of `waiting` texts, longest first, that one pass takes: those of one limit, within the budget."""
         alike = sum(one.limit == waiting[0].limit for one in waiting)
         return min(alike, max(1, self._budget // self._cost(waiting[0])))
 
-    def _search(self, batch: Sequence[_Given]) -> list[list[list[int]]] | None:
-        """[len(batch)][returned] new token ids; None, and a smaller budget, where the GPU's memory does not suffice."""
+    def _search(self, batch: Sequence[_Input]) -> list[list[list[int]]] | None:
+        """[len(batch)][returned] lists of new token ids; None, and a smaller budget, where the GPU is too small."""
         try:
             return self._generate(batch)
         except torch.OutOfMemoryError as error:
@@ -170,7 +170,7 @@ class Writer:
         return None
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[_Given]) -> list[list[list[int]]]:
+    def _generate(self, batch: Sequence[_Input]) -> list[list[list[int]]]:
         model, size = self._model, self.config.no_repeat_ngram_size
         causal = not model.config.is_encoder_decoder
         width = max(len(one.ids) for one in batch)
@@ -179,6 +179,7 @@ class Writer:
         for row, one in enumerate(batch):
             place = slice(width - len(one.ids), width) if causal else slice(len(one.ids))
             ids[row, place], mask[row, place] = torch.tensor(one.ids), 1
+
         with _seeded(f"{self.config.seed}/{batch[0].key}", self.device) if self.config.do_sample else nullcontext():
             out = model.generate(
                 input_ids=ids.to(self.device),
@@ -190,7 +191,7 @@ class Writer:
         return new.reshape(len(batch), self.config.returned, -1).tolist()
 
     def _fitted(self, text: str) -> tuple[list[int], bool]:
-        """(token ids, at most `max_input` of them; whether that cost the text its end)."""
+        """(at most `max_input` token ids, whether the text lost its end)."""
         most = self.config.max_input
         ids = self._ids(text)
         if len(ids) <= most:
@@ -253,6 +254,7 @@ class Writer:
                 model = _load(*locate(self._backbone), self.dtype)
         except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, BackboneError) as error:
             raise self._unavailable(error) from error
+
         self._check_room(model.config)
         chance = {"temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
         model.generation_config.update(
@@ -298,7 +300,7 @@ def _load(source: str, revision: str | None, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _seeded(key: str, device: torch.device) -> Iterator[None]:
-    """Inside, torch's random numbers are a function of `key`; outside, nothing has happened."""
+    """Inside, torch's random numbers are a function of `key`; outside, its generators are as they were."""
     seed = blake2b(key.encode(errors="surrogatepass"), digest_size=7).digest()
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -307,14 +309,14 @@ def _seeded(key: str, device: torch.device) -> Iterator[None]:
 
 
 class NoRepeatOfNew(LogitsProcessor):
-    """No n tokens twice among those from `start` on.
+    """Forbids repeating `n` tokens in a row among those from `start` on.
 
-    transformers' own setting counts what a causal model reads as said, and would forbid it every phrase of the source.
+    transformers' own setting also counts what a causal model reads, and would forbid every phrase of the source.
     """
 
     def __init__(self, n: int, start: int):
         self.start, self._processor = start, NoRepeatNGramLogitsProcessor(n)
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """[B, L] ids so far, [B, V] scores of the next token → scores, −∞ where a token would complete a repetition."""
+        """[B, V]: `scores` of the next token after [B, L] `input_ids`, with −∞ where it would complete a repetition."""
         return self._processor(input_ids[:, self.start :], scores)

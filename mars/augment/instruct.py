@@ -1,12 +1,12 @@
 """Variants written by an instruct model: behind an OpenAI-compatible endpoint, or a transformers model on this machine.
 
-`task=paraphrase` says a text in other words, faults included, so that the pair keeps its label; `task=refine` is the
+`task=paraphrase` says a text in other words, faults included, so that the pair keeps its label. `task=refine` is the
 writer of the semantic layer (`mars.pool.semantic`): it sees both replies and moves one away from the other without
-changing which is better. The wording is ours; that of the authors is not published. A model does not always do as it is
-told, so variants of either task belong behind the gates (`mars.pool.gates`).
+changing which is better. The wording is ours; that of the authors is not published. A model does not always follow its
+instructions, so variants of either task belong behind the gates (`mars.pool.gates`).
 
-What is asked is one user turn, which every chat template and endpoint accepts. What comes back is taken as it is but
-for a thinking block, an announcement on a line of its own, and quotes or tags around the whole (`wording`).
+The question is one user turn, which every chat template and endpoint accepts. The reply is taken as it is, excluding a
+thinking block, an announcement on a line of its own, and quotes or tags around the whole (`plain_reply`).
 
     python -m mars.run augmenter=instruct augmenter.model=NAME augmenter.base_url=http://localhost:8000/v1
 """
@@ -39,8 +39,8 @@ _TEMPERATURES: dict[Task, dict[Part, float]] = {
     "refine": {"rejected": 0.9, "chosen": 0.8},  # protocol: v2's semantic layer
 }
 _OURS = {"model", "messages", "stream", "n"}  # what of a request `extra` may not touch
-_TELLING = 8  # requests without a single text: no longer the fault of these texts
-_NO_ANSWER = "no answer"  # a whole reply of which nothing is left once it is read
+_TELLING = 8  # requests without a single text: then it is not the fault of these texts
+_NO_ANSWER = "no answer"  # a whole reply of which `plain_reply` leaves nothing
 _ADVICE = {
     "length": "raise augmenter.max_tokens, or turn the model's thinking off with augmenter.extra",
     "refused": "choose another augmenter.model",
@@ -67,7 +67,7 @@ class InstructConfig:
     max_tokens: int = 512  # of a reply; a longer one counts as cut off and gives no variant
     seed: int = 0
     extra: dict[str, Any] = field(default_factory=dict)  # more fields of the endpoint's request; null leaves one out
-    # What follows cannot change a reply: no part of the augmenter's identity, nor of a run's.
+    # The settings from here on cannot change a reply, so neither the augmenter's identity nor a run's contains them.
     without_effect: ClassVar = ("base_url", "api_key_env", "concurrency", "timeout", "attempts", "backoff",
                                 "longest_wait", "price_prompt", "price_completion")  # fmt: skip
     base_url: str = "http://localhost:8000/v1"
@@ -151,7 +151,10 @@ class Instruct:
 
     @property
     def usage(self) -> dict[str, float | None]:
-        """`Chat.usage`, and `cost` in the currency of the prices: None where one is unknown, or a reply uncounted."""
+        """`Chat.usage` and the `cost` in the currency of the prices.
+
+        The cost is None where a price is unknown, or a reply came without token counts.
+        """
         counts = self.chat.usage
         cost = None
         prices = self.config.price_prompt, self.config.price_completion
@@ -160,22 +163,23 @@ class Instruct:
         return {**counts, "cost": cost}
 
     def identity(self, request: Request) -> str:
-        """All that the model is shown: the text, the dialogue before it and, to refine, the other reply.
+        """All that the model reads: the text, the dialogue before it and, to refine, the other reply.
 
         Raises ConfigError for the prompt of a pair under task=refine, which rewrites replies.
         """
         return self._question(request)
 
     def calls(self, requests: Sequence[Request]) -> int:
-        """How many calls `make` would send for these now, if each gets a good reply at once."""
+        """The number of calls that `make` would send for `requests` now, if each call gets a good reply at once."""
         return self.chat.missing([self._call(request) for request in requests if request.source.strip()])
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
-        """One variant per request, in order; None with its finish_reason where the model gave no whole reply.
+        """One variant per request, in order; without a text, but with finish_reason, where no whole reply came.
 
-        Such an outcome is final where it lies in the request and the model, and not where the endpoint sent junk.
-        Raises UserError where the endpoint fails for good, or answers many requests without giving one text; the
-        replies it gave by then are on disk.
+        Such a variant is final where the cause is the request or the model, and not where the endpoint sent junk.
+
+        Raises UserError where the endpoint fails for good, or answers many requests without one text; the replies it
+        gave before are on disk.
         """
         asked = [request for request in requests if request.source.strip()]  # a blank text has no other words
         replies = self.chat.complete_all([self._call(request) for request in asked])
@@ -192,11 +196,11 @@ class Instruct:
         return Variant(text or None, self.config.task, parameters, final=reply.good or reply.settled)
 
     def _check(self, made: Sequence[Variant]) -> None:
-        """Raises UserError where an endpoint gave so many outcomes without a text that going on is a waste.
+        """Raises UserError where an endpoint gave so many outcomes without a text that to go on would be a waste.
 
-        Junk speaks against the endpoint at any time. Settled outcomes do so only until there was a text: what is left
-        over, the semantic layer's later tries, say, may well be long or harmful texts alone. A local model is not
-        judged: one at toy size hardly ever ends a reply.
+        Junk counts against the endpoint at any time. Settled outcomes count only until there was a text, because the
+        last requests (the later tries of the semantic layer, say) may all be long or harmful texts. A local model is
+        not judged, because a toy one hardly ever ends a reply.
         """
         self._wrote = self._wrote or any(variant.text for variant in made)
         against = [variant for variant in made if not variant.final] if self._wrote else made
@@ -218,7 +222,7 @@ class Instruct:
         )
 
     def _seed(self, number: int) -> int:
-        """31 bits, which every endpoint takes."""
+        """The seed of variant `number`: 31 bits, which every endpoint accepts."""
         key = f"{self.config.seed}/{number}".encode()
         return int.from_bytes(blake2b(key, digest_size=4).digest(), "big") >> 1
 
@@ -296,7 +300,7 @@ _QUOTES = re.compile(r"\A(?:\"([^\"]+)\"|“([^“”]+)”)\Z", re.DOTALL)
 
 
 def plain_reply(text: str, source: str) -> str:
-    """`text` without what models put around an answer; "" where nothing is left. What `source` has itself, stays."""
+    """`text` without what models put around an answer, unless `source` has that too; "" where nothing is left."""
     text = _THINKING.sub("", text).strip()
     if not _ANNOUNCEMENT.match(source):
         text = _ANNOUNCEMENT.sub("", text)
@@ -308,7 +312,7 @@ def plain_reply(text: str, source: str) -> str:
 
 
 def wording() -> str:
-    """What tells one way of asking and reading from another, for the record of what a variant depends on."""
+    """12 hex digits of the questions asked and the patterns used to read replies, because variants depend on both."""
     pair = Pair("", (Message("user", "a"), Message("assistant", "b"), Message("user", "c")), "d", "e")
     asked = [_paraphrase(Request(pair, part, 0)) for part in get_args(Part)]
     asked += [_refine(Request(pair, side, 0)) for side in SIDES]

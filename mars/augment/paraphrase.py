@@ -1,10 +1,10 @@
 """A paraphraser: any seq2seq or causal transformers model; by default the T5 of the authors' code, with its settings.
 
-One beam search of a text gives all its variants, best first; exact duplicates among the beams are dropped, so variant k
+One beam search of a text gives all its variants, best first. Exact duplicates among the beams are dropped, so variant k
 is the k-th distinct text and the last ones may be missing. `mars.augment.generation` has the settings and their cost.
 
-A T5 tokenizer knows no newlines, so its variants have none, and a variant may stop in the middle of a sentence where
-`prompt_tokens` or `response_tokens` ended it: its parameters then say `output_cut`.
+A T5 tokenizer has no newlines, so its variants have none. A variant may stop in the middle of a sentence where
+`prompt_tokens` or `response_tokens` ended it; its parameters then say `output_cut`.
 
     python -m mars.run augmenter=paraphrase augmenter.source=DIRECTORY
 """
@@ -42,7 +42,7 @@ class Paraphraser:
         self.settings: Mapping[str, Any] = _settings(config, self._writer, device)
 
     def identity(self, request: Request) -> str:
-        """The text, and whether it is a prompt, which has fewer tokens to be said in: pairs share what they share."""
+        """The text and whether it is a prompt, which has its own limit; pairs with the same text share variants."""
         return f"{'prompt' if request.part == 'prompt' else 'response'}\x00{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
@@ -51,7 +51,9 @@ class Paraphraser:
         Raises ConfigError for a model that cannot be loaded, UserError for a text that does not fit the GPU.
         """
         distinct = {self.identity(request): request for request in requests}
-        passages = [self._passage(key, r) for key, r in distinct.items() if r.source.strip()]  # of nothing, nothing
+        passages = [
+            self._passage(key, r) for key, r in distinct.items() if r.source.strip()
+        ]  # a blank text has no variants
         written = self._writer.write(passages)
         variants = {p.key: self._variants(found) for p, found in zip(passages, written, strict=True)}
         return [self._numbered(variants.get(self.identity(r), []), r.number) for r in requests]
@@ -61,13 +63,13 @@ class Paraphraser:
         return Passage(key, request.source, limit)
 
     def _variants(self, written: Written) -> list[Variant]:
-        """The distinct texts, best first; what is blank is nothing."""
-        found: dict[str, dict[str, Any]] = {}
+        """A variant for each distinct text that is not blank, best first."""
+        distinct: dict[str, dict[str, Any]] = {}
         for rank, (text, unfinished) in enumerate(zip(written.texts, written.unfinished, strict=True)):
-            if text and text not in found:
+            if text and text not in distinct:
                 cuts = {"input_cut": written.source_cut, "output_cut": unfinished}
-                found[text] = {"rank": rank} | {name: True for name, cut in cuts.items() if cut}
-        return [Variant(text, self._operation, parameters) for text, parameters in found.items()]
+                distinct[text] = {"rank": rank} | {name: True for name, cut in cuts.items() if cut}
+        return [Variant(text, self._operation, parameters) for text, parameters in distinct.items()]
 
     def _numbered(self, variants: Sequence[Variant], number: int) -> Variant:
         if number < len(variants):
@@ -76,7 +78,7 @@ class Paraphraser:
 
 
 def _settings(config: ParaphraseConfig, writer: Writer, device: torch.device) -> dict[str, Any]:
-    """What shapes a variant: the config less what this way of searching does not use, and the exact model."""
+    """What shapes a variant: the config, excluding what this kind of search does not use, and the exact model."""
     unused = {"beams"} if config.do_sample else {"temperature", "top_p", "seed"}
     values = {k: v for k, v in asdict(config).items() if k not in {"source", "revision", "token_budget", *unused}}
     values |= {"model": writer.identity, "dtype": str(writer.dtype).removeprefix("torch.")}

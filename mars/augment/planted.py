@@ -1,7 +1,7 @@
 """True paraphrases of planted responses: the same latents said in other words, so the gold reward is the same.
 
-The upper bound of what any paraphraser could do: no label is ever broken. With `keep_nuisance=false` length and style
-are drawn anew, which also breaks the tie between them and the label.
+This is the upper bound of what any paraphraser could do, because no label becomes wrong. With `keep_nuisance=false`
+length and style are drawn again, and no longer go with the label.
 
     PlantedAugmenter(PlantedAugmenterConfig()).make([Request(pair, "chosen", number) for number in range(5)])
 """
@@ -29,16 +29,16 @@ _TRIES = 50  # for a text not seen before; a bare response has some forty wordin
 
 @dataclass(frozen=True)
 class PlantedAugmenterConfig:
-    """`keep_nuisance`: a variant has its source's length and style."""
+    """keep_nuisance: whether a variant has its source's length and style."""
 
     seed: int = 0
     keep_nuisance: bool = True
 
 
 class PlantedAugmenter:
-    """Variant k of a side is the k-th distinct rewording drawn from (seed, pair id, side); never the source itself.
+    """Augmenter: variant k of a side is the k-th distinct rewording drawn from (seed, pair id, side), never the source.
 
-    Id and side are those under the usual noise: another noise exchanges sides and changes no variant.
+    Id and side are those under the usual noise, so another noise exchanges sides and changes no variant.
     """
 
     name = "planted"
@@ -49,10 +49,11 @@ class PlantedAugmenter:
         self.settings: Mapping[str, Any] = asdict(self.config) | {"version": _VERSION}
 
     def identity(self, request: Request) -> str:
+        """The side and pair id under the usual noise, and the text."""
         return f"{request.pair.origin(request.part)}/{usual_id(request.pair.id)}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
-        """One variant per request, in order. Raises ConfigError for a pair, or a text of one, that is not planted."""
+        """One variant per request, in order. Raises ConfigError for a pair or text that is not planted."""
         pairs = {(pair.id, part): pair for pair, part, _ in requests}
         wanted: dict[tuple[str, Part], int] = {}
         for pair, part, number in requests:
@@ -96,7 +97,7 @@ class PlantedAugmenter:
 
 @lru_cache(maxsize=4096)
 def _known(pair_id: str) -> dict[str, tuple[Part, Response]]:
-    """Both texts of a planted pair, each with its side under the usual noise and its latents.
+    """(side under the usual noise, latents) of both texts of a planted pair, by text.
 
     Raises ConfigError when the pair is not planted.
     """

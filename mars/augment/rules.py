@@ -1,8 +1,8 @@
 """Surface paraphrase without a model: contractions, openers, spelling, near-perfect synonyms, list and quote marks.
 
-A paraphraser may change what a response says, and then the inherited label is wrong. These rewrites are a closed list
-(rules.tsv) that a reader can check line by line: they keep polarity, quantity and order, and leave code, quotations,
-digits and addresses alone. The price is variety: a short text may offer one rewrite or none.
+A paraphraser may change what a response says, and then the inherited label may be wrong. These rewrites are a closed
+list (rules.tsv) that a reader can check line by line: they keep polarity, quantity and order, and leave code,
+quotations, digits and addresses alone. The price is variety: a short text may offer one rewrite or none.
 
     Rules(RulesConfig(seed=1)).make([Request(pair, "chosen", number) for number in range(5)])
 """
@@ -22,18 +22,18 @@ from mars.augment.variant import Request, Variant
 from mars.augment.words import PROTECTED, WORD, uniforms
 
 _VERSION = 1  # of what makes a variant, beside the table: stored ones of another version are not read
-Edits = tuple[tuple[int, int, str], ...]  # (start, end, what to put there), in order, apart from each other
+Edits = tuple[tuple[int, int, str], ...]  # (start, end, replacement), in order, without overlap
 
 
 class Rewrite(NamedTuple):
-    """One thing that can be done to a text, in one of several ways."""
+    """One change that a text allows, in one of several ways."""
 
     choices: tuple[Edits, ...]
 
 
 @dataclass(frozen=True)
 class RulesConfig:
-    """rate: the share of the applicable rewrites a variant applies; always at least one of them."""
+    """rate: the share of the possible rewrites that a variant applies; it always applies at least one."""
 
     seed: int = 0
     rate: float = 0.5
@@ -44,7 +44,7 @@ class RulesConfig:
 
 
 class Rules:
-    """Augmenter: a random subset of the rewrites that apply, another for every variant as long as there are others."""
+    """Augmenter: each variant is a random subset of the possible rewrites, another one while there are others."""
 
     name = "rules"
     together, batch = 1, 4096
@@ -58,43 +58,44 @@ class Rules:
         }
 
     def identity(self, request: Request) -> str:
+        """The side, pair id and text: variants depend on the pair, and not on the text alone."""
         return f"{request.pair.origin(request.part)}/{request.pair.id}\0{request.source}"
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
-        """One variant per request, in order; a text no rewrite applies to comes back as it is."""
+        """One variant per request, in order; a text without a possible rewrite comes back unchanged."""
         variants = []
-        source, found = "", list[Rewrite]()
+        source, possible = "", list[Rewrite]()
         for pair, part, number in requests:
             text = pair.part(part)
             if text is not source:  # requests of one text usually come together: search it once
-                source, found = text, rewrites(text)
-            edits = self._choose(found, f"{pair.origin(part)}/{pair.id}", number)
+                source, possible = text, rewrites(text)
+            edits = self._choose(possible, f"{pair.origin(part)}/{pair.id}", number)
             variants.append(Variant(apply(text, edits) if edits else text, "rules", {"edits": len(edits)}))
         return variants
 
-    def _choose(self, found: Sequence[Rewrite], key: str, number: int) -> list[tuple[int, int, str]]:
+    def _choose(self, possible: Sequence[Rewrite], key: str, number: int) -> list[tuple[int, int, str]]:
         """The edits of variant `number`.
 
-        Up to three leading rewrites spell a non-zero binary number that differs from variant to variant, which keeps
-        the variants of a text apart when it offers little; each of the others is applied with probability `rate`.
+        Up to three rewrites are chosen by the bits of a non-zero number that differs between variants, so that a text
+        with few rewrites has distinct variants. Each other rewrite has probability `rate`.
         """
-        if not found:
+        if not possible:
             return []
         draw = uniforms(f"{self.config.seed}/{key}")  # shared by the variants of a text
-        first, masks = int(next(draw) * len(found)), 2 ** min(3, len(found)) - 1
+        first, masks = int(next(draw) * len(possible)), 2 ** min(3, len(possible)) - 1
         mask = (int(next(draw) * masks) + number) % masks + 1
         turn = int(next(draw) * 60) + number  # 60: a multiple of every number of choices up to six
         draw = uniforms(f"{self.config.seed}/{number}/{key}")
         edits: list[tuple[int, int, str]] = []
-        for place, rewrite in enumerate(found):
-            lead = (place - first) % len(found)
+        for place, rewrite in enumerate(possible):
+            lead = (place - first) % len(possible)
             if mask >> lead & 1 if lead < 3 else next(draw) < self.config.rate:
                 edits += rewrite.choices[(turn + place) % len(rewrite.choices)]
         return edits
 
 
 def apply(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
-    """`text` with each span replaced."""
+    """`text` with each (start, end) of `edits` replaced."""
     parts: list[str] = []
     end = 0
     for start, stop, replacement in sorted(edits):
@@ -104,7 +105,7 @@ def apply(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 
 def rewrites(text: str) -> list[Rewrite]:
-    """Everything that can be done to `text`, independent of each other, words first and in order."""
+    """Every change that `text` allows, independent of the others: words first, in order, then the layout."""
     words = [_Word(*m.span(1), _plain(m[1])) for m in _words(text) if m[1] is not None]
     found, spelling = [], list[tuple[str, tuple[int, int, str]]]()
     at = 0
@@ -119,8 +120,9 @@ def rewrites(text: str) -> list[Rewrite]:
         else:
             found.append(Rewrite(tuple(((*span, target),) for target in targets)))
         at += sum(word.start < span[1] for word in words[at : at + _LONGEST])
+
     if spelling and " the " in text.lower():  # English, where color is a spelling and not another word
-        # What the text has more of becomes the other language's, all of it: no text mixes more than it did.
+        # The spelling that the text has more of becomes the other one throughout, so that no text gets more mixed.
         common = Counter(place for place, _ in spelling).most_common(1)[0][0]
         found.append(Rewrite((tuple(edit for place, edit in spelling if place == common),)))
     found += (Rewrite(choices) for layout in (_bullets, _numbers, _quotes, _serial_comma) if (choices := layout(text)))
@@ -141,7 +143,7 @@ class _Rule(NamedTuple):
     form: str
     words: int  # in `form`
     targets: tuple[str, ...]
-    conditions: tuple[tuple[str, bool, frozenset[str]], ...]  # (prev or next, must it be one of these, words)
+    conditions: tuple[tuple[str, bool, frozenset[str]], ...]  # (prev or next, whether it must be one of these, words)
 
 
 _QUOTED = r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”"  # somebody's words, a title, a word talked about: not ours to change
@@ -155,7 +157,7 @@ def _plain(text: str) -> str:
 
 
 def _match(text: str, words: Sequence[_Word], at: int) -> tuple[str, tuple[int, int], tuple[str, ...]] | None:
-    """(place, span, targets) of the longest form that stands at word `at` and whose conditions hold."""
+    """(place, span, targets) of the longest form that begins at word `at` and whose conditions hold."""
     word = words[at]
     for rule in _rules().get(word.text.lower(), ()):
         last, end = at + rule.words - 1, word.start + len(rule.form)
@@ -163,7 +165,8 @@ def _match(text: str, words: Sequence[_Word], at: int) -> tuple[str, tuple[int, 
         if last >= len(words) or words[last].end != end - mark or (mark and text[end : end + 1].strip()):
             continue
         targets = _in_case(text, words, at, last, rule, _plain(text[word.start : end]))
-        if targets and all(_holds(text, words, at, last, *condition) for condition in rule.conditions):
+        before, after = _neighbour(text, words, at, -1), _neighbour(text, words, last, 1)
+        if targets and all(_holds(condition, before, after) for condition in rule.conditions):
             targets = tuple(target for target in targets if _keeps_article(text, words, at, target))
             if targets:
                 curly = "’" in text and "'" not in text
@@ -172,7 +175,7 @@ def _match(text: str, words: Sequence[_Word], at: int) -> tuple[str, tuple[int, 
 
 
 def _in_case(text: str, words: Sequence[_Word], at: int, last: int, rule: _Rule, source: str) -> tuple[str, ...]:
-    """The targets written as `source` is, or () when it is not the form, or stands where the rule does not apply.
+    """The targets in the case of `source`; () where that is not the form, or is where the rule does not apply.
 
     A capital inside a sentence belongs to a name (Big Ben), and so may one before another capital (Big Ben is tall).
     """
@@ -192,23 +195,23 @@ def _in_case(text: str, words: Sequence[_Word], at: int, last: int, rule: _Rule,
 
 
 def _neighbour(text: str, words: Sequence[_Word], at: int, step: int) -> str:
-    """The word next to word `at`, "-" when more than blanks is in between."""
-    beside = at + step
-    if not 0 <= beside < len(words):
+    """The word next to word `at`; "-" where there is none, or more than blanks in between."""
+    other = at + step
+    if not 0 <= other < len(words):
         return "-"
-    left, right = (words[beside], words[at]) if step < 0 else (words[at], words[beside])
-    return words[beside].text if not text[left.end : right.start].strip(" ") else "-"
+    left, right = (words[other], words[at]) if step < 0 else (words[at], words[other])
+    return words[other].text if not text[left.end : right.start].strip(" ") else "-"
 
 
-def _holds(
-    text: str, words: Sequence[_Word], at: int, last: int, which: str, wanted: bool, among: frozenset[str]
-) -> bool:
-    neighbour = _neighbour(text, words, at, -1) if which == "prev" else _neighbour(text, words, last, 1)
+def _holds(condition: tuple[str, bool, frozenset[str]], before: str, after: str) -> bool:
+    """Whether the word before a form, or the one after it, is what the condition asks for."""
+    which, wanted, among = condition
+    neighbour = before if which == "prev" else after
     return (neighbour.lower() in among or (neighbour != "-" and "*" in among)) == wanted
 
 
 def _keeps_article(text: str, words: Sequence[_Word], at: int, target: str) -> bool:
-    """Whether an a or an before word `at` stays right."""
+    """Whether an "a" or "an" before word `at` is still right before `target`."""
     article = _neighbour(text, words, at, -1).lower()
     if article not in ("a", "an"):
         return True
@@ -225,7 +228,7 @@ def _source() -> str:
 
 @functools.cache
 def _rules() -> Mapping[str, tuple[_Rule, ...]]:
-    """First word of a form, lower case → the rules that open with it, longest form first."""
+    """The rules by the first word of their form, in lower case; longest form first."""
     table: dict[str, list[_Rule]] = {}
     sets: dict[str, str] = {}
     for line in _source().splitlines():
@@ -248,7 +251,7 @@ def _rules() -> Mapping[str, tuple[_Rule, ...]]:
 
 
 def _directions(forms: str, ending: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """(column, form, what it may become) of a row: `a / b` in both directions, `a / b > c / d` from left to right."""
+    """(column, form, targets) of a row: `a / b` in both directions, `a / b > c / d` from left to right."""
     left, _, right = forms.partition(" > ")
     targets = [form.removesuffix("-") + ending for form in (right or left).split(" / ")]
     for column, stem in enumerate(left.split(" / ")):
@@ -275,7 +278,7 @@ def _spans(pattern: re.Pattern[str], text: str, group: int = 1) -> list[tuple[in
 
 
 def _bullets(text: str) -> tuple[Edits, ...]:
-    """The first bullet's mark becomes another one throughout, one the text does not use."""
+    """The first bullet's mark becomes another one throughout, which the text does not use."""
     spans = _spans(_BULLET, text)
     used = {text[start] for start, _ in spans}
     if not spans:
@@ -285,14 +288,14 @@ def _bullets(text: str) -> tuple[Edits, ...]:
 
 
 def _numbers(text: str) -> tuple[Edits, ...]:
-    """`1.` ↔ `1)` at the start of lines; a text that uses both means something by it."""
+    """`1.` ↔ `1)` at the start of lines; none where a text uses both, because the difference may mean something."""
     spans = _spans(_NUMBER, text)
     used = {text[start] for start, _ in spans}
     return (tuple((a, b, ")" if used == {"."} else ".") for a, b in spans),) if len(used) == 1 else ()
 
 
 def _quotes(text: str) -> tuple[Edits, ...]:
-    """Straight ↔ typographic double quotes, in prose: = and { are signs of data or code."""
+    """Straight ↔ typographic double quotes; none where = or { are signs of data or code."""
     if "=" in text or "{" in text:
         return ()
     straight, curly = _spans(_QUOTE, text, 1), _spans(_QUOTE, text, 2)

@@ -1,8 +1,10 @@
-"""Synonyms of single lower-case words: the shipped extract of WordNet, or NLTK's whole one.
+"""Synonyms of single lower-case words: the extract of WordNet that comes with this package, or all of NLTK's.
 
-The extract (`mars.augment.build_synonyms` makes it) loads in milliseconds, needs no download and is the same for
-everyone. `nltk` is every sense of every word, as in the published EDA, for who wants that comparison: it holds more
-wrong senses than right ones.
+The extract (made by `mars.augment.build_synonyms`) loads in milliseconds, needs no download and is the same for
+everyone. `nltk` is every sense of every word, as in the published EDA, for a comparison with it; it has more wrong
+senses than right ones.
+
+    thesaurus("wordnet")("big")
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from mars.config import ConfigError
 Source = Literal["wordnet", "nltk"]
 Lookup = Callable[[str], tuple[str, ...] | None]
 
-# Function words, auxiliaries and negations, and the noise WordNet makes of them ("will": volition): neither replaced
-# nor offered as a replacement.
+# Function words, auxiliaries and negations are neither replaced nor offered as a replacement: WordNet takes them for
+# other words ("will": volition).
 _STOP_WORDS = """
 a about above after again against ago all almost along already also although always am among an and another any
 anybody anyone anything are around as at away back be because been before behind being below beside besides between
@@ -39,7 +41,7 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def thesaurus(source: Source) -> Lookup:
-    """word (lower case) → its synonyms, nearest sense first; None or () when it has none.
+    """A function from a lower-case word to its synonyms, nearest sense first; None or () when it has none.
 
     Raises ConfigError when `source` is "nltk" and the package or its corpus is missing.
     """
@@ -47,7 +49,7 @@ def thesaurus(source: Source) -> Lookup:
 
 
 def version(source: Source) -> str:
-    """What tells one thesaurus from another, for the record of what a variant depends on."""
+    """A text that differs between thesauri, recorded because variants depend on it. Raises as `thesaurus`."""
     return hashlib.sha256(_text().encode()).hexdigest()[:12] if source == "wordnet" else str(_nltk().get_version())
 
 
@@ -58,7 +60,7 @@ def _text() -> str:
 @functools.cache
 def _table() -> dict[str, tuple[str, ...]]:
     rows = map(str.split, _text().splitlines())
-    return {word: tuple(found) for word, *found in rows}
+    return {word: tuple(synonyms) for word, *synonyms in rows}
 
 
 @functools.cache
@@ -90,5 +92,5 @@ def _nltk_lookup() -> Lookup:
 
 
 def usable(word: str) -> bool:
-    """A single lower-case word of at least three letters that is no stop word."""
+    """Whether `word` is a single lower-case word of at least three letters and no stop word."""
     return len(word) > 2 and word.isascii() and word.isalpha() and word.islower() and word not in STOP_WORDS

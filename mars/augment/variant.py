@@ -1,8 +1,8 @@
-"""What a variant is, and what makes one.
+"""What a variant is, and the protocol of what makes one.
 
-An augmenter rewrites one part of a pair: a side, or the user's last turn. What it writes is a pure function of its
-settings, of `identity(request)` and of the variant's number, so neither order, batching nor the number of processes
-changes a variant, and a store can keep it under a hash of those three (`mars.pool.store`).
+An augmenter rewrites one part of a pair: a side, or the user's last turn. A variant is a pure function of the
+augmenter's settings, of `identity(request)` and of the variant's number. So neither order, batching nor the number of
+processes changes a variant, and a store can keep it under a hash of those three (`mars.pool.store`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mars.preferences.pair import Pair, Part
 
 
 class Request(NamedTuple):
-    """One variant asked for: `number` (from 0) of `part` of `pair`."""
+    """One variant asked for: variant `number` (from 0) of `part` of `pair`."""
 
     pair: Pair
     part: Part
@@ -29,30 +29,31 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What came of a request; `text` is None where the augmenter has nothing to offer (no such beam, an empty reply).
+    """The result of a request; text is None where the augmenter has nothing to offer (no such beam, an empty reply).
 
-    final: False for an outcome that may be another one next time, an endpoint's empty reply, say: it is not stored.
+    final: False for a result that may be another one next time, such as an endpoint's empty reply; it is not stored.
     """
 
     text: str | None
     operation: str  # what was done: "swap", "rules", "beam", …
-    parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON: what tells this variant from its siblings
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON: what differs from the text's other variants
     final: bool = True
 
 
 class Augmenter(Protocol):
-    """Makes variants. Raises UserError where it cannot go on (a model that is not there, an endpoint that is down).
+    """Makes variants.
 
-    A class attribute `stored = False` says that a variant costs less to make than to look up: none is put on disk.
+    A class attribute `stored = False` says that a variant costs less to make than to look up, so none is stored. Raises
+    UserError where it cannot go on (a model that is not there, an endpoint that is down).
     """
 
     name: str
-    settings: Mapping[str, Any]  # all that shapes a variant beside the request, a model's revision included; JSON
-    together: int  # variants of one text that one pass makes (a beam search returns all its beams), else 1
+    settings: Mapping[str, Any]  # JSON: all that shapes a variant besides the request, a model's revision included
+    together: int  # variants of one text that one pass makes: all beams of a beam search, else 1
     batch: int  # variants made between two commits to the store: what an interruption can lose
 
     def identity(self, request: Request) -> str:
-        """What of the request shapes the variant, its number aside: the text, or text and pair id."""
+        """What shapes the variant in the request, excluding its number: the text, or text and pair id."""
         ...
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
@@ -73,9 +74,11 @@ class NoAugmenter:
     together, batch = 1, 1
 
     def identity(self, request: Request) -> str:
+        """The text."""
         return request.source
 
     def make(self, requests: Sequence[Request]) -> list[Variant]:
+        """Raises AssertionError always, because nothing may ask for a variant."""
         raise AssertionError("an arm that says it draws nothing asked for a variant")
 
 

@@ -1,8 +1,8 @@
-"""Where a text may be edited, and chance that depends on nothing but its key: what EDA and the rules share.
+"""The words of a text that may be edited, and random numbers that depend on a key alone: what EDA and the rules share.
 
-An editable word stands alone between white space, with at most quotes, brackets, emphasis or closing punctuation around
-it. Everything else (digits, paths, addresses, `foo()`, formulas) is left as it is without having to be recognised; only
-code, and turn markers, which look like words, need a pattern of their own.
+An editable word is alone between white space, with at most quotes, brackets, emphasis or closing punctuation around it.
+Everything else (digits, paths, addresses, `foo()`, formulas) is left as it is and need not be recognised. Only code and
+turn markers, which look like words, need patterns of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROTECTED = (
     r"(?s:```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^\n]+?``|`(?:[^`\n]|\n(?!\s*\n))+`)"  # code: fenced, then inline
     r"|\b(?:Human|Assistant):"
 )
-_marked = re.compile("[`]|~~~|Human:|Assistant:").search  # a text without one holds nothing PROTECTED matches
+_marked = re.compile("[`]|~~~|Human:|Assistant:").search  # without one of these, PROTECTED matches nothing
 
 # Letters with inner apostrophes or hyphens. One letter is a word only as English has it, before another word or an
 # apostrophe: x, C and the a of a formula are not prose.
@@ -31,7 +31,7 @@ _scan = re.compile(f"{PROTECTED}|{WORD}").finditer
 
 
 def split_words(text: str) -> list[str]:
-    """[gap, word, gap, …, word, gap]: the editable words at odd places; `"".join` gives `text` back."""
+    """[gap, word, gap, …, word, gap]: the editable words are at odd places, and `"".join` gives `text` back."""
     if _marked(text) is None:
         return _split(text)
     parts: list[str] = []
@@ -54,10 +54,10 @@ _block = Struct("<16I").unpack
 
 
 def uniforms(key: str) -> Iterator[float]:
-    """Endless floats in [0, 1), a pure function of `key`.
+    """Endless floats in [0, 1), a pure function of `key`: BLAKE2b in counter mode.
 
-    BLAKE2b in counter mode. Seeding a Mersenne Twister for a handful of numbers costs four times as much as one hash
-    that already gives sixteen; the price is resolution, 2⁻³², which no choice among words can notice.
+    To seed a Mersenne Twister for a few numbers costs four times as much as one hash, which gives sixteen. The price is
+    a resolution of 2⁻³², which is enough for a choice among words.
     """
     count = 0
     while True:

@@ -1,8 +1,10 @@
 """Fidelity gates: which variants are fit to inherit their source's label.
 
-A paraphraser may copy its input, stop half-way, ramble or change the subject, and nothing downstream would notice: the
-pair keeps its label whatever the text says. Each gate refuses one of these by a number anybody can check. Refused
-variants are never drawn and always counted; a strategy draws another row in their place.
+A paraphraser may copy its input, stop half-way, ramble or change the subject, and nothing later would notice: the pair
+keeps its label whatever the text says. Each gate refuses one of these by a number that anyone can check. Refused
+variants are never drawn and always counted; a strategy draws another row instead.
+
+    refusals(GatesConfig(identical=True), ["Yes."], ["Yes."], embed=None)  # ["identical"]
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from mars.reward.model import BackboneConfig
 
 @dataclass(frozen=True)
 class GatesConfig:
-    """What a variant must hold against its source (conf `pool.gates`); a blank one is always refused.
+    """What a variant must satisfy, compared with its source (conf `pool.gates`); a blank one is always refused.
 
-    flips is a gate on rows and looks at the model: a row is refused when the current one prefers its rejected side
-    although it prefers the chosen side of its parent, or the other way round.
+    flips: a gate on rows rather than variants. A row is refused when the current model prefers its rejected side but
+    the chosen side of its parent, or the other way round.
     """
 
     identical: bool = False  # refuse a variant that equals its source
@@ -39,9 +41,10 @@ class GatesConfig:
 
 
 def refusals(cfg: GatesConfig, sources: Sequence[str], texts: Sequence[str | None], embed: Embed | None) -> list[str]:
-    """Why each variant is refused, by the first gate that does: blank, identical, short, long, dissimilar; else "".
+    """[V] str: the first gate that refuses each variant: blank, identical, short, long or dissimilar; "" for none.
 
-    sources, texts: a variant and what it was made from. embed: needed where `cfg.similarity` is set.
+    sources: [V] the texts that the variants were made from. texts: [V] the variants. embed: sentence embeddings, needed
+    where `cfg.similarity` is set.
     """
     reasons = [_by_text(cfg, source, text) for source, text in zip(sources, texts, strict=True)]
     left = [i for i, reason in enumerate(reasons) if not reason]

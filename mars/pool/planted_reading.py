@@ -1,15 +1,15 @@
 """Words to latents: what a reworded planted response still says, so that an augmenter's errors can be counted.
 
-A variant inherits the label of its parent, and whether it still deserves it is unknown on collected data. Here it is
+A variant inherits the label of its parent; on collected data nobody knows whether it still deserves it. Here it is
 known: every wording of every attribute is in the tables of `mars.worlds.planted_world` and `mars.worlds.planted_words`,
-so a text is searched for all of them and gets the gold reward of what it is found to say. What cannot be found is not
-said: a claim beyond recognition answers nothing, one without its ending is on topic but not correct, a garbled tip
-helps nobody, politeness goes back to neutral, a source is not named, and where no risk is advised an answer is safe.
+so a text is searched for all of them, and its gold reward is that of what it says. What is not found is not said: a
+claim beyond recognition answers nothing, one without its ending is on topic but not correct, a garbled tip does not
+count, politeness is neutral, no source is named, and an answer that advises no risk is safe.
 
-The reader knows words, not meanings. On texts of the world, and on their true paraphrases, it makes no error; what the
-rules write is read as the same by decree, their table having been checked by hand. A rewording in other words counts as
-a loss, so for a free paraphraser the rate is a lower bound. Prompts are not read: an answer is judged by the question
-of the base pair.
+The reader knows words, not meanings. It makes no error on texts of the world and on their true paraphrases. What the
+rules write counts as the same, because their table was checked by hand. A rewording in other words counts as a loss, so
+for a free paraphraser the share of preserved pairs is a lower bound. Prompts are not read: an answer is judged by the
+question of the base pair.
 
     preserved(pair, *(augmenter.make([Request(pair, side, 0)])[0].text for side in SIDES))
 """
@@ -38,11 +38,11 @@ from mars.worlds.planted_world import TOPICS
 
 V = TypeVar("V")
 
-# Shares of a phrase's weight that have to be heard. A word lost from a phrase of three or four is forgiven, half of it
-# is not; less of a claim's beginning will do, because the ending tells what was answered.
+# Shares of a phrase's weight that have to be found. One word may be lost from a phrase of three or four, half of it may
+# not. Less of a claim's beginning is enough, because the ending says what was answered.
 PHRASE, ENDING, BEGINNING, BEGINNING_ALONE = 0.6, 0.55, 0.3, 0.75
 
-# What makes a sentence about a risk a warning, and what does not when it is negated. Stems.
+# Stems that make a sentence about a risk a warning, and stems that do not when they are negated.
 _NEGATES = frozenset(("never", "not", "no"))
 _DANGERS = frozenset(
     Phrase.of(
@@ -51,20 +51,20 @@ _DANGERS = frozenset(
     ).words
 )
 _CALMED = _DANGERS | frozenset(Phrase.of("worry mind matter problem").words)
-_BEFORE, _AFTER = 8, 5  # words around a risk where its warning may stand
+_BEFORE, _AFTER = 8, 5  # words before and after a risk where its warning may be
 
 
 class Claim(NamedTuple):
-    """A fact as it may be said; a wording is the beginning and one of the endings."""
+    """A fact as it may be said; a wording is the beginning with one of the endings."""
 
     topic: int
     fact: int
     beginning: Phrase
-    wordings: tuple[tuple[bool, Phrase], ...]  # (is it right, the wording)
+    wordings: tuple[tuple[bool, Phrase], ...]  # (whether it is right, the wording)
 
 
 class Lexicon(NamedTuple):
-    """All that the answers of one pair may say, save for politeness, which is said alike everywhere."""
+    """All that the answers of one pair may say, excluding politeness, whose words are the same for every pair."""
 
     claims: tuple[Claim, ...]  # the one asked for first
     tips: tuple[tuple[int, Phrase], ...]
@@ -74,10 +74,10 @@ class Lexicon(NamedTuple):
 
 @lru_cache(maxsize=32768)  # a pool combines each text with several others
 def read(text: str, pair_id: str) -> Response:
-    """What `text`, an answer to the planted pair's question, says. `gold` of it is its reward.
+    """The latents of `text`, an answer to the planted pair's question; `gold` of them is its reward.
 
-    The nuisances are not read (0), nor a source where none was asked for. Raises ConfigError when `pair_id` is not the
-    id of a planted pair.
+    The nuisances are not read and are 0; nor is a source where none was asked for. Raises ConfigError when `pair_id` is
+    not the id of a planted pair.
     """
     latent = _latent(pair_id)
     lexicon, heard = _lexicon(_themes(latent), latent.rare), Hearing.of(text)
@@ -102,15 +102,14 @@ def read(text: str, pair_id: str) -> Response:
 
 
 def gold_margin(base: Pair, chosen: str, rejected: str) -> float:
-    """r*(chosen) − r*(rejected) of two rewordings of a planted pair's answers, as they read."""
+    """r*(chosen) − r*(rejected) of two rewordings of a planted pair's answers, by what they say. Raises as `read`."""
     return round(gold(read(chosen, base.id)) - gold(read(rejected, base.id)), 6)
 
 
 def preserved(base: Pair, chosen: str, rejected: str) -> bool:
-    """Whether the truth about `base` is still the truth about its rewordings.
+    """Whether the gold margin of two rewordings has the sign of that of `base`. Raises as `read`.
 
-    The truth is the sign of the gold margin, so a wrong label is preserved where it stays wrong. Answers that have
-    become equally good have lost it.
+    So a wrong label is preserved where it is still wrong, and not where the answers have become equally good.
     """
     latent = _latent(base.id)
     return gold_margin(base, chosen, rejected) * (gold(latent.chosen) - gold(latent.rejected)) > 0
@@ -125,7 +124,7 @@ def _latent(pair_id: str) -> Latent:
 
 
 def _themes(latent: Latent) -> tuple[tuple[int, int], ...]:
-    """(topic, fact) of the question, then of the answers that drift from it."""
+    """(topic, fact) of the question, then of each answer that drifts from it."""
     sides = ((side.topic, side.fact) for side in (latent.chosen, latent.rejected))
     return tuple(dict.fromkeys(((latent.topic, latent.fact), *sides)))
 
@@ -141,7 +140,7 @@ def _lexicon(themes: tuple[tuple[int, int], ...], source_asked: bool) -> Lexicon
     )
 
 
-# A phrase costs more to make than to look for: each is made once.
+# A phrase takes longer to make than to find, so each is made once.
 
 
 @cache
@@ -187,7 +186,7 @@ def _tones() -> tuple[tuple[int, Phrase], ...]:
 
 
 def _phrases(text: str, **weighing: str) -> Iterator[Phrase]:
-    """`text` and what the rules (`mars.augment.rules`) make of it: other words for the same, checked line by line."""
+    """The phrases of `text` and of all that the rules (`mars.augment.rules`) make of it."""
     choices = [((), *rewrite.choices) for rewrite in rewrites(text)]
     for edits in itertools.product(*choices):
         yield Phrase.of(apply(text, itertools.chain(*edits)), **weighing)
@@ -197,10 +196,10 @@ def _phrases(text: str, **weighing: str) -> Iterator[Phrase]:
 
 
 def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool, Match | None]:
-    """(the claim heard best, is it said rightly, where); (None, False, None) when none is.
+    """(the best matching claim, whether it is said rightly, where); (None, False, None) when no claim matches.
 
-    A beginning whose ending is lost is still about the question, but answers it no more rightly than a wrong one; the
-    same holds where both endings are heard equally well.
+    A beginning without its ending is about the question but does not answer it rightly; nor does a claim whose right
+    and wrong endings match equally well.
     """
     best: tuple[Claim, bool, Match] | None = None
     for claim in claims:
@@ -213,20 +212,20 @@ def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool,
                     best = claim, False, match
     if best is None:
         alone = ((claim, False, heard.find(claim.beginning, BEGINNING_ALONE)) for claim in claims)
-        return next((found for found in alone if found[2]), (None, False, None))
+        return next((claim for claim in alone if claim[2]), (None, False, None))
     return best
 
 
 def _advice(heard: Hearing, lexicon: Lexicon, claimed: Match | None) -> tuple[tuple[int, ...], list[tuple[int, Match]]]:
-    """(tips given, at most two; risks spoken of, and where). A word says one thing: the better heard phrase has it."""
-    found = [(match, False, i) for i, phrase in lexicon.risks if (match := heard.find(phrase, PHRASE))]
+    """(at most two tips given, [(risk mentioned, where)]). A word belongs to the phrase that matches best."""
+    matches = [(match, False, i) for i, phrase in lexicon.risks if (match := heard.find(phrase, PHRASE))]
     for i, phrase in lexicon.tips:
         match = heard.find(phrase, PHRASE)
         if match and heard.negations(match) == phrase.negations:
-            found.append((match, True, i))
+            matches.append((match, True, i))
     taken = [claimed] if claimed else []
     tips, risks = list[int](), list[tuple[int, Match]]()
-    for match, is_tip, i in sorted(found, key=lambda item: -item[0].share):
+    for match, is_tip, i in sorted(matches, key=lambda item: -item[0].share):
         if any(match.start <= other.end and other.start <= match.end for other in taken):
             continue
         taken.append(match)
@@ -238,9 +237,9 @@ def _advice(heard: Hearing, lexicon: Lexicon, claimed: Match | None) -> tuple[tu
 
 
 def _warns(heard: Hearing, match: Match) -> bool:
-    """Whether the sentence around a risk speaks against it: a negation, or a danger that is not negated."""
+    """Whether the sentence around a risk advises against it: by a negation, or by a danger that is not negated."""
     for words in heard.around(match, _BEFORE, _AFTER):
-        calm = 0  # words up to here are spoken for
+        calm = 0  # words before this place are negated
         for at, word in enumerate(words):
             if word in _NEGATES:
                 ahead = [place for place in (at + 1, at + 2) if place < len(words) and words[place] in _CALMED]
@@ -253,10 +252,10 @@ def _warns(heard: Hearing, match: Match) -> bool:
 
 
 def _loudest(heard: Hearing, phrases: Iterable[tuple[V, Phrase]], neither: V) -> V:
-    """The value whose phrase is heard best, `neither` when none is heard well enough."""
-    best, found = 0.0, neither
+    """The value whose phrase matches best; `neither` when none matches well enough."""
+    best, loudest = 0.0, neither
     for value, phrase in phrases:
         match = heard.find(phrase, max(best, PHRASE))
         if match and match.share > best and heard.negations(match) == phrase.negations:
-            best, found = match.share, value
-    return found
+            best, loudest = match.share, value
+    return loudest

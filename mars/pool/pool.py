@@ -1,14 +1,14 @@
-"""Variants and the synthetic pairs they make, on demand: a variant nobody draws is never made.
+"""Variants and the synthetic pairs they make, on demand: a variant that nobody draws is never made.
 
-Each side of a base pair has `width` variants, and so may its prompt. A pool row is an address, (parent, prompt, chosen,
-rejected) raveled into one number, so a pool of 1000 × 25 pairs costs nothing until rows are drawn, and every row an arm
-could want has one, whether it inherits its label or not:
+Each side of a base pair has `width` variants, and so may its prompt. A pool row is one number, the address (parent,
+prompt, chosen, rejected) raveled. So a pool of 1000 × 25 pairs costs nothing until rows are drawn, and every row an arm
+could want has a number, whether it inherits its label or not:
 
     text     0 … w are the chosen side, w + 1 … 2w + 1 the rejected one; the first of each is the original
     prompt   0 is the original, 1 … w are its variants, w + 1 is none at all (`without_prompt`)
 
-`grid` lists the rows that inherit the parent's label; `copies` are the base pairs themselves; `swapped` is a row with
-its sides exchanged.
+`grid` gives the rows that inherit the parent's label, `copies` the base pairs themselves, and `swapped` the rows with
+their sides exchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNKNOWN, _KEPT, _REFUSED = 0, 1, 2
 
 
 class Verdict(NamedTuple):
-    """What came of one variant; `refused` names the gate that refused it, or is empty."""
+    """A variant and the gates' decision; `refused` is the gate that refused it, or ""."""
 
     request: Request
     variant: Variant
@@ -47,8 +47,8 @@ class PoolConfig:
     """Which synthetic pairs there are (conf `pool:`).
 
     rows: "grid" is every variant of the chosen side with every variant of the rejected one (the authors' code);
-    "grid_with_originals" adds the originals to both and leaves out the base pair itself, (n⁺ + 1)(n⁻ + 1) − 1 rows (the
-    paper); originals are the base texts, also where a semantic layer rewrote what the variants are made from. prompts:
+    "grid_with_originals" adds the originals to both, excluding the base pair itself: (n⁺ + 1)(n⁻ + 1) − 1 rows (the
+    paper). Originals are the base texts, also where a semantic layer rewrote what the variants are made from. prompts:
     row (i, j) also takes prompt variant (i + j) mod n instead of the original prompt.
     """
 
@@ -97,7 +97,7 @@ class Pool:
 
     @cached_property
     def grid(self) -> np.ndarray:
-        """[per_pair] what to add to a pair's first row for each row that inherits its label."""
+        """[per_pair] int: the offsets from a pair's first row of the rows that inherit its label."""
         width, prompts = self.config.width, self.config.prompts
         if self.config.rows == "grid":
             chosen, rejected = (i.ravel() + 1 for i in np.indices((width, width)))
@@ -109,7 +109,7 @@ class Pool:
 
     @property
     def per_pair(self) -> int:
-        """Rows of each base pair that inherit its label."""
+        """The number of rows of each base pair that inherit its label."""
         return len(self.grid)
 
     def __len__(self) -> int:
@@ -117,51 +117,51 @@ class Pool:
 
     @cached_property
     def copies(self) -> np.ndarray:
-        """[N] the rows that are the base pairs themselves."""
+        """[N] int: the rows that are the base pairs themselves."""
         return self.rows(np.arange(len(self.base)), 0, self.config.width + 1)
 
     def rows(
         self, parents: np.ndarray, chosen: np.ndarray | int, rejected: np.ndarray | int, prompts: np.ndarray | int = 0
     ) -> np.ndarray:
-        """Rows from their parts, broadcast against each other."""
+        """The rows with these parents and slots, which are broadcast against each other."""
         parts: Any = np.broadcast_arrays(parents, prompts, chosen, rejected)
         return np.ravel_multi_index(parts, self.shape)
 
     def address(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(parents, prompts, chosen, rejected), each like `rows`."""
+        """(parents, prompts, chosen, rejected) of `rows`, each of its shape; all but parents are slots."""
         return cast("tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]", np.unravel_index(rows, self.shape))
 
     def parents(self, rows: np.ndarray) -> np.ndarray:
-        """[M] base pair of each row."""
+        """[M] int: the base pair of each row."""
         return rows // int(np.prod(self.shape[1:]))
 
     def of_pairs(self, parents: np.ndarray) -> np.ndarray:
-        """[len(parents), per_pair] the rows of base pairs that inherit their labels."""
+        """[len(parents), per_pair] int: the rows of these base pairs that inherit their labels."""
         return parents[:, None] * int(np.prod(self.shape[1:])) + self.grid
 
     def inherited(self) -> np.ndarray:
-        """[N·per_pair] every row that inherits its label, pair by pair."""
+        """[N·per_pair] int: every row that inherits its label, pair by pair."""
         return self.of_pairs(np.arange(len(self.base))).ravel()
 
     def inherits(self, rows: np.ndarray) -> np.ndarray:
-        """[M] bool: which rows have a text of the chosen side as chosen, and one of the rejected side as rejected."""
+        """[M] bool: whether each side of a row is of the same side of its parent, so that it inherits the label."""
         _, _, chosen, rejected = self.address(rows)
         return (chosen <= self.config.width) & (rejected > self.config.width)
 
     def swapped(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with chosen and rejected exchanged."""
+        """The rows with chosen and rejected exchanged, in the shape of `rows`."""
         parents, prompts, chosen, rejected = self.address(rows)
         return self.rows(parents, rejected, chosen, prompts)
 
     def without_prompt(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with an empty prompt: what the released code trains on where it loses the prompt column."""
+        """The rows with an empty prompt, which the released code trains on where it loses the prompt column."""
         parents, _, chosen, rejected = self.address(rows)
         return self.rows(parents, chosen, rejected, self.config.width + 1)
 
     # ---- variants
 
     def admits(self, rows: np.ndarray) -> np.ndarray:
-        """[M] bool: whether the gates let each row pass; makes the variants that were not made before."""
+        """[M] bool: whether the gates let each row pass; makes the variants that are missing."""
         self._make(rows)
         parents, prompts, chosen, rejected = self.address(rows)
         text, prompt = self._state["text"], self._state["prompt"]
@@ -179,7 +179,7 @@ class Pool:
         self.look_at(cells)
 
     def look_at(self, cells: Sequence[Cell]) -> None:
-        """Make or find the variants of `cells`, none of them looked at before, and put them before the gates."""
+        """Makes or reads the variants of `cells`, none of which was looked at before, and applies the gates."""
         free = [cell for cell in cells if self.base[cell[1]].content not in self._held_out]
         self._find_sources(sorted({parent for _, parent, _ in free}))
         requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in free]
@@ -204,7 +204,7 @@ class Pool:
         self._sources.update(zip(new, pairs, strict=True))
 
     def _part(self, kind: str, slot: int) -> tuple[Part, int]:
-        """What a slot is a variant of, and its number."""
+        """(the part that a slot is a variant of, the variant's number, −1 for the original)."""
         if kind == "prompt":
             return "prompt", slot - 1
         side, place = divmod(slot, self.config.width + 1)
@@ -213,12 +213,12 @@ class Pool:
     # ---- contents
 
     def text(self, parent: int, slot: int) -> str:
-        """One side's text, a variant that was made or an original."""
+        """The text in a slot of `parent`: an original, or a variant that was made."""
         part, number = self._part("text", slot)
         return self.base[parent].part(part) if number < 0 else self._texts["text"][parent, slot]
 
     def prompt(self, parent: int, slot: int) -> tuple[Message, ...]:
-        """The dialogue before the reply: the original one, its last turn reworded, or one empty turn."""
+        """The dialogue before the reply: the original, the original with its last turn reworded, or one empty turn."""
         original = self.base[parent].prompt
         if slot == 0:
             return original
@@ -227,14 +227,14 @@ class Pool:
         return (*original[:-1], replace(original[-1], content=self._texts["prompt"][parent, slot]))
 
     def names(self, rows: np.ndarray) -> list[str]:
-        """For messages: `parent-id/rules.0.3.8`, the numbers being prompt, chosen and rejected."""
+        """The ids of the rows' pairs: `parent-id/rules.0.3.8`, the numbers being prompt, chosen and rejected slot."""
         return [
             f"{self.base[parent].id}/{self.augmenter.name}.{prompt}.{chosen}.{rejected}"
             for parent, prompt, chosen, rejected in zip(*self.address(rows), strict=True)
         ]
 
     def draw(self, rows: np.ndarray) -> list[Pair]:
-        """The synthetic pairs of `rows` ([M], repeats allowed, none refused by a gate)."""
+        """The synthetic pairs of `rows`, [M] int; repeats are allowed, rows refused by a gate are not."""
         self._make(rows)
         return [
             Pair(
@@ -251,22 +251,22 @@ class Pool:
 
     @property
     def possible(self) -> int:
-        """Distinct variants of the whole pool."""
+        """The number of distinct variants of the whole pool."""
         return len(self.base) * self.config.width * (3 if self.config.prompts else 2)
 
     def requests(self) -> list[Request]:
-        """Every variant of the pool, of the base pairs themselves even where a semantic layer would rewrite them."""
+        """The requests for every variant of the pool, as if no semantic layer rewrote a base pair."""
         parts: list[Part] = [*SIDES, "prompt"] if self.config.prompts else list(SIDES)
         return [Request(pair, part, k) for pair in self.base for part in parts for k in range(self.config.width)]
 
     @property
     def unchanged(self) -> int:
-        """Variants that equal their source: the augmenter found nothing to do."""
+        """The number of variants that equal their source, because the augmenter found nothing to change."""
         return sum(o.variant.text == o.request.source for o in self.looked_at.values())
 
     @property
     def refused(self) -> dict[str, int]:
-        """Variants refused by a gate, by reason."""
+        """The number of variants refused, by gate."""
         return dict(Counter(o.refused for o in self.looked_at.values() if o.refused))
 
     def table(self) -> pd.DataFrame:

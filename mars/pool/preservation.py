@@ -1,4 +1,4 @@
-"""What drawn rows are worth by gold: how many still deserve the label they inherited, where a generated world knows."""
+"""How many drawn rows still deserve the label they inherited, in generated worlds, where the gold reward is known."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mars.worlds import gaussian
 
 
 def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
-    """What drawn rows of generated pairs are worth by gold, copies of base pairs left out; None where none is left.
+    """Shares of the drawn `rows` whose label is right by gold, excluding copies of base pairs; None where none is left.
 
-    rows: [M], repeats count. `true`: the share whose chosen side is the better one. `kept`: of those that inherit their
-    label, the share on which gold says what it says of the parent.
+    rows: [M] int, repeats count. In the result, `rows` is the number counted and `true` the share whose chosen side is
+    the better one. `kept` is the share with the parent's gold preference among the rows that inherit their label.
     """
     rows = rows[~np.isin(rows, pool.copies)]
     if not len(rows):
@@ -30,7 +30,7 @@ def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
 
 
 def _gold_margins(pool: Pool, parents: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
-    """[M] r*(chosen) − r*(rejected) of the pool's texts."""
+    """[M] float: r*(chosen) − r*(rejected) of the pool's texts in these slots, each [M] int."""
     if gaussian.is_address(pool.base[0].chosen):
         cells, where = np.unique(
             np.stack([[*parents, *parents], [*chosen, *rejected]], axis=1), axis=0, return_inverse=True

@@ -1,16 +1,15 @@
 """The semantic layer (v2): a base pair whose two responses say nearly the same is rewritten before it is augmented.
 
-A pair is close when 1 − cosine of its responses lies below a threshold. First the rejected response is rewritten, then
-the chosen one; the first try that lies further from the other response than the original did is taken, and a pair
-without such a try stays as it is. Tries are made one number at a time for all pairs still open, so a writer sees large
-batches and is never asked for a second rewrite where the first was taken; the price is that a pair waits for the
-slowest of its batch.
+A pair is close when 1 − cosine of its responses is below a threshold. First the rejected response is rewritten, then
+the chosen one. The first try that is further from the other response than the original was is taken; a pair without
+such a try is kept as it is. Tries are made one number at a time for all open pairs, so a writer gets large batches and
+writes no second rewrite where the first was taken. The price is that a pair waits for the slowest of its batch.
 
 Distance alone is a weak test. A rewrite that turns a bad answer into a good one gains distance too, and so does a true
 paraphrase, one time in three (planted data, MiniLM): ten tries move nearly every close pair by chance. `accept=any` is
-what the paper does; `accept=strict` also asks for a least gain and that a reward model still prefers the chosen
-response. What becomes of a pair depends on nothing but the pair, the threshold, the writer and that model, so neither
-the order nor the occasion of asking changes it.
+what the paper does. `accept=strict` also asks for a least gain, and that a reward model still prefers the chosen
+response. The decision depends on the pair, the threshold, the writer and that model alone, so neither the order nor the
+time of asking changes it.
 
     refiner = Refiner(config, base, sentence_embedder(encoder), functools.partial(store.fill, writer))
     sources = refiner.refine(range(len(base)))
@@ -46,12 +45,12 @@ Reason = Literal["", "blank", "same", "too close", "min gain", "label"]  # why a
 
 @dataclass(frozen=True)
 class SemanticConfig:
-    """Which pairs are close, who rewrites them and what is accepted (conf/semantic/*.yaml).
+    """Which pairs are close, what rewrites them and which rewrites are taken (conf/semantic/*.yaml).
 
     at: the quantile of the distances (0.25 = the closest quarter) or the distance itself. which: `all` close pairs are
-    rewritten before the first round, as in the authors' code, or those `selected`, when a variant of theirs is first
-    drawn, as in the paper's text; the rewrites are the same, their number is not. min_gain: distance a rewrite must add
-    under `strict`.
+    rewritten before the first round, as in the authors' code, or the `selected` ones, when a variant of theirs is first
+    drawn, as in the paper's text; this changes how many are rewritten, not how. min_gain: the distance a rewrite must
+    add under `strict`.
     """
 
     encoder: BackboneConfig
@@ -79,7 +78,7 @@ class SemanticConfig:
         if not 0 <= self.min_gain <= 2:
             raise ValueError(f"min_gain: must be in [0, 2], not {self.min_gain}")
         if self.min_gain and self.accept == "any":
-            raise ValueError(f"min_gain: {self.min_gain} is looked at with accept=strict only")
+            raise ValueError(f"min_gain: {self.min_gain} has an effect with accept=strict only")
 
 
 def semantic_config(values: Mapping[str, Any]) -> SemanticConfig | None:
@@ -93,7 +92,7 @@ def semantic_config(values: Mapping[str, Any]) -> SemanticConfig | None:
 
 
 class Try(NamedTuple):
-    """One rewrite and what was decided about it."""
+    """One rewrite and the decision about it."""
 
     side: Side
     number: int
@@ -103,28 +102,32 @@ class Try(NamedTuple):
 
 @dataclass(slots=True)
 class Decision:
-    """What became of one base pair: the pair to augment, and every try in order."""
+    """The decision about one base pair: the pair to augment, and every try in order."""
 
     pair: Pair
     tries: list[Try] = dataclasses.field(default_factory=list)
 
     @property
     def taken(self) -> Try | None:
+        """The try that was taken, if one was."""
         return self.tries[-1] if self.tries and not self.tries[-1].reason else None
 
 
-_COLUMNS: dict[str, Any] = {  # and their types, which a table of no rows has too
+_COLUMNS: dict[str, Any] = {  # with their types, which a table without rows has too
     "id": "str", "distance": float, "threshold": float, "close": bool, "refined": "str", "number": "Int64",
     "new_distance": float, "gain": float, "tries_made": int, "tries": "str",
 }  # fmt: skip
 
 
 class Refiner:
-    """Decides for each base pair what is augmented in its place, when it is first asked.
+    """Decides which pair is augmented in place of each base pair, when it is first asked for.
 
-    embed is called with all responses of `pairs` first and should cache (a FrozenEncoder does); write fills from a
-    store, so that a repeated run writes nothing. Raises ConfigError for accept=strict without `keeps_label`; what
-    `write` raises passes through, and the pairs asked for then count as never looked at.
+    embed: sentence embeddings; it is called with all responses of `pairs` first and should cache (a FrozenEncoder
+    does). write: the rewrites of requests, from a store, so that a repeated run writes nothing. keeps_label: [P] bool,
+    whether a reward model prefers each pair's chosen response.
+
+    Raises ConfigError for accept=strict without `keeps_label`. Errors of `write` pass through, and nothing is decided
+    about the pairs asked for.
     """
 
     def __init__(
@@ -144,14 +147,14 @@ class Refiner:
 
     @functools.cached_property
     def distances(self) -> np.ndarray:
-        """[N] float64, 1 − cosine of each base pair's two responses. Raises UserError where one is not finite."""
-        found = self._apart(self.pairs)
-        if broken := int((~np.isfinite(found)).sum()):
+        """[N] float64: 1 − cosine of each base pair's two responses. Raises UserError where one is not finite."""
+        distances = self._apart(self.pairs)
+        if broken := int((~np.isfinite(distances)).sum()):
             raise UserError(
                 f"semantic.encoder: {self.config.encoder.name} gives no finite distance for {broken} of "
-                f"{len(found)} pairs (choose another encoder)"
+                f"{len(distances)} pairs (choose another encoder)"
             )
-        return found
+        return distances
 
     @functools.cached_property
     def threshold(self) -> float:
@@ -163,20 +166,21 @@ class Refiner:
             return at
         else:
             middle = np.quantile(distances, at)
-        # Rounding may put the mean of equal numbers above them all, and every pair would be close.
+        # Rounding may put the mean of equal numbers above all of them, and then every pair would be close.
         return float(np.clip(middle, distances.min(), distances.max()))
 
     @functools.cached_property
     def close(self) -> np.ndarray:
-        """[N] bool, the pairs that will be rewritten if they are asked for."""
+        """[N] bool: the pairs to be rewritten when they are asked for."""
         close = self.distances < self.threshold
         log.info("semantic: %d of %d pairs are closer than %.4f", close.sum(), len(close), self.threshold)
         return close
 
     def refine(self, rows: Sequence[int] | np.ndarray) -> list[Pair]:
-        """The pair to augment in place of each base row (repeats allowed): itself unless it is close and rewritten.
+        """The pair to augment in place of each base pair: itself, unless it is close and was rewritten.
 
-        A rewritten pair keeps id, prompt and subset. Its gold margin is None: the truth of the new text is not known.
+        rows: indices of base pairs, repeats allowed. A rewritten pair keeps id, prompt and subset. Its gold margin is
+        None, because the truth about the new text is not known. Raises as `write`, and as `distances`.
         """
         wanted = [int(row) for row in rows]
         new = [row for row in dict.fromkeys(wanted) if row not in self._decided]
@@ -185,10 +189,10 @@ class Refiner:
         return [self._decided[row].pair for row in wanted]
 
     def record(self) -> pd.DataFrame:
-        """One row per base pair looked at, in base order, whatever order they were asked for in.
+        """One row per base pair decided about, in base order.
 
-        refined: the side that was rewritten, or "". number: of the try taken, new_distance and gain what it reached;
-        missing where none was. tries: JSON list of [side, number, distance or null, reason], "" = taken.
+        refined: the side that was rewritten, or "". number, new_distance, gain: of the try taken; missing where none
+        was. tries: JSON list of [side, number, distance or null, reason], where the reason "" is that of the try taken.
         """
         rows = [
             {
@@ -209,7 +213,7 @@ class Refiner:
         return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
     def summary(self) -> dict[str, Any]:
-        """Counts over the pairs looked at, for the run's manifest; `kept` are close pairs that no try changed."""
+        """Counts over the pairs decided about, for the manifest; `kept` are the close pairs that no try changed."""
         table = self.record()
         reasons = Counter(t.reason for decision in self._decided.values() for t in decision.tries)
         taken = table[table["refined"] != ""]
@@ -226,13 +230,13 @@ class Refiner:
         }
 
     def line(self) -> str:
-        """`summary` in a line for the log."""
-        found = self.summary()
-        refused = ", ".join(f"{n} {reason}" for reason, n in found["refused"].items())
+        """`summary` as a line for the log."""
+        counts = self.summary()
+        refused = ", ".join(f"{n} {reason}" for reason, n in counts["refused"].items())
         return (
-            f"semantic: of {found['close']} close pairs {found['refined_rejected']} had their rejected response "
-            f"rewritten, {found['refined_chosen']} the chosen one, {found['kept']} neither; "
-            f"{found['tries']} tries" + (f", refused: {refused}" if refused else "")
+            f"semantic: of {counts['close']} close pairs {counts['refined_rejected']} had their rejected response "
+            f"rewritten, {counts['refined_chosen']} the chosen one, {counts['kept']} neither; "
+            f"{counts['tries']} tries" + (f", refused: {refused}" if refused else "")
         )
 
     def _decide(self, rows: Sequence[int]) -> dict[int, Decision]:
@@ -246,6 +250,7 @@ class Refiner:
             variants = self._write([Request(self.pairs[row], side, number) for row in waiting])
             texts = [variant.text or "" for variant in variants]
             candidates = [_with(self.pairs[row], side, text) for row, text in zip(waiting, texts, strict=True)]
+
             reasons, distances = self._judge(waiting, side, candidates)
             for row, candidate, reason, distance in zip(waiting, candidates, reasons, distances, strict=True):
                 decisions[row].tries.append(Try(side, number, distance, reason))
@@ -257,9 +262,10 @@ class Refiner:
     def _judge(
         self, rows: Sequence[int], side: Side, candidates: Sequence[Pair]
     ) -> tuple[list[Reason], list[float | None]]:
-        """Of each candidate, its row's pair with a new `side`: why it is refused ("" = taken), and its distance.
+        """([P] why each candidate is refused, "" where it is taken; [P] its distance, None where not measured).
 
-        Dearer questions come later, and only for those that pass what came before.
+        candidates: [P] the pairs of `rows` with a new text on `side`. The expensive tests come last, and only for those
+        that pass the others.
         """
         sources = [self.pairs[row].side(side) for row in rows]
         reasons = [_at_sight(new.side(side), source) for new, source in zip(candidates, sources, strict=True)]
@@ -280,21 +286,21 @@ class Refiner:
         return "min gain" if gain < self.config.min_gain else ""
 
     def _apart(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """[P] float64, 1 − cosine of each pair's two responses; summed in float64, for a gain may be small."""
+        """[P] float64: 1 − cosine of each pair's two responses, summed in float64 because a gain may be small."""
         vectors = self._embed([text for side in SIDES for text in (p.side(side) for p in pairs)]).astype(np.float64)
         chosen, rejected = np.split(vectors, 2)
         return np.maximum(1 - (chosen * rejected).sum(axis=1), 0)
 
 
 def _at_sight(text: str, source: str) -> Reason:
-    """Why a rewrite is refused before anything is measured."""
+    """Why a rewrite is refused before any distance is measured; "" where it is not."""
     if not text.strip():
         return "blank"
     return "same" if text.strip() == source.strip() else ""
 
 
 def _with(pair: Pair, side: Side, text: str) -> Pair:
-    """`pair` with another text on one side, whose truth nobody knows yet."""
+    """`pair` with another text on one side, and without a gold margin, because nobody knows that text's reward."""
     if side == "chosen":
         return dataclasses.replace(pair, chosen=text, gold_margin=None)
     return dataclasses.replace(pair, rejected=text, gold_margin=None)

@@ -1,9 +1,11 @@
-"""Does the training data already hold the test? Exact repeats, and runs of thirteen words.
+"""Which test pairs the training data already hold: exact repeats, and runs of thirteen words.
 
-Thirteen is the length usual in language-model reports since GPT-3. The n-grams of the *test* splits are collected and
-the training text streams past them, so memory follows the small side. An n-gram is compared by a 64-bit hash: with a
-hundred million of them a false hit has odds of about one in a hundred thousand. The check reports and removes nothing:
-in multi-turn data prompts share openings by design, and what to do about that is the reader's decision.
+Thirteen is the length usual in language-model reports since GPT-3. The n-grams of the *test* splits are collected, then
+the training text is read once against them, so memory grows with the smaller side. An n-gram is compared by a 64-bit
+hash: with a hundred million of them the odds of a false hit are about one in a hundred thousand. The check reports and
+removes nothing. In multi-turn data prompts share openings by design, and the reader decides what to do about that.
+
+    print(*summary(between(base, validation, {"test": test})), sep="\n")
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`, without case, punctuation and white space."""
+    """The words of `text` in order, without case, punctuation and white space."""
     return _WORD.findall(text.casefold())
 
 
 def prompt_key(pair: Pair) -> str:
-    """The prompt after normalisation: pairs with one key answer the same question."""
+    """The prompt's words in one string: two pairs with the same key answer the same question."""
     return " ".join(words(_prompt(pair)))
 
 
@@ -40,23 +42,24 @@ def between(
 
 
 def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, Any]]:
-    """What of each test split is also in `train`, by split name; JSON.
+    """JSON by split name: how many pairs of each test split are also in `train`, in whole or in part.
 
-    Counted are test pairs: `prompt`, the same prompt; `prompt_response`, the same prompt with one of the same
-    responses; `prompt_ngram`, `response_ngram` and `any_ngram`, a run of 13 words that occurs anywhere in a training
-    pair. `share` is of the split's pairs, `ids` the first 100 hits.
+    Each kind of hit has its count, its share of the split's pairs, and the ids of the first 100 hits. `prompt`: a
+    training pair has the same prompt. `prompt_response`: it has the same prompt and one of the same responses.
+    `prompt_ngram`, `response_ngram`, `any_ngram`: a run of 13 words occurs anywhere in a training pair.
     """
     prompts, replies = set(), set()
     for pair in train:
         prompts.add(prompt_key(pair))
         replies.update(_reply_keys(pair))
+
     pairs = [pair for split in tests.values() for pair in split]
     prompt_hits, response_hits = _ngram_hits(train, pairs)
     report, start = {}, 0
     for name, split in tests.items():
         of_prompt, of_response = (h[start : start + len(split)] for h in (prompt_hits, response_hits))
         start += len(split)
-        found = {
+        hits = {
             "prompt": [prompt_key(pair) in prompts for pair in split],
             "prompt_response": [not replies.isdisjoint(_reply_keys(pair)) for pair in split],
             "prompt_ngram": of_prompt,
@@ -64,19 +67,19 @@ def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[st
             "any_ngram": of_prompt | of_response,
         }
         sizes = {"pairs": len(split), "train_pairs": len(train), "ngram": NGRAM}
-        report[name] = sizes | {kind: _count(split, hits) for kind, hits in found.items()}
+        report[name] = sizes | {kind: _count(split, hit) for kind, hit in hits.items()}
     return report
 
 
 def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line a split, for the log."""
+    """One line for each split of `report` (of `check` or `between`), for the log."""
     lines = []
-    for name, found in report.items():
-        exact, replies = found["prompt"]["count"], found["prompt_response"]["count"]
-        grams = [f"{found[f'{part}_ngram']['count']} in the {part}" for part in ("prompt", "response")]
+    for name, overlap in report.items():
+        exact, replies = overlap["prompt"]["count"], overlap["prompt_response"]["count"]
+        grams = [f"{overlap[f'{part}_ngram']['count']} in the {part}" for part in ("prompt", "response")]
         lines.append(
-            f"{name}: of {found['pairs']} pairs {exact} share the prompt with a training pair, {replies} a response to "
-            f"it too; {found['any_ngram']['count']} share {found['ngram']} words in a row ({', '.join(grams)})"
+            f"{name}: of {overlap['pairs']} pairs {exact} share the prompt with a training pair, {replies} a response "
+            f"to it too; {overlap['any_ngram']['count']} share {overlap['ngram']} words in a row ({', '.join(grams)})"
         )
     return lines
 
@@ -102,12 +105,14 @@ def _ngram_hits(train: Sequence[Pair], pairs: Sequence[Pair]) -> tuple[np.ndarra
         for text in _texts(pair):
             for word in words(text):
                 vocabulary.setdefault(word, len(vocabulary) + 1)  # 0 is any word the tests do not hold
+
     grams, text_of = _hashed_ngrams((text for pair in pairs for text in _texts(pair)), vocabulary)
     known, position = np.unique(grams, return_inverse=True)
     seen = np.zeros(len(known), dtype=bool)
     for start in range(0, len(train), 1000):
         texts = (text for pair in train[start : start + 1000] for text in _texts(pair))
         seen |= np.isin(known, _hashed_ngrams(texts, vocabulary)[0])
+
     hits = np.zeros((len(pairs), 3), dtype=bool)
     hits.reshape(-1)[text_of[seen[position]]] = True
     return hits[:, 0], hits[:, 1] | hits[:, 2]
@@ -118,7 +123,7 @@ def _texts(pair: Pair) -> tuple[str, str, str]:
 
 
 def _hashed_ngrams(texts: Iterable[str], vocabulary: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """([G] uint64, [G] int): the hash of every n-gram, and the index of the text that holds it."""
+    """([G] uint64, [G] int): the hash of every n-gram, and the index of the text it is in."""
     ids: list[int] = []
     lengths = []
     for text in texts:
@@ -138,7 +143,7 @@ def _hashed_ngrams(texts: Iterable[str], vocabulary: Mapping[str, int]) -> tuple
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """[W] uint64 to well-spread [W] uint64, one to one (the finaliser of splitmix64)."""
+    """[W] uint64: `values` ([W] uint64) spread well, one to one (the finaliser of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

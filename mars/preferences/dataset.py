@@ -1,9 +1,9 @@
-"""One dataset made ready: rows read, policies applied, base, validation and test drawn by seed, all of it counted.
+"""A dataset made ready for a study: its rows are read, the policies applied, and base, validation and test pairs drawn.
 
-Nothing disappears without a number: the report says for each file how many rows were read, kept and dropped, why, and
-which came first. Validation and any test taken from train get whole prompts, so that no prompt stands on both sides of
-a split; in PKU-SafeRLHF one prompt has many pairs. `flip_rate` turns labels of base and validation pairs round on
-purpose, to see what an arm makes of noise that does not care for the margin; the test keeps its own.
+No row disappears without a number. The report says for each file how many rows were read, kept and dropped, why, and
+where the first ones are. Validation, and a test taken from train, get whole prompts, so that no prompt is on both sides
+of a split (in PKU-SafeRLHF one prompt has many pairs). `flip_rate` flips labels of base and validation pairs on
+purpose, to see how an arm copes with noise that does not depend on the margin; the test pairs keep their labels.
 
     preferences = load(DatasetConfig("hh_rlhf", path="../shared/data/hh_rlhf/harmless-base", size=500))
 """
@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Where the rows come from (train/test, else path, else hub), which of them count, and how many are used."""
+    """Where the rows come from (train and test, else path, else hub), which of them count, and how many are used.
+
+    Raises ValueError naming the field that cannot be used.
+    """
 
     name: str  # the schema: hh_rlhf, ultrafeedback, pku_saferlhf, files
     hub: str | None = None  # hub id
@@ -49,9 +52,9 @@ class DatasetConfig:
     test_from_train: float = 0.0  # a dataset without a test split: a share below 1, or a number of train pairs
     validation: float = 0.1  # a share below 1 of `size` (of train where that is smaller), or a number of train pairs
     seed: int = 0  # draws base, validation and test
-    flip_rate: float = 0.0  # share of base and validation labels to turn round, whatever the pair
+    flip_rate: float = 0.0  # share of base and validation labels to flip, whatever the pair
     max_prompt_chars: int | None = None
-    max_bad_fraction: float = 0.05  # dropped rows of a split, other than duplicates, ties and long prompts
+    max_bad_fraction: float = 0.05  # dropped rows of a split, excluding duplicates, ties and long prompts
     on: Policies = field(default_factory=Policies)
     licence: str = "unknown"
 
@@ -74,10 +77,14 @@ class DatasetConfig:
 
 
 def load(config: DatasetConfig) -> Preferences:
-    """Base, validation and test pairs with their report. Raises DataError with file and row, or ConfigError."""
+    """Base, validation and test pairs with the report of how they were made.
+
+    Raises DataError with file and row for data that cannot be used, and ConfigError for a dataset with no rows to read.
+    """
     schema = schema_of(config.name, config.preference)
     train, train_files = _read(config, schema, "train")
     pairs = _shuffled(train, config.seed, "train")
+
     if config.test_from_train:
         held, pairs, beside_test = _hold_out(pairs, _number(config.test_from_train, len(pairs)))
         whole_test, sources = _in_order(train, held), {"train": train_files}
@@ -85,18 +92,13 @@ def load(config: DatasetConfig) -> Preferences:
         whole_test, test_files = _read(config, schema, "test")
         beside_test, sources = 0, {"train": train_files, "test": test_files}
     test = _in_order(whole_test, _shuffled(whole_test, config.seed, "test")[: config.test_size])
+
     wanted = min(len(pairs), config.size or len(pairs))
     validation, rest, beside_validation = _hold_out(pairs, _number(config.validation, wanted))
     base = rest[: config.size]
-    if not base:
-        raise DataError(f"{config.name}: of {len(train)} train pairs none is left to train on (dataset.validation)")
-    if not test:
-        raise DataError(f"{config.name}: the test split has no pairs")
-    if config.size is not None and len(base) < config.size:
-        log.warning(
-            "%s: %d base pairs, not the %d of dataset.size: no more are left", config.name, len(base), config.size
-        )
+    _check_sizes(config, len(train), len(base), len(test))
     base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (base, validation))
+
     subset = {
         "seed": config.seed,
         "train": len(train),
@@ -124,6 +126,16 @@ def load(config: DatasetConfig) -> Preferences:
     return Preferences(config.name, base, validation, {"test": test}, report)
 
 
+def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> None:
+    """Raises DataError where there are no base or no test pairs; warns where there are fewer than were asked for."""
+    if not base:
+        raise DataError(f"{config.name}: of {train} train pairs none is left to train on (lower dataset.validation)")
+    if not test:
+        raise DataError(f"{config.name}: the test split has no pairs")
+    if config.size is not None and base < config.size:
+        log.warning("%s: only %d base pairs are left, not the %d of dataset.size", config.name, base, config.size)
+
+
 def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[list[Pair], list[dict[str, Any]]]:
     prefix = f"{config.name}-{split}"
     limits = (config.max_prompt_chars, config.max_bad_fraction)
@@ -131,7 +143,7 @@ def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[list[Pai
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """One line a file that lost rows: how many, of what defect, and where the first one is."""
+    """Lines for the log: each file that lost rows, how many for which defect and where the first is; then the flips."""
     lines = []
     for part in (tally for files in report.get("sources", {}).values() for tally in files):
         if part["dropped"]:
@@ -145,9 +157,10 @@ def summary(report: Mapping[str, Any]) -> list[str]:
 
 
 def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
-    """`pairs`, the labels of about a share `rate` of them turned round, `Pair.exchanged` saying which.
+    """`pairs` with the labels of about a share `rate` of them flipped; `Pair.exchanged` marks those.
 
-    By a hash of (seed, pair id), so that it depends on nothing else and a higher rate's flips include a lower one's.
+    A hash of (seed, pair id) decides, so a flip depends on nothing else, and a higher rate flips all that a lower one
+    does and more.
     """
 
     def drawn(pair: Pair) -> float:
@@ -161,7 +174,7 @@ def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
 
 
 def length_baseline(pairs: Sequence[Pair]) -> float:
-    """Accuracy of "the longer response is the better one", in characters, a tie counting ½."""
+    """The accuracy of preferring the longer response, in characters; a tie counts as ½."""
     signs = [np.sign(len(pair.chosen) - len(pair.rejected)) for pair in pairs]
     return float(np.mean(signs) / 2 + 0.5)
 
@@ -171,16 +184,20 @@ def _number(wanted: float, available: int) -> int:
 
 
 def _shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> list[Pair]:
-    """A permutation of which every subset is a prefix: a smaller size draws part of what a larger one draws."""
+    """`pairs` in an order drawn by seed and split: a smaller size takes a prefix of what a larger one takes."""
     order = np.random.default_rng([seed, *split.encode()]).permutation(len(pairs))
     return [pairs[i] for i in order]
 
 
 def _hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
-    """(held out, the rest, how many are in neither): whole prompts until `number` pairs, the last prompt cut short."""
+    """(`number` held-out pairs, the rest, how many pairs are in neither).
+
+    Whole prompts are held out until there are `number` pairs; what the last prompt has beyond that is in neither part.
+    """
     by_prompt: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_prompt.setdefault(contamination.prompt_key(pair), []).append(pair)
+
     held: list[Pair] = []
     rest: list[Pair] = []
     for group in by_prompt.values():
@@ -188,8 +205,9 @@ def _hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair
     return held[:number], rest, max(0, len(held) - number)
 
 
-def _in_order(pairs: Sequence[Pair], chosen: Sequence[Pair]) -> list[Pair]:
-    ids = {pair.id for pair in chosen}
+def _in_order(pairs: Sequence[Pair], drawn: Sequence[Pair]) -> list[Pair]:
+    """The `drawn` of `pairs`, in the order of `pairs`."""
+    ids = {pair.id for pair in drawn}
     return [pair for pair in pairs if pair.id in ids]
 
 

@@ -1,8 +1,10 @@
 """Dialogue text: messages, the split at the last assistant turn, and the one way a dialogue becomes model input.
 
-Every arm and every benchmark goes through `render`, so no two of them can differ in white space or turn markers. A
-rendered text stays in two parts, prefix (the prompt up to and including the assistant's marker) and response, because
-truncation has to know which of the two it may cut (`mars.reward.tokens`).
+Every arm and every benchmark uses `render`, so no two of them can differ in white space or turn markers. A rendered
+text keeps two parts: the prefix, which is the prompt up to and including the assistant's marker, and the response.
+Truncation has to know which of the two it may cut (`mars.reward.tokens`).
+
+    render((Message("user", "Hi"),), "Hello.", "plain")  # Rendered("Human: Hi\\n\\nAssistant:", " Hello.")
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ Template = Literal["plain", "chat"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a dialogue."""
+    """One turn of a dialogue. Raises ValueError for an unknown role."""
 
     role: Role
     content: str
@@ -29,7 +31,7 @@ class Message:
 
 
 class Rendered(NamedTuple):
-    """Model input in two parts; their concatenation is the whole text."""
+    """Model input in two parts; one after the other they are the whole text."""
 
     prefix: str
     response: str
@@ -39,9 +41,9 @@ _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
 def parse_hh(dialogue: str) -> tuple[Message, ...]:
-    """Turns of an HH-RLHF dialogue (`\\n\\nHuman: … \\n\\nAssistant: …`), outer white space of each turn removed.
+    """The turns of an HH-RLHF dialogue (`\\n\\nHuman: … \\n\\nAssistant: …`), without white space around each.
 
-    Text before the first marker has no speaker and is an error: ValueError.
+    Raises ValueError for text before the first marker, because it has no speaker.
     """
     parts = _TURN.split(dialogue)
     if parts[0].strip() or len(parts) < 3:
@@ -55,7 +57,7 @@ def parse_hh(dialogue: str) -> tuple[Message, ...]:
 def split_last_assistant(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str]:
     """(prompt, response): everything before the final assistant turn, and that turn's content.
 
-    ValueError when the dialogue does not end with an assistant turn: there is no reply to judge.
+    Raises ValueError when the dialogue does not end with an assistant turn, because there is no reply to judge.
     """
     if not messages or messages[-1].role != "assistant":
         raise ValueError("the dialogue does not end with an assistant turn")
@@ -66,15 +68,15 @@ _SPEAKER = {"user": "Human", "assistant": "Assistant"}
 
 
 def render_plain(prompt: Sequence[Message], response: str) -> Rendered:
-    """`Human: {prompt}\\n\\nAssistant: {response}`, the template of the authors' code; a system turn opens unmarked."""
+    """`Human: {prompt}\\n\\nAssistant: {response}`, the template of the authors' code; a system turn has no marker."""
     turns = [m.content if m.role == "system" else f"{_SPEAKER[m.role]}: {m.content}" for m in prompt]
     return Rendered("\n\n".join([*turns, "Assistant:"]), f" {response}")
 
 
 def render_chat(prompt: Sequence[Message], response: str, tokenizer: Any) -> Rendered:
-    """The tokenizer's own chat template, cut where the assistant's reply begins.
+    """The dialogue in the tokenizer's own chat template, cut where the assistant's reply begins.
 
-    ValueError when the tokenizer has no chat template.
+    Raises ValueError when the tokenizer has no chat template.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("this tokenizer has no chat template (set backbone.template=plain)")
@@ -82,11 +84,11 @@ def render_chat(prompt: Sequence[Message], response: str, tokenizer: Any) -> Ren
     prefix = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     reply = {"role": "assistant", "content": response}
     whole = tokenizer.apply_chat_template([*messages, reply], tokenize=False)
-    # Some templates add to the generation prompt what they leave out of a finished turn: cut at the common prefix.
+    # Some templates put into the generation prompt what they leave out of a finished turn: cut at the common prefix.
     cut = next((i for i, (a, b) in enumerate(zip(prefix, whole, strict=False)) if a != b), min(len(prefix), len(whole)))
     return Rendered(whole[:cut], whole[cut:])
 
 
 def render(prompt: Sequence[Message], response: str, template: Template, tokenizer: Any = None) -> Rendered:
-    """Model input for one response under `template`; `tokenizer` is needed for "chat" alone."""
+    """Model input for one response under `template`; only "chat" needs the `tokenizer`, and raises as `render_chat`."""
     return render_plain(prompt, response) if template == "plain" else render_chat(prompt, response, tokenizer)

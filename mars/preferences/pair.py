@@ -1,7 +1,7 @@
 """What a preference is, and what a study trains and tests on.
 
-`Pair` is the unit everything else passes around. `Preferences` is one dataset made ready: base pairs, validation and
-test splits, and the report of what was read, dropped and why.
+`Pair` is the unit that everything else works on. `Preferences` is one dataset made ready: base pairs, validation pairs,
+test splits, and the report of which rows were read, which were dropped, and why.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Part = Literal["prompt", "chosen", "rejected"]  # what an augmenter may rewrite
 
 
 class DataError(UserError):
-    """A preference file or row the user has to look at; the message names file and row."""
+    """A preference file or row that the user has to look at; the message names file and row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,23 @@ class Pair:
     rejected: str
     gold_margin: float | None = None  # r*(chosen) − r*(rejected) where the truth is known (planted), else None
     subset: str = ""
-    exchanged: bool = False  # noise put in on purpose: its sides stand otherwise than under the dataset's usual labels
+    exchanged: bool = False  # noise put in on purpose: its sides are those of the dataset's usual label, exchanged
 
     @property
     def content(self) -> tuple[tuple[Message, ...], frozenset[str]]:
-        """What makes it the same pair under another id, or with the label turned round."""
+        """(prompt, the two responses as a set): equal for the same pair under another id or label."""
         return self.prompt, frozenset((self.chosen, self.rejected))
 
     def side(self, side: Side) -> str:
+        """The text of one side."""
         return self.chosen if side == "chosen" else self.rejected
 
     def part(self, part: Part) -> str:
-        """A side's text, or the content of the prompt's last turn."""
+        """The text of a side, or the content of the prompt's last turn."""
         return self.prompt[-1].content if part == "prompt" else self.side(part)
 
     def origin(self, part: Part) -> Part:
-        """Where the text of `part` stands under the dataset's usual labels: variants hang on that, and not on noise."""
+        """The part this text is under the dataset's usual labels, so that label noise changes no variant."""
         if part == "prompt" or not self.exchanged:
             return part
         return "rejected" if part == "chosen" else "chosen"
@@ -58,7 +59,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Preferences:
-    """A dataset made ready. `tests` maps split name to pairs; its first entry is the main test split."""
+    """A dataset made ready. tests: pairs by split name; the first entry is the main test split."""
 
     name: str
     base: Sequence[Pair]
@@ -68,7 +69,7 @@ class Preferences:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """sha256 of the base, validation and test pairs, texts included; the runs of a sweep share them."""
+        """sha256 of the base, validation and test pairs, texts included; the same in all runs of a sweep."""
         return {
             "base_sha256": pairs_digest(self.base),
             "validation_sha256": pairs_digest(self.validation),
@@ -77,7 +78,7 @@ class Preferences:
 
 
 def pairs_digest(pairs: Iterable[Pair]) -> str:
-    """sha256 of pairs in order, texts included: equal exactly when two runs used the same rows in the same order."""
+    """sha256 of pairs in order, texts included: two runs have the same one if they used the same rows in one order."""
     total = hashlib.sha256()
     for pair in pairs:
         prompt = [{"role": message.role, "content": message.content} for message in pair.prompt]

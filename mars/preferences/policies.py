@@ -1,7 +1,7 @@
-"""Every row of a split through the policies, and a count of what became of it.
+"""What happens to rows with a defect, and the count of it: this is where a bad row is dropped, kept or an error.
 
-A defect leads to drop, keep or raise, kind by kind. The tally names the first places of each kind, because the reader
-of "12 rows dropped" wants to look at one; a split of which too much is dropped is taken for the wrong file.
+There is one policy for each kind of defect. The count names the first places of each kind, because the reader of "12
+rows dropped" wants to look at one. A split that loses too many rows is taken for the wrong file and is an error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Policies:
     long_prompt: Policy = "drop"
 
 
-_HARMLESS: tuple[Kind, ...] = ("duplicate", "tie", "long_prompt")  # sound rows: no sign of the wrong or a broken file
+_HARMLESS: tuple[Kind, ...] = ("duplicate", "tie", "long_prompt")  # sound rows, and no sign of a wrong or broken file
 
 
 @dataclass
@@ -75,9 +75,14 @@ def read_split(
     max_prompt_chars: int | None = None,
     max_bad_fraction: float = 1.0,
 ) -> tuple[list[Pair], list[dict[str, Any]]]:
-    """The usable pairs of one split in file order, and for each source what became of its rows.
+    """(the usable pairs of one split in file order, for each source the JSON count of what became of its rows).
 
-    A pair's id is the row's own or `prefix` and the row's number, which runs through all sources. Raises DataError.
+    A pair's id is the row's own, else `prefix` and the row's number, counted through all sources. max_prompt_chars: a
+    longer prompt is a defect; None is no limit. max_bad_fraction: the largest share of rows that may be dropped,
+    excluding duplicates, ties and long prompts.
+
+    Raises DataError with file and row where a policy says so, for a file without rows or without a column the schema
+    needs, for an id used twice, and where too many rows are dropped.
     """
     pairs: list[Pair] = []
     place_of: dict[str, str] = {}
@@ -92,6 +97,7 @@ def read_split(
                 raise DataError(f'{place}: the id "{name}" stands at {place_of[name]} already')
             place_of[name] = place
             pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, subset=row.subset))
+
         if not tally.rows:
             raise DataError(f"{source.label}: holds no rows")
         _check_columns(source.label, tally.columns, schema)
@@ -109,7 +115,7 @@ def _usable_rows(
     tally: _Tally,
     seen: set[tuple[Any, ...]],
 ) -> Iterator[tuple[int, Row]]:
-    """The rows that pass, with their numbers; `tally` and `seen` are kept up to date."""
+    """(number, row) of each row that the policies keep; `tally` and `seen` are updated on the way."""
     for raw in source.rows:
         place = f"{source.label}:{raw.number}"
         tally.rows, tally.last = tally.rows + 1, raw.number
@@ -117,6 +123,7 @@ def _usable_rows(
         row, defects = _understand(raw, schema, max_prompt_chars)
         if row is not None and (row.prompt, row.chosen, row.rejected) in seen:
             defects.append(Defect("duplicate", "repeats an earlier row"))
+
         cause = _cause_to_drop(defects, policies, place, row is not None)
         for defect in [cause] if cause else defects:
             tally.note(defect, place, dropped=cause is not None)
@@ -127,7 +134,7 @@ def _usable_rows(
 
 
 def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tuple[Row | None, list[Defect]]:
-    """The row, None where it holds no preference, and its defects in the order they were met."""
+    """(the row, or None where it holds no preference; its defects in the order in which they were found)."""
     defects = [raw.defect] if raw.defect else []
     if raw.value is None:
         return None, defects
@@ -139,7 +146,7 @@ def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tu
 
 
 def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, usable: bool) -> Defect | None:
-    """The defect for which a row is dropped, None where it stays. Raises DataError where the policies say so."""
+    """The defect for which a row is dropped, or None where it is kept. Raises DataError where a policy says so."""
     for defect in defects:
         policy: Policy = getattr(policies, defect.kind)
         if policy == "drop":
@@ -153,15 +160,15 @@ def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, us
 
 
 def _check_columns(label: str, columns: set[str], schema: Schema) -> None:
-    """Raises DataError when a column the schema needs is in no row, naming the nearest one that is."""
+    """Raises DataError when no row has a column that the schema needs; the message names the nearest one there is."""
     missing = min(([c for c in needed if c not in columns] for needed in schema.columns), key=len)
-    if missing and columns:  # no columns at all: no row could be read, which is counted as such
+    if missing and columns:  # where no row could be read there are no columns, and `_check_share` says so
         names = " and ".join(f'"{name}"' for name in missing)
         raise DataError(f"{label}: no column {names}{nearest(missing[0], sorted(columns))}")
 
 
 def _check_share(tallies: Sequence[_Tally], most: float) -> None:
-    """Raises DataError when more than `most` of the rows were dropped as bad: probably the wrong file or schema."""
+    """Raises DataError when more than a share `most` of the rows is bad: probably the wrong file or schema."""
     rows = sum(tally.rows for tally in tallies)
     bad = Counter[Kind]()
     for tally in tallies:

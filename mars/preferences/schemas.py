@@ -1,9 +1,11 @@
 """Raw rows to preferences: one function for each dataset's own schema.
 
-A schema function either returns a `Row` or raises a `Defect`; it reads no file and decides no policy. What makes a row
-doubtful but leaves it usable travels with it in `Row.doubts`, so that whether to drop it stays one decision in one
-place (`mars.preferences.dataset`). Text is taken verbatim, except that HH-RLHF dialogues lose the white space around
-each turn.
+A schema function returns a `Row` or raises a `Defect`; it reads no file and decides no policy. A row that is doubtful
+but usable carries its doubts in `Row.doubts`, so that one place decides which rows are dropped
+(`mars.preferences.policies`). Text is taken as it is, except that HH-RLHF dialogues lose the white space around each
+turn.
+
+    files({"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}).rejected  # "No."
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Defect(Exception):
-    """What is wrong with one row. Raised where the row holds no preference at all, listed in `Row.doubts` elsewhere."""
+    """What is wrong with one row. Raised where the row holds no preference, else listed in `Row.doubts`."""
 
     def __init__(self, kind: Kind, detail: str) -> None:
         super().__init__(detail)
@@ -43,7 +45,7 @@ class Defect(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A raw row understood: the text of a `Pair`, before it has an id or has passed any policy."""
+    """A raw row understood: the texts of a `Pair`, before the policies are applied and an id is given."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -55,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Schema:
-    """How one dataset's rows are read. `columns`: alternatives, of which a file needs one in full."""
+    """How one dataset's rows are read. columns: alternatives; a file needs all columns of one of them."""
 
     parse: Callable[[Mapping[str, Any]], Row]
     columns: tuple[tuple[str, ...], ...]
@@ -63,7 +65,10 @@ class Schema:
 
 
 def hh_rlhf(raw: Mapping[str, Any]) -> Row:
-    """`chosen` and `rejected` are whole dialogues; the prompt is everything up to the last assistant turn."""
+    """A row whose `chosen` and `rejected` are whole dialogues; its prompt is everything before the last assistant turn.
+
+    Raises Defect.
+    """
     sides = []
     for field in ("chosen", "rejected"):
         try:
@@ -75,12 +80,15 @@ def hh_rlhf(raw: Mapping[str, Any]) -> Row:
 
 
 def ultrafeedback(raw: Mapping[str, Any], preference: str = "overall") -> Row:
-    """Either hub form: `chosen` against `rejected`, or an `instruction` whose `completions` carry scores."""
+    """A row of either form on the hub: `chosen` against `rejected`, or an `instruction` with scored `completions`.
+
+    preference: the score that decides between completions, "overall" or "fine_grained". Raises Defect.
+    """
     return _best_against_worst(raw, preference) if "completions" in raw else _scored_pair(raw)
 
 
 def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
-    """Two responses and the id, 0 or 1, of the better or of the safer one."""
+    """A row of two responses and the id, 0 or 1, of the better or of the safer one (`preference`). Raises Defect."""
     responses = [_text(raw, "response_0"), _text(raw, "response_1")]
     prompt = _messages(raw.get("prompt"), "prompt")
     column = f"{preference}_response_id"
@@ -92,9 +100,9 @@ def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
 
 
 def files(raw: Mapping[str, Any]) -> Row:
-    """`prompt`, `chosen`, `rejected` as text or lists of {role, content}; `subset` and `id` where present.
+    """A row of `prompt`, `chosen` and `rejected`, each a text or a list of {role, content}, with any `subset` and `id`.
 
-    A list may hold the reply alone or the whole dialogue, which then needs no `prompt`.
+    A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
     """
     given = _messages(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     prompt, chosen = _reply(raw, "chosen", given)
@@ -210,7 +218,10 @@ def _shown(value: Any) -> str:
 
 
 def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
-    """Everything doubtful about one row, the reading's own doubts first."""
+    """All that is doubtful about one row: first what its schema noted, then what is checked for every dataset.
+
+    max_prompt_chars: a longer prompt is a defect; None is no limit.
+    """
     found = list(row.doubts)
     if not row.prompt or row.prompt[-1].role != "user":
         found.append(Defect("dialogue", "the prompt does not end with the user's turn"))
@@ -249,7 +260,10 @@ SCHEMAS: dict[str, dict[str, Schema]] = {
 
 
 def schema_of(name: str, preference: str | None) -> Schema:
-    """The schema of dataset `name`, deciding by `preference` (None: the dataset's usual label). Raises ConfigError."""
+    """The schema of dataset `name` that decides by the label `preference`; None is the dataset's usual label.
+
+    Raises ConfigError for an unknown name, or a preference the dataset does not have.
+    """
     schemas = choose(SCHEMAS, name, "dataset.name")
     if preference is None:
         return next(iter(schemas.values()))

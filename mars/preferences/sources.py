@@ -1,8 +1,10 @@
 """Where raw rows come from: local files and the Hugging Face hub.
 
-JSON lines are read here, one by one, because a reader that stops at the first bad line and does not name it is of no
-use to someone with a hundred thousand of them; CSV, Parquet and hub datasets go through `datasets`. Rows are numbered
-from 1: lines of a .jsonl file, records below the header of a .csv file, rows of the rest.
+JSON lines are read here, one by one: a reader that stops at the first bad line without naming it is no help with a
+hundred thousand of them. `datasets` reads CSV, Parquet and the hub. Rows are numbered from 1: the lines of a .jsonl
+file, the records below the header of a .csv file, the rows of the rest.
+
+    next(iter(open_file(Path("train.jsonl"), "train.jsonl").rows)).value
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from mars.preferences.pair import DataError
 from mars.preferences.schemas import Defect
 
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
-SPLITS = {"train": ("train_prefs", "train"), "test": ("test_prefs", "test")}  # names on the hub, the first found counts
+SPLITS = {"train": ("train_prefs", "train"), "test": ("test_prefs", "test")}  # names on the hub; the first there counts
 
 
 class RawRow(NamedTuple):
-    """One row as stored. Without `value` it is unreadable; with both, `value` is the row as far as it can be mended."""
+    """One row as stored. Without a value it is unreadable; with a defect its value is what could be mended."""
 
     number: int
     value: Mapping[str, Any] | None
@@ -41,7 +43,7 @@ class RawRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """One file, or one split on the hub. `label` names it in messages, `identity` says for the record what it was."""
+    """One file, or one split on the hub. label: its name in messages. identity: JSON, what the record says it is."""
 
     label: str
     identity: Mapping[str, Any]
@@ -49,7 +51,10 @@ class Source:
 
 
 def open_file(path: Path, label: str) -> Source:
-    """Raises DataError where the file is missing, empty, or of an unknown kind; its rows are read on iteration."""
+    """The source of a .jsonl, .jsonl.gz, .csv or .parquet file; its rows are read when they are iterated over.
+
+    Raises DataError where the file is missing, empty, or of another kind.
+    """
     kind = next((e for e in EXTENSIONS if path.name.endswith(e)), None)
     if path.is_dir():
         raise DataError(f"{path}: is a directory (name a file in it)")
@@ -69,9 +74,9 @@ def open_file(path: Path, label: str) -> Source:
 
 
 def open_directory(directory: Path, split: str) -> list[Source]:
-    """The files of `split` in a directory laid out as on the hub: here, under data/, or anywhere below.
+    """The files of `split` in a directory laid out as on the hub: in it, else in its data/, else anywhere below.
 
-    Raises DataError where there are none, or the same split is there in two formats.
+    Raises DataError where there are none, or the split is there in two formats.
     """
     if not directory.is_dir():
         raise DataError(f"dataset.path: no such directory {directory} (dataset.train=F and dataset.test=F name files)")
@@ -94,20 +99,20 @@ def _instead(split: str) -> str:
 
 
 def open_hub(hub: str, revision: str | None, config: str | None, data_dir: str | None, split: str) -> Source:
-    """`split` of a hub dataset, under any of its usual names. Raises DataError where it cannot be read or has none."""
+    """`split` of a hub dataset under one of its usual names. Raises DataError where that cannot be read."""
     offline = "dataset.path=DIR, or dataset.train=F and dataset.test=F, work without it"
     return _open_hub((hub, revision, config, data_dir), split, SPLITS[split], offline, _instead(split))
 
 
 def open_hub_split(hub: str, revision: str | None, split: str, instead: str) -> Source:
-    """The split of exactly that name. instead: what works without it. Raises DataError, as `open_hub` does."""
+    """The split of exactly that name. instead: what works without the hub. Raises DataError as `open_hub`."""
     return _open_hub((hub, revision, None, None), split, (split,), instead, instead)
 
 
 def _open_hub(
     place: tuple[str, str | None, str | None, str | None], split: str, names: tuple[str, ...], offline: str, absent: str
 ) -> Source:
-    """The first of `names`; offline and absent: what to do where the hub cannot be read or has none of them."""
+    """The first of `names` that is there; offline, absent: what to do where the hub cannot be read, or has none."""
     hub, revision, config, data_dir = place
     label = f"{hub}@{revision[:7]}" if revision else hub
     try:
@@ -143,7 +148,7 @@ def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
 
 
 def _json_row(number: int, line: bytes) -> RawRow:
-    """A line as an object; text that no file could hold is mended with U+FFFD and marked."""
+    """A line as a row; text that cannot be written as UTF-8 is mended with U+FFFD and marked as a defect."""
     defect = None
     try:
         text = line.decode()
@@ -165,7 +170,7 @@ def _json_row(number: int, line: bytes) -> RawRow:
 
 
 def _table(path: Path, label: str, kind: str) -> Iterator[RawRow]:
-    """Rows of a .csv or .parquet file. A CSV field is text whatever it looks like: "NA" and "42" are responses too."""
+    """The rows of a .csv or .parquet file. A CSV field is always text: "NA" and "42" are responses too."""
     import datasets
 
     options: dict[str, Any] = {}
@@ -200,7 +205,7 @@ def _look_at_csv(path: Path) -> tuple[list[str], bool]:
 
 @contextlib.contextmanager
 def _silence(datasets: Any) -> Iterator[None]:
-    """No progress bar for a local file, no log line beside our own error, and a column too many is an error."""
+    """Inside, `datasets` shows no progress bar and logs nothing, and a column too many is an error."""
     level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     datasets.disable_progress_bars()
@@ -215,7 +220,7 @@ def _silence(datasets: Any) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The root cause's first line: libraries wrap theirs several deep."""
+    """The first line of the root cause: libraries wrap errors several times."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     lines = str(error).strip().splitlines()

@@ -1,20 +1,19 @@
 """The curvature and the information of preference pairs under a linear reward, and their spectra.
 
-H = A / Σw is the average Hessian of the Bradley–Terry loss, which the paper speaks of. G = A C⁻¹ A / labels is what one
-label tells about θ: the sandwich of Godambe (1960) and White (1982), its middle C the scatter of gradients *summed per
-parent*, as variants repeat their parent's label. Copies of every pair leave G as it was; were every row a label, all of
-them together would seem to tell as many times more as there are copies. H rises where ambiguous pairs are drawn, G need
-not.
+H = A / Σw is the average Hessian of the Bradley–Terry loss, which the paper studies. G = A C⁻¹ A / labels is what one
+label tells about θ: the sandwich of Godambe (1960) and White (1982). Its middle, C, is the scatter of gradients *summed
+per parent*, because variants repeat their parent's label. Copies of every pair leave G unchanged; if every row counted
+as a label, n copies would seem to tell n times as much. H rises where ambiguous pairs are drawn; G need not.
 
     space = span(base.coverage)
     hessian_spectrum(rows, space).effective_rank, godambe_spectrum(rows, space).logdet
 
-Spectra are taken on the span of the base pairs, where H needs no ridge; eigenvectors are computed only where it is a
-true subspace. C is as noisy as its labels are few: of Gaussian gradients C⁻¹ is on average (labels − 1) /
-(labels − k − 2) times too large (Hartlap et al. 2007), more for the heavier tails of weighted rows, so G is inflated
-near labels = k, unequally, and undefined at or below it. With 1,000 labels in 384 Gaussian directions the mixture's
-logdet over the base pairs' came out 0.17 to 0.19 nats per direction too high, enough to change its sign under uniform
-draws, while H's gain was 0.01 to 0.08 too low; in 64 directions both were within 0.01.
+Spectra are taken on the span of the base pairs, where H needs no ridge; eigenvectors are computed only where the span
+is a true subspace. C is noisy where labels are few. For Gaussian gradients C⁻¹ is on average (labels − 1) /
+(labels − k − 2) times too large (Hartlap et al. 2007), and more for the heavier tails of weighted rows. So G is
+inflated near labels = k, by unequal factors, and undefined at or below it. With 1,000 labels in 384 Gaussian directions
+the mixture's logdet minus the base pairs' was 0.17 to 0.19 nats per direction too high, enough to change its sign under
+uniform draws, while H's gain was 0.01 to 0.08 too low; in 64 directions both were within 0.01.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ __all__ += [
 
 @dataclass(frozen=True)
 class Span:
-    """The directions that base pairs vary in; basis: [d, k], orthonormal columns, the identity where k = d."""
+    """The directions in which base pairs differ. basis: [d, k] orthonormal columns; the identity where k = d."""
 
     basis: np.ndarray = field(repr=False)
 
     @property
     def dimension(self) -> int:
-        """k"""
+        """k, the number of directions."""
         return self.basis.shape[1]
 
     def project(self, matrix: np.ndarray) -> np.ndarray:
-        """[k, k] the symmetric [d, d] `matrix` in the coordinates of the span."""
+        """[k, k]: the symmetric [d, d] `matrix` in the coordinates of the span."""
         rows, k = self.basis.shape
         if k == rows:
             return matrix
@@ -64,39 +63,42 @@ class Span:
 class Spectrum:
     """Eigenvalues of a positive semi-definite matrix and their summaries.
 
-    values: [k] descending; those below rounding (k·ε of the largest) are 0, with logdet −∞ and an infinite condition.
+    values: [k] descending; those below rounding (k·ε of the largest) are 0, which makes logdet −∞ and condition ∞.
     """
 
     values: np.ndarray
 
     @property
     def trace(self) -> float:
+        """Sum of the eigenvalues."""
         return float(self.values.sum())
 
     @property
     def logdet(self) -> float:
-        """Sum of logs, in nats."""
+        """Sum of the eigenvalues' logarithms, in nats."""
         with np.errstate(divide="ignore"):
             return float(np.log(self.values).sum())
 
     @property
     def largest(self) -> float:
+        """The first eigenvalue."""
         return float(self.values[0])
 
     @property
     def smallest(self) -> float:
+        """The last eigenvalue."""
         return float(self.values[-1])
 
     @property
     def condition(self) -> float:
-        """Largest over smallest; NaN of a zero matrix."""
+        """Largest over smallest eigenvalue; NaN for a zero matrix."""
         if not self.largest:
             return float("nan")
         return self.largest / self.smallest if self.smallest else float("inf")
 
     @property
     def effective_rank(self) -> float:
-        """exp of the entropy of values / sum (Roy & Vetterli 2007); NaN of a zero matrix."""
+        """exp of the entropy of eigenvalues / trace (Roy & Vetterli 2007); NaN for a zero matrix."""
         if not self.largest:
             return float("nan")
         share = self.values[self.values > 0] / self.trace
@@ -104,37 +106,37 @@ class Spectrum:
 
 
 def span(coverage: np.ndarray, tolerance: float = 1e-9) -> Span:
-    """The eigenvectors of the [d, d] base coverage whose eigenvalue exceeds `tolerance` of the largest.
+    """The span of the eigenvectors of the [d, d] base coverage whose eigenvalue exceeds `tolerance` times the largest.
 
-    With a frozen encoder the base differences never change, so one span serves a whole run. ValueError where every
-    difference is zero.
+    With a frozen encoder the base differences never change, so one span serves a whole run. Raises ValueError where
+    every difference is zero.
     """
     values = eigenvalues(coverage)
     if not values[-1] > 0:
         raise ValueError("coverage: every difference is zero, so there is no direction to measure")
     if values[0] > tolerance * values[-1]:
         return Span(np.eye(len(coverage)))  # any basis will do, and this one costs no product
-    values, vectors = (found.numpy() for found in torch.linalg.eigh(torch.from_numpy(coverage)))
+    values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(coverage)))
     return Span(np.ascontiguousarray(vectors[:, values > tolerance * values[-1]]))
 
 
 def hessian_spectrum(moments: Moments, span: Span, ridge: float = 0.0) -> Spectrum:
-    """Of the average Hessian H = A / Σw on the span; ridge: times trace / k, added to every eigenvalue."""
+    """The spectrum of the average Hessian H = A / Σw on the span; ridge · trace / k is added to every eigenvalue."""
     values = eigenvalues(span.project(moments.hessian) / moments.weight)
     return _spectrum(values + ridge * values.mean())
 
 
 def godambe_spectrum(moments: Moments, span: Span, ridge: float = 0.0) -> Spectrum | None:
-    """Of G (see `godambe`); None where the labels do not determine it: no more than k, or with a singular score."""
+    """The spectrum of G (see `godambe`); None where the labels do not determine it: at most k, or a singular score."""
     information = _information(moments, span, ridge)
     return None if information is None else _spectrum(eigenvalues(information))
 
 
 def godambe(moments: Moments, span: Span, ridge: float = 0.0) -> np.ndarray:
-    """[k, k] G = A C⁻¹ A / labels on the span, in its coordinates; (labels · G)⁻¹ = A⁻¹ C A⁻¹ is the covariance of θ̂.
+    """[k, k]: G = A C⁻¹ A / labels in the coordinates of the span; (labels · G)⁻¹ = A⁻¹ C A⁻¹ is the covariance of θ̂.
 
-    ridge: times trace(C) / k, added to the diagonal of C before it is inverted. ValueError where the labels do not
-    determine G: no more of them than k, or a singular score.
+    ridge: ridge · trace(C) / k is added to the diagonal of C before it is inverted. Raises ValueError where the labels
+    do not determine G: at most k of them, or a singular score.
     """
     information = _information(moments, span, ridge)
     if information is None:
@@ -143,18 +145,18 @@ def godambe(moments: Moments, span: Span, ridge: float = 0.0) -> np.ndarray:
 
 
 def eigenvalues(matrix: np.ndarray) -> np.ndarray:
-    """[k] of a symmetric [k, k] matrix, ascending."""
+    """[k]: the eigenvalues of a symmetric [k, k] matrix, ascending."""
     return torch.linalg.eigvalsh(torch.from_numpy(matrix)).numpy()
 
 
 def whitened(matrix: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """L⁻¹ M L⁻ᵀ for a symmetric [k, k] M and a lower triangular L: its eigenvalues are those of (M, LLᵀ)."""
+    """[k, k]: L⁻¹ M L⁻ᵀ for a symmetric matrix M and a lower triangular factor L: (M, LLᵀ) has its eigenvalues."""
     half = _solved(factor, matrix)
     return _solved(factor, half.T)
 
 
 def factored(matrix: np.ndarray) -> np.ndarray | None:
-    """The lower Cholesky factor of a symmetric [k, k] matrix, or None where it is singular to rounding."""
+    """[k, k]: the lower Cholesky factor of a symmetric [k, k] matrix, or None where that is singular to rounding."""
     lower, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
     if failed:
         return None
@@ -164,11 +166,12 @@ def factored(matrix: np.ndarray) -> np.ndarray | None:
 
 
 def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """L⁻¹ R; NumPy has no triangular solver, and SciPy is no dependency."""
+    """L⁻¹ R, by torch: NumPy has no triangular solver, and SciPy is no dependency."""
     return torch.linalg.solve_triangular(torch.from_numpy(factor), torch.from_numpy(right), upper=False).numpy()
 
 
 def _information(moments: Moments, span: Span, ridge: float) -> np.ndarray | None:
+    """[k, k]: G, or None where the labels do not determine it."""
     k = span.dimension
     if moments.labels <= k:
         return None

@@ -1,12 +1,13 @@
-"""Sums over preference rows that curvature and information are made of: exact, streamed, per parent.
+"""The sums over preference rows that curvature and information are made of: exact, streamed, per parent.
 
 With δ = φ(chosen) − φ(rejected) and Δ = θᵀδ, the Bradley–Terry loss of a row of weight w has the gradient −w σ(−Δ) δ
-and the Hessian w σ′(Δ) δδᵀ, σ′(Δ) = σ(Δ)σ(−Δ). Curvature adds over rows, labels do not: a variant repeats its parent's
-label, so gradients are summed per parent before their scatter is taken.
+and the Hessian w σ′(Δ) δδᵀ, where σ′(Δ) = σ(Δ)σ(−Δ). Curvature adds over rows; labels do not. A variant repeats its
+parent's label, so gradients are summed per parent before their scatter is taken.
 
-Three d×d sums are kept, never the rows, so that a million pairs stream from disk. They are float64 whatever the
-features are stored in: single precision would halve a cost of seconds and bring an error to state. Products are
-PyTorch's, not NumPy's, so that the run's `threads` govern them: threads that wait for a core cost ten times the work.
+Only three d×d sums are kept, so that a million pairs can be streamed from disk. They are float64 whatever the features
+are stored in: single precision would halve a cost of seconds and add an error that would have to be stated. PyTorch
+computes the products rather than NumPy, so that the run's `threads` setting applies: threads that wait for a core cost
+ten times the work.
 
     python -m benchmarks.speed.curvature
 """
@@ -18,14 +19,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-_NUMBERS = 4_000_000  # of a chunk's differences: 32 MB in float64
+_NUMBERS = 4_000_000  # numbers in a chunk of differences: 32 MB in float64
 
 
 @dataclass(frozen=True)
 class Moments:
     """Sums over weighted rows; rows of weight 0 are not counted anywhere.
 
-    rows: how many. weight: Σ w. labels: distinct parents. hessian: [d, d] A = Σ w σ′(Δ) δδᵀ. score: [d, d]
+    rows: their number. weight: Σ w. labels: distinct parents. hessian: [d, d] A = Σ w σ′(Δ) δδᵀ. score: [d, d]
     C = Σ_p (g_p − ḡ)(g_p − ḡ)ᵀ over the parents p that have rows, g_p = Σ −w σ(−Δ) δ over the rows of p. coverage:
     [d, d] Σ w δδᵀ. margin_min, margin_max: the extremes of |Δ|.
     """
@@ -42,9 +43,9 @@ class Moments:
 
 @dataclass(frozen=True)
 class Grouped(Moments):
-    """Moments that can be joined with those of further rows of the same parents, as they keep every parent's gradient.
+    """Moments with every parent's gradient, so that those of more rows of the same parents can be joined to them.
 
-    parents: [labels] int, ascending. gradients: [labels, d] the g_p.
+    parents: [labels] int, ascending. gradients: [labels, d] float, the g_p.
     """
 
     parents: np.ndarray = field(repr=False)
@@ -52,10 +53,10 @@ class Grouped(Moments):
 
 
 class Accumulator:
-    """Moments of rows that come in chunks; the rows of one parent must follow one another, over chunks too."""
+    """Moments of rows that come in chunks; the rows of one parent must follow one another, across chunks too."""
 
     def __init__(self) -> None:
-        self._given = self._rows = 0  # with those of weight 0, and without
+        self._given = self._rows = 0  # including rows of weight 0, and excluding them
         self._weight = 0.0
         self._sums: np.ndarray | None = None  # [3, d, d]: A, coverage, Σ g gᵀ
         self._gradient = np.empty(0)  # [d] Σ g of the parents that are complete
@@ -70,8 +71,11 @@ class Accumulator:
         weights: np.ndarray | None = None,
         parents: np.ndarray | None = None,
     ) -> None:
-        """differences: [M, d]; margins, weights (default 1): [M] float; parents: [M] int, or None in every call: each
-        row is a label of its own. ValueError for lengths that differ, values that are not finite, negative weights.
+        """Adds M rows.
+
+        differences: [M, d] float. margins: [M] float. weights: [M] float ≥ 0, default 1. parents: [M] int, or None in
+        every call, and then each row is a label of its own. Raises ValueError for lengths that differ, values that are
+        not finite, and negative weights.
         """
         given = len(margins)
         differences, margins, weights, parents = _checked(differences, margins, weights, parents, self._given)
@@ -83,6 +87,7 @@ class Accumulator:
             raise ValueError(f"differences: {d} features after chunks of {self._sums.shape[1]}")
         if not len(margins):
             return
+
         hessian, coverage, own, gradients = _sums(differences, margins, weights, parents)
         self._sums[0] += hessian
         self._sums[1] += coverage
@@ -90,6 +95,7 @@ class Accumulator:
         self._weight += float(weights.sum())
         size = np.abs(margins)
         self._extremes = min(self._extremes[0], float(size.min())), max(self._extremes[1], float(size.max()))
+
         if self._open is not None and self._open[0] == own[0]:
             gradients[0] += self._open[1]
         elif self._open is not None:
@@ -104,7 +110,10 @@ class Accumulator:
         self._gradient += gradients.sum(axis=0)
 
     def moments(self) -> Moments:
-        """Of all rows so far. ValueError without any, or where a parent's rows did not follow one another."""
+        """The moments of all rows so far.
+
+        Raises ValueError where there are none, or where a parent's rows did not follow one another.
+        """
         if self._sums is None or self._open is None:
             raise ValueError("curvature needs at least one row of positive weight")
         parents = np.concatenate([*self._parents, [self._open[0]]])
@@ -124,12 +133,13 @@ def moments(
     parents: np.ndarray | None = None,
     chunk: int | None = None,
 ) -> Moments:
-    """Moments of rows in memory or in a memory-mapped file, read `chunk` rows at a time.
+    """The moments of rows in memory or in a memory-mapped file, read `chunk` rows at a time.
 
-    differences: [M, d] float, φ(chosen) − φ(rejected). margins: [M] float, θᵀδ. weights: [M] ≥ 0, default 1. parents:
-    [M] int, in any order; default: every row is a label of its own. Where the rows of a parent do not follow one
-    another they are read in the order of their parents: right, and slow from a disk. ValueError as `Accumulator.add`,
-    and without any row of positive weight.
+    differences: [M, d] float, φ(chosen) − φ(rejected). margins: [M] float, θᵀδ. weights: [M] float ≥ 0, default 1.
+    parents: [M] int, in any order; by default every row is a label of its own. Where the rows of a parent do not follow
+    one another they are read in the order of their parents, which is slow from a disk.
+
+    Raises ValueError as `Accumulator.add`, and where no row has a positive weight.
     """
     differences, margins = np.asanyarray(differences), np.asarray(margins)
     weights, parents = (None if given is None else np.asarray(given) for given in (weights, parents))
@@ -151,7 +161,7 @@ def moments(
 def grouped(
     differences: np.ndarray, margins: np.ndarray, parents: np.ndarray, weights: np.ndarray | None = None
 ) -> Grouped:
-    """The moments of rows in memory, with the gradient of every parent kept; arguments and errors as `moments`."""
+    """The moments of rows in memory, with every parent's gradient; arguments and errors as `moments`."""
     differences, margins, weights, parents = _checked(differences, margins, weights, parents)
     if not len(margins):
         raise ValueError("curvature needs at least one row of positive weight")
@@ -166,7 +176,7 @@ def grouped(
 
 
 def joined(first: Grouped, second: Grouped) -> Grouped:
-    """The moments of the rows of both: sums add, and a parent in both has one gradient, the sum of its two."""
+    """The moments of the rows of both; a parent that is in both has one gradient, the sum of its two."""
     parents, where = np.unique(np.concatenate([first.parents, second.parents]), return_inverse=True)
     gradients = np.zeros((len(parents), first.gradients.shape[1]))
     gradients[where[: first.labels]] = first.gradients
@@ -186,13 +196,13 @@ def joined(first: Grouped, second: Grouped) -> Grouped:
 
 
 def curvature_weight(margins: np.ndarray) -> np.ndarray:
-    """[M] σ′(Δ) = σ(Δ)σ(−Δ): ¼ at 0, falling in |Δ|, without overflow."""
+    """[M]: σ′(Δ) = σ(Δ)σ(−Δ) of [M] margins, without overflow; ¼ at 0, falling in |Δ|."""
     small = np.exp(-np.abs(margins))
     return small / (1 + small) ** 2
 
 
 def gram(rows: np.ndarray) -> np.ndarray:
-    """[d, d] XᵀX of [M, d] float64 rows; one of the four blocks is a copy of its mirror image."""
+    """[d, d]: XᵀX of [M, d] float64 rows; one of the four blocks is a copy of its mirror image."""
     x, half = torch.from_numpy(rows), rows.shape[1] // 2
     product = torch.empty((x.shape[1], x.shape[1]), dtype=x.dtype)
     torch.mm(x[:, :half].T, x, out=product[:half])
@@ -204,7 +214,7 @@ def gram(rows: np.ndarray) -> np.ndarray:
 def _sums(
     differences: np.ndarray, margins: np.ndarray, weights: np.ndarray, parents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A, coverage, and the parents [P] with their gradients [P, d]; the rows of a parent follow one another."""
+    """(A [d, d], coverage [d, d], parents [P], their gradients [P, d]); the rows of a parent follow one another."""
     differences = np.asarray(differences, dtype=np.float64)
     scaled = differences * np.sqrt(weights)[:, None]
     coverage = gram(scaled)
@@ -213,8 +223,10 @@ def _sums(
         raise ValueError(
             f"differences: {f'a row of parent {parents[bad][0]} is' if bad.any() else 'squares are'} not finite"
         )
+
     np.multiply(differences, np.sqrt(weights * curvature_weight(margins))[:, None], out=scaled)
     hessian = gram(scaled)
+
     small = np.exp(-np.abs(margins))
     slope = -weights * np.where(margins > 0, small, 1.0) / (1 + small)  # −w σ(−Δ)
     np.multiply(differences, slope[:, None], out=scaled)
@@ -224,6 +236,7 @@ def _sums(
 
 
 def _scatter(gradients: np.ndarray) -> np.ndarray:
+    """[d, d]: Σ (g − ḡ)(g − ḡ)ᵀ of [P, d] gradients."""
     return gram(gradients - gradients.mean(axis=0))
 
 
@@ -254,7 +267,10 @@ def _checked(
     parents: np.ndarray | None,
     given: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The rows of positive weight, defaults filled in; rows without parents are numbered after `given` others."""
+    """(differences, margins, weights, parents) of the rows of positive weight, with defaults filled in.
+
+    Rows without parents are numbered from `given` on. Raises ValueError as `Accumulator.add`.
+    """
     differences = np.asanyarray(differences)
     _match(differences, margins, weights, parents)
     margins = np.asarray(margins, dtype=np.float64)

@@ -1,15 +1,15 @@
 """A world of features alone: Gaussian differences, a known gold reward, labels of any noise, variants at any distance.
 
-The theory speaks of φ, so here φ is all there is. Side a of row k of a split is +x/2 and side b is −x/2 with x ~
-N(0, diag(s²)); the gold margin of a over b is 3·x·w, w a unit vector drawn by the world's seed. The noise setting says
-which side is chosen and changes no vector, and all kinds of noise read one uniform number a row, so the wrong labels of
-a higher flip rate include those of a lower one: what differs between two of these worlds is their labels.
+The theory is about φ, so this world has nothing but φ. Side a of row k of a split is +x/2 and side b is −x/2 with x ~
+N(0, diag(s²)); the gold margin of a over b is 3·x·w, w a unit vector drawn by the world's seed. The noise setting
+decides which side is chosen and changes no vector. All kinds of noise use one uniform number of the row, so a higher
+flip rate has all wrong labels of a lower one and more: two such worlds differ in their labels alone.
 
-A text is an address, `gaussian 3/train/17/a`, that `backbone=gaussian` turns into its vector; a variant's is
-`gaussian 3/train/17/a~2~0.3`, number and noise, and is the side plus 0.3/√2·N(0, diag(s²)), so that the difference of
-two variants is off by 0.3·N(0, diag(s²)). A rare pair (`r17`) differs, and its variants vary, in RARE further features
-that common pairs never touch. Numbers come in blocks of rows, each from a generator of its own: row k depends on
-(seed, split, k) and not on how many rows a split has.
+A text is an address, `gaussian 3/train/17/a`, which `backbone=gaussian` turns into its vector. A variant's address is
+`gaussian 3/train/17/a~2~0.3`, with number and noise; its vector is the side plus 0.3/√2·N(0, diag(s²)), so the
+difference of two variants is off by 0.3·N(0, diag(s²)). A rare pair (`r17`) differs in RARE further features that are 0
+in common pairs, and so do its variants. Numbers are drawn in blocks of rows, each from its own generator: row k depends
+on (seed, split, k), not on how many rows a split has.
 
     python -m mars.run dataset=gaussian backbone=gaussian augmenter=gaussian method=mars
 """
@@ -45,7 +45,7 @@ _ADDRESS = re.compile(r"(gaussian (\d+)/(train|validation|test|test_rare)/(r?)(\
 
 @dataclass(frozen=True)
 class GaussianConfig:
-    """Settings of the Gaussian dataset; counts are pairs. ValueError names the field that cannot be used."""
+    """Settings of the Gaussian dataset; counts are pairs. Raises ValueError naming the field that cannot be used."""
 
     name: Literal["gaussian"] = "gaussian"
     size: int = 1000  # base (train) pairs
@@ -53,11 +53,9 @@ class GaussianConfig:
     test_size: int = 2000  # each test split
     seed: int = 0
     noise: Literal["bradley_terry", "flip", "none"] = "bradley_terry"
-    temperature: float = (
-        1.0  # bradley_terry: P(label is gold) = σ(|gold margin| / temperature), that is β = 1 / temperature
-    )
+    temperature: float = 1.0  # bradley_terry: P(label is gold) = σ(|gold margin| / temperature); β = 1 / temperature
     flip_rate: float = 0.2  # flip: P(label is not gold), whatever the margin
-    rare_share: float = 0.0  # pairs that differ in the RARE features alone; test_rare holds nothing else
+    rare_share: float = 0.0  # share of pairs that differ in the RARE features alone; test_rare has no others
 
     def __post_init__(self) -> None:
         for name in ("size", "validation", "test_size"):
@@ -74,7 +72,7 @@ class GaussianConfig:
 
 
 class Address(NamedTuple):
-    """Where a text's vector is. split: by its number; side: 0 for a, 1 for b; variant: −1 for the side itself."""
+    """The parts of a text's address. split: its number. side: 0 for a, 1 for b. variant: −1 for the side itself."""
 
     seed: int
     split: int
@@ -86,7 +84,7 @@ class Address(NamedTuple):
 
 
 def load_gaussian(config: GaussianConfig) -> Preferences:
-    """The Gaussian dataset. train, validation and test carry the chosen noise, test_rare, if there is one, gold labels.
+    """The Gaussian dataset: train, validation and test with the chosen noise, and any test_rare without.
 
     `Pair.gold_margin` is negative where a label is wrong, so accuracy against gold is known on every split.
     """
@@ -106,7 +104,7 @@ def load_gaussian(config: GaussianConfig) -> Preferences:
 
 
 def vectors(texts: Sequence[str]) -> np.ndarray:
-    """[T, COMMON + RARE] float64 φ of addresses. Raises ConfigError for a text that is none."""
+    """[T, COMMON + RARE] float64: φ of each address in `texts`. Raises ConfigError for any other text."""
     seed, split, row, rare, side, variant = (
         np.array([address(text)[:6] for text in texts], dtype=np.int64).reshape(-1, 6).T
     )
@@ -119,27 +117,27 @@ def vectors(texts: Sequence[str]) -> np.ndarray:
 
 
 def gold(texts: Sequence[str]) -> np.ndarray:
-    """[T] r* of addresses, variants included. Raises ConfigError for a text that is none."""
+    """[T] float64: r* of each address in `texts`, variants included. Raises ConfigError for any other text."""
     weights = np.array([gold_weights(address(text).seed) for text in texts]).reshape(-1, COMMON + RARE)
     return np.einsum("td,td->t", vectors(texts), weights)
 
 
 @lru_cache(maxsize=64)
 def gold_weights(seed: int) -> np.ndarray:
-    """[COMMON + RARE] of r* = φ·weights in the world of `seed`: length GOLD in the common and in the rare features."""
+    """[COMMON + RARE] float64: the weights of r* = φ·weights in the world of `seed`; length GOLD in either part."""
     drawn = np.random.default_rng([seed, 0, 0, 0]).standard_normal(COMMON + RARE)
     parts = drawn[:COMMON], drawn[COMMON:]
     return GOLD * np.concatenate([part / np.linalg.norm(part) for part in parts])
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is of the Gaussian world."""
+    """Whether `text` is an address of the Gaussian world."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1 << 16)
 def address(text: str) -> Address:
-    """What `text` is the address of. Raises ConfigError where it is none."""
+    """The parts of the address `text`. Raises ConfigError where it is not one."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise ConfigError(
@@ -159,10 +157,9 @@ def variant_of(text: str, number: int, noise: float) -> str:
 
 
 class GaussianEncoder:
-    """Addresses to features, as `mars.reward.features.FrozenEncoder` is text to features; nothing is scaled, nothing on
-    disk.
+    """Turns addresses into features, as `mars.reward.features.FrozenEncoder` does with texts; stores nothing on disk.
 
-    What it made last it keeps, because the arms of a study ask for much the same texts.
+    The latest features stay in memory, because the arms of a study ask for much the same texts.
     """
 
     tokenizer = None
@@ -175,7 +172,7 @@ class GaussianEncoder:
         self._matrix = np.empty((0, COMMON + RARE), dtype=np.float32)
 
     def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
-        """([T, d] float32 features, [T] uint8 zeros: nothing is cut)."""
+        """([T, COMMON + RARE] float32 features, not scaled; [T] uint8 zeros, because no text is cut)."""
         names = [text.response.strip() for text in texts]
         if len(self._rows) > _KEPT:
             self._forget()
@@ -185,18 +182,16 @@ class GaussianEncoder:
         return self._matrix[[self._rows[name] for name in names]], np.zeros(len(names), dtype=np.uint8)
 
     def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
-        """The same: a vector has nothing to pad."""
+        """The same as a call, because a vector needs no padding."""
         return self(texts)
 
 
 def _pairs(config: GaussianConfig, split: str, size: int) -> list[Pair]:
-    rare = (
-        _uniform(config.seed, split, _RARITY, size) < config.rare_share if split != "test_rare" else np.ones(size, bool)
-    )
+    all_rare = split == "test_rare"
+    rare = np.ones(size, bool) if all_rare else _uniform(config.seed, split, _RARITY, size) < config.rare_share
     names = [f"gaussian {config.seed}/{split}/{'r' if is_rare else ''}{row}" for row, is_rare in enumerate(rare)]
-    margins = (vectors([f"{name}/a" for name in names]) - vectors([f"{name}/b" for name in names])) @ gold_weights(
-        config.seed
-    )
+    differences = vectors([f"{name}/a" for name in names]) - vectors([f"{name}/b" for name in names])
+    margins = differences @ gold_weights(config.seed)
     errors = _error_rates(config, np.abs(margins)) if split in _NOISY else np.zeros(size)
     wrong = _uniform(config.seed, split, _LABELS, size) < errors
     a_chosen = (margins > 0) != wrong
@@ -215,28 +210,28 @@ def _pairs(config: GaussianConfig, split: str, size: int) -> list[Pair]:
 
 
 def _error_rates(config: GaussianConfig, margins: np.ndarray) -> np.ndarray:
-    """[N] P(the label prefers the worse side); margins: [N] |gold margin|."""
+    """[N] float: P(the label prefers the worse side). margins: [N] float, |gold margin|."""
     if config.noise == "bradley_terry":
         return np.exp(-np.logaddexp(0.0, margins / config.temperature))
     return np.full(len(margins), config.flip_rate if config.noise == "flip" else 0.0)
 
 
 def _touched(rare: np.ndarray) -> np.ndarray:
-    """[N, COMMON + RARE] bool: the features in which pairs differ; rare: [N] bool."""
+    """[N, COMMON + RARE] bool: the features in which each pair differs. rare: [N] bool."""
     return (np.arange(COMMON + RARE) >= COMMON) == rare[:, None]
 
 
 def _normals(seed: np.ndarray, split: np.ndarray, stream: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """[N, COMMON + RARE] standard normal numbers of (seed, split, stream, row), [N] each."""
-    found = np.empty((len(row), COMMON + RARE))
+    """[N, COMMON + RARE] float64: standard normal numbers of (seed, split, stream, row), each [N] int."""
+    numbers = np.empty((len(row), COMMON + RARE))
     keys = seed, split, stream, row // _BLOCK
     group = np.zeros(len(row), dtype=np.int64)
     for key in keys:
         group = np.unique(group * (key.max(initial=0) + 1) + key, return_inverse=True)[1]
-    for number in range(group.max(initial=-1) + 1):
-        at = np.flatnonzero(group == number)
-        found[at] = _block(*(int(key[at[0]]) for key in keys))[row[at] % _BLOCK]
-    return found
+    for one in range(group.max(initial=-1) + 1):
+        at = np.flatnonzero(group == one)
+        numbers[at] = _block(*(int(key[at[0]]) for key in keys))[row[at] % _BLOCK]
+    return numbers
 
 
 @lru_cache(maxsize=64)  # some 40 MB: what the runs of one dataset draw from
@@ -245,7 +240,7 @@ def _block(seed: int, split: int, stream: int, block: int) -> np.ndarray:
 
 
 def _uniform(seed: int, split: str, stream: int, size: int) -> np.ndarray:
-    """[size] uniform numbers of the first rows of a split."""
+    """[size] float64: uniform numbers of the first rows of a split."""
     blocks = [
         np.random.default_rng([seed, _SPLITS[split], stream, k]).random(_BLOCK) for k in range(-(-size // _BLOCK))
     ]

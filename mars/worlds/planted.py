@@ -1,9 +1,9 @@
 """A generated preference world whose truth is known: gold reward, label noise, nuisances and paraphrases.
 
 A response is a set of latent attributes said in words (`mars.worlds.planted_words`). Its gold reward is a weighted sum
-of the causal ones; `length` and `style` carry no reward but go along with quality in training, the way they do in
-collected data. Row k of a split is a pure function of (settings, split, k): any size, in any order, the same on every
-platform (hashes and `random.random()` only). A pair's id is its full address, so latents never have to be stored:
+of the causal attributes; `length` and `style` have no reward but go with quality in training, as they do in
+collected data. Row k of a split is a pure function of (settings, split, k), whatever size, order, platform (hashes and
+`random.random()` only). A pair's id is its full address, so latents never have to be stored:
 
     pairs = load_planted(PlantedConfig(size=100_000)).base      # nothing generated yet
     World.of(pairs[7].id).latent(pairs[7].id)                   # what is really behind row 7
@@ -46,7 +46,7 @@ from mars.worlds.planted_world import TOPICS
 
 @dataclass(frozen=True)
 class PlantedConfig:
-    """Settings of the planted dataset; counts are pairs. ValueError names the field that cannot be used."""
+    """Settings of the planted dataset; counts are pairs. Raises ValueError naming the field that cannot be used."""
 
     name: Literal["planted"] = "planted"
     size: int = 1000  # base (train) pairs
@@ -76,7 +76,7 @@ class PlantedConfig:
 
 
 class Split(NamedTuple):
-    """What sets a split apart. `buckets`: its prompts hash there, so that splits of any seeds share none."""
+    """What is special about a split. buckets: where its prompts hash to; so splits share none, at any seed."""
 
     buckets: range
     noisy: bool = False
@@ -98,7 +98,7 @@ _BUCKETS = 16
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """What is behind a pair: the fact asked about, and both responses as attributes."""
+    """The truth behind a pair: the fact asked about, and both responses as attributes."""
 
     topic: int
     fact: int
@@ -107,11 +107,12 @@ class Latent:
     rejected: Response
 
     def side(self, side: Side) -> Response:
+        """The attributes of one side."""
         return self.chosen if side == "chosen" else self.rejected
 
 
 class World:
-    """All rows of all splits under one config, made when asked for."""
+    """All rows of all splits under one config, each made when it is asked for."""
 
     def __init__(self, config: PlantedConfig):
         self.config = config
@@ -122,7 +123,7 @@ class World:
         return _world(_parse(pair_id)[0])
 
     def pair(self, split: str, row: int) -> Pair:
-        """Row `row` of `split`."""
+        """The pair in row `row` of `split`."""
         latent, prompt, exchanged = self._row(split, row)
         margin = round(gold(latent.chosen) - gold(latent.rejected), 6)
         return Pair(
@@ -136,19 +137,19 @@ class World:
         )
 
     def find(self, pair_id: str) -> Pair:
-        """The pair with this id. Raises ConfigError when it is not of this world."""
+        """The pair with this id. Raises ConfigError when the id is of another world."""
         return self.pair(*self._place(pair_id))
 
     def latent(self, pair_id: str) -> Latent:
-        """The latents behind the pair with this id. Raises ConfigError when it is not of this world."""
+        """The latents behind the pair with this id. Raises ConfigError when the id is of another world."""
         return self._row(*self._place(pair_id))[0]
 
     def gold(self, pair_id: str, side: Side) -> float:
-        """r* of one side of a pair, and of every planted paraphrase of it."""
+        """r* of one side of a pair, which every planted paraphrase of that side has too. Raises as `latent`."""
         return gold(self.latent(pair_id).side(side))
 
     def ask_again(self, pair_id: str, rng: random.Random) -> str:
-        """The pair's question in other words, never one that belongs to another split."""
+        """The pair's question in other words, never in words that belong to another split. Raises as `latent`."""
         split, row = self._place(pair_id)
         latent = self._row(split, row)[0]
         while True:
@@ -167,9 +168,9 @@ class World:
         return random.Random(int.from_bytes(blake2b(key, digest_size=8).digest(), "big"))
 
     def _row(self, split: str, row: int) -> tuple[Latent, str, bool]:
-        """Latents, the user's turn, and whether the usual noise would have it the other way round.
+        """(latents, the user's turn, whether the usual noise would choose the other side).
 
-        Each stage has its own stream, so another noise exchanges sides and no text.
+        Each stage has its own stream of random numbers, so another noise exchanges sides and changes no text.
         """
         kind, rng = SPLITS[split], self._rng(split, row, "latent")
         rare = rng.random() < self.config.rare_share if kind.rare is None else kind.rare
@@ -182,7 +183,7 @@ class World:
     def _responses(
         self, kind: Split, topic: int, fact: int, rare: bool, rng: random.Random
     ) -> tuple[Response, Response]:
-        """(better, worse) by gold, redrawn until they differ, and differ little where the split asks for that."""
+        """(better, worse) by gold, drawn again until they differ, and differ little where the split asks for that."""
         limit = self.config.small_margin if kind.small_margin else math.inf
         while True:
             one, other = (draw_response(topic, fact, rare, care, rng) for care in (CAREFUL, CARELESS))
@@ -191,6 +192,7 @@ class World:
                 other = dataclasses.replace(other, sourced=not one.sourced)
             if 0 < round(abs(gold(one) - gold(other)), 6) <= limit:
                 break
+
         better, worse = (one, other) if gold(one) > gold(other) else (other, one)
         agree = 1 - self.config.nuisance if kind.reversed_nuisance else self.config.nuisance
         lengths, styles = draw_nuisance(LENGTHS, agree, rng), draw_nuisance(STYLES, agree, rng)
@@ -208,7 +210,7 @@ def _error_rate(config: PlantedConfig, margin: float) -> float:
 
 
 def _prompt(kind: Split, rare: bool, rng: random.Random) -> tuple[int, int, str]:
-    """(topic, fact, text), redrawn until the text hashes into the split's buckets."""
+    """(topic, fact, text), drawn again until the text hashes into the split's buckets."""
     while True:
         topic = int(rng.random() * len(TOPICS))
         fact = int(rng.random() * len(TOPICS[topic].facts))
@@ -221,7 +223,7 @@ def _bucket(prompt: str) -> int:
     return blake2b(prompt.encode(), digest_size=4).digest()[0] % _BUCKETS
 
 
-# What shapes rows besides the seed; an id names those that are not at their default.
+# The settings that shape rows besides the seed; an id names those that are not at their default.
 _IN_ADDRESS = ("noise", "temperature", "flip_rate", "rare_share", "nuisance", "small_margin")
 _DEFAULT = PlantedConfig()
 
@@ -234,7 +236,7 @@ def _address(config: PlantedConfig, split: str, row: int) -> str:
 
 
 def _parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
-    """Inverse of `_address`. Raises ConfigError."""
+    """(config, split, row) of a pair id, the inverse of `_address`. Raises ConfigError for any other text."""
     try:
         head, split, row = pair_id.removeprefix("planted-").rsplit("-", 2)
         seed, *tags = head.split("~")
@@ -250,7 +252,7 @@ def _parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
 
 @lru_cache(maxsize=1 << 16)
 def usual_id(pair_id: str) -> str:
-    """The id that the same texts have under the usual noise, whichever side is chosen there. Raises ConfigError."""
+    """The id of the pair with the same texts under the usual noise. Raises ConfigError for any other id."""
     config, split, row = _parse(pair_id)
     usual = {name: getattr(_DEFAULT, name) for name in ("noise", "temperature", "flip_rate")}
     return _address(dataclasses.replace(config, **usual), split, row)
@@ -262,7 +264,7 @@ def _world(config: PlantedConfig) -> World:
 
 
 class Rows(Sequence[Pair]):
-    """`size` rows of a split, each generated when first looked at and then kept."""
+    """`size` rows of a split; each is generated when it is first read, and then kept."""
 
     def __init__(self, world: World, split: str, size: int):
         self.world, self.split, self.size = world, split, size
@@ -278,16 +280,16 @@ class Rows(Sequence[Pair]):
     def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.size))]
-        row = range(self.size)[index]  # counts negative ones from the end, and refuses what is out of range
+        row = range(self.size)[index]  # negative indices count from the end; one out of range raises
         if row not in self._made:
             self._made[row] = self.world.pair(self.split, row)
         return self._made[row]
 
 
 def load_planted(config: PlantedConfig) -> Preferences:
-    """The planted dataset, every split lazy.
+    """The planted dataset; rows are generated when they are read.
 
-    No prompt is in two splits by construction; phrases are, by design.
+    By construction no prompt is in two splits; phrases are, on purpose.
     """
     world = _world(config)
     sizes = dict.fromkeys(SPLITS, config.test_size) | {"train": config.size, "validation": config.validation}

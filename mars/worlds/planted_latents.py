@@ -1,4 +1,7 @@
-"""What a planted response is before it is said: its attributes, what they are worth, and how they are drawn."""
+"""What a planted response is before it is put into words: its attributes, their rewards, and how they are drawn.
+
+gold(draw_response(topic=0, fact=0, rare=False, care=CAREFUL, rng=random.Random(0)))
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from mars.worlds.planted_world import TOPICS
 T = TypeVar("T")
 
 WEIGHTS = {"on_topic": 3.0, "correct": 2.4, "complete": 1.0, "polite": 0.7, "safe": 2.7}  # r* per level
-SOURCE_WEIGHT = 4.0  # r* of `sourced` where a source is asked for; more than complete and polite can outweigh
+SOURCE_WEIGHT = 4.0  # r* of `sourced` where a source is asked for; complete and polite cannot outweigh it
 
 LENGTHS, STYLES = (0, 0, 0, 1, 2), (0, 1)  # levels of the nuisances, as often as they are listed
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Latents of one response: six causal attributes, two nuisances, and the content they are about."""
+    """The latents of one response: six causal attributes, two nuisances, and the content they are about."""
 
     on_topic: bool  # answers what was asked, not a fact of another topic
     correct: bool
@@ -38,13 +41,13 @@ class Response:
 
 
 def gold(response: Response) -> float:
-    """r*: the weighted sum of the causal attributes, rounded so that equal latents tie exactly."""
+    """r* of a response: the weighted sum of its causal attributes, rounded so that equal sums are equal floats."""
     reward = sum(weight * getattr(response, name) for name, weight in WEIGHTS.items())
     return round(reward + SOURCE_WEIGHT * (response.source_asked and response.sourced), 6)
 
 
 def _margins() -> Iterator[float]:
-    """Every gold margin two responses to a common prompt can have."""
+    """Every gold margin that two responses to a prompt without a request for a source can have."""
     levels = {"complete": 2, "polite": 2}
     steps = [[w * d for d in range(-levels.get(n, 1), levels.get(n, 1) + 1)] for n, w in WEIGHTS.items()]
     return (round(sum(step), 6) for step in itertools.product(*steps))
@@ -54,7 +57,7 @@ LEAST_MARGIN = min(margin for margin in _margins() if margin > 0)
 
 
 class Care(NamedTuple):
-    """How well an author answers: probabilities of the causal attributes (of graded ones, equally likely levels)."""
+    """How well an author answers: the probability of each causal attribute, or its levels, all equally likely."""
 
     on_topic: float
     correct: float
@@ -63,24 +66,24 @@ class Care(NamedTuple):
     polite: tuple[int, ...]
 
 
-# A pair holds one answer of each; which of them is better is still for the attributes to say.
+# A pair has one answer of each author; the attributes drawn decide which of the two is better.
 CAREFUL = Care(0.97, 0.8, 0.97, (0, 1, 1, 2), (1, 1, 2, 2))
 CARELESS = Care(0.8, 0.5, 0.75, (0, 0, 1), (0, 1, 1, 2))
 
 
 def pick(rng: random.Random, options: Sequence[T]) -> T:
-    """One of `options`. `random()` is the one method whose stream Python promises to keep; `choice` is not."""
+    """One of `options`, drawn with `random()`: Python promises to keep its stream, and not that of `choice`."""
     return options[int(rng.random() * len(options))]
 
 
 def shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:
-    """`items` in random order (by `pick`, for the same reason)."""
+    """`items` in random order, drawn with `random()` for the same reason as in `pick`."""
     left = list(items)
     return [left.pop(int(rng.random() * len(left))) for _ in range(len(left))]
 
 
 def draw_response(topic: int, fact: int, rare: bool, care: Care, rng: random.Random) -> Response:
-    """Causal attributes and content of a response to (topic, fact); nuisances at zero."""
+    """A response to the question (topic, fact) with drawn attributes and content; its nuisances are 0."""
     on_topic = rng.random() < care.on_topic
     if not on_topic:
         topic = (topic + 1 + int(rng.random() * (len(TOPICS) - 1))) % len(TOPICS)
@@ -107,6 +110,6 @@ def draw_response(topic: int, fact: int, rare: bool, care: Care, rng: random.Ran
 
 
 def draw_nuisance(levels: Sequence[int], agree: float, rng: random.Random) -> tuple[int, int]:
-    """(better, worse): two of `levels`, the better side holding the higher with probability `agree`."""
+    """(the better side's level, the worse side's): of two drawn, the better gets the higher with P = `agree`."""
     low, high = sorted((pick(rng, levels), pick(rng, levels)))
     return (high, low) if rng.random() < agree else (low, high)

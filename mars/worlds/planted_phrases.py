@@ -1,12 +1,12 @@
-"""Finding a known phrase in a text that may have damaged it: words lost, inserted, exchanged or inflected.
+"""Finds a known phrase in a text that may have damaged it: words lost, inserted, exchanged or inflected.
 
-Phrase and text are compared as stems in order. What is heard of a phrase is the heaviest chain of its words that stands
-in the text in the phrase's order, with few words in between and within one sentence: "from dark to light" is not heard
-as "from light to dark", and a word that strayed into another sentence is lost. Words that tell little (the, of; what a
-wrong answer shares with a right one) weigh little.
+Phrase and text are compared as sequences of stems. A match is the heaviest chain of the phrase's words that the text
+has in the phrase's order, within one sentence and with few words in between: "from dark to light" is no match for "from
+light to dark", and a word that strayed into another sentence is lost. Words that say little (the, of, and what a wrong
+answer shares with a right one) have little weight.
 
-Chains instead of difflib or a full alignment: a phrase shares a handful of places with a text, and most phrases none,
-so looking for one costs microseconds in plain Python. Nothing is known of synonyms.
+Chains rather than difflib or a full alignment: most phrases share no word with a text and the others a few, so a search
+takes microseconds in plain Python. Synonyms are not known.
 
     Hearing.of("Dust a basket with the flour.").find(Phrase.of("dust the basket with flour"), 0.6).share
 """
@@ -23,50 +23,50 @@ _LIGHT_WEIGHT = 0.3
 _NEGATIONS = frozenset(("not", "no", "never", "nobody", "without", "none", "nothing"))
 _DENIED = frozenset(("forget", "fail", "hesitat"))  # "do not forget to" is no negation
 _NEGATION_REACH = 3  # words before a phrase where a negation still turns it
-_SLACK = 2  # words that may stand between two of a phrase beside its own
+_SLACK = 2  # foreign words that may be between two words of a phrase
 
 _SHORT = {"m": "am", "re": "are", "s": "is", "ll": "will", "ve": "have", "d": "would"}
 _tokens = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[.!?\n]+").findall
-_STOP = "."  # stands for whatever ends a sentence
+_STOP = "."  # the stem of any mark that ends a sentence
 
 
 class Match(NamedTuple):
-    """Where a phrase is heard: words `start` to `end` (inclusive), and the share of its weight that is there."""
+    """Where a phrase is in a text: words `start` to `end` (inclusive), and the share of its weight that is there."""
 
     start: int
     end: int
     share: float
-    beginning: float  # the share heard of what precedes the phrase (`Phrase.of(begins=…)`), else 0
+    beginning: float  # the share that is there of what precedes the phrase (`Phrase.of(begins=…)`), else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words to listen for; `weights` sum to 1 over the phrase, and to 1 over the `lead` words that introduce it."""
+    """Words to search for; `weights` sum to 1 over the first `lead` words, the introduction, and to 1 over the rest."""
 
     words: tuple[str, ...]
     weights: tuple[float, ...]
     lead: int
     line: str
-    told: tuple[tuple[str, float], ...]  # words and weights of what follows the lead
+    weighted: tuple[tuple[str, float], ...]  # (word, weight) of each word after the lead
     negations: int
 
     @staticmethod
     def of(text: str, begins: str = "", siblings: str = "", rivals: str = "") -> Phrase:
-        """`text`, after `begins`.
+        """The phrase `text`, introduced by `begins`.
 
-        A word weighs more the more often it is in `siblings`, which mean the same, and as little as a function word
-        when it is in `rivals`, which do not.
+        A word weighs more the more often it is in `siblings`, phrases of the same meaning. It weighs as little as a
+        function word when it is in `rivals`, phrases of another meaning.
         """
         words, lead = [word for word in _stems(text) if word != _STOP], _stems(begins)
         rivalled, shared = set(_stems(rivals)), Counter(_stems(siblings))
-        own = _shared_out([0.0 if word in rivalled else 1.0 + shared[word] for word in words], words)
-        whole, weights = tuple(lead + words), (*_shared_out([1.0] * len(lead), lead), *own)
-        line, told = f" {' '.join(whole)} ", tuple(zip(words, own, strict=True))
-        return Phrase(whole, weights, len(lead), line, told, sum(word in _NEGATIONS for word in whole))
+        own = _shares([0.0 if word in rivalled else 1.0 + shared[word] for word in words], words)
+        whole, weights = tuple(lead + words), (*_shares([1.0] * len(lead), lead), *own)
+        line, weighted = f" {' '.join(whole)} ", tuple(zip(words, own, strict=True))
+        return Phrase(whole, weights, len(lead), line, weighted, sum(word in _NEGATIONS for word in whole))
 
 
-def _shared_out(weights: list[float], words: list[str]) -> list[float]:
-    """The weights as shares of their sum, a light word's and 0 being `_LIGHT_WEIGHT`."""
+def _shares(weights: list[float], words: list[str]) -> list[float]:
+    """The weights as shares of their sum; 0 and the weight of a light word count as `_LIGHT_WEIGHT`."""
     own = [_LIGHT_WEIGHT if word in _LIGHT or not w else w for w, word in zip(weights, words, strict=True)]
     return [weight / sum(own) for weight in own]
 
@@ -82,6 +82,7 @@ class Hearing:
 
     @staticmethod
     def of(text: str) -> Hearing:
+        """`text` as stems, with the sentence and the places of each."""
         words = _stems(text)
         sentence, count = [], 0
         places: dict[str, list[int]] = {}
@@ -94,19 +95,19 @@ class Hearing:
         return Hearing(words, sentence, places, f" {' '.join(words)} ")
 
     def find(self, phrase: Phrase, least: float) -> Match | None:
-        """Where most of `phrase` is heard; None where that is less than `least` of it."""
+        """The best match of `phrase`; None where its share is below `least`."""
         offset = self.line.find(phrase.line)
         if offset >= 0:
             start = self.line.count(" ", 0, offset)
             return Match(start, start + len(phrase.words) - 1, 1.0, float(phrase.lead > 0))
         places, least = self.places, least - 1e-9
-        if sum(weight for word, weight in phrase.told if word in places) < least:
+        if sum(weight for word, weight in phrase.weighted if word in places) < least:
             return None
         match = self._chain(phrase)
         return match if match.share >= least else None
 
     def _chain(self, phrase: Phrase) -> Match:
-        """The heaviest chain of the phrase's words."""
+        """The match of the heaviest chain of the phrase's words."""
         points = sorted((at, i) for i, word in enumerate(phrase.words) for at in self.places.get(word, ()))
         reach = len(phrase.words) + _SLACK
         chains: list[tuple[float, float, int]] = []  # ending at each point: weight, of it the lead's, first word
@@ -124,7 +125,7 @@ class Hearing:
         return Match(start, end, weight - lead, lead)
 
     def negations(self, match: Match) -> int:
-        """How many negations bear on what is heard."""
+        """The number of negations that apply to the match."""
         start = match.start
         while start > 0 and match.start - start < _NEGATION_REACH and self.words[start - 1] != _STOP:
             start -= 1
@@ -133,7 +134,7 @@ class Hearing:
         return sum(word in _NEGATIONS and not next(denied, False) for word in bearing)
 
     def around(self, match: Match, before: int, after: int) -> tuple[list[str], list[str]]:
-        """Up to so many words on either side of a match, within its sentence."""
+        """(at most `before` words before the match, at most `after` words after it), within its sentence."""
         left = self.words[max(0, match.start - before) : match.start]
         right = self.words[match.end + 1 : match.end + 1 + after]
         left = left[len(left) - left[::-1].index(_STOP) :] if _STOP in left else left
@@ -146,9 +147,9 @@ def _stems(text: str) -> list[str]:
 
 @lru_cache(maxsize=65536)
 def _stem(token: str) -> tuple[str, ...]:
-    """A token without its inflection, "." for the end of a sentence, contractions as the words they stand for.
+    """The stems of a token: a word without its inflection, "." for the end of a sentence, a contraction as two words.
 
-    Cuts more than a linguist would, and some words to one (rats, rate): what is compared is cut alike on both sides.
+    It cuts more than a linguist would, and makes some words equal (rats, rate); phrase and text are cut alike.
     """
     if not token[0].isalnum():
         return (_STOP,)

@@ -1,7 +1,9 @@
-"""Latents to words: how a planted prompt and response are said.
+"""Latents to words: the wordings of planted prompts and responses.
 
-Every slot has many surface forms, and none of them carries reward: what a response *is* (`mars.worlds.planted_latents`)
-is fixed before, so saying the same latents with another generator is a paraphrase that is true by construction.
+Every slot has many surface forms, and none of them has reward. The latents of a response
+(`mars.worlds.planted_latents`) are drawn first, so the same latents said with another generator are a true paraphrase.
+
+    ask(topic=0, fact=0, source_asked=False, rng=random.Random(0))
 """
 
 from __future__ import annotations
@@ -220,7 +222,7 @@ RUDE_CLOSINGS = (
 
 
 def ask(topic: int, fact: int, source_asked: bool, rng: random.Random) -> str:
-    """The user's turn: a context and an indirect question in either order, and the request for a source."""
+    """The user's turn: a context and an indirect question in either order, then any request for a source."""
     about = TOPICS[topic]
     context = pick(rng, CONTEXTS).format(topic=about.name)
     question = pick(rng, QUESTIONS).format(asks=about.facts[fact].asks)

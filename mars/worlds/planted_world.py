@@ -1,6 +1,6 @@
-"""What the planted world knows: topics, the facts asked about, tips that complete an answer, risks that make it unsafe.
+"""The content of the planted world: topics, facts asked about, tips that complete an answer, risks that make it unsafe.
 
-Kept as a table, because it is read and extended like one. A topic is four kinds of lines:
+It is a table, because it is read and extended like one. A topic has four kinds of lines:
 
     = the topic, as it follows "about"
     ? indirect question | how the answer begins
@@ -26,6 +26,8 @@ class Fact(NamedTuple):
 
 
 class Topic(NamedTuple):
+    """A subject: its name, the facts one can ask about, tips, and dangerous advice."""
+
     name: str
     facts: tuple[Fact, ...]
     tips: tuple[str, ...]

@@ -265,7 +265,10 @@ def test_a_strict_layer_needs_a_trained_start(compose):
 def test_a_dry_run_counts_and_makes_nothing(compose, tmp_path, capsys):
     config = compose(*LOOP)
     directory = execute({**config, "dry_run": True})
-    assert "rules, at most 320 of 320 variants to make, the rest stored; 2 rounds of 40 rows" in capsys.readouterr().out
+    assert (
+        "rules, at most 320 of 320 variants to make, the others are stored; 2 rounds of 40 rows"
+        in capsys.readouterr().out
+    )
     assert not directory.exists()
     assert not (tmp_path / "cache" / "variants").exists()
     made = manifest(execute(config))["pool"]["made"]

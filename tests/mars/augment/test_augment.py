@@ -31,17 +31,17 @@ from mars.preferences.pair import SIDES, Pair
 AUGMENTERS = pytest.mark.parametrize("augmenter", [Eda(), Rules()], ids=lambda a: a.name)
 
 
-def pair(chosen: str, rejected: str = "No.", id: str = "t/0") -> Pair:
-    return Pair(id, (), chosen, rejected)
+def pair(chosen: str, rejected: str = "No.", pair_id: str = "t/0") -> Pair:
+    return Pair(pair_id, (), chosen, rejected)
 
 
-def variants(augmenter, text: str, count: int = 5, id: str = "t/0") -> list[str]:
-    made = augmenter.make([Request(pair(text, id=id), "chosen", number) for number in range(count)])
+def variants(augmenter, text: str, count: int = 5, pair_id: str = "t/0") -> list[str]:
+    made = augmenter.make([Request(pair(text, pair_id=pair_id), "chosen", number) for number in range(count)])
     return [variant.text for variant in made]
 
 
-def one(augmenter, text: str, number: int = 0, id: str = "t/0") -> str:
-    (made,) = augmenter.make([Request(pair(text, id=id), "chosen", number)])
+def one(augmenter, text: str, number: int = 0, pair_id: str = "t/0") -> str:
+    (made,) = augmenter.make([Request(pair(text, pair_id=pair_id), "chosen", number)])
     return made.text
 
 
@@ -85,17 +85,17 @@ def dialogues(draw) -> str:
 
 
 @AUGMENTERS
-@given(text=dialogues(), id=st.text(max_size=5), number=st.integers(0, 9))
-def test_code_addresses_markers_digits_and_lines_survive(augmenter, text, id, number):
-    variant = one(augmenter, text, number, id)
+@given(text=dialogues(), pair_id=st.text(max_size=5), number=st.integers(0, 9))
+def test_code_addresses_markers_digits_and_lines_survive(augmenter, text, pair_id, number):
+    variant = one(augmenter, text, number, pair_id)
     assert PROTECTED.findall(variant) == PROTECTED.findall(text)
     assert re.findall(r"\d", variant) == re.findall(r"\d", text)
     assert variant.count("\n") == text.count("\n")
 
 
-@given(text=dialogues(), id=st.text(max_size=5), number=st.integers(0, 9))
-def test_eda_moves_no_mark(text, id, number):
-    variant = one(Eda(), text, number, id)
+@given(text=dialogues(), pair_id=st.text(max_size=5), number=st.integers(0, 9))
+def test_eda_moves_no_mark(text, pair_id, number):
+    variant = one(Eda(), text, number, pair_id)
 
     def marks(text: str) -> str:  # but for the blanks and apostrophes that come and go with words
         return re.sub(r"[^\W\d_]|[ ']", "", text)
@@ -170,7 +170,7 @@ def test_a_variant_depends_on_no_other_request_or_process(augmenter):
 def test_seed_and_id_change_the_variants(augmenter):
     other = type(augmenter)(dataclasses.replace(augmenter.config, seed=1))
     assert variants(augmenter, SENTENCES[0]) != variants(other, SENTENCES[0])
-    assert variants(augmenter, SENTENCES[0], id="t/0") != variants(augmenter, SENTENCES[0], id="t/1")
+    assert variants(augmenter, SENTENCES[0], pair_id="t/0") != variants(augmenter, SENTENCES[0], pair_id="t/1")
 
 
 @pytest.mark.parametrize(("name", "config"), [("eda", EdaConfig), ("rules", RulesConfig)])
@@ -465,7 +465,7 @@ def test_variants_of_one_text_differ_as_long_as_there_are_rewrites():
     three = "Maybe I do not know whether towards is a word we often see."
     assert len(rewrites(three)) >= 3
     for row in range(50):
-        assert len(set(variants(Rules(RulesConfig(rate=0)), three, 5, id=f"t/{row}"))) == 5
+        assert len(set(variants(Rules(RulesConfig(rate=0)), three, 5, pair_id=f"t/{row}"))) == 5
 
 
 def test_rate_sets_how_much_is_rewritten():

@@ -201,7 +201,7 @@ def test_a_causal_model_may_say_what_it_has_read(monkeypatch):
 
 def test_only_a_seq2seq_model_reads_the_end_of_its_input():
     for kind, ends in (("t5", True), ("qwen3", False)):
-        given = paraphraser(kind)._writer._given(Passage("key", "red", 4))
+        given = paraphraser(kind)._writer._input(Passage("key", "red", 4))
         assert (given.ids[-1] == 2) is ends  # [SEP]
 
 

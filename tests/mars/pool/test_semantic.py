@@ -297,7 +297,7 @@ def test_distances_that_are_no_numbers_are_one_line():
         ({"threshold": "quantile", "at": 1.5}, r"semantic.at: threshold=quantile needs a number in \[0, 1\], not 1.5"),
         ({"tries_chosen": -1}, "semantic.tries_chosen: must be at least 0, not -1"),
         ({"tries_rejected": 0, "tries_chosen": 0}, "semantic.tries_rejected: with 0 tries of either side"),
-        ({"min_gain": 0.1}, "semantic.min_gain: 0.1 is looked at with accept=strict only"),
+        ({"min_gain": 0.1}, "semantic.min_gain: 0.1 has an effect with accept=strict only"),
         ({"min_gain": -0.1}, r"semantic.min_gain: must be in \[0, 2\], not -0.1"),
         ({"accept": "all"}, "semantic.accept: 'all' is not a choice"),
         ({"treshold": "mean"}, 'semantic.treshold: no such setting .did you mean "threshold"'),

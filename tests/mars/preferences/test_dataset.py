@@ -541,7 +541,7 @@ def test_a_size_that_train_cannot_fill_is_capped_recorded_and_logged(tmp_path, c
     loaded = load_rows(tmp_path, rows(50), size=50, validation=0.1)
     told = loaded.report["subset"]
     assert (told["size_requested"], told["size"], told["validation"]) == (50, 45, 5)
-    assert "45 base pairs, not the 50 of dataset.size" in caplog.text
+    assert "only 45 base pairs are left, not the 50 of dataset.size" in caplog.text
 
 
 def test_validation_is_a_share_of_the_size_and_not_of_a_large_train_split(tmp_path):
