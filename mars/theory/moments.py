@@ -8,7 +8,7 @@ Three d×d sums are kept, never the rows, so that a million pairs stream from di
 features are stored in: single precision would halve a cost of seconds and bring an error to state. Products are
 PyTorch's, not NumPy's, so that the run's `threads` govern them: threads that wait for a core cost ten times the work.
 
-    python -m benchmarks.speed.curvature
+    python -m benchmarks.speed curvature
 """
 
 from __future__ import annotations
