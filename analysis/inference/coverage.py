@@ -5,12 +5,11 @@ and noise; a pair is right where their sum is positive. The worlds differ in how
 examples and noise vary about as much as between arms of this project's studies on HH-RLHF and planted rows. The true
 difference is known in closed form.
 
-    python -m analysis.inference.coverage studies=4000
+    python -m benchmarks.speed coverage [--studies 4000]
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
@@ -84,9 +83,8 @@ def over_seeds(seeds: int, studies: int, rng: np.random.Generator, draw: Callabl
     return float(np.mean([interval.lo <= 0 <= interval.hi for interval in found]))
 
 
-def main() -> None:
-    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    studies, rng = int(options.get("studies", 4000)), np.random.default_rng(0)
+def main(studies: int = 4000) -> None:
+    rng = np.random.default_rng(0)
     line = "| {:<12} | {:>5} | {:>8} | {:>8} | {:>9} | {:>11} | {:>10} |"
     print(f"{studies} studies a row; a share of .95 has a standard error of {(0.05 * 0.95 / studies) ** 0.5:.4f}")
     print(line.format("world", "seeds", "examples", "interval", "bootstrap", "false, Holm", "unadjusted"))
@@ -97,7 +95,3 @@ def main() -> None:
             print(line.format(name, seeds, examples, *(f"{share:.3f}" for share in (*held, *false))), flush=True)
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")
-
-
-if __name__ == "__main__":
-    main()

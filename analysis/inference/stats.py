@@ -5,7 +5,7 @@ both, so a difference is a table of seeds × examples with a part that belongs t
 rest: two crossed random factors. `paired_difference` estimates the three from mean squares and carries what a few seeds
 leave uncertain into interval and p. That, and not the bootstrap, decides: where most of the spread is between seeds, a
 percentile bootstrap over five of them holds the truth in 86 to 88 of 100 studies (`python -m
-analysis.inference.coverage`). Its interval is reported beside the other. Where each seed has test examples of its own,
+benchmarks.speed coverage`). Its interval is reported beside the other. Where each seed has test examples of its own,
 examples are nested in seeds instead, and `nested_difference` takes one number a seed.
 
 No SciPy. Every function is deterministic: those that resample take a seed.

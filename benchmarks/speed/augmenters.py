@@ -1,17 +1,17 @@
-"""Variants per second of the augmenters that need no model, on one core: `python -m benchmarks.speed.augmenters`.
+"""Variants per second of the augmenters that need no model, on one core: `python -m benchmarks.speed augmenters`.
 
 Every text is new to the augmenter (cold) and is split, edited and joined inside the clock, through `make`. `variants=1`
-asks one variant of each text, the worst case; `variants=5` is what a pool of width 5 asks.
+asks one variant of each text, the worst case; `variants=5` is what a pool of width 5 asks. count: variants a repeat;
+words: of a text.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 
 import numpy as np
 
+from benchmarks.speed.clock import timed
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.augment.variant import Augmenter, Request
@@ -47,24 +47,14 @@ def rate(augmenter: Augmenter, count: int, words: int, variants: int, seed: int)
     """Variants per second over `count` requests for cold texts."""
     base = pairs(-(-count // (2 * variants)), words, seed)
     requests = [Request(pair, side, v) for pair in base for side in ("chosen", "rejected") for v in range(variants)]
-    start = time.perf_counter()
-    augmenter.make(requests)
-    return len(requests) / (time.perf_counter() - start)
+    _, seconds = timed(lambda: augmenter.make(requests))
+    return len(requests) / seconds.clock
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="variants a repeat")
-    parser.add_argument("--words", type=int, default=20, help="words a text")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+def main(count: int = 20_000, words: int = 20, repeats: int = 5) -> None:
     for augmenter in (Eda(), Rules()):
         augmenter.make([Request(pairs(1, 5, seed=0)[0], "chosen", 0)])  # load the tables
         for variants in (1, 5):
-            rates = [rate(augmenter, options.count, options.words, variants, 1 + r) for r in range(options.repeats)]
+            rates = [rate(augmenter, count, words, variants, seed=1 + r) for r in range(repeats)]
             spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
             print(f"{augmenter.name:6} variants={variants}  {statistics.median(rates):10,.0f} variants/s  ({spread})")
-
-
-if __name__ == "__main__":
-    main()

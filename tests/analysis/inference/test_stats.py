@@ -149,7 +149,7 @@ def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent(seed: i
 
 
 def test_intervals_hold_the_truth_and_null_families_stay_quiet() -> None:
-    """A small edition of `python -m analysis.inference.coverage`; some standard errors wide."""
+    """A small edition of `python -m benchmarks.speed coverage`; some standard errors wide."""
     for name, world in WORLDS.items():
         held, _ = coverage(world, 5, 300, 400, np.random.default_rng(1))
         assert held > 0.95 - 4 * 0.011, name

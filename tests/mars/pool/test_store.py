@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mars import claims
 from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError
-from mars.pool import claims
 from mars.pool.store import Store
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
@@ -208,7 +208,7 @@ def test_what_a_killed_process_had_claimed_is_free_at_once(tmp_path, caplog):
     assert len(rows(path, "SELECT owner FROM claims")) == 1
     born = claims._born(process.pid)
     os.kill(process.pid, 9)
-    while claims._runs(process.pid, born):  # killed and not yet reaped, its number still answers
+    while claims.runs(process.pid, born):  # killed and not yet reaped, its number still answers
         time.sleep(0.01)
     caplog.set_level(logging.INFO)
     assert [v.text for v in store.fill(Shout(tmp_path / "log"), asked(*texts))] == [text.upper() for text in texts]
@@ -253,19 +253,7 @@ def test_a_claim_on_another_machine_counts_until_its_lease_runs_out(tmp_path, ca
     ]
 
 
-def test_a_claim_of_a_number_that_now_is_another_process_is_void(tmp_path):
-    process = (claims._host(), os.getpid(), claims._born(os.getpid()))
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        database.execute(claims.TABLE)
-        for owner, born in [("us", process[2]), ("an earlier one", "1")]:
-            row = (owner, process[0], process[1], born, time.time() + 60, owner.encode()[:2] * 8)
-            database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
-        assert claims.held(database).keys() == {b"us" * 8}
-        assert database.execute("SELECT owner FROM claims").fetchall() == [("us",)]
-
-
-def test_a_slow_batch_keeps_its_lease(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "LEASE", 0.2)
+def test_a_slow_batch_keeps_its_lease(tmp_path):
     path, leases = Store(tmp_path).path(Shout()), []
 
     class Slow(Shout):
@@ -275,7 +263,7 @@ def test_a_slow_batch_keeps_its_lease(tmp_path, monkeypatch):
                 leases.extend(rows(path, "SELECT expires FROM claims"))
             return super().make(requests)
 
-    Store(tmp_path).fill(Slow(), asked("a"))
+    Store(tmp_path, lease=0.2).fill(Slow(), asked("a"))
     assert leases[0] < leases[1]
 
 

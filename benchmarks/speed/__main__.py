@@ -1,0 +1,57 @@
+"""How fast it is, measured beside the usual way; and two rates that only simulated studies and planted texts can tell.
+
+    python -m benchmarks.speed                               (what can be measured)
+    python -m benchmarks.speed encoder --texts 400           (one measurement; `encoder --help`: what it takes)
+
+A measurement is a function whose parameters are its options. They are named by strings, so that one imports only what
+it measures, and so that `analysis`, which lies above, can be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+
+from mars.plugins import resolve
+
+MEASUREMENTS = {
+    "augmenters": ("benchmarks.speed.augmenters:main", "variants per second of the augmenters that need no model"),
+    "coverage": ("analysis.inference.coverage:main", "whether the 95 %% intervals hold the truth 95 times in 100"),
+    "curvature": ("benchmarks.speed.curvature:main", "seconds and memory that curvature takes"),
+    "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
+    "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
+    "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
+    "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the measurement that the command line names."""
+    first = argparse.ArgumentParser("python -m benchmarks.speed", description="One measurement of speed, or of a rate.")
+    names = first.add_subparsers(metavar="NAME", required=True)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for name, (target, what) in MEASUREMENTS.items():
+        parser = names.add_parser(name, help=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if given[:1] == [name]:
+            measure = resolve(target)
+            parser.description = (inspect.getmodule(measure).__doc__ or "").replace("%", "%%")
+            _add_options(parser, measure)
+            parser.set_defaults(measure=measure)
+    options = vars(first.parse_args(given or ["--help"]))
+    options.pop("measure")(**options)
+
+
+def _add_options(parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:
+    """An option for each parameter of `measure`; one without a default has to be given, and goes without a name."""
+    for name, parameter in inspect.signature(measure, eval_str=True).parameters.items():
+        if parameter.default is parameter.empty:
+            parser.add_argument(name, type=parameter.annotation)
+        else:
+            flag, default = f"--{name.replace('_', '-')}", parameter.default
+            parser.add_argument(flag, type=parameter.annotation, default=default, help="default: %(default)s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Who is making what: claims in a SQLite file that several processes share.
+
+A claim says which keys its owner is making, so that nobody else makes them. It ends when its owner drops it, with its
+owner's process, or with its lease where that process cannot be seen (another machine, a container); so the keys of a
+process that was killed are free at once, and those of a machine that lost power are within a lease. One row an owner
+with all its keys in it: a claim of thousands costs one insertion.
+
+    claims = Claims(Cache(path, "claims", "owner", TABLE, "delete the file"))  # after the file's create()
+    with claims.claim(free([key_of("mars-s0")])) as claim:
+        if claim.keys:  # else claim.others says whose it is
+            ...         # the lease is renewed from a thread meanwhile; at the end the claim is dropped
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mars.cache import Cache
+from mars.config import UserError
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS claims (
+    owner TEXT PRIMARY KEY, host TEXT, pid INTEGER, born TEXT, expires REAL, keys BLOB  -- one after the other
+);
+"""
+KEY_BYTES = 16
+LEASE = 120.0  # seconds from the last sign of an owner whose process cannot be seen
+
+# (the database inside a transaction, {key: whose it is}) → keys to claim, none of them held
+Choose = Callable[[sqlite3.Connection, Mapping[bytes, str]], Sequence[bytes]]
+
+
+def key_of(text: str) -> bytes:
+    """The key of a thing that has a name."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def free(keys: Sequence[bytes]) -> Choose:
+    """Chooses those of `keys` that nobody holds."""
+    return lambda _, held: [key for key in keys if key not in held]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one owner holds. `others`: {key that was held by somebody else when it was taken: by whom}."""
+
+    owner: str
+    keys: Sequence[bytes]
+    others: Mapping[bytes, str]
+
+    def drop(self, database: sqlite3.Connection) -> None:
+        """Gives the keys up in a transaction of the caller's, together with what was made of them."""
+        _drop(database, self.owner)
+
+
+class Claims:
+    """The claims of one file, whose schema includes TABLE. lease: see LEASE, in seconds."""
+
+    def __init__(self, file: Cache, lease: float = LEASE):
+        self.file, self.lease = file, lease
+
+    @contextmanager
+    def claim(self, choose: Choose) -> Iterator[Claim]:
+        """A claim on what `choose` returns; its lease is renewed until the block ends, and then it is dropped.
+
+        Where even dropping it fails, the lease runs out. Raises UserError for a file that cannot be used.
+        """
+        owner = uuid.uuid4().hex
+        with self.file.transaction() as database:
+            held = living(database)
+            keys = choose(database, held)
+            if keys:
+                row = (owner, _host(), os.getpid(), _born(os.getpid()), time.time() + self.lease, b"".join(keys))
+                database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
+        if not keys:
+            yield Claim(owner, keys, held)
+            return
+        try:
+            with self._renewed(owner):
+                yield Claim(owner, keys, held)
+        finally:
+            with suppress(UserError), self.file.open() as database:
+                _drop(database, owner)
+
+    @contextmanager
+    def _renewed(self, owner: str) -> Iterator[None]:
+        """Prolongs the owner's lease from a thread, so that slow work keeps it and a dead machine loses it soon."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self.lease / 4):
+                with suppress(UserError), self.file.open() as database:  # a renewal that fails is tried again
+                    row = (time.time() + self.lease, owner)
+                    database.execute("UPDATE claims SET expires = ? WHERE owner = ?", row)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def living(database: sqlite3.Connection) -> dict[bytes, str]:
+    """{key in the hands of the living: whose it is}, after dropping the claims of the dead."""
+    found: dict[bytes, str] = {}
+    for owner, host, pid, born, expires, keys in database.execute("SELECT * FROM claims").fetchall():
+        if expires < time.time() or (host == _host() and not runs(pid, born)):
+            _drop(database, owner)
+            continue
+        who = f"process {pid} on {host.partition(' ')[0]}"
+        found.update((keys[i : i + KEY_BYTES], who) for i in range(0, len(keys), KEY_BYTES))
+    return found
+
+
+def _drop(database: sqlite3.Connection, owner: str) -> None:
+    database.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+
+
+def _host() -> str:
+    """The machine and, on Linux, its process namespace: containers may share a name and count processes apart."""
+    try:
+        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def runs(pid: int, born: str) -> bool:
+    """Whether the process of this host that was born then still runs; True where that cannot be seen."""
+    if os.name == "nt":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return _born(pid) in ("", born)
+
+
+def _born(pid: int) -> str:
+    """What tells a process from a later one of its number: its start in clock ticks; "" where that cannot be seen."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return "ended" if state in (b"Z", b"X") else fields[18].decode()
