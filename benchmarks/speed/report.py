@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks.pair_metrics import is_interval, recompute
+from benchmarks.choices import recompute
+from benchmarks.protocol import is_interval
 from mars.cli import composed
 from mars.config import UserError
 from mars.files import config_hash
