@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.card_results import Evaluation
 from benchmarks.card_text import cell
+from benchmarks.choices import find, names
 from mars.preferences import contamination
 
 _NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non[- ]?commercial", re.IGNORECASE)
 _UNSTATED = {"", "unknown", "none", "other", "null"}
-_ON_A_DATASET = ("in_distribution", "released_v1", "robustness")
 
 
 def restriction(manifest: Mapping[str, Any]) -> str:
@@ -80,13 +80,17 @@ def _other_data(evaluations: Sequence[Evaluation], dataset: str) -> list[str]:
 def _held_out(evaluation: Evaluation, evaluations: Sequence[Evaluation], dataset: str) -> bool:
     """Whether its rows are the test pairs of the run: of the same digest, or, without one, not a dataset named anew."""
     data = evaluation.record.get("data") or {}
-    if evaluation.benchmark not in _ON_A_DATASET or data.get("name", dataset) != dataset:
+    if not _on_a_dataset(evaluation.benchmark) or data.get("name", dataset) != dataset:
         return False
     own = next((e.record for e in evaluations if "in_distribution" in e.labels), {})
     known, digests = (of.get("sha256") for of in (own.get("data") or {}, data))
     if known and digests:
         return all(known.get(split) == digest for split, digest in digests.items())
     return f"{evaluation.benchmark}-{dataset}" not in evaluation.labels
+
+
+def _on_a_dataset(benchmark: str) -> bool:
+    return benchmark in names() and find(benchmark).needs_dataset
 
 
 def _named(evaluations: Sequence[Evaluation]) -> str:

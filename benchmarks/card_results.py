@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.card_text import cell, number, plain, public, table
+from benchmarks.choices import find, names
 from mars import files
 
 # In the order of the table, under the field's names.
@@ -90,10 +91,11 @@ def results(evaluations: list[Evaluation]) -> str:
 
 
 def _headlines(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    """Rows of the headline table; a subset has none, save in RewardBench 2, where overall is the mean of six."""
-    with_subsets = evaluation.benchmark == "reward_bench_2"
+    """Rows of the headline table; a subset has none but where the benchmark declares it as a measure."""
+    known = evaluation.benchmark in names()
+    shown = {measure.part for measure in find(evaluation.benchmark).measures} if known else set()
     for part, values in evaluation.record["metrics"].items():
-        if part.startswith("draw_") or (part.startswith("subset/") and not with_subsets):
+        if part.startswith("draw_") or (part.startswith("subset/") and part not in shown):
             continue
         for metric in _HEADLINE:
             if values.get(metric) is None or (metric == "tie_rate" and not values[metric]):

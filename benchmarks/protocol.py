@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from mars import files
-from mars.config import UserError
+from mars.config import UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences
-from mars.record.manifest import environment, peak_memory_bytes
-from mars.reward.scoring import ModelScorer
+
+if TYPE_CHECKING:  # with a model comes torch, which nobody needs who measures a score table
+    from mars.reward.scoring import ModelScorer
 
 SCHEMA_VERSION = 1
+_INTERVAL = ("_lo", "_hi", "_half_width")
+
+Kind = Literal["text", "score", "count", "flag"]  # of a column: short names, floating point, integers, true or false
+Parts = dict[str, dict[str, float]]  # {part: {metric: value}}
+Filling = Callable[[Mapping[str, Any], str], Callable[..., Any]]  # an augmenter's settings and their config key
 
 
 class Scorer(Protocol):
@@ -57,28 +65,91 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Benchmark(Protocol):
-    """One evaluation protocol: a frozen dataclass of its settings (conf/benchmark/*.yaml)."""
+class Measure(NamedTuple):
+    """One headline of a benchmark.
 
-    needs_dataset: ClassVar[bool]  # whether it judges on the rows of a `Preferences` or brings its own
+    part: of `Result.metrics`, empty for the main test split. head: over its column. share: shown in %. chance: what a
+    scorer without any information is expected to get, where that is known. optional: left out where it was not taken.
+    """
 
+    part: str
+    metric: str
+    head: str
+    share: bool = True
+    chance: float | None = None
+    optional: bool = False
+
+
+class Benchmark(ABC):
+    """One evaluation protocol: a frozen dataclass of its settings (conf/benchmark/*.yaml), and all that is known of it.
+
+    title: of its board. columns: of the table that `score` returns; a model's scores are called `score` or `…_score`,
+    and an example is named by `id`, with `split`, `edit` and `response` where there are any. measures: what a board
+    shows, ranked by the first; those of a subset are on a model card as well. family: benchmarks of one family share a
+    table and a figure. needs_dataset: whether it judges on the rows of a `Preferences` or brings its own.
+    """
+
+    title: ClassVar[str]
+    columns: ClassVar[Mapping[str, Kind]]
+    measures: ClassVar[tuple[Measure, ...]]
+    family: ClassVar[str] = ""
+    needs_dataset: ClassVar[bool] = False
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], fill: Filling) -> Self:
+        """The benchmark of conf/benchmark/*.yaml. fill: what makes the variants of an augmenter. Raises ConfigError."""
+        return build(cls, settings, "benchmark")
+
+    @classmethod
+    @abstractmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> Self:
+        """The benchmark as a recorded protocol says it was set: all that its numbers depend on, less its intervals.
+
+        Raises KeyError, TypeError, ValueError or AttributeError where the protocol is not one of this benchmark.
+        """
+
+    @abstractmethod
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
         """What names the rows it brings itself: digests, revisions; JSON. Nothing where they are a dataset's.
 
         To be called before a model is trained or loaded: raises UserError for rows that `score` would refuse.
         """
-        ...
 
+    @abstractmethod
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """(a row per example, where the examples came from: files or hub and revision, counts, digests; JSON).
 
         Raises UserError for a file or row that cannot be used.
         """
-        ...
 
+    @abstractmethod
     def evaluate(self, table: pd.DataFrame) -> Result:
         """A pure function of what `score` returned. Raises UserError for missing columns or scores not finite."""
-        ...
+
+    def remade(self, table: pd.DataFrame) -> tuple[dict[str, Any], Parts]:
+        """(`settled` protocol, point estimates) as the score table bears them out. Raises UserError as `evaluate`."""
+        result = self.evaluate(table)
+        return settled(result.protocol), {part: estimates_of(values) for part, values in result.metrics.items()}
+
+    def interval(self, table: pd.DataFrame, part: str, metric: str) -> tuple[float, float]:
+        """The ends of one number's 95 % interval over the examples; NaN where there is none."""
+        found = self.evaluate(table).metrics.get(part, {})
+        return found.get(f"{metric}_lo", math.nan), found.get(f"{metric}_hi", math.nan)
+
+
+def settled(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a protocol a number depends on: not how its interval was drawn, nor what the file of rows was called."""
+    return {key: value for key, value in protocol.items() if key not in ("resamples", "seed", "intervals", "file")}
+
+
+def estimates_of(values: Mapping[str, float]) -> dict[str, float]:
+    """`values` excluding the ends and half-widths of intervals."""
+    return {name: value for name, value in values.items() if not is_interval(name, values)}
+
+
+def is_interval(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether `name` is an interval of another of the `values`."""
+    return name.endswith(_INTERVAL) and any(name.removesuffix(end) in values for end in _INTERVAL if name.endswith(end))
 
 
 @dataclass(frozen=True)
@@ -106,10 +177,11 @@ class Asked:
         return judge(self, scorer, preferences, directory, question, model)
 
 
-PAIR_COLUMNS = (
-    "split", "id", "subset", "chosen_score", "rejected_score", "chosen_length", "rejected_length", "turns",
-    "gold_margin",
-)  # fmt: skip
+PAIR_KINDS: Mapping[str, Kind] = {
+    "split": "text", "id": "text", "subset": "text", "chosen_score": "score", "rejected_score": "score",
+    "chosen_length": "count", "rejected_length": "count", "turns": "count", "gold_margin": "score",
+}  # fmt: skip
+PAIR_COLUMNS = tuple(PAIR_KINDS)
 
 
 def pair_table(pairs: Iterable[Pair], scorer: Scorer, split: str = "") -> pd.DataFrame:
@@ -173,13 +245,7 @@ def judge(
         raise UserError(f"out: {directory} cannot be written to: {error.strerror}") from None
     _known_metrics(directory)
     began = time.perf_counter()
-    table, data = asked.benchmark.score(scorer, preferences)
-    try:
-        result = asked.benchmark.evaluate(table)
-    except UserError as error:
-        aside = scores.with_suffix(".failed.parquet")
-        files.write_parquet(aside, table)
-        raise UserError(f"{error}; the scores are in {aside}") from error
+    table, data, result = _measured(asked.benchmark, scorer, preferences, scores)
     parts = {part: {k: int(v) if k == "n" else v for k, v in values.items()} for part, values in result.metrics.items()}
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -193,15 +259,36 @@ def judge(
         "model": model,
         "truncated": scorer.truncated(),
         "speed": {"seconds": time.perf_counter() - began, "texts": scorer.texts, "tokens": scorer.tokens or None},
-        "peak_memory_bytes": peak_memory_bytes(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment(),
+        **_machine(),
     }
     files.write_parquet(scores, table)
     files.write_json(directory / "evaluations" / f"{asked.label}.json", record)
     with _alone(directory):  # another evaluation of the same run may end at the same moment
         files.write_json(directory / "metrics.json", _known_metrics(directory) | {asked.label: parts})
     return record
+
+
+def _measured(
+    benchmark: Benchmark, scorer: Scorer, preferences: Preferences | None, scores: Path
+) -> tuple[pd.DataFrame, Mapping[str, Any], Result]:
+    """(table, where its examples came from, what it says); a table that cannot be measured is kept beside `scores`."""
+    table, data = benchmark.score(scorer, preferences)
+    try:
+        return table, data, benchmark.evaluate(table)
+    except UserError as error:
+        aside = scores.with_suffix(".failed.parquet")
+        files.write_parquet(aside, table)
+        raise UserError(f"{error}; the scores are in {aside}") from error
+
+
+def _machine() -> dict[str, Any]:
+    from mars.record.manifest import environment, peak_memory_bytes  # which import torch
+
+    return {
+        "peak_memory_bytes": peak_memory_bytes(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment(),
+    }
 
 
 def _known_metrics(directory: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,61 +28,8 @@ from analysis.exhibits.table import Column, Table
 from analysis.inference.comparability import confounds
 from analysis.inference.stats import mean_interval
 from analysis.study.study import BENCHMARK, Run, Study
-from benchmarks.pair_metrics import interval
-from benchmarks.reward_bench_subsets import SECTIONS, SUBSETS
-
-
-class Measure(NamedTuple):
-    """A number of a board. part: empty for the main split. share: shown in %."""
-
-    part: str
-    metric: str
-    head: str
-    share: bool = True
-
-
-_PAIRS = (
-    Measure("", "accuracy", "accuracy"),
-    Measure("", "length_controlled_accuracy", "len.-contr."),
-    Measure("", "auc", "AUC", False),
-    Measure("", "snr", "SNR", False),
-    Measure("", "log_loss", "log-loss", False),
-    Measure("", "ece", "ECE", False),
-    Measure("", "gold_accuracy", "gold"),
-)
-_SECTIONS = tuple(Measure(name, "accuracy", name) for name in SECTIONS)
-MEASURES: dict[str, tuple[Measure, ...]] = {  # the first is what a board is ranked by
-    "in_distribution": _PAIRS,
-    "released_v1": (_PAIRS[0], *_PAIRS[2:4]),
-    "files": tuple(
-        m._replace(part="overall") for m in (*_PAIRS[:1], Measure("", "macro_accuracy", "macro"), *_PAIRS[1:6])
-    ),
-    "reward_bench": (Measure("overall", "accuracy", "overall"), *_SECTIONS),
-    "reward_bench_raw": (Measure("overall", "accuracy", "Core"), *_SECTIONS),
-    "reward_bench_2": (
-        Measure("overall", "score", "score"),
-        *(Measure(f"subset/{name}", "accuracy", name) for name in SUBSETS if name != "Ties"),
-        Measure("subset/Ties", "score", "Ties"),
-    ),
-    "robustness": (
-        Measure("overall", "worst_case_accuracy", "worst case"),
-        Measure("overall", "accuracy", "unedited"),
-        Measure("overall", "worst_case_change", "change"),
-        Measure("overall", "worst_case_accuracy_with_eda", "with EDA"),
-    ),
-}
-
-
-_TITLES = {
-    "in_distribution": "In-distribution accuracy",
-    "released_v1": "The authors' 3 × 100 pairs",
-    "files": "Pairs of a file",
-    "reward_bench": "RewardBench",
-    "reward_bench_raw": "RewardBench, 500-row draws",
-    "reward_bench_2": "RewardBench 2",
-    "robustness": "Robustness",
-}
-_OF_A_DATASET = ("in_distribution", "released_v1", "robustness")
+from benchmarks.choices import find, interval
+from benchmarks.protocol import Measure
 
 
 @dataclass(frozen=True)
@@ -156,12 +103,11 @@ def _measures(claims: Sequence[Claim]) -> list[Measure]:
     """The numbers of a board, the headline first; every further test split's accuracy behind them."""
     first = claims[0].scored
     main = next(iter(first.metrics), "")
-    measures = [m._replace(part=m.part or main) for m in MEASURES[first.benchmark]]
-    if first.benchmark == BENCHMARK:
-        measures += [Measure(part, "accuracy", f"on {part}") for part in first.metrics if part != main]
-    if first.benchmark == "robustness" and "worst_case_accuracy" not in first.metrics.get("overall", {}):
-        measures = measures[1:]  # no edit but EDA was asked for
-    return measures
+    declared = find(first.benchmark).measures
+    measures = [m._replace(part=m.part or main) for m in declared]
+    if not declared[0].part:  # of the main split
+        measures += [measures[0]._replace(part=part, head=f"on {part}") for part in first.metrics if part != main]
+    return [m for m in measures if not m.optional or m.metric in first.metrics.get(m.part, {})]
 
 
 def _row(name: str, kind: str, claims: Sequence[Claim], measures: Sequence[Measure]) -> dict[str, Any]:
@@ -203,8 +149,7 @@ def _interval(claims: Sequence[Claim], measure: Measure, values: np.ndarray) -> 
         ends = (max(lo, 0.0), min(hi, 1.0)) if measure.share else (lo, hi)  # a t interval may leave what is possible
         return *ends, "seeds"
     scored = claims[0].scored
-    protocol = {"file": "", **scored.protocol}  # which the name of a file is no part of
-    lo, hi = interval(scored.benchmark, protocol, scored.table, measure.part, measure.metric)
+    lo, hi = interval(scored.benchmark, scored.protocol, scored.table, measure.part, measure.metric)
     return lo, hi, "" if math.isnan(lo) else "examples"
 
 
@@ -239,9 +184,9 @@ def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _table(key: Question, claims: Sequence[Claim], measures: Sequence[Measure], frame: pd.DataFrame) -> Table:
     benchmark, rows, protocol = key
-    scored = claims[0].scored
+    scored, declared = claims[0].scored, find(benchmark)
     datasets = {str(claim.entry.manifest["dataset"]) for claim in claims if claim.entry.trained}
-    about = f": {', '.join(sorted(datasets))}" if benchmark in _OF_A_DATASET and datasets else ""
+    about = f": {', '.join(sorted(datasets))}" if declared.needs_dataset and datasets else ""
     headline, *others = measures
     columns = [
         Column("rank", "#", "d"),
@@ -262,7 +207,7 @@ def _table(key: Question, claims: Sequence[Claim], measures: Sequence[Measure], 
         "what another seed would change. Ranks follow the estimate: where intervals overlap, the order may be chance."
     )
     name = f"{benchmark}-{rows[:8]}-{protocol[:8]}"
-    return Table(name, f"{_TITLES[benchmark]}{about}", caption, frame.assign(board=name), tuple(columns), by=())
+    return Table(name, f"{declared.title}{about}", caption, frame.assign(board=name), tuple(columns), by=())
 
 
 def _titled(boards: Sequence[Board]) -> list[Board]:

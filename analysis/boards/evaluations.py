@@ -17,7 +17,9 @@ import pandas as pd
 from analysis.boards.score_tables import read_scores
 from analysis.study.checks import unlike
 from analysis.study.study import BENCHMARK
-from benchmarks.pair_metrics import KNOWN, VALIDATION, Parts, recompute, remade, settled
+from benchmarks.choices import names, recompute, remade
+from benchmarks.pair_metrics import VALIDATION
+from benchmarks.protocol import Parts, settled
 from mars.config import UserError
 from mars.files import digest
 
@@ -69,7 +71,7 @@ def _scored(directory: Path, label: str, manifest: Mapping[str, Any], stated: Ma
     record = read_json(path) if path.exists() else nothing
     check_schema(record, file)
     benchmark = record.get("benchmark")
-    if benchmark not in KNOWN:
+    if benchmark not in names():
         raise UserError(f"{file}: the benchmark {benchmark!r} is not known here")
     table = read_scores(directory / "scores" / f"{label}.parquet", benchmark)
     asked: dict[str, Any] = record.get("protocol") or {}

@@ -17,7 +17,13 @@ import pandas as pd
 
 from analysis.boards.entries import Entry, Refused
 from analysis.boards.evaluations import Scored
-from analysis.boards.score_tables import SCORES, difference, example_columns, fingerprint, without_validation
+from analysis.boards.score_tables import (
+    difference,
+    example_columns,
+    fingerprint,
+    score_columns,
+    without_validation,
+)
 from analysis.study.loading import assemble
 from analysis.study.run_files import from_directory
 from analysis.study.study import BENCHMARK, Run, Study
@@ -84,7 +90,7 @@ def _differ(one: Entry, other: Entry, names: Mapping[str, str]) -> str:
 
 def _scores_apart(one: pd.DataFrame, other: pd.DataFrame) -> int:
     """Rows whose scores are not the same, of two tables of the same examples."""
-    names = [name for name in SCORES if name in one]
+    names = score_columns(one)
     first, second = (
         without_validation(t).sort_values(example_columns(t), kind="stable")[names].to_numpy(float)
         for t in (one, other)
@@ -152,7 +158,7 @@ def same_scores(claims: Sequence[Claim]) -> list[str]:
     for claim in claims:
         table = without_validation(claim.scored.table)
         table = table.sort_values(example_columns(table), kind="stable")
-        scores = table[[name for name in SCORES if name in table]].to_numpy(float)
+        scores = table[score_columns(table)].to_numpy(float)
         found.setdefault(scores.tobytes(), []).append(claim.place)
     return [", ".join(places) for places in found.values() if len(places) > 1]
 

@@ -8,7 +8,7 @@ be as short as one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,44 +16,32 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.choices import find
 from benchmarks.pair_metrics import VALIDATION
-from mars.config import UserError, choose, nearest
-
-Kind = tuple[str, Callable[[pa.DataType], bool]]
+from benchmarks.protocol import Kind
+from mars.config import UserError, nearest
 
 LONGEST_NAME = 200  # characters of an id, a subset or a split: longer ones are texts
 
-_TEXT: Kind = ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t))
-_SCORE: Kind = ("floating point", pa.types.is_floating)
-_COUNT: Kind = ("integer", pa.types.is_integer)
-_FLAG: Kind = ("true or false", pa.types.is_boolean)
-_SCORES = {"chosen_score": _SCORE, "rejected_score": _SCORE}
-_LENGTHS = {"chosen_length": _COUNT, "rejected_length": _COUNT}
-_PAIRS = {"split": _TEXT, "id": _TEXT, "subset": _TEXT, **_SCORES, **_LENGTHS, "turns": _COUNT, "gold_margin": _SCORE}
-COLUMNS: dict[str, dict[str, Kind]] = {
-    **dict.fromkeys(("in_distribution", "released_v1", "files", "reward_bench"), _PAIRS),
-    "reward_bench_raw": {**_PAIRS, "file_rows": _COUNT, "draw_188": _FLAG, "draw_144": _FLAG},
-    "reward_bench_2": {
-        "id": _TEXT, "subset": _TEXT, "response": _COUNT, "correct": _FLAG, "score": _SCORE, "length": _COUNT,
-    },
-    "robustness": {
-        "split": _TEXT, "id": _TEXT, "subset": _TEXT, "edit": _TEXT, "unchanged": _FLAG, **_SCORES, **_LENGTHS,
-    },
-}  # fmt: skip
+_FITS: Mapping[Kind, tuple[str, Callable[[pa.DataType], bool]]] = {  # what belongs in a column, in words and as a test
+    "text": ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)),
+    "score": ("floating point", pa.types.is_floating),
+    "count": ("integer", pa.types.is_integer),
+    "flag": ("true or false", pa.types.is_boolean),
+}
 _OLDER = frozenset({"turns", "gold_margin"})  # which tables of before these were recorded lack
 _EXAMPLE = ("split", "id", "edit", "response")  # those of a table's columns that name one of its rows
-SCORES = ("chosen_score", "rejected_score", "score")
 
 
 def read_scores(file: Path, benchmark: str) -> pd.DataFrame:
     """The table, sorted as it was written. Raises UserError in one line for the first thing that is wrong with it."""
-    columns = choose(COLUMNS, benchmark, "benchmark")
+    columns = find(benchmark).columns
     try:
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow
         _check_columns(schema, columns)
         table: pd.DataFrame = parquet.read(use_threads=False).to_pandas()
-        _check_rows(table, [name for name, kind in columns.items() if kind is _TEXT])
+        _check_rows(table, [name for name, kind in columns.items() if kind == "text"])
     except (OSError, ValueError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise UserError(f"scores/{file.name}: {' '.join(str(error).split())}") from None
     return table
@@ -64,6 +52,11 @@ def example_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in _EXAMPLE if name in table]
 
 
+def score_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that hold what a model says of an example."""
+    return sorted(name for name in table.columns.astype(str) if name == "score" or name.endswith("_score"))
+
+
 def without_validation(table: pd.DataFrame) -> pd.DataFrame:
     """The test examples."""
     return table[table["split"] != VALIDATION] if "split" in table else table
@@ -72,7 +65,7 @@ def without_validation(table: pd.DataFrame) -> pd.DataFrame:
 def rows_of(table: pd.DataFrame) -> pd.DataFrame:
     """What a table says of the examples and not of the model, in an order of its own; validation pairs are no part."""
     table = without_validation(table)
-    facts = table.drop(columns=[c for c in (*SCORES, *_OLDER - {"gold_margin"}) if c in table])
+    facts = table.drop(columns=[c for c in (*score_columns(table), *_OLDER - {"gold_margin"}) if c in table])
     return facts.sort_values(example_columns(table), kind="stable", ignore_index=True)[
         sorted(facts.columns.astype(str))
     ]
@@ -104,7 +97,7 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def _check_columns(schema: pa.Schema, columns: dict[str, Kind]) -> None:
+def _check_columns(schema: pa.Schema, columns: Mapping[str, Kind]) -> None:
     if foreign := [name for name in schema.names if name not in columns]:
         hint = "" if len(foreign[0]) > 40 else nearest(foreign[0], columns)
         raise UserError(
@@ -113,7 +106,7 @@ def _check_columns(schema: pa.Schema, columns: dict[str, Kind]) -> None:
     if missing := [name for name in columns if name not in schema.names and name not in _OLDER]:
         raise UserError(f"lacks {', '.join(missing)}")
     for field in schema:
-        words, fits = columns[field.name]
+        words, fits = _FITS[columns[field.name]]
         if not fits(field.type):
             raise UserError(f'column "{field.name}" is {field.type} where {words} belongs')
 
@@ -131,7 +124,7 @@ def _check_rows(table: pd.DataFrame, names: list[str]) -> None:
     key = example_columns(table)
     if (twice := table.duplicated(key)).any():
         raise UserError(f'"{_called(key, table.loc[twice, key].iloc[0])}" is there more than once')
-    for name in (column for column in SCORES if column in table):
+    for name in score_columns(table):
         bad = ~np.isfinite(table[name].to_numpy(float))
         if bad.any():
             first = table.loc[bad, ["id", name]].iloc[0]

@@ -17,22 +17,12 @@ from analysis.exhibits import style
 from analysis.exhibits.style import Look
 from analysis.inference.stats import mean_interval
 from analysis.study.study import BENCHMARK, NothingToShow, Study
-from analysis.tables.records import partial
-from benchmarks.reward_bench_subsets import HEADLINE, SUBSETS
+from analysis.tables.records import REWARD_BENCH, partial
+from benchmarks.choices import family
+from benchmarks.protocol import Benchmark
 
 CHANCE = 0.5
 MOST = 12  # panels, before further test splits are left to the tables
-Parts = dict[str, tuple[str, str, float | None]]  # part: (metric, heading, chance)
-_SECTIONS: Parts = {part: ("accuracy", part, CHANCE) for part in HEADLINE}
-PARTS: dict[str, Parts] = {  # by label
-    "reward_bench": _SECTIONS,
-    "reward_bench_raw": _SECTIONS,
-    "reward_bench_2": {
-        "overall": ("score", "overall", None),
-        **{f"subset/{name}": ("accuracy", name, 0.25) for name in SUBSETS if name != "Ties"},
-        "subset/Ties": ("score", "Ties", None),
-    },
-}
 
 
 class Panel(NamedTuple):
@@ -78,7 +68,8 @@ def snr(study: Study) -> Figure:
 
 def sections(study: Study) -> Figure:
     """A row of panels per dataset × backbone × RewardBench protocol, a panel per section."""
-    rows = [panels for title, group in study.groups() for label in PARTS if (panels := _sections(group, title, label))]
+    every = [(group, title, label, of) for title, group in study.groups() for label, of in family(REWARD_BENCH).items()]
+    rows = [panels for one in every if (panels := _sections(*one))]
     if not rows:
         raise NothingToShow(
             "no run was judged on RewardBench (python -m benchmarks.evaluate study=DIR benchmark=reward_bench)"
@@ -120,19 +111,19 @@ def _of_splits(
     return [panel for panel in panels if panel.measured], left_out
 
 
-def _sections(group: Study, title: str, label: str) -> list[Panel]:
+def _sections(group: Study, title: str, label: str, benchmark: type[Benchmark]) -> list[Panel]:
     """The panels of a protocol; none where the group was not judged on it."""
     if label not in set(group.metrics["benchmark"]):
         return []
     incomplete = ", not all rows" if partial([run for arm in group.arms for run in group.of(arm)], label) else ""
     panels = [
         Panel(
-            f"{title}, {label}{incomplete}: {heading}",
-            by_arm(group, part, metric, label),
-            metric,
-            chance,
+            f"{title}, {label}{incomplete}: {measure.part.removeprefix('subset/')}",
+            by_arm(group, measure.part, measure.metric, label),
+            measure.metric,
+            measure.chance,
         )
-        for part, (metric, heading, chance) in PARTS[label].items()
+        for measure in benchmark.measures
     ]
     return [panel for panel in panels if panel.measured]
 

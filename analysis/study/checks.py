@@ -20,7 +20,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.study.study import BENCHMARK, Run
-from benchmarks.pair_metrics import KNOWN, Parts, is_interval, recompute, recompute_splits
+from benchmarks.choices import names, recompute
+from benchmarks.pair_metrics import recompute_splits
+from benchmarks.protocol import Parts, is_interval
 from mars.config import UserError
 
 TOLERANCE = 1e-6  # relative and absolute: the same scores in another order sum up a little differently
@@ -87,7 +89,7 @@ def records(run: Run) -> dict[str, dict[str, Any]]:
             found[label] = run.record(label)
         elif label == BENCHMARK:
             found[label] = {"benchmark": BENCHMARK}
-    return {label: record for label, record in found.items() if not record or record.get("benchmark") in KNOWN}
+    return {label: record for label, record in found.items() if not record or record.get("benchmark") in names()}
 
 
 def agree(one: Any, other: float) -> bool:

@@ -12,6 +12,7 @@ from analysis.exhibits.table import Column, Table
 from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
 from analysis.tables.records import REWARD_BENCH, benchmark, judged_parts, labels, partial
+from benchmarks.choices import family
 
 _HEADLINE = {  # as benchmarks/card_results.py has them; the scale is 100 where a share is shown in %
     "score": ("score %", ".1f", 100.0),
@@ -28,10 +29,10 @@ _ENDS = ("_lo", "_hi", "_half_width")
 
 def further(study: Study) -> Table:
     """Raises NothingToShow where the runs were judged on nothing further."""
-    judged = {label for label, _ in judged_parts(study)}
+    judged, elsewhere = {label for label, _ in judged_parts(study)}, family(REWARD_BENCH)
     rows, shown = [], dict.fromkeys(_HEADLINE)
     for label in labels(study):
-        if label in judged or benchmark(study, label) in REWARD_BENCH:
+        if label in judged or benchmark(study, label) in elsewhere:
             continue
         for _, group in study.groups():
             found = measured(group, label)

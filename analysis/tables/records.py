@@ -7,8 +7,9 @@ through W&B have none, and their label alone has to do.
 from __future__ import annotations
 
 from analysis.study.study import BENCHMARK, Run, Study
+from benchmarks.choices import names
 
-REWARD_BENCH = ("reward_bench_raw", "reward_bench_2", "reward_bench")  # a longer name before its own beginning
+REWARD_BENCH = "RewardBench"  # the family of benchmarks that share a table and a figure
 _JUDGED = {"win", "tie", "lose"}
 
 
@@ -20,7 +21,8 @@ def labels(study: Study) -> list[str]:
 def benchmark(study: Study, label: str) -> str:
     """The protocol a label is of, by its first record; without a record, what the label begins with."""
     named = next((str(r["benchmark"]) for run in _with(study, label) if (r := run.record(label)).get("benchmark")), "")
-    return named or next((name for name in REWARD_BENCH if label.startswith(name)), label.partition("-")[0])
+    longest_first = sorted(names(), key=len, reverse=True)  # a name may begin with another
+    return named or next((name for name in longest_first if label.startswith(name)), label.partition("-")[0])
 
 
 def partial(runs: list[Run], label: str) -> str:

@@ -6,7 +6,7 @@ that is not the whole benchmark gives no RewardBench number, and says so beside 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -15,22 +15,24 @@ from analysis.exhibits.table import Column, Table
 from analysis.study.study import NothingToShow, Study
 from analysis.tables.arms import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
 from analysis.tables.records import REWARD_BENCH, benchmark, labels, partial, recorded
-from benchmarks.reward_bench_subsets import SCORES, SECTIONS, SUBSETS
+from benchmarks.choices import family
+from benchmarks.protocol import Measure
 
-_PARTS = {name: name for name in SECTIONS} | {f"subset/{name}": name for name in SUBSETS} | {"overall": "overall"}
 _UNKNOWN = "no record: whether these are all its rows is not known"
 _PUBLISHED = "reward_bench_raw"  # v2's protocol: a number of another one has nothing published to stand beside
-_SHOWN = tuple(dict.fromkeys(_PARTS.values()))  # the Safety of both versions is one column
 
 
 def rewardbench(study: Study, reference: Iterable[Published] | None = None) -> Table:
     """reference: what is published, paper_reference.yaml unless told. Raises NothingToShow where nothing was judged."""
     known = [entry for entry in (published() if reference is None else reference) if entry.table == "rewardbench"]
-    rows = []
+    rows, judged = [], family(REWARD_BENCH)
+    heads = {m.part: m.part.removeprefix("subset/") for one in judged.values() for m in one.measures}
+    heads["overall"] = heads.pop("overall")  # the last column
+    shown = tuple(dict.fromkeys(heads.values()))  # the Safety of both versions is one column
     for label in labels(study):
         protocol = benchmark(study, label)
-        if protocol in REWARD_BENCH:
-            rows += _rows(study, label, protocol)
+        if protocol in judged:
+            rows += _rows(study, label, protocol, judged[protocol].measures, shown)
     if not rows:
         raise NothingToShow(
             "no run was judged on RewardBench (python -m benchmarks.evaluate study=DIR benchmark=reward_bench "
@@ -38,9 +40,9 @@ def rewardbench(study: Study, reference: Iterable[Published] | None = None) -> T
         )
     theirs = [row for row in rows if row["protocol"] == _PUBLISHED]
     for row in theirs:
-        row |= {f"{part}_published": beside(known, row, part) for part in _SHOWN}
+        row |= {f"{part}_published": beside(known, row, part) for part in shown}
     columns = [Column("arm", "arm")]
-    for part in _SHOWN:
+    for part in shown:
         head = "overall (Core) %" if part == "overall" else f"{part} %"
         columns.append(Column(part, head, ".1f", 100, interval=True))
         columns.append(Column(f"{part}_published", f"publ. {part}", always=part == "overall"))
@@ -56,20 +58,22 @@ def rewardbench(study: Study, reference: Iterable[Published] | None = None) -> T
     return Table("rewardbench", "RewardBench by arm", caption, frame, tuple(columns), by)
 
 
-def _rows(study: Study, label: str, protocol: str) -> list[dict[str, object]]:
+def _rows(
+    study: Study, label: str, protocol: str, measures: Sequence[Measure], shown: Sequence[str]
+) -> list[dict[str, object]]:
     """A row for each arm that was judged on a label."""
     rows = []
     for _, group in study.groups():
         found = measured(group, label)
         for _, arm, row in arm_rows(group):
-            values = {name: found[arm, part] for part, name in _PARTS.items() if (arm, part) in found}
+            of_arm = [m for m in measures if (arm, m.part) in found]
+            values = {m.part.removeprefix("subset/"): (found[arm, m.part], m.metric) for m in of_arm}
             if not values:
                 continue
             row |= {"label": label, "protocol": protocol}
-            for name in _SHOWN:
-                scores = [s for metric in SCORES if (s := column(values.get(name), metric)) is not None]
-                row |= over_seeds(name, scores[0] if scores else None, "accuracy")
-            seeds = max(len(of_part) for of_part in values.values())
+            for name in shown:
+                row |= over_seeds(name, column(*values.get(name, (None, ""))), "accuracy")
+            seeds = max(len(of_part) for of_part, _ in values.values())
             runs = group.of(arm)
             why = partial(runs, label) or ("" if recorded(runs, label) else _UNKNOWN)
             rows.append(row | {"seeds": seeds, "not_the_benchmark": why})

@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks.pair_metrics import is_interval, recompute
+from benchmarks.choices import recompute
+from benchmarks.protocol import is_interval
 from benchmarks.speed.clock import timed
 from mars.cli import composed
 from mars.config import UserError, choose

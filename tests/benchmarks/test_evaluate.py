@@ -267,7 +267,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from benchmarks.protocol import Asked, judge
-from benchmarks.preference_files import PreferenceFiles
+from benchmarks.protocols.files import PreferenceFiles
 class Lengths:
     texts = tokens = 0
     def truncated(self): return {}

@@ -16,16 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import metrics
-from benchmarks.in_distribution import (
-    V1_METRICS,
-    InDistribution,
-    ReleasedV1,
-    breakdown,
-    coin,
-    released_v1,
-    split_metrics,
-)
 from benchmarks.protocol import PAIR_COLUMNS
+from benchmarks.protocols.in_distribution import InDistribution, breakdown, split_metrics
+from benchmarks.protocols.released_v1 import V1_METRICS, ReleasedV1, released_v1
+from benchmarks.splits import coin
 from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences, pairs_digest

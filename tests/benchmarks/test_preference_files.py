@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.preference_files import PreferenceFiles
+from benchmarks.protocols.files import PreferenceFiles
 from mars.config import ConfigError, UserError, build
 from mars.preferences.pair import DataError
 

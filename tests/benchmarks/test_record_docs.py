@@ -18,10 +18,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from support import ROOT
 
-from benchmarks import choices, evaluate, reward_bench, reward_bench_2
-from benchmarks.in_distribution import InDistribution, ReleasedV1
-from benchmarks.preference_files import PreferenceFiles
-from benchmarks.robustness import Robustness, RobustnessConfig
+from benchmarks import choices, evaluate
+from benchmarks.protocols import reward_bench, reward_bench_2
+from benchmarks.protocols.files import PreferenceFiles
+from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.protocols.released_v1 import ReleasedV1
+from benchmarks.protocols.robustness import Robustness, RobustnessConfig
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.config import build

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT
 
-from benchmarks import reward_bench, reward_bench_2, reward_bench_raw
-from benchmarks.reward_bench import SECTIONS, RewardBench
-from benchmarks.reward_bench_2 import RewardBench2
-from benchmarks.reward_bench_raw import RewardBenchRaw, allocation, stratified_draws
+from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
+from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
+from benchmarks.protocols.reward_bench_2 import RewardBench2
+from benchmarks.protocols.reward_bench_raw import RewardBenchRaw, allocation, stratified_draws
 from mars import files
 from mars.config import ConfigError, UserError, build
 from mars.preferences.pair import DataError

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.edits import prefixed, respaced
-from benchmarks.robustness import Robustness, RobustnessConfig
+from benchmarks.protocols.robustness import Robustness, RobustnessConfig
 from mars.assembly import benchmark as assembled
 from mars.augment.eda import Eda
 from mars.augment.planted import PlantedAugmenter

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.in_distribution import InDistribution
 from benchmarks.protocol import Benchmark
-from benchmarks.reward_bench import SECTIONS, RewardBench
+from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
 from mars.files import write_json
 from support.study import make_run
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks.in_distribution import InDistribution
+from benchmarks.protocols.in_distribution import InDistribution
 from mars.method import allocation
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round

@@ -21,9 +21,9 @@ from analysis import NothingToShow, Study, load
 from analysis.exhibits import style
 from analysis.figures import FIGURES, allocation, by_arm, margins, rounds, sweeps
 from analysis.inference.comparisons import compare
-from benchmarks.in_distribution import InDistribution
 from benchmarks.metrics import forecasts
-from benchmarks.reward_bench import HEADLINE
+from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.protocols.reward_bench import HEADLINE
 
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 ELSEWHERE = {  # what each of the studies below has nothing for

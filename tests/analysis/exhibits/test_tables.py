@@ -22,8 +22,8 @@ from analysis.study.pools import changed_labels, pool_table
 from analysis.tables import TABLES
 from analysis.tables.main import main
 from analysis.tables.rewardbench import rewardbench
-from benchmarks.in_distribution import InDistribution
-from benchmarks.reward_bench import ROWS, RewardBench
+from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.protocols.reward_bench import ROWS, RewardBench
 from mars.config import ConfigError, UserError
 
 SOURCE = {

@@ -17,14 +17,15 @@ from support.study import make_run
 from analysis import load
 from analysis.study.checks import agree, discrepancies, recomputed
 from analysis.study.study import Run
-from benchmarks.in_distribution import InDistribution, ReleasedV1
-from benchmarks.pair_metrics import KNOWN, estimates_of, interval, recompute, remade, settled
-from benchmarks.preference_files import PreferenceFiles
-from benchmarks.protocol import Benchmark
-from benchmarks.reward_bench import SECTIONS, RewardBench
-from benchmarks.reward_bench_2 import SUBSETS, RewardBench2
-from benchmarks.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
-from benchmarks.robustness import Robustness, RobustnessConfig
+from benchmarks.choices import interval, names, recompute, remade
+from benchmarks.protocol import Benchmark, estimates_of, settled
+from benchmarks.protocols.files import PreferenceFiles
+from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.protocols.released_v1 import ReleasedV1
+from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
+from benchmarks.protocols.reward_bench_2 import SUBSETS, RewardBench2
+from benchmarks.protocols.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
+from benchmarks.protocols.robustness import Robustness, RobustnessConfig
 from mars.config import UserError
 
 RNG = np.random.default_rng(0)
@@ -123,7 +124,7 @@ def test_every_number_of_every_benchmark_can_be_had_again_from_its_table_and_rec
 
 
 def test_the_cases_are_of_every_benchmark_that_can_be_recomputed():
-    assert {name for name, _, _ in CASES.values()} == KNOWN
+    assert {name for name, _, _ in CASES.values()} == names()
 
 
 def test_an_interval_holds_its_number_and_is_the_same_whatever_the_evaluation_drew():

@@ -17,19 +17,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.protocol import Result, Scorer, pair_table
-from benchmarks.reward_bench import (
-    COUNTS,
-    HEADLINE,
-    TIE_RULES,
-    Parts,
-    accuracies,
+from benchmarks.hub_rows import (
+    HubRows,
     bootstrap_named,
+    open_rows,
+    rule_of,
+    stated,
+    warn_if_partial,
+)
+from benchmarks.protocol import PAIR_KINDS, Measure, Parts, Result, Scorer, pair_table
+from benchmarks.protocols.reward_bench import (
+    COUNTS,
+    FAMILY,
+    HEADLINE,
+    SECTIONS,
+    TIE_RULES,
+    accuracies,
     completeness,
     pair_baselines,
     pair_columns,
@@ -37,7 +45,6 @@ from benchmarks.reward_bench import (
     summaries,
     tie_credit,
 )
-from benchmarks.reward_bench_rows import HubRows, open_rows, stated, warn_if_partial
 from mars.config import UserError
 from mars.preferences.pair import Pair, Preferences
 
@@ -51,10 +58,22 @@ DRAWS = tuple(f"draw_{seed}" for seed in SEEDS)
 class RewardBenchRaw(HubRows):
     """Rows of prompt, chosen, rejected, subset, id. seed: of the bootstrap; the draws have seeds of their own."""
 
+    title: ClassVar = "RewardBench, 500-row draws"
+    columns: ClassVar = {**PAIR_KINDS, "file_rows": "count", **dict.fromkeys(DRAWS, "flag")}
+    measures: ClassVar = (
+        Measure("overall", "accuracy", "Core", chance=0.5),
+        *(Measure(section, "accuracy", section, chance=0.5) for section in SECTIONS),
+    )
+    family: ClassVar = FAMILY
+
     hub: str = "allenai/reward-bench"
 
+    @classmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> RewardBenchRaw:
+        return cls(ties=rule_of(TIE_RULES, protocol), resamples=resamples)
+
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """`judging.PAIR_COLUMNS` of the rows drawn, a bool column for each draw, and file_rows. Raises DataError."""
+        """`protocol.PAIR_COLUMNS` of the rows drawn, a bool column for each draw, and file_rows. Raises DataError."""
         pairs, data = self._read()
         drawn = stratified_draws([pair.subset for pair in pairs])
         used = np.any(list(drawn.values()), axis=0)
@@ -102,6 +121,9 @@ class RewardBenchRaw(HubRows):
         for told in parts.values():
             told["accuracy_half_width"] = (told["accuracy_hi"] - told["accuracy_lo"]) / 2
         return parts
+
+
+BENCHMARK = RewardBenchRaw
 
 
 def raw_shortfall(counts: Mapping[str, int], file_rows: int) -> str:

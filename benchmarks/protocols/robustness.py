@@ -34,20 +34,20 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.edits import prefixed, respaced, with_texts
-from benchmarks.protocol import Result, Scorer, finite, pair_table
+from benchmarks.protocol import Benchmark, Filling, Kind, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.augment.variant import Request, Variant
-from mars.config import UserError
+from mars.config import UserError, build
 from mars.preferences.pair import SIDES, Pair, Preferences, pairs_digest
-from mars.reward.scoring import RenderingError
 
 log = logging.getLogger(__name__)
 
 Edit = Literal["paraphrase", "eda", "whitespace", "prefix", "padding"]
 Fill = Callable[[Sequence[Request]], list[Variant]]
 NONE = "none"  # the edit of the rows as they are
-COLUMNS = (
-    "split", "id", "subset", "edit", "unchanged", "chosen_score", "rejected_score", "chosen_length", "rejected_length",
-)  # fmt: skip
+COLUMNS: Mapping[str, Kind] = {
+    "split": "text", "id": "text", "subset": "text", "edit": "text", "unchanged": "flag",
+    "chosen_score": "score", "rejected_score": "score", "chosen_length": "count", "rejected_length": "count",
+}  # fmt: skip
 SCORES = ("chosen_score", "rejected_score")
 LENGTHS = ("chosen_length", "rejected_length")
 
@@ -79,13 +79,32 @@ class RobustnessConfig:
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Robustness(Benchmark):
     """The benchmark: its settings, and what makes the variants of `paraphrase` and of `eda`."""
 
-    needs_dataset: ClassVar[bool] = True
+    title: ClassVar = "Robustness"
+    columns: ClassVar = COLUMNS
+    measures: ClassVar = (
+        Measure("overall", "worst_case_accuracy", "worst case", optional=True),  # no edit but EDA may be asked for
+        Measure("overall", "accuracy", "unedited"),
+        Measure("overall", "worst_case_change", "change"),
+        Measure("overall", "worst_case_accuracy_with_eda", "with EDA"),
+    )
+    needs_dataset: ClassVar = True
 
     config: RobustnessConfig
     fillers: Mapping[str, Fill]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], fill: Filling) -> Robustness:
+        config = build(RobustnessConfig, settings, "benchmark")
+        return cls(config, {edit: fill(settings[edit], f"benchmark.{edit}") for edit in ("paraphrase", "eda")})
+
+    @classmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> Robustness:
+        augmenters = {"paraphrase": {}, "eda": {}, **protocol["augmenters"]}
+        edits, prefix, rows = tuple(protocol["edits"]), protocol["prefix"], protocol["rows"]
+        return cls(RobustnessConfig(**augmenters, edits=edits, prefix=prefix, rows=rows, resamples=resamples), {})
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
         self._drawn(preferences)
@@ -97,6 +116,8 @@ class Robustness:
         A template that refuses system turns costs the edit `prefix`, which is recorded, and nothing else. Raises
         UserError for an empty split, and whatever scorer and augmenters raise.
         """
+        from mars.reward.scoring import RenderingError  # with it comes torch, which measuring does without
+
         split, pairs, available = self._drawn(preferences)
         assert preferences is not None
         originals = pair_table(pairs, scorer, split)
@@ -194,9 +215,7 @@ class Robustness:
             after[edit] = rows.loc[before.index]
         return before, after
 
-    def _measured(
-        self, before: pd.DataFrame, after: Mapping[str, pd.DataFrame], columns: tuple[str, str]
-    ) -> dict[str, dict[str, float]]:
+    def _measured(self, before: pd.DataFrame, after: Mapping[str, pd.DataFrame], columns: tuple[str, str]) -> Parts:
         """All parts, with `columns` as the scores of chosen and rejected."""
         unedited = _margins(before, columns)
         edited = {edit: np.where(rows["unchanged"], unedited, _margins(rows, columns)) for edit, rows in after.items()}
@@ -211,6 +230,9 @@ class Robustness:
             found = metrics.with_intervals(estimator, len(unedited), self.config.resamples, rng)
             parts[part] = found | {"n": float(changed[part].sum() if part in changed else len(unedited))}
         return parts
+
+
+BENCHMARK = Robustness
 
 
 def edit_metrics(

@@ -1,4 +1,4 @@
-"""Rows of the RewardBench files, local or on the hub: every one of them, or a line that says why not.
+"""Benchmarks that bring their rows, in a local file or from the hub: every one of them, or a line that says why not.
 
 No row is dropped: a benchmark without some of its rows is another benchmark. One that cannot be read stops the
 evaluation; a file that holds fewer rows than the official one is judged on those it has, and every result says so.
@@ -7,30 +7,33 @@ evaluation; a file that holds fewer rows than the official one is judged on thos
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from benchmarks.metrics import check_bootstrap
-from mars.config import nearest
+import numpy as np
+import pandas as pd
+
+from benchmarks import metrics
+from benchmarks.protocol import Benchmark
+from mars.config import UserError, nearest
 from mars.preferences.pair import DataError, Preferences
 from mars.preferences.sources import Source, open_file, open_hub_split
 
 Ties = Literal["official", "half"]
+Draws = dict[str, np.ndarray]  # [1 + resamples] of each thing estimated, the estimate first
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class HubRows(ABC):
-    """What the RewardBench protocols have in common: rows from the hub, or from a local file in the hub's schema.
+class HubRows(Benchmark):
+    """Rows from the hub, or from a local file in the hub's schema.
 
     path: the file; it comes before `hub`. ties: the official rule, or half credit. resamples, seed: of the bootstrap.
     """
-
-    needs_dataset: ClassVar[bool] = False
 
     path: str | None = None
     hub: str = ""
@@ -40,7 +43,7 @@ class HubRows(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_bootstrap(self.resamples, self.seed)
+        metrics.check_bootstrap(self.resamples, self.seed)
 
     def check(self, preferences: Preferences | None) -> dict[str, Any]:
         return identity(self._read()[1])
@@ -98,6 +101,32 @@ def enter(places: dict[str, str], name: str, place: str) -> str:
     return name
 
 
+def subset_column(table: pd.DataFrame, known: Mapping[str, int], benchmark: str) -> np.ndarray:
+    """[N] subset of each row. Raises UserError where one is not `known`."""
+    if "subset" not in table:
+        raise UserError(f"{benchmark}: the score table lacks subset")
+    unknown = sorted(set(table["subset"].astype(str)) - set(known))
+    if unknown:
+        raise UserError(f'{benchmark}: the score table holds the subset "{unknown[0]}"{nearest(unknown[0], known)}')
+    return table["subset"].to_numpy(object)
+
+
+def bootstrap(estimate: metrics.Estimator, n: int, resamples: int, rng: np.random.Generator) -> Draws:
+    """The estimate over n examples, then that of each resample; those of independent strata combine one by one."""
+    blocks = [estimate(np.ones((1, n))), *map(estimate, metrics.resample_counts(n, resamples, rng))]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def interval(name: str, draws: np.ndarray) -> dict[str, float]:
+    """`name`, `name_lo` and `name_hi` of what `bootstrap` gives."""
+    low, high = metrics.percentiles(draws[1:])
+    return {name: float(draws[0]), f"{name}_lo": low, f"{name}_hi": high}
+
+
+def bootstrap_named(units: str, resamples: int, seed: int) -> str:
+    return f"95 %, percentile bootstrap of {units}, {resamples} resamples, seed {seed}"
+
+
 def shortfall(counts: Mapping[str, int], official: Mapping[str, int], name: str = "RewardBench") -> str:
     """Why rows of these subsets make no number of the benchmark `name`, in a sentence; empty where they do.
 
@@ -113,6 +142,11 @@ def shortfall(counts: Mapping[str, int], official: Mapping[str, int], name: str 
     elif sum(counts.values()) >= sum(official.values()):
         found += f", {len(differ)} of {len(official)} subsets of another size"
     return f"{found}: not a {name} number"
+
+
+def rule_of(rules: Mapping[Ties, str], protocol: Mapping[str, Any]) -> Ties:
+    """The tie rule behind the words of a recorded protocol. Raises KeyError where they are no rule's."""
+    return {words: rule for rule, words in rules.items()}[protocol["ties"]]
 
 
 def stated(why: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.protocol import Result, Scorer, finite, pair_table
+from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, Policy, Unusable, read_split
@@ -47,10 +47,20 @@ class FilePolicies(Policies):
 
 
 @dataclass(frozen=True)
-class PreferenceFiles:
+class PreferenceFiles(Benchmark):
     """path: the file. resamples: of the percentile bootstrap over pairs, drawn from `seed`."""
 
-    needs_dataset: ClassVar[bool] = False
+    title: ClassVar = "Pairs of a file"
+    columns: ClassVar = PAIR_KINDS
+    measures: ClassVar = (
+        Measure("overall", "accuracy", "accuracy"),
+        Measure("overall", "macro_accuracy", "macro"),
+        Measure("overall", "length_controlled_accuracy", "len.-contr."),
+        Measure("overall", "auc", "AUC", share=False),
+        Measure("overall", "snr", "SNR", share=False),
+        Measure("overall", "log_loss", "log-loss", share=False),
+        Measure("overall", "ece", "ECE", share=False),
+    )
 
     path: str | None = None
     on: FilePolicies = field(default_factory=FilePolicies)
@@ -62,12 +72,17 @@ class PreferenceFiles:
             raise ValueError("path: is required (give it as benchmark.path=FILE)")
         metrics.check_bootstrap(self.resamples, self.seed)
 
+    @classmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> PreferenceFiles:
+        """The name of the file moves no number, and a board has none."""
+        return cls(str(protocol.get("file") or "not named"), FilePolicies(**protocol["on"]), resamples)
+
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
         (source,) = self._read()[1]
         return {"sha256": source["sha256"]}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """A row per pair of the file (`judging.PAIR_COLUMNS`), and the file's digest and count of rows and defects.
+        """A row per pair of the file (`protocol.PAIR_COLUMNS`), and the file's digest and count of rows and defects.
 
         Raises DataError for a file or row that cannot be used.
         """
@@ -123,7 +138,7 @@ class PreferenceFiles:
         name = self._file.name
         return read_split([open_file(self._file, name)], schema_of("files", None), name, policies)
 
-    def _accuracies(self, correct: np.ndarray, subsets: pd.Series) -> dict[str, dict[str, float]]:
+    def _accuracies(self, correct: np.ndarray, subsets: pd.Series) -> Parts:
         """{part: accuracy with interval, and n}; correct: [N] of 0, ½ and 1."""
         rng = np.random.default_rng(self.seed)
         value, draws = _resampled(correct, self.resamples, rng)
@@ -140,6 +155,9 @@ class PreferenceFiles:
             total += draws
         macro = _with_interval("macro_accuracy", float(np.mean(values)), total / len(values))
         return {"overall": overall | macro, **parts}
+
+
+BENCHMARK = PreferenceFiles
 
 
 def _resampled(correct: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:

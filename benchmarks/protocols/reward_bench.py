@@ -3,7 +3,7 @@
 Accuracy by subset; a section is Σ count·accuracy / Σ count with the official counts, which are those of the rows except
 that math-prm counts 984 for its 447; overall is the mean of the four sections. Before 2024-09-10 the counts of the two
 xstest subsets were swapped, so a result says which it used. The leaderboard's term for prior test sets is left out.
-Officially a tie loses. v2's protocol on the split `raw` is `benchmarks.reward_bench_raw`.
+Officially a tie loses. v2's protocol on the split `raw` is `benchmarks.protocols.reward_bench_raw`.
 
 No row is dropped: one is scored as it stands, empty or identical texts included and counted, and one that cannot be
 read stops the evaluation. A file that lacks rows is judged on those it has, with a warning, and the protocol says under
@@ -15,51 +15,85 @@ subset of one row therefore adds nothing to them.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from benchmarks import metrics
-from benchmarks.protocol import Result, Scorer, finite, pair_table
-from benchmarks.reward_bench_rows import (
+from benchmarks.hub_rows import (
+    Draws,
     HubRows,
     Ties,
+    bootstrap,
+    bootstrap_named,
     enter,
+    interval,
     known_subset,
     open_rows,
+    rule_of,
     shortfall,
     stated,
+    subset_column,
     warn_if_partial,
     whole_rows,
 )
-from benchmarks.reward_bench_subsets import BEFORE, COUNTS, HEADLINE, ROWS, SECTIONS
-from mars.config import UserError, nearest
+from benchmarks.protocol import PAIR_KINDS, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.preferences import schemas
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.sources import Source
 
-log = logging.getLogger(__name__)
+# RewardBench 1: the official count of each subset since 2024-09-10.
+SECTIONS: dict[str, dict[str, int]] = {
+    "Chat": {
+        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250,
+        "donotanswer": 136,
+    },
+    "Reasoning": {
+        "math-prm": 984,
+        "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164, "hep-rust": 164,
+    },
+}  # fmt: skip
+HEADLINE = ("overall", *SECTIONS)
+COUNTS = {subset: count for section in SECTIONS.values() for subset, count in section.items()}
+BEFORE = COUNTS | {"xstest-should-refuse": 250, "xstest-should-respond": 154}
+ROWS = COUNTS | {"math-prm": 447}  # of the split: 2985
 
-Draws = dict[str, np.ndarray]  # [1 + resamples] of each thing estimated, the estimate first
-Parts = dict[str, dict[str, float]]  # as `judging.Result.metrics`
-
-TIE_RULES = {"official": "official: ties lose", "half": "half credit"}
+FAMILY = "RewardBench"
+Weights = Literal["since_2024-09-10", "before_2024-09-10"]
+TIE_RULES: dict[Ties, str] = {"official": "official: ties lose", "half": "half credit"}
 
 
 @dataclass(frozen=True)
 class RewardBench(HubRows):
     """Rows of prompt, chosen, rejected, subset, id. weights: the date of the official counts."""
 
+    title: ClassVar = "RewardBench"
+    columns: ClassVar = PAIR_KINDS
+    measures: ClassVar = tuple(Measure(part, "accuracy", part, chance=0.5) for part in HEADLINE)
+    family: ClassVar = FAMILY
+
     hub: str = "allenai/reward-bench"
-    weights: Literal["since_2024-09-10", "before_2024-09-10"] = "since_2024-09-10"
+    weights: Weights = "since_2024-09-10"
+
+    @classmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> RewardBench:
+        weights = str(protocol["weights_of"]).replace(" ", "_")
+        if weights not in get_args(Weights):
+            raise ValueError(f"weights of {weights}")
+        return cls(weights=weights, ties=rule_of(TIE_RULES, protocol), resamples=resamples)  # type: ignore[arg-type]
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """`judging.PAIR_COLUMNS`, ids being subset/id. Raises DataError with file and row."""
+        """`protocol.PAIR_COLUMNS`, ids being subset/id. Raises DataError with file and row."""
         pairs, data = self._read()
         warn_if_partial(shortfall(Counter(pair.subset for pair in pairs), ROWS), data)
         return pair_table(pairs, scorer, "filtered"), data
@@ -98,6 +132,9 @@ class RewardBench(HubRows):
             "intervals": bootstrap_named("rows within subsets", self.resamples, self.seed),
         }
         return Result(protocol, parts(margins), {"baselines": pair_baselines(parts(longer))})
+
+
+BENCHMARK = RewardBench
 
 
 def accuracies(
@@ -171,32 +208,6 @@ def pair_columns(table: pd.DataFrame, benchmark: str) -> tuple[np.ndarray, np.nd
     values = finite(table, columns, benchmark)
     subsets = subset_column(table, COUNTS, benchmark)
     return values[:, 0] - values[:, 1], values[:, 2] - values[:, 3], subsets
-
-
-def subset_column(table: pd.DataFrame, known: Mapping[str, int], benchmark: str) -> np.ndarray:
-    """[N] subset of each row. Raises UserError where one is not `known`."""
-    if "subset" not in table:
-        raise UserError(f"{benchmark}: the score table lacks subset")
-    unknown = sorted(set(table["subset"].astype(str)) - set(known))
-    if unknown:
-        raise UserError(f'{benchmark}: the score table holds the subset "{unknown[0]}"{nearest(unknown[0], known)}')
-    return table["subset"].to_numpy(object)
-
-
-def bootstrap(estimate: metrics.Estimator, n: int, resamples: int, rng: np.random.Generator) -> Draws:
-    """The estimate over n examples, then that of each resample; those of independent strata combine one by one."""
-    blocks = [estimate(np.ones((1, n))), *map(estimate, metrics.resample_counts(n, resamples, rng))]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def interval(name: str, draws: np.ndarray) -> dict[str, float]:
-    """`name`, `name_lo` and `name_hi` of what `bootstrap` gives."""
-    low, high = metrics.percentiles(draws[1:])
-    return {name: float(draws[0]), f"{name}_lo": low, f"{name}_hi": high}
-
-
-def bootstrap_named(units: str, resamples: int, seed: int) -> str:
-    return f"95 %, percentile bootstrap of {units}, {resamples} resamples, seed {seed}"
 
 
 def read_pairs(source: Source) -> tuple[list[Pair], dict[str, Any]]:

@@ -14,7 +14,7 @@ released NumPy code does so for 0/0 alone and else gives ±1, which moves the sc
 partner counts in the accuracy it has, and is recorded. `ties` does not touch this score.
 
 Overall is the mean of the six and is left out unless all are there. No row is dropped and a file that lacks some is
-`partial`, as in `benchmarks.reward_bench`.
+`partial`, as in `benchmarks.protocols.reward_bench`.
 Intervals resample prompts, in Ties a question and its reference together.
 
     python -m benchmarks.evaluate model=DIR benchmark=reward_bench_2 benchmark.path=test.parquet
@@ -27,32 +27,39 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.protocol import Result, Scorer, finite
-from benchmarks.reward_bench import Parts, bootstrap, bootstrap_named, interval, subset_column
-from benchmarks.reward_bench_rows import (
+from benchmarks.hub_rows import (
     HubRows,
     Ties,
+    bootstrap,
+    bootstrap_named,
     enter,
+    interval,
     known_subset,
     open_rows,
+    rule_of,
     shortfall,
     stated,
+    subset_column,
     warn_if_partial,
     whole_rows,
 )
-from benchmarks.reward_bench_subsets import SCORES, SUBSETS
+from benchmarks.protocol import Measure, Parts, Result, Scorer, finite
+from benchmarks.protocols.reward_bench import FAMILY
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Preferences
 from mars.preferences.sources import Source
 
 NAME = "RewardBench 2"
-TIE_RULES = {"official": "official: a tie at the top shares the credit", "half": "half credit"}
+# Prompts of each subset, 1865 in all.
+SUBSETS = {"Factuality": 475, "Focus": 495, "Math": 183, "Precise IF": 160, "Safety": 450, "Ties": 102}
+SCORES = ("accuracy", "score")  # of a best-of-four subset, of Ties
+TIE_RULES: dict[Ties, str] = {"official": "official: a tie at the top shares the credit", "half": "half credit"}
 TIES_WEIGHTS = {
     "tied_accuracy": 0.30,
     "ref_accuracy": 0.30,
@@ -79,7 +86,22 @@ class Prompt:
 class RewardBench2(HubRows):
     """Rows of id, prompt, chosen, rejected, subset, not from .csv. seed: draws the random baseline's scores too."""
 
+    title: ClassVar = NAME
+    columns: ClassVar = {
+        "id": "text", "subset": "text", "response": "count", "correct": "flag", "score": "score", "length": "count",
+    }  # fmt: skip
+    measures: ClassVar = (
+        Measure("overall", "score", "score"),
+        *(Measure(f"subset/{name}", "accuracy", name, chance=0.25) for name in SUBSETS if name != "Ties"),
+        Measure("subset/Ties", "score", "Ties"),
+    )
+    family: ClassVar = FAMILY
+
     hub: str = "allenai/reward-bench-2"
+
+    @classmethod
+    def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> RewardBench2:
+        return cls(ties=rule_of(TIE_RULES, protocol), resamples=resamples)
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, dict[str, Any]]:
         """A row per response: id (subset/id), subset, response, correct, score, length. Raises DataError."""
@@ -167,6 +189,9 @@ class RewardBench2(HubRows):
             parts["subset/Ties"] = {term: float(values.mean()) for term, values in terms.items()}
         six = [part[metric] for part in parts.values() for metric in SCORES if metric in part]
         return {"overall": {"score": float(np.mean(six))}, **parts} if len(six) == len(SUBSETS) else parts
+
+
+BENCHMARK = RewardBench2
 
 
 @dataclass(frozen=True)
