@@ -52,9 +52,9 @@ def _compose_each_value(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> Non
     """Before a sweep, compose as many of its jobs as it takes to meet every value once.
 
     An unknown choice still fails before the first run. Hydra composes all of them, at a tenth of a second each, and
-    again when their turn comes: of a thousand short runs that is a part worth saving. The method is replaced rather than a
-    sweeper of our own chosen in conf/: Hydra takes sweepers from the package hydra_plugins alone, which every other Hydra
-    program on the machine would import.
+    again when their turn comes: of a thousand short runs that is a part worth saving. The method is replaced because
+    Hydra takes sweepers of others from the package hydra_plugins alone, which every other Hydra program on the machine
+    would import.
     """
     met: set[str] = set()
     few = []

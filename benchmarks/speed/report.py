@@ -127,6 +127,7 @@ def main(runs: int = 500, examples: int = 2000, only: str = "", keep: str = "") 
             make_study(study, runs, examples)
         print(f"{len(list(study.glob('*/DONE')))} runs, {examples} examples each")
         commands = {"load": ("load", str(study)), "report": ("analysis.report", f"study={study}")}
-        for name in [choose(commands, only, "only")] if only else commands:
-            seconds, memory = measure(*commands[name])
+        chosen = {only: choose(commands, only, "only")} if only else commands
+        for name, arguments in chosen.items():
+            seconds, memory = measure(*arguments)
             print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB", flush=True)
