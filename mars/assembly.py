@@ -22,18 +22,17 @@ from mars.choices import AUGMENTERS, shaping, strategies
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.logger import WandbConfig
+from mars.method.settings import RoundsConfig, TrainConfig
 from mars.method.start import warmed_up
 from mars.method.strategy import Strategy
-from mars.method.trainer import RoundsConfig
-from mars.method.training import TrainConfig
 from mars.plugins import find, resolve
 from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
+from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
-from mars.reward.model import BackboneConfig
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 

@@ -31,7 +31,8 @@ from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, Wan
 from mars.method.loop import run_rounds
 from mars.plugins import resolve
 from mars.record import manifest
-from mars.reward.model import BackboneConfig, weights_id
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import weights_id
 from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__

@@ -22,9 +22,10 @@ from mars.method import allocation, checkpoint
 from mars.method.logger import Logger
 from mars.method.observer import Observer, Spectra
 from mars.method.row_inputs import RowInputs
+from mars.method.settings import RoundsConfig, TrainConfig
 from mars.method.strategy import Round, Selection, Strategy
-from mars.method.trainer import DRAW, RoundsConfig, Trainer
-from mars.method.training import TrainConfig, new_optimizer
+from mars.method.trainer import DRAW, Trainer
+from mars.method.training import new_optimizer
 from mars.pool.pool import Pool
 from mars.preferences.pair import Pair
 from mars.reward.engine import Engine

@@ -18,7 +18,8 @@ from torch import nn
 
 from mars import files
 from mars.method import checkpoint
-from mars.method.training import TrainConfig, TrainingSet, new_optimizer, train_round
+from mars.method.settings import TrainConfig
+from mars.method.training import TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
 from mars.reward.engine import Engine
 from mars.reward.model import autocast_dtype, weights_id

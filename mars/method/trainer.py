@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,46 +16,14 @@ from torch import nn
 
 from mars.config import ConfigError
 from mars.method.row_inputs import RowInputs
+from mars.method.settings import RoundsConfig, TrainConfig
 from mars.method.strategy import Selection
-from mars.method.training import RoundStats, TrainConfig, TrainingSet, new_optimizer, train_round
+from mars.method.training import RoundStats, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
 from mars.reward.engine import Engine
 
 # Streams of the run's seed, so that no two uses share random numbers.
 DRAW, ORDER = 1, 2
-
-
-@dataclass(frozen=True)
-class RoundsConfig:
-    """The loop's shape (conf `rounds:`).
-
-    history: "replace" trains a round on its own draw alone (the authors' code), "accumulate" on every draw so far (the
-    paper's D_t = D_{t−1} ∪ D_syn). start: "continue" keeps the weights from round to round, "reinitialise" trains each
-    round from the study's start. schedule: "restart" gives every round its own optimiser and learning-rate schedule,
-    "continue" runs one of each over all rounds. steps: optimiser steps a round, whatever the arm drew; the rows are
-    passed over as often as that takes, and `epochs` has no say. warmup: epochs on the base pairs alone before the first
-    round, by one model that all arms and seeds of the study start from (`mars.method.start`); 0 starts from a fresh
-    head.
-    """
-
-    number: int = 5
-    epochs: int = 1
-    steps: int | None = None
-    budget: int = 2000
-    history: Literal["replace", "accumulate"] = "replace"
-    start: Literal["continue", "reinitialise"] = "continue"
-    schedule: Literal["restart", "continue"] = "restart"
-    warmup: int = 0
-    warmup_seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"number": 1, "epochs": 1, "steps": 1, "budget": 0, "warmup": 0, "warmup_seed": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name}: must be at least {bound}, not {value}")
-        if self.start == "reinitialise" and self.schedule == "continue":
-            raise ValueError("schedule: an optimiser cannot continue over re-initialised weights (use restart)")
 
 
 @dataclass(frozen=True)

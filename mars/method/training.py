@@ -12,54 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from mars.config import UserError
+from mars.method.settings import TrainConfig
 from mars.progress import Progress
+from mars.reward.backbone import Mode
 from mars.reward.batching import Step, epoch_steps, padding_efficiency
-from mars.reward.engine import Engine, Mode
+from mars.reward.engine import Engine
 from mars.reward.loss import bradley_terry
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a round optimises (conf/train/*.yaml)."""
-
-    mode: Mode = "full"
-    lr: float = 2e-5
-    weight_decay: float = 0.0
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = 0.0  # share of the schedule
-    max_grad_norm: float = 1.0
-    label_smoothing: float = 0.0
-    centering: float = 0.0
-    dropout: bool = False
-    gradient_checkpointing: bool = False
-    token_budget: int = 4096  # padded tokens in one forward pass
-    window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
-    lora_rank: int = 16
-    lora_alpha: int = 32
-
-    def __post_init__(self) -> None:
-        checks = {
-            "lr": 0 < self.lr < math.inf,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "max_grad_norm": self.max_grad_norm > 0,
-            "label_smoothing": 0 <= self.label_smoothing < 0.5,
-            "centering": self.centering >= 0,
-            "token_budget": self.token_budget > 0,
-            "window": self.window > 0,
-            "lora_rank": self.lora_rank > 0,
-            "lora_alpha": self.lora_alpha > 0,
-        }
-        for name, holds in checks.items():
-            if not holds:
-                raise ValueError(f"{name}: {getattr(self, name)} is out of range")
 
 
 class TrainingError(UserError):

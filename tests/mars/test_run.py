@@ -195,8 +195,8 @@ def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monke
 def test_a_weighted_arm_refuses_to_accumulate(compose, monkeypatch):
     from mars.method.strategy import Mars, Selection
 
-    def select(self, round):
-        return Selection(round.pool.inherited()[[9, 2]], weights=np.ones(34))
+    def select(self, view):
+        return Selection(view.pool.inherited()[[9, 2]], weights=np.ones(34))
 
     monkeypatch.setattr(Mars, "select", select)
     with pytest.raises(ConfigError, match=r"rounds\.history: this arm weights its rows"):

@@ -64,8 +64,8 @@ class Scripted:
     rounds: list[list[int]]
     weights: np.ndarray | None = None
 
-    def select(self, round: Round) -> Selection:
-        return Selection(pool_rows(round.pool, self.rounds[round.index]), self.weights)
+    def select(self, view: Round) -> Selection:
+        return Selection(pool_rows(view.pool, self.rounds[view.index]), self.weights)
 
 
 def pool_rows(pool: Pool, numbers: list[int]) -> np.ndarray:

@@ -22,10 +22,10 @@ class Trying:
     arm: Strategy
     found: list[np.ndarray] = field(default_factory=list)
 
-    def select(self, round: Round) -> Selection:
-        round.trial(Selection(round.pool.copies[:1], weights=None))
-        selection = self.arm.select(round)
-        self.found.append(round.trial(selection))
+    def select(self, view: Round) -> Selection:
+        view.trial(Selection(view.pool.copies[:1], weights=None))
+        selection = self.arm.select(view)
+        self.found.append(view.trial(selection))
         return selection
 
 
@@ -33,8 +33,8 @@ class Trying:
 class Weighted:
     """Half the base pairs weigh three times as much, and nothing is drawn."""
 
-    def select(self, round: Round) -> Selection:
-        weights = np.where(np.arange(len(round.pairs)) % 2, 3.0, 1.0)
+    def select(self, view: Round) -> Selection:
+        weights = np.where(np.arange(len(view.pairs)) % 2, 3.0, 1.0)
         return Selection(np.empty(0, dtype=np.int64), weights=weights)
 
 
@@ -90,9 +90,9 @@ def test_what_is_tried_makes_a_difference(compose):
 
     @dataclass(frozen=True)
     class Two:
-        def select(self, round: Round) -> Selection:
-            rows = round.pool.inherited()[:40]
-            seen.extend([round.trial(Selection(rows)), round.trial(Selection(round.pool.swapped(rows)))])
+        def select(self, view: Round) -> Selection:
+            rows = view.pool.inherited()[:40]
+            seen.extend([view.trial(Selection(rows)), view.trial(Selection(view.pool.swapped(rows)))])
             return Selection(rows)
 
     looped(compose, Two(), "rounds.number=1")

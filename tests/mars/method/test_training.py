@@ -7,7 +7,8 @@ import pytest
 import torch
 from support.backbones import backbone, pairs
 
-from mars.method.training import TrainConfig, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
+from mars.method.settings import TrainConfig
+from mars.method.training import TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
 from mars.reward.engine import Engine
 from mars.reward.loss import bradley_terry
 
