@@ -77,3 +77,13 @@ class RoundsConfig:
                 raise ValueError(f"{name}: must be at least {bound}, not {value}")
         if self.start == "reinitialise" and self.schedule == "continue":
             raise ValueError("schedule: an optimiser cannot continue over re-initialised weights (use restart)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that says how a run trains, whatever its arm chooses."""
+
+    rounds: RoundsConfig
+    train: TrainConfig
+    batch_size: int
+    seed: int

@@ -37,11 +37,21 @@ class Round:
     refused: int = 0  # rows looked at so far that a gate refused
     flipped: int = 0  # those of them refused because the current model turns round
     trial_steps: int = 0  # optimiser steps of all trials so far
+    texts_scored: int = 0  # for this round's selection, known once it is made
 
     @cached_property
     def margins(self) -> np.ndarray:
         """[N] r(chosen) − r(rejected) of the base pairs, the model in eval mode."""
         return self.margins_of(self.pool.copies)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the arm has asked for the margins of the base pairs."""
+        return "margins" in vars(self)
+
+    def budgets(self, rows: np.ndarray) -> np.ndarray:
+        """[N] how many of [M] pool rows are variants of each base pair."""
+        return np.bincount(self.pool.parents(rows), minlength=len(self.pairs))
 
     def margins_of(self, rows: np.ndarray) -> np.ndarray:
         """[M] r(chosen) − r(rejected) of pool rows; each distinct text is scored once."""

@@ -132,21 +132,6 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history,
     assert len(pd.read_csv(resumed / "rounds.csv")) == 3
 
 
-def test_a_checkpoint_from_before_margins_were_kept_resumes_without_them(compose, tmp_path, interrupt_at):
-    config = compose("scale=tiny", "rounds.number=3", f"out={tmp_path}/run")
-    interrupt_at(3)
-    with pytest.raises(KeyboardInterrupt):
-        execute(config)
-    file = tmp_path / "run" / "checkpoint" / "state.pt"
-    state = torch.load(file, weights_only=True)
-    assert [margins.shape for margins in state.pop("margins")] == [(32,), (32,)]
-    torch.save(state, file)
-    allocated = pd.read_parquet(execute(config) / "allocation.parquet")
-    assert allocated.groupby("round")["margin"].count().tolist() == [0, 0, 32]
-    assert allocated.groupby("round")["budget"].sum().tolist() == [32, 32, 32]
-    assert len(pd.read_csv(tmp_path / "run" / "rounds.csv")) == 3
-
-
 def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
     config = compose("scale=tiny", "method=none", f"out={tmp_path}/mine")
     execute(config)
