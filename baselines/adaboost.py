@@ -24,9 +24,9 @@ class AdaBoost:
 
     draws: ClassVar[bool] = False
 
-    def select(self, round: Round) -> Selection:
-        before = np.ones(len(round.pairs)) if round.weights is None else round.weights
-        wrong = np.where(round.margins == 0, 0.5, round.margins < 0)
+    def select(self, view: Round) -> Selection:
+        before = np.ones(len(view.pairs)) if view.weights is None else view.weights
+        wrong = np.where(view.margins == 0, 0.5, view.margins < 0)
         error = np.clip(np.average(wrong, weights=before), _EDGE, 0.5 - _EDGE)
         a = 0.5 * np.log((1 - error) / error)
         weights = before * np.exp(a * wrong)

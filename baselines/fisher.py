@@ -8,19 +8,23 @@ elsewhere (docs/theory.md). The arm chooses pairs, not wordings: a copy stands f
 In coordinates where M of the base pairs is the identity a copy of pair i gains log(1 + s_i), s_i = z_iᵀPz_i, P = M⁻¹.
 A draw is a rank-one update of P (Sherman–Morrison), O(d²), and only lowers every s: what a pair gained when it was last
 looked at is an upper bound. So the best few are kept exact, the others are brought up to date, in one matrix product,
-when the best of the few falls below their bound. Products are PyTorch's, which keeps to the run's `threads`.
+when the best of the few falls below their bound. Products are PyTorch's, which keeps to the run's `threads`; it is
+imported when they are taken, so that the arm's settings are read without it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mars.method import allocation
 from mars.method.strategy import Round, Selection, within_pairs
+
+if TYPE_CHECKING:
+    import torch
 
 _ACTIVE = 128  # pairs whose gains are kept exact
 _DIGITS = 12  # of s in [0, 1]: what agrees to so many is a tie
@@ -39,12 +43,12 @@ class Fisher:
         if not (np.isfinite(self.ridge) and self.ridge > 0):
             raise ValueError(f"ridge: must be above 0, not {self.ridge}")
 
-    def select(self, round: Round) -> Selection:
-        rows = whitened(round.differences(round.pool.copies), round.margins, self.ridge)
-        budgets, gain = greedy(rows, round.budget, round.rng)
+    def select(self, view: Round) -> Selection:
+        rows = whitened(view.differences(view.pool.copies), view.margins, self.ridge)
+        budgets, gain = greedy(rows, view.budget, view.rng)
         effective = allocation.effective_pairs(budgets / budgets.sum()) if budgets.any() else 0.0
         return Selection(
-            within_pairs(round, budgets),
+            within_pairs(view, budgets),
             diagnostics={
                 "logdet_gain": gain,
                 "effective_pairs": effective,
@@ -58,6 +62,8 @@ def whitened(differences: np.ndarray, margins: np.ndarray, ridge: float) -> np.n
 
     differences: [N, d] δ; margins: [N] Δ. ValueError for a margin that is not finite.
     """
+    import torch
+
     if not np.isfinite(margins).all():
         raise ValueError(f"margin of pair {int(np.flatnonzero(~np.isfinite(margins))[0])} is not finite")
     # √σ′(Δ) = 1 / (e^{Δ/2} + e^{−Δ/2})
@@ -76,6 +82,8 @@ def greedy(rows: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np.
 
     rows: [N, d] z. Of rows that gain the same the one drawn least so far is taken, then one by `rng`.
     """
+    import torch
+
     shuffled = rng.permutation(len(rows))
     rows = rows[shuffled]
     shared = torch.from_numpy(rows)

@@ -21,7 +21,7 @@ class NoAugmentation:
 
     draws: ClassVar[bool] = False
 
-    def select(self, round: Round) -> Selection:
+    def select(self, view: Round) -> Selection:
         return Selection(np.empty(0, dtype=np.int64))
 
 
@@ -31,5 +31,5 @@ class NoneMatched:
 
     draws: ClassVar[bool] = False
 
-    def select(self, round: Round) -> Selection:
-        return Selection(np.repeat(round.pool.copies, equal_shares(round)))
+    def select(self, view: Round) -> Selection:
+        return Selection(np.repeat(view.pool.copies, equal_shares(view)))

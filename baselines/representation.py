@@ -28,6 +28,6 @@ class Representation:
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}: must not be negative, not {getattr(self, name)}")
 
-    def select(self, round: Round) -> Selection:
-        rows = np.repeat(round.pool.copies, equal_shares(round))
+    def select(self, view: Round) -> Selection:
+        rows = np.repeat(view.pool.copies, equal_shares(view))
         return Selection(rows, noise=Noise(self.alpha, self.feature_alpha))

@@ -25,12 +25,12 @@ class SelfTraining:
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence: must be in [0.5, 1), not {self.confidence}")
 
-    def select(self, round: Round) -> Selection:
-        rows = anywhere(round, round.budget)
-        margins = round.margins_of(rows)
+    def select(self, view: Round) -> Selection:
+        rows = anywhere(view, view.budget)
+        margins = view.margins_of(rows)
         kept = np.abs(margins) >= np.log(self.confidence / (1 - self.confidence))  # σ(|Δ|) ≥ confidence
         turned = margins < 0
-        labelled = np.where(turned, round.pool.swapped(rows), rows)[kept]
+        labelled = np.where(turned, view.pool.swapped(rows), rows)[kept]
         return Selection(
             labelled,
             diagnostics={

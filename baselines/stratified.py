@@ -15,5 +15,5 @@ from mars.method.strategy import Round, Selection, equal_shares, within_pairs
 class Stratified:
     """B/N rows from each pair by largest remainder, never looking at a margin."""
 
-    def select(self, round: Round) -> Selection:
-        return Selection(within_pairs(round, equal_shares(round)))
+    def select(self, view: Round) -> Selection:
+        return Selection(within_pairs(view, equal_shares(view)))

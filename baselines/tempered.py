@@ -31,9 +31,9 @@ class Tempered:
         if not 0 < self.effective <= 1:
             raise ValueError(f"effective: must be in (0, 1], not {self.effective}")
 
-    def select(self, round: Round) -> Selection:
-        tau = temperature(round.margins, self.effective * len(round.pairs), self.score)
-        chosen = Mars(tau, self.score).select(round)
+    def select(self, view: Round) -> Selection:
+        tau = temperature(view.margins, self.effective * len(view.pairs), self.score)
+        chosen = Mars(tau, self.score).select(view)
         return replace(chosen, diagnostics={**chosen.diagnostics, "tau": tau})
 
 

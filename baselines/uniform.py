@@ -14,5 +14,5 @@ from mars.method.strategy import Round, Selection, anywhere
 class Uniform:
     """B rows uniformly over the whole pool, never looking at a margin."""
 
-    def select(self, round: Round) -> Selection:
-        return Selection(anywhere(round, round.budget))
+    def select(self, view: Round) -> Selection:
+        return Selection(anywhere(view, view.budget))

@@ -30,17 +30,17 @@ class Validated:
         if not np.isfinite(self.grid).all() or len(set(self.grid)) < len(self.grid) or 0.0 not in self.grid:
             raise ValueError(f"grid: needs 0 and other finite numbers, none of them twice, not {list(self.grid)}")
 
-    def select(self, round: Round) -> Selection:
-        random = round.rng.bit_generator.state
+    def select(self, view: Round) -> Selection:
+        random = view.rng.bit_generator.state
         selections, refusals = [], []
         for tau in self.grid:
-            round.rng.bit_generator.state = random  # the same random numbers for each
-            round.refused = round.flipped = 0
-            selections.append(Mars(tau, self.score).select(round))
-            refusals.append((round.refused, round.flipped))
-        losses = calibrated_losses(_tried(round, selections))
+            view.rng.bit_generator.state = random  # the same random numbers for each
+            view.refused = view.flipped = 0
+            selections.append(Mars(tau, self.score).select(view))
+            refusals.append((view.refused, view.flipped))
+        losses = calibrated_losses(_tried(view, selections))
         chosen = choose(losses, self.grid)
-        round.refused, round.flipped = refusals[chosen]  # of the rows that train, not of those that were tried
+        view.refused, view.flipped = refusals[chosen]  # of the rows that train, not of those that were tried
         advantage, error = advantages(losses, self.grid)
         best = _best(advantage, self.grid)
         diagnostics = dict(selections[chosen].diagnostics)
@@ -58,12 +58,12 @@ class Validated:
         )
 
 
-def _tried(round: Round, selections: list[Selection]) -> np.ndarray:
+def _tried(view: Round, selections: list[Selection]) -> np.ndarray:
     """[K, V] held-out margins after training on each; selections of the same rows are tried once."""
     margins: dict[bytes, np.ndarray] = {}
     for selection in selections:
         if selection.rows.tobytes() not in margins:
-            margins[selection.rows.tobytes()] = round.trial(selection)
+            margins[selection.rows.tobytes()] = view.trial(selection)
     return np.stack([margins[selection.rows.tobytes()] for selection in selections])
 
 

@@ -31,32 +31,32 @@ class WestOfN:
         if not 0 <= self.quantile <= 0.99:  # what it leaves out has to be drawn first
             raise ValueError(f"quantile: must be in [0, 0.99], not {self.quantile}")
 
-    def select(self, round: Round) -> Selection:
-        pool, width = round.pool, round.pool.config.width
-        if not round.budget:
+    def select(self, view: Round) -> Selection:
+        pool, width = view.pool, view.pool.config.width
+        if not view.budget:
             return Selection(np.empty(0, dtype=np.int64))
         if self.n > 2 * width:
             raise ValueError(f"method.n: {self.n} candidates are more than the {2 * width} variants of a pair")
         slots = np.concatenate([np.arange(1, width + 1), np.arange(width + 2, 2 * width + 2)])
         # A row with one text on both sides stands for that text.
-        single = pool.rows(np.arange(len(round.pairs))[:, None], slots, slots).ravel()
-        admitted = round.admits(single)
-        scores = np.full((len(round.pairs), len(slots)), np.nan)
-        scores.flat[np.flatnonzero(admitted)] = round.scores(single[admitted])[:, 0]
+        single = pool.rows(np.arange(len(view.pairs))[:, None], slots, slots).ravel()
+        admitted = view.admits(single)
+        scores = np.full((len(view.pairs), len(slots)), np.nan)
+        scores.flat[np.flatnonzero(admitted)] = view.scores(single[admitted])[:, 0]
         able = np.flatnonzero((~np.isnan(scores)).sum(axis=1) >= self.n)
         if not len(able):
             return Selection(np.empty(0, dtype=np.int64))
 
-        wanted = math.ceil(round.budget / (1 - self.quantile))
-        shares = allocation.largest_remainder(np.full(len(able), 1 / len(able)), wanted, round.rng)
+        wanted = math.ceil(view.budget / (1 - self.quantile))
+        shares = allocation.largest_remainder(np.full(len(able), 1 / len(able)), wanted, view.rng)
         parents = np.repeat(able, shares)
         # n random candidates of each: the refused ones sort last.
-        keys = np.where(np.isnan(scores[parents]), np.inf, round.rng.random((len(parents), len(slots))))
+        keys = np.where(np.isnan(scores[parents]), np.inf, view.rng.random((len(parents), len(slots))))
         candidates = np.argsort(keys, axis=1)[:, : self.n]
         values = np.take_along_axis(scores[parents], candidates, axis=1)
         best, worst = values.argmax(axis=1), self.n - 1 - values[:, ::-1].argmin(axis=1)  # two texts also where all tie
         line = np.arange(len(parents))
         confidence = values[line, best] - values[line, worst]
-        kept = np.sort(np.lexsort((line, -confidence))[: round.budget])
+        kept = np.sort(np.lexsort((line, -confidence))[: view.budget])
         rows = pool.rows(parents, slots[candidates[line, best]], slots[candidates[line, worst]])[kept]
         return Selection(rows, diagnostics={"inherited_share": float(pool.inherits(rows).mean()) if len(rows) else 0.0})

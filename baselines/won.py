@@ -21,17 +21,17 @@ class WoN:
 
     drop_prompt: bool = False
 
-    def select(self, round: Round) -> Selection:
-        if not round.budget:
+    def select(self, view: Round) -> Selection:
+        if not view.budget:
             return Selection(np.empty(0, dtype=np.int64))
-        pool, budgets = round.pool, equal_shares(round)
+        pool, budgets = view.pool, equal_shares(view)
         rows = pool.inherited()
-        rows = rows[round.admits(rows)]
+        rows = rows[view.admits(rows)]
         parents = pool.parents(rows)
         # By parent, then by margin, largest first, then at random.
-        order = np.lexsort((round.rng.permutation(len(rows)), -round.margins_of(rows), parents))
-        starts = np.searchsorted(parents[order], np.arange(len(round.pairs)))
-        owned = np.bincount(parents, minlength=len(round.pairs))
+        order = np.lexsort((view.rng.permutation(len(rows)), -view.margins_of(rows), parents))
+        starts = np.searchsorted(parents[order], np.arange(len(view.pairs)))
+        owned = np.bincount(parents, minlength=len(view.pairs))
         budgets = np.where(owned > 0, budgets, 0)
         # The k-th row a pair is owed is its k-th best, from the best again where the budget outlasts the pool.
         owner = np.repeat(np.arange(len(budgets)), budgets)

@@ -31,8 +31,8 @@ from mars.config import ConfigError, UserError, build
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.dialogue import Template
 from mars.record.manifest import logged_metrics
+from mars.reward.backbone import Truncation
 from mars.reward.scoring import ModelScorer, rendering
-from mars.reward.tokens import Truncation
 
 log = logging.getLogger("benchmarks.evaluate")  # also when it runs as __main__
 

@@ -22,18 +22,18 @@ from mars.choices import AUGMENTERS, shaping, strategies
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.logger import WandbConfig
-from mars.method.start import warmed_up
+from mars.method.settings import Plan, RoundsConfig, TrainConfig
+from mars.method.start import warm_start
 from mars.method.strategy import Strategy
-from mars.method.trainer import RoundsConfig
-from mars.method.training import TrainConfig
+from mars.method.training import Course
 from mars.plugins import find, resolve
 from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
+from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
-from mars.reward.model import BackboneConfig
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 
@@ -80,6 +80,11 @@ class Settings:
             raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
         if not self.study.strip():
             raise ValueError("study: must name a directory")
+
+    @property
+    def plan(self) -> Plan:
+        """How the run trains, whatever its arm chooses."""
+        return Plan(self.rounds, self.train, self.batch_size, self.seed)
 
 
 class Asked(Protocol):
@@ -201,8 +206,8 @@ def _engine(
     )
     if not rounds.warmup:
         return engine, functools.partial(engine.new_model, settings.seed)
-    warm = (train, settings.batch_size, rounds.warmup, rounds.warmup_seed, cache)
-    return engine, lambda: warmed_up(engine, preferences.base, *warm)
+    course = Course(train, settings.batch_size, rounds.warmup)
+    return engine, lambda: warm_start(engine, preferences.base, course, rounds.warmup_seed, cache)
 
 
 def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], label: str = "") -> Any:

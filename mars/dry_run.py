@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mars.assembly import Pieces
 from mars.augment.variant import Request
-from mars.method.trainer import RoundsConfig
+from mars.method.settings import RoundsConfig
 from mars.pool.store import Supply
 
 

@@ -26,12 +26,15 @@ from mars.assembly import Pieces, Settings, assemble
 from mars.choices import effective, load, shaping
 from mars.cli import command, task_overrides
 from mars.config import ConfigError, UserError, build, nearest
-from mars.method import checkpoint
 from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
-from mars.method.loop import run_rounds
+from mars.method.loop import Loop, run_rounds
+from mars.method.observer import Observer
+from mars.method.state import State
+from mars.method.trainer import Trainer
 from mars.plugins import resolve
 from mars.record import manifest
-from mars.reward.model import BackboneConfig, weights_id
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import weights_id
 from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
@@ -122,34 +125,26 @@ def _run(
     files.write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
     began = time.perf_counter()
     state_file = directory / "checkpoint" / "state.pt"
-    saved = checkpoint.load(state_file) or checkpoint.State()
+    saved = State.load(state_file) or State()
     before, paid = saved.seconds, saved.costs
     logger = _open_logger(settings, directory, config)
     try:
         if pieces.refiner and pieces.refiner.config.which == "all":
             pieces.refiner.refine(range(len(pieces.pool.base)))
-        outcome = run_rounds(
-            pieces.engine,
-            pieces.strategy,
-            pieces.pool,
-            pieces.preferences.validation,
-            settings.rounds,
-            settings.train,
-            settings.batch_size,
-            settings.seed,
-            pieces.start,
-            saved,
-            lambda state: checkpoint.save(state_file, replace(state, costs=_costs(pieces, paid))),
-            logger,
-            settings.train.mode == "head" if settings.curvature is None else settings.curvature,
-        )
+
+        def save(state: State) -> None:
+            seconds = before + time.perf_counter() - began
+            replace(state, seconds=seconds, costs=_costs(pieces, paid)).save(state_file)
+
+        loop = _loop(settings, pieces, saved, logger)
+        outcome = run_rounds(loop, pieces.strategy, save)
         if settings.save_model:
-            pieces.engine.save(outcome.model, directory / "model")
+            pieces.engine.save(loop.learner.model, directory / "model")
         about = _about(settings, names["run_id"], directory)
         judged = {}
         for asked, question in pieces.benchmarks:
             engine = pieces.engine
-            scorer = ModelScorer(outcome.model, engine.inputs, engine.render, settings.train.token_budget)
+            scorer = ModelScorer(loop.learner.model, engine.inputs, engine.render, settings.train.token_budget)
             record = asked.judge(scorer, pieces.preferences, directory, question, about)
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
@@ -162,7 +157,7 @@ def _run(
         files.write_parquet(directory / "variants.parquet", pieces.pool.table())
         if pieces.refiner:
             files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
-        done = manifest.manifest(pieces.preferences, pieces.engine, outcome)
+        done = manifest.manifest(pieces.preferences, pieces.engine, outcome, loop.start)
         done["strategy"] = vars(pieces.strategy)
         costs = _costs(pieces, paid)
         done["pool"] = manifest.pool_record(pieces.pool, pieces.supply, outcome) | costs["pool"]
@@ -178,8 +173,8 @@ def _run(
         logger.summary(manifest.logged_manifest(done))
     except BaseException:
         with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
-            last = checkpoint.load(state_file) or checkpoint.State()
-            checkpoint.save(state_file, replace(last, costs=_costs(pieces, paid)))
+            last = State.load(state_file) or State()
+            replace(last, costs=_costs(pieces, paid)).save(state_file)
         logger.close(failed=True)
         raise
     logger.close(failed=False)
@@ -187,6 +182,13 @@ def _run(
     files.write_text(directory / "DONE", "")
     split, values = next(iter(judged["in_distribution"].items()))
     log.info("%s: %s accuracy %.4f", names["run_id"], split, values["accuracy"])
+
+
+def _loop(settings: Settings, pieces: Pieces, saved: State, logger: Logger) -> Loop:
+    """The loop of a run, as `saved` left it; it records curvature where that is asked for, or costs little."""
+    trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
+    curvature = settings.train.mode == "head" if settings.curvature is None else settings.curvature
+    return Loop(trainer, saved, logger, Observer(trainer.inputs, settings.seed) if curvature else None)
 
 
 def _about(settings: Settings, run_id: str, directory: Path) -> dict[str, Any]:

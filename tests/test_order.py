@@ -7,6 +7,8 @@ Read from the syntax trees, so that an import inside a function or under TYPE_CH
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +121,12 @@ def test_every_room_says_what_it_is_for() -> None:
         if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not silent
+
+
+def test_arms_and_settings_are_read_without_torch() -> None:
+    """Importing torch takes seconds, and whoever lists or checks settings needs none of it."""
+    light = ["mars.method.strategy", "mars.method.allocation", "mars.method.settings", "mars.reward.backbone"]
+    light += [name for name in MODULES if name.startswith("baselines")]
+    code = "; ".join([*(f"import {name}" for name in light), "import sys", "print(*sys.modules)"])
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "transformers", "pandas"} & set(loaded)

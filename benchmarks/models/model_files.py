@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mars.config import UserError
-from mars.reward.model import LINEAR, BackboneConfig, weights_id
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import LINEAR, weights_id
 
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # never a pickle
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")

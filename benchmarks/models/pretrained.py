@@ -23,10 +23,11 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.models.model_files import Found, ModelError, weights
 from mars.config import ConfigError
 from mars.preferences.dialogue import Message, Rendered, Template
+from mars.reward.backbone import Truncation
 from mars.reward.features import Features, frozen_encoder, pack_linears
 from mars.reward.model import LINEAR, RewardModel, load_linear
 from mars.reward.scoring import rendering
-from mars.reward.tokens import Encoder, Inputs, Tokens, Truncation
+from mars.reward.tokens import Encoder, Inputs, Tokens
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from mars.augment.variant import Augmenter, Request
 from mars.pool.planted_reading import preserved
 from mars.pool.semantic import Refiner, SemanticConfig
 from mars.preferences.pair import SIDES, Pair
+from mars.reward.backbone import BackboneConfig
 from mars.reward.features import FrozenEncoder, sentence_embedder
-from mars.reward.model import BackboneConfig
 from mars.worlds.planted import PlantedConfig, load_planted
 
 WIDTH = 4

@@ -24,9 +24,10 @@ from mars.config import build
 from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import Pair
+from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.features import pack_linears
-from mars.reward.model import BackboneConfig, RewardModel, text_encoder
+from mars.reward.model import RewardModel, text_encoder
 from mars.reward.scoring import ModelScorer
 from mars.reward.tokens import Tokens
 

@@ -32,7 +32,8 @@ from mars.augment.chat import Call, ChatMessages, Reply, Transient
 from mars.config import ConfigError, UserError
 from mars.preferences.dialogue import Message, Role, render_plain
 from mars.reward import tiny
-from mars.reward.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 # The finish_reason of a reply that ended by itself: some endpoints name its last token, and some say nothing.
 _ENDED = ("stop", "eos_token", "eos", "", None)

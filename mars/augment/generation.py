@@ -32,8 +32,9 @@ from transformers import (
 
 from mars.config import ConfigError, UserError
 from mars.reward import tiny
+from mars.reward.backbone import BackboneConfig
 from mars.reward.features import pack_linears
-from mars.reward.model import BackboneConfig, BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 log = logging.getLogger(__name__)
 

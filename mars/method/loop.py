@@ -7,159 +7,153 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from mars import files
 from mars.config import ConfigError
-from mars.method import allocation, checkpoint
+from mars.method import allocation
 from mars.method.logger import Logger
-from mars.method.observer import Observer, Spectra
-from mars.method.row_inputs import RowInputs
+from mars.method.observer import Observer
+from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
-from mars.method.trainer import DRAW, RoundsConfig, Trainer
-from mars.method.training import TrainConfig, new_optimizer
-from mars.pool.pool import Pool
-from mars.preferences.pair import Pair
-from mars.reward.engine import Engine
+from mars.method.trainer import DRAW, Trainer
+from mars.method.training import Learner, RoundStats, TrainingSet, new_optimizer
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished loop: the trained model and what it recorded."""
+def run_rounds(loop: Loop, strategy: Strategy, save: Callable[[State], None]) -> State:
+    """The state after the last round. From the state that `loop` was made with; `save` is called after each round."""
+    state = loop.state
+    for _ in range(state.round, loop.trainer.plan.rounds.number):
+        view = loop.view(state)  # margins are scored when asked for
+        selection = loop.select(strategy, view)  # allocate, draw
+        data = loop.rows(state, selection)
+        seen, spectra = loop.observe(state, selection, data)  # curvature, where it is recorded
+        stats = loop.train(state, data)
+        record = loop.validate(view, selection, data, stats) | seen
+        state = state.after(selection, record, loop.snapshot(view, spectra))
+        save(state)
+        loop.report(strategy, view, selection, record)
+    return state
 
-    model: nn.Module
-    start: str  # sha256 of the starting weights
-    records: list[dict[str, Any]]  # one a round
-    drawn: list[np.ndarray]  # pool rows by round
-    margins: list[np.ndarray | None]  # [N] by round, those the arm chose by; None where it did not ask
-    spectra: list[Spectra]  # by round; empty where curvature is not recorded or not defined
 
+class Loop:
+    """A run's model and optimiser as they stand, and what makes a round with them.
 
-def run_rounds(
-    engine: Engine,
-    strategy: Strategy,
-    pool: Pool,
-    validation: Sequence[Pair],
-    cfg: RoundsConfig,
-    train: TrainConfig,
-    batch_size: int,
-    seed: int,
-    start: Callable[[], nn.Module],
-    saved: checkpoint.State,
-    save: Callable[[checkpoint.State], None],
-    logger: Logger,
-    curvature: bool = False,
-) -> Outcome:
-    """Train `cfg.number` rounds from `saved` (a fresh `State()` for a new run), calling `save(state)` after each.
-
-    start: makes a fresh copy of the study's starting point. curvature: also record what `mars.method.observer` does.
+    state: where to begin, a fresh `State()` for a new run. observer: records curvature, where that is asked for.
     """
-    began, before = time.perf_counter(), saved.seconds
-    inputs = RowInputs(pool, engine)
-    base = inputs.numbers(pool.copies)
-    held_out = engine.add(validation)
 
-    trainer = Trainer(engine, inputs, cfg, train, batch_size, seed, start, held_out)
-    observer = Observer(inputs, seed) if curvature else None
-    model = start()
-    started_from = files.state_digest(model.state_dict())
-    state = saved
-    if state.model is not None:
-        model.load_state_dict(state.model)
-        log.info("resuming after round %d", state.round)
-    optimizer: torch.optim.Optimizer = new_optimizer(model, train)
-    if state.optimizer is not None:
-        optimizer.load_state_dict(state.optimizer)
-    drawn = [np.array(rows, dtype=np.int64) for rows in state.drawn]
-    # A checkpoint of an earlier version may know less of its rounds.
-    state.margins = [*[None] * (len(drawn) - len(state.margins)), *state.margins]
-    state.spectra = [*[{} for _ in range(len(drawn) - len(state.spectra))], *state.spectra]
-    pool.look_at([cell for cell in state.cells if cell not in pool.looked_at])  # a resumed run counts what it saw
+    def __init__(self, trainer: Trainer, state: State, logger: Logger, observer: Observer | None = None):
+        self.trainer, self.state, self._logger, self._observer = trainer, state, logger, observer
+        self.pool = trainer.inputs.pool
+        model = trainer.start()
+        self.start = files.state_digest(model.state_dict())  # sha256 of the starting weights
+        if state.model is not None:
+            model.load_state_dict(state.model)
+            log.info("resuming after round %d", state.round)
+        self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
+        if state.optimizer is not None:
+            self.learner.optimizer.load_state_dict(state.optimizer)
+        # A resumed run counts what it saw.
+        self.pool.look_at([cell for cell in state.cells if cell not in self.pool.looked_at])
 
-    for t in range(state.round, cfg.number):
-        scored = engine.texts_scored
-        round = Round(
+    def view(self, state: State) -> Round:
+        """What the arm may look at in the next round."""
+        trainer, t = self.trainer, state.round
+        return Round(
             t,
-            cfg.budget,
-            pool.base,
-            pool,
-            np.random.default_rng([seed, DRAW, t]),
-            scores=functools.partial(inputs.scores, model),
-            differences=functools.partial(inputs.differences, model),
-            tried=functools.partial(trainer.trial, t, model, optimizer, list(drawn)),
-            weights=None if state.weights is None else np.array(state.weights),
+            trainer.plan.rounds.budget,
+            self.pool.base,
+            self.pool,
+            np.random.default_rng([trainer.plan.seed, DRAW, t]),
+            scores=functools.partial(trainer.inputs.scores, self.learner.model),
+            differences=functools.partial(trainer.inputs.differences, self.learner.model),
+            tried=functools.partial(trainer.trial, t, self.learner, state.drawn),
+            weights=state.weights,
         )
-        selection = _select(strategy, round)
-        scored = engine.texts_scored - scored
-        data = trainer.data(t, drawn, selection)
-        seen, spectra = observer.observe(model, t, data, selection) if observer else ({}, {})
-        drawn.append(selection.rows)
-        on_step = functools.partial(_log_step, logger, sum(r["steps"] for r in state.records))
-        model, optimizer, stats = trainer.fit(t, model, optimizer, data, on_step)
-        budgets = np.bincount(pool.parents(selection.rows), minlength=len(base))
-        record = {
-            "round": t,
+
+    def select(self, strategy: Strategy, view: Round) -> Selection:
+        """What the arm trains on; the view counts the texts scored for it. Raises ConfigError for a bad setting."""
+        before = self.trainer.engine.texts_scored
+        try:
+            selection = strategy.select(view)
+        except ValueError as error:
+            raise ConfigError(f"round {view.index}: {error}") from error
+        view.texts_scored = self.trainer.engine.texts_scored - before
+        return selection
+
+    def rows(self, state: State, selection: Selection) -> TrainingSet:
+        """Base pairs and synthetic ones, as text numbers. Raises ConfigError for what an arm may not return."""
+        return self.trainer.data(state.round, state.drawn, selection)
+
+    def observe(self, state: State, selection: Selection, data: TrainingSet) -> tuple[dict[str, float], Spectra]:
+        """(columns, spectra) of curvature under the model before it trains; both empty where it is not recorded."""
+        if self._observer is None:
+            return {}, {}
+        return self._observer.observe(self.learner.model, state.round, data, selection)
+
+    def train(self, state: State, data: TrainingSet) -> RoundStats:
+        """Train on `data`; what it took. From here on the loop's model is the trained one."""
+        before = sum(record["steps"] for record in state.records)
+
+        def on_step(metrics: dict[str, float]) -> None:
+            # Counted from the run's beginning, so that a resumed run's curve goes on.
+            self._logger.step({**metrics, "step": before + metrics["step"] + 1})
+
+        self.learner, stats = self.trainer.fit(state.round, self.learner, data, on_step)
+        return stats
+
+    def validate(self, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats) -> dict[str, Any]:
+        """The round's row of rounds.csv, less what the observer adds: training, drawing, validation, allocation."""
+        base, drawn = len(view.pairs), selection.rows
+        held_out = self.trainer.engine.margins(self.learner.model, self.trainer.held_out)
+        return {
+            "round": view.index,
             **{k: v for k, v in asdict(stats).items() if k != "loss"},
             "train_loss": stats.loss,
-            "base_pairs": len(base),
-            "drawn": len(selection.rows),
-            "unspent": max(0, cfg.budget - len(selection.rows)),
-            "rows_refused": round.refused,
-            "rows_flipped": round.flipped,
-            "synthetic_pairs": len(data.numbers) - len(base),
-            "repeated_rows": len(selection.rows) - len(np.unique(selection.rows)),
-            "variants_drawn": len(pool.looked_at),
-            "texts_scored": scored,
-            "trial_steps": round.trial_steps,
+            "base_pairs": base,
+            "drawn": len(drawn),
+            "unspent": max(0, view.budget - len(drawn)),
+            "rows_refused": view.refused,
+            "rows_flipped": view.flipped,
+            "synthetic_pairs": len(data.numbers) - base,
+            "repeated_rows": len(drawn) - len(np.unique(drawn)),
+            "variants_drawn": len(self.pool.looked_at),
+            "texts_scored": view.texts_scored,
+            "trial_steps": view.trial_steps,
             "pairs_per_second": stats.pairs / stats.seconds,
-            **_validation(engine.margins(model, held_out)),
-            **(allocation.budget_diagnostics(budgets) if len(selection.rows) else {}),
+            **held_out_columns(held_out),
+            **(allocation.budget_diagnostics(view.budgets(drawn)) if len(drawn) else {}),
             **selection.diagnostics,
+            **(allocation.margin_diagnostics(view.margins) if view.asked else {}),
         }
-        asked = "margins" in vars(round)  # scored by the strategy, so worth showing
-        if asked:
-            record |= allocation.margin_diagnostics(round.margins)
-        record |= seen
-        state.margins.append(torch.from_numpy(round.margins) if asked else None)
-        state.spectra.append(spectra)
-        state.records.append(files.as_json(record))
-        state.seconds = before + time.perf_counter() - began
-        state.round, state.drawn = t + 1, [rows.tolist() for rows in drawn]
-        state.cells = list(pool.looked_at)
-        state.weights = None if selection.weights is None else selection.weights[: len(base)].tolist()
-        state.model = model.state_dict()
-        state.optimizer = optimizer.state_dict() if cfg.schedule == "continue" else None
-        save(state)
-        logger.round(record, {"margins": round.margins, "budgets": budgets} if asked else {"budgets": budgets})
-        _say_if_flat(record, strategy)
-        _say_if_short(record, cfg.budget)
-    margins = [None if known is None else known.numpy() for known in state.margins]
-    return Outcome(model, started_from, state.records, drawn, margins, state.spectra)
+
+    def snapshot(self, view: Round, spectra: Spectra) -> Snapshot:
+        """The living parts as the round leaves them."""
+        carried = self.trainer.plan.rounds.schedule == "continue"
+        return Snapshot(
+            model=self.learner.model.state_dict(),
+            optimizer=self.learner.optimizer.state_dict() if carried else None,
+            margins=view.margins if view.asked else None,
+            spectra=spectra,
+            cells=list(self.pool.looked_at),
+        )
+
+    def report(self, strategy: Strategy, view: Round, selection: Selection, record: Mapping[str, Any]) -> None:
+        """The round to the logger, and to the log what it fell short of."""
+        arrays = {"margins": view.margins} if view.asked else {}
+        self._logger.round(record, arrays | {"budgets": view.budgets(selection.rows)})
+        _warn_if_flat(record, strategy)
+        _warn_if_short(record, view.budget)
 
 
-def _log_step(logger: Logger, before: int, metrics: dict[str, float]) -> None:
-    """`metrics` with the step counted from the run's beginning, so that a resumed run's curve goes on."""
-    logger.step({**metrics, "step": before + metrics["step"] + 1})
-
-
-def _select(strategy: Strategy, round: Round) -> Selection:
-    try:
-        return strategy.select(round)
-    except ValueError as error:
-        raise ConfigError(f"round {round.index}: {error}") from error
-
-
-def _validation(margins: np.ndarray) -> dict[str, float]:
-    """Held-out accuracy (a tie counts ½), log-loss and margins; empty without a validation split."""
+def held_out_columns(margins: np.ndarray) -> dict[str, float]:
+    """Accuracy (a tie counts ½), log-loss and margins of [V] held-out margins; empty without a validation split."""
     if not len(margins):
         return {}
     return {
@@ -170,14 +164,14 @@ def _validation(margins: np.ndarray) -> dict[str, float]:
     }
 
 
-def _say_if_short(record: Mapping[str, Any], budget: int) -> None:
+def _warn_if_short(record: Mapping[str, Any], budget: int) -> None:
     if record["rows_refused"] and record["drawn"] < budget:
         log.warning(
             "round %d: %d of %d rows drawn, the gates let no more pass", record["round"], record["drawn"], budget
         )
 
 
-def _say_if_flat(record: Mapping[str, Any], strategy: Strategy) -> None:
+def _warn_if_flat(record: Mapping[str, Any], strategy: Strategy) -> None:
     if record.get("steering") == 0.0 and record["drawn"]:
         log.warning(
             "round %d: the margins are not steering anything: every pair gets %d to %d rows, within one of an equal "

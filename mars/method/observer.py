@@ -22,6 +22,7 @@ from torch import nn
 from mars.config import UserError
 from mars.method.hessian import estimate
 from mars.method.row_inputs import RowInputs
+from mars.method.state import Spectra
 from mars.method.strategy import Selection
 from mars.method.training import TrainingSet, few_threads
 from mars.reward.model import LinearReward, scalar_head
@@ -56,8 +57,6 @@ COLUMNS = (
 # Out of memory, features that are not finite, a decomposition that does not converge (NumPy's error is a ValueError).
 _FAILURES = (UserError, ValueError, torch.linalg.LinAlgError, torch.OutOfMemoryError)
 
-Spectra = dict[str, torch.Tensor]  # "h base", "g base", …: [k] float64, descending; none that is not defined
-
 
 @dataclass
 class Observer:
@@ -86,7 +85,7 @@ class Observer:
                 columns |= {"curvature_span": space.dimension, "curvature_labels": parts["base"].labels}
                 columns |= _summaries(found)
                 columns |= _bound(parts, space) if "synthetic" in parts else {}
-            spectra = {name: torch.from_numpy(spectrum.values) for name, spectrum in found.items()}
+            spectra = {name: spectrum.values for name, spectrum in found.items()}
         except _FAILURES as error:  # a record is no reason to lose a run
             log.warning("round %d: no curvature recorded: %s", index, error)
         if self.inputs.engine.mode != "head":

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from mars import files
-from mars.method import checkpoint
-from mars.method.training import TrainConfig, TrainingSet, new_optimizer, train_round
+from mars.method.state import State
+from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
 from mars.reward.engine import Engine
 from mars.reward.model import autocast_dtype, weights_id
@@ -26,10 +26,11 @@ from mars.reward.model import autocast_dtype, weights_id
 log = logging.getLogger(__name__)
 
 
-def warmed_up(
-    engine: Engine, base: Sequence[Pair], train: TrainConfig, batch_size: int, epochs: int, seed: int, cache: Path
-) -> nn.Module:
-    """The reward model after `epochs` passes over the base pairs; trained where no earlier run left it in `cache`."""
+def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, cache: Path) -> nn.Module:
+    """The reward model after `course` over the base pairs; trained where no earlier run left it in `cache`.
+
+    seed: of the head and of the order of pairs.
+    """
     numbers = engine.add(base)
     model = engine.new_model(seed)
     key = files.digest(
@@ -38,24 +39,23 @@ def warmed_up(
             "weights": weights_id(engine.backbone),
             "precision": [engine.device.type, str(autocast_dtype(engine.backbone, engine.device))],
             "base": pairs_digest(base),
-            "train": asdict(train),
-            "batch_size": batch_size,
-            "epochs": epochs,
+            "train": asdict(course.train),
+            "batch_size": course.batch_size,
+            "epochs": course.epochs,
             "seed": seed,
         }
     )
     file = cache / "starts" / f"{engine.backbone.name}-{key[:16]}.pt"
-    saved = checkpoint.load(file)
+    saved = State.load(file)
     if saved is None:
-        log.info("warming up the study's start: %d epochs on the base pairs", epochs)
+        log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
         torch.manual_seed(seed)  # dropout only: the head is drawn already
         data = TrainingSet(numbers, None, [pair.id for pair in base])
-        train_round(
-            engine, model, new_optimizer(model, train), data, train, batch_size, epochs, np.random.default_rng(seed)
-        )
-        if checkpoint.load(file) is None:  # another run may have been faster; its bytes are then everybody's
-            checkpoint.save(file, checkpoint.State(model=model.state_dict()))
-        saved = checkpoint.load(file)
+        learner = Learner(model, new_optimizer(model, course.train))
+        train_round(engine, learner, data, course, np.random.default_rng(seed))
+        if State.load(file) is None:  # another run may have been faster; its bytes are then everybody's
+            State(model=model.state_dict()).save(file)
+        saved = State.load(file)
     assert saved is not None
     assert saved.model is not None
     model.load_state_dict(saved.model)

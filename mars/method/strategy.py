@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mars.method import allocation
-from mars.pool.pool import Pool
-from mars.preferences.pair import Pair
+
+if TYPE_CHECKING:  # an arm's settings are read without loading torch
+    from mars.pool.pool import Pool
+    from mars.preferences.pair import Pair
 
 
 @dataclass
@@ -33,13 +35,23 @@ class Round:
     tried: Callable[[Selection], tuple[np.ndarray, int]] = field(repr=False)  # see `trial`; and the steps it took
     weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the round before, where it had any
     refused: int = 0  # rows looked at so far that a gate refused
-    flipped: int = 0  # those of them refused because the current model turns them round
+    flipped: int = 0  # those of them refused because the current model turns round
     trial_steps: int = 0  # optimiser steps of all trials so far
+    texts_scored: int = 0  # for this round's selection, known once it is made
 
     @cached_property
     def margins(self) -> np.ndarray:
         """[N] r(chosen) − r(rejected) of the base pairs, the model in eval mode."""
         return self.margins_of(self.pool.copies)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the arm has asked for the margins of the base pairs."""
+        return "margins" in vars(self)
+
+    def budgets(self, rows: np.ndarray) -> np.ndarray:
+        """[N] how many of [M] pool rows are variants of each base pair."""
+        return np.bincount(self.pool.parents(rows), minlength=len(self.pairs))
 
     def margins_of(self, rows: np.ndarray) -> np.ndarray:
         """[M] r(chosen) − r(rejected) of pool rows; each distinct text is scored once."""
@@ -98,7 +110,7 @@ class Strategy(Protocol):
     alone are one run.
     """
 
-    def select(self, round: Round) -> Selection: ...
+    def select(self, view: Round, /) -> Selection: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ class Mars:
     """MARS (arXiv 2602.17658): b_i rows from pair i, b the largest-remainder rounding of B·softmax(−τ·score(Δ)).
 
     score: "absolute" is v1 (|Δ|: ambiguous pairs first), "signed" is v2 (Δ: mis-ranked pairs first). A negative tau
-    turns the order round (easy pairs first), 0 is stratified uniform sampling. drop_prompt: drawn rows lose their
+    reverses the order (easy pairs first), 0 is stratified uniform sampling. drop_prompt: drawn rows lose their
     prompt, as they do in v1's released code.
     """
 
@@ -118,41 +130,41 @@ class Mars:
         if not np.isfinite(self.tau):
             raise ValueError(f"tau: must be finite, not {self.tau}")
 
-    def select(self, round: Round) -> Selection:
-        q = allocation.probabilities(round.margins, self.tau, self.score)
-        budgets = allocation.largest_remainder(q, round.budget, round.rng)
-        rows = within_pairs(round, budgets)
+    def select(self, view: Round) -> Selection:
+        q = allocation.probabilities(view.margins, self.tau, self.score)
+        budgets = allocation.largest_remainder(q, view.budget, view.rng)
+        rows = within_pairs(view, budgets)
         return Selection(
-            round.pool.without_prompt(rows) if self.drop_prompt else rows,
+            view.pool.without_prompt(rows) if self.drop_prompt else rows,
             diagnostics={
                 "effective_pairs": allocation.effective_pairs(q),
-                "steering": float(round.budget > 0 and allocation.steers(budgets)),
+                "steering": float(view.budget > 0 and allocation.steers(budgets)),
             },
         )
 
 
-def equal_shares(round: Round) -> np.ndarray:
+def equal_shares(view: Round) -> np.ndarray:
     """[N] the budget in equal parts; which pairs get the rows left over is drawn."""
-    n = len(round.pairs)
-    return allocation.largest_remainder(np.full(n, 1 / n), round.budget, round.rng)
+    n = len(view.pairs)
+    return allocation.largest_remainder(np.full(n, 1 / n), view.budget, view.rng)
 
 
-def within_pairs(round: Round, budgets: np.ndarray) -> np.ndarray:
+def within_pairs(view: Round, budgets: np.ndarray) -> np.ndarray:
     """[Σ b] rows, b_i of those pair i owns: without replacement while b_i of them pass the gates, else with.
 
     Fewer than Σ b where the gates refuse all rows of a pair.
     """
     owners = np.flatnonzero(budgets)
-    orders = list(round.rng.permuted(round.pool.of_pairs(owners), axis=1))
-    return _first_admitted(round, orders, budgets[owners])
+    orders = list(view.rng.permuted(view.pool.of_pairs(owners), axis=1))
+    return _first_admitted(view, orders, budgets[owners])
 
 
-def anywhere(round: Round, count: int) -> np.ndarray:
+def anywhere(view: Round, count: int) -> np.ndarray:
     """[count] rows drawn evenly from the whole pool: without replacement while enough pass the gates, else with."""
-    return _first_admitted(round, [round.rng.permutation(round.pool.inherited())], np.array([count]))
+    return _first_admitted(view, [view.rng.permutation(view.pool.inherited())], np.array([count]))
 
 
-def _first_admitted(round: Round, orders: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+def _first_admitted(view: Round, orders: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
     """Of each order its first `wanted` rows that pass the gates; where fewer do, as many draws from those that do.
 
     All orders go step by step together, so that variants are made in large batches and none beyond what is needed.
@@ -161,14 +173,14 @@ def _first_admitted(round: Round, orders: Sequence[np.ndarray], wanted: np.ndarr
     at = np.zeros(len(orders), dtype=np.int64)
     while unfilled := [g for g, order in enumerate(orders) if len(taken[g]) < wanted[g] and at[g] < len(order)]:
         tries = [orders[g][at[g] : at[g] + wanted[g] - len(taken[g])] for g in unfilled]
-        passed = round.admits(np.concatenate(tries))
+        passed = view.admits(np.concatenate(tries))
         ends = np.cumsum([len(rows) for rows in tries])
         kept = tries if passed.all() else [t[passed[end - len(t) : end]] for t, end in zip(tries, ends, strict=True)]
         for g, rows, fit in zip(unfilled, tries, kept, strict=True):
             at[g] += len(rows)
             taken[g] = np.concatenate([taken[g], fit]) if len(taken[g]) else fit
     filled = [
-        round.rng.choice(t, n) if 0 < len(t) < n else t  # the pool is smaller than the budget
+        view.rng.choice(t, n) if 0 < len(t) < n else t  # the pool is smaller than the budget
         for t, n in zip(taken, wanted, strict=True)
     ]
     return np.concatenate([np.empty(0, dtype=np.int64), *filled])

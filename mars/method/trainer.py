@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,63 +16,31 @@ from torch import nn
 
 from mars.config import ConfigError
 from mars.method.row_inputs import RowInputs
+from mars.method.settings import Plan
 from mars.method.strategy import Selection
-from mars.method.training import RoundStats, TrainConfig, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, RoundStats, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
+from mars.preferences.pair import Pair
 from mars.reward.engine import Engine
 
 # Streams of the run's seed, so that no two uses share random numbers.
 DRAW, ORDER = 1, 2
 
 
-@dataclass(frozen=True)
-class RoundsConfig:
-    """The loop's shape (conf `rounds:`).
-
-    history: "replace" trains a round on its own draw alone (the authors' code), "accumulate" on every draw so far (the
-    paper's D_t = D_{t−1} ∪ D_syn). start: "continue" keeps the weights from round to round, "reinitialise" trains each
-    round from the study's start. schedule: "restart" gives every round its own optimiser and learning-rate schedule,
-    "continue" runs one of each over all rounds. steps: optimiser steps a round, whatever the arm drew; the rows are
-    passed over as often as that takes, and `epochs` has no say. warmup: epochs on the base pairs alone before the first
-    round, by one model that all arms and seeds of the study start from (`mars.method.start`); 0 starts from a fresh
-    head.
-    """
-
-    number: int = 5
-    epochs: int = 1
-    steps: int | None = None
-    budget: int = 2000
-    history: Literal["replace", "accumulate"] = "replace"
-    start: Literal["continue", "reinitialise"] = "continue"
-    schedule: Literal["restart", "continue"] = "restart"
-    warmup: int = 0
-    warmup_seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"number": 1, "epochs": 1, "steps": 1, "budget": 0, "warmup": 0, "warmup_seed": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name}: must be at least {bound}, not {value}")
-        if self.start == "reinitialise" and self.schedule == "continue":
-            raise ValueError("schedule: an optimiser cannot continue over re-initialised weights (use restart)")
-
-
-@dataclass(frozen=True)
 class Trainer:
     """What all rounds of a run share.
 
-    start: makes a fresh copy of the study's starting point. held_out: [V, 2] text numbers of the validation pairs.
+    start: makes a fresh copy of the study's starting point. inputs: text numbers of the pool's rows. held_out: [V, 2]
+    text numbers of the validation pairs.
     """
 
-    engine: Engine
-    inputs: RowInputs
-    rounds: RoundsConfig
-    train: TrainConfig
-    batch_size: int
-    seed: int
-    start: Callable[[], nn.Module]
-    held_out: np.ndarray
+    def __init__(
+        self, engine: Engine, pool: Pool, validation: Sequence[Pair], plan: Plan, start: Callable[[], nn.Module]
+    ):
+        self.engine, self.plan, self.start = engine, plan, start
+        self.inputs = RowInputs(pool, engine)
+        self.inputs.numbers(pool.copies)  # base pairs first, whatever is drawn later
+        self.held_out = engine.add(validation)
 
     def data(self, index: int, drawn: Sequence[np.ndarray], selection: Selection) -> TrainingSet:
         """What round `index` trains on: base pairs first, then the synthetic ones, as text numbers.
@@ -99,7 +66,7 @@ class Trainer:
         Draws accumulate as a set: a row drawn again in a later round is not added twice, while a row repeated within
         its round keeps its repeats. Copies of base pairs are repeats on purpose, and always added.
         """
-        if self.rounds.history == "replace":
+        if self.plan.rounds.history == "replace":
             return selection.rows
         if selection.weights is not None and any(len(rows) for rows in drawn):
             raise ConfigError("rounds.history: this arm weights its rows, round by round (use replace)")
@@ -111,53 +78,40 @@ class Trainer:
     def fit(
         self,
         index: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        learner: Learner,
         data: TrainingSet,
         on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
-    ) -> tuple[nn.Module, torch.optim.Optimizer, RoundStats]:
-        """Train `model`, or a fresh one where rounds re-initialise, in place; what was trained, and what it took."""
-        rounds, train = self.rounds, self.train
+    ) -> tuple[Learner, RoundStats]:
+        """(what was trained, what it took): `learner` in place, or a fresh one where rounds re-initialise."""
+        rounds, train = self.plan.rounds, self.plan.train
+        model, optimizer = learner
         if rounds.start == "reinitialise" and index > 0:
             model = self.start()
+        course = Course(train, self.plan.batch_size, rounds.epochs, rounds.steps)
         if rounds.schedule == "restart":
             optimizer = new_optimizer(model, train)
-        restarts = rounds.schedule == "restart"
-        span = (0.0, 1.0) if restarts else (index / rounds.number, (index + 1) / rounds.number)
-        torch.manual_seed(self.seed + 1_000_003 * (index + 1))  # of dropout and noise
-        stats = train_round(
-            self.engine,
-            model,
-            optimizer,
-            data,
-            train,
-            self.batch_size,
-            rounds.epochs,
-            np.random.default_rng([self.seed, ORDER, index]),
-            rounds.steps,
-            span,
-            on_step=on_step,
-        )
-        return model, optimizer, stats
+        else:
+            course = replace(course, start=index / rounds.number, end=(index + 1) / rounds.number)
+        torch.manual_seed(self.plan.seed + 1_000_003 * (index + 1))  # of dropout and noise
+        rng = np.random.default_rng([self.plan.seed, ORDER, index])
+        trained = Learner(model, optimizer)
+        return trained, train_round(self.engine, trained, data, course, rng, on_step)
 
     def trial(
-        self,
-        index: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        drawn: Sequence[np.ndarray],
-        selection: Selection,
+        self, index: int, learner: Learner, drawn: Sequence[np.ndarray], selection: Selection
     ) -> tuple[np.ndarray, int]:
-        """([V] held-out margins, optimiser steps) of a copy of `model` trained for round `index` on `selection`.
+        """([V] held-out margins, optimiser steps) of a copy of `learner` trained for round `index` on `selection`.
 
-        Neither `model` nor `optimizer` changes. Raises ConfigError where there is no validation pair.
+        `learner` does not change. Raises ConfigError where there is no validation pair.
         """
         if not len(self.held_out):
             raise ConfigError(
                 "dataset.validation: this arm chooses by validation pairs and finds none (set it above 0)"
             )
-        tried = copy.deepcopy(model)
-        adam = new_optimizer(tried, self.train)
-        adam.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # loading alone would share its tensors
-        tried, _, stats = self.fit(index, tried, adam, self.data(index, drawn, selection))
-        return self.engine.margins(tried, self.held_out), stats.steps
+        model = copy.deepcopy(learner.model)
+        optimizer = new_optimizer(model, self.plan.train)
+        # Loading alone would share its tensors.
+        optimizer.load_state_dict(copy.deepcopy(learner.optimizer.state_dict()))
+        data = self.data(index, drawn, selection)
+        trained, stats = self.fit(index, Learner(model, optimizer), data)
+        return self.engine.margins(trained.model, self.held_out), stats.steps

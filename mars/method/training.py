@@ -11,55 +11,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from mars.config import UserError
+from mars.method.settings import TrainConfig
 from mars.progress import Progress
+from mars.reward.backbone import Mode
 from mars.reward.batching import Step, epoch_steps, padding_efficiency
-from mars.reward.engine import Engine, Mode
+from mars.reward.engine import Engine
 from mars.reward.loss import bradley_terry
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a round optimises (conf/train/*.yaml)."""
-
-    mode: Mode = "full"
-    lr: float = 2e-5
-    weight_decay: float = 0.0
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = 0.0  # share of the schedule
-    max_grad_norm: float = 1.0
-    label_smoothing: float = 0.0
-    centering: float = 0.0
-    dropout: bool = False
-    gradient_checkpointing: bool = False
-    token_budget: int = 4096  # padded tokens in one forward pass
-    window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
-    lora_rank: int = 16
-    lora_alpha: int = 32
-
-    def __post_init__(self) -> None:
-        checks = {
-            "lr": 0 < self.lr < math.inf,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "max_grad_norm": self.max_grad_norm > 0,
-            "label_smoothing": 0 <= self.label_smoothing < 0.5,
-            "centering": self.centering >= 0,
-            "token_budget": self.token_budget > 0,
-            "window": self.window > 0,
-            "lora_rank": self.lora_rank > 0,
-            "lora_alpha": self.lora_alpha > 0,
-        }
-        for name, holds in checks.items():
-            if not holds:
-                raise ValueError(f"{name}: {getattr(self, name)} is out of range")
 
 
 class TrainingError(UserError):
@@ -92,6 +57,29 @@ class RoundStats:
     seconds: float
 
 
+class Learner(NamedTuple):
+    """A model and the optimiser that trains it."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class Course:
+    """How much training a round is.
+
+    epochs: passes over the pairs. steps: optimiser steps, whatever that takes in passes; `epochs` then has no say.
+    start, end: the part of the learning-rate schedule that the round covers.
+    """
+
+    train: TrainConfig
+    batch_size: int
+    epochs: int = 1
+    steps: int | None = None
+    start: float = 0.0
+    end: float = 1.0
+
+
 def new_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, fused."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -108,59 +96,57 @@ def lr_factor(progress: float, cfg: TrainConfig) -> float:
 
 def train_round(
     engine: Engine,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    learner: Learner,
     data: TrainingSet,
-    cfg: TrainConfig,
-    batch_size: int,
-    epochs: int,
+    course: Course,
     rng: np.random.Generator,
-    exact_steps: int | None = None,
-    span: tuple[float, float] = (0.0, 1.0),
     on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> RoundStats:
-    """`epochs` passes over `data`, or as many, the last one cut short, as `exact_steps` optimiser steps take.
+    """What training `learner` on `data` took; its model and optimiser are changed in place.
 
-    span: the part of the learning-rate schedule this round covers.
-    Raises TrainingError on a loss or gradient that is not finite.
+    rng: orders the pairs. on_step: told of every step. Raises TrainingError on a loss or gradient that is not finite.
     """
-    lengths = engine.inputs.lengths[data.numbers]
-    steps: list[Step] = []
-    passes = 0
-    while (len(steps) < exact_steps) if exact_steps else (passes < epochs):
-        steps += epoch_steps(lengths, batch_size, cfg.token_budget, cfg.window, rng)
-        passes += 1
-    steps = steps[:exact_steps]
+    cfg, lengths = course.train, engine.inputs.lengths[data.numbers]
+    steps = _steps(lengths, course, rng)
     weights = np.ones(len(lengths)) if data.weights is None else data.weights
-    model.train()
+    data = replace(data, weights=weights)
     losses, norms, began = [], [], time.perf_counter()
+    learner.model.train()
     with few_threads(engine.mode), Progress(len(steps), "training", "steps") as progress:
         for number, step in enumerate(steps):
-            factor = lr_factor(span[0] + (span[1] - span[0]) * number / len(steps), cfg)
-            for group in optimizer.param_groups:
-                group["lr"] = cfg.lr * factor
-            loss, norm = _step(engine, model, data, weights, step, cfg)
+            lr = cfg.lr * lr_factor(course.start + (course.end - course.start) * number / len(steps), cfg)
+            for group in learner.optimizer.param_groups:
+                group["lr"] = lr
+            loss, norm = _step(engine, learner.model, data, step, cfg)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for batch in step for i in batch]))
-            optimizer.step()
+            learner.optimizer.step()
             losses.append(loss)
             norms.append(norm)
             progress.advance(1)
-            on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": cfg.lr * factor})
-    seconds = time.perf_counter() - began
-    sizes = [weights[np.concatenate(step)].sum() for step in steps]
+            on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
     quarter = max(1, len(steps) // 4)
     return RoundStats(
         steps=len(steps),
-        loss=float(np.average(losses, weights=sizes)),
+        loss=float(np.average(losses, weights=[weights[np.concatenate(step)].sum() for step in steps])),
         first_loss=float(np.mean(losses[:quarter])),
         last_loss=float(np.mean(losses[-quarter:])),
         grad_norm=float(np.mean(norms)),
         pairs=sum(len(batch) for step in steps for batch in step),
         tokens=0 if engine.mode == "head" else sum(int(lengths[batch].sum()) for step in steps for batch in step),
         padding_efficiency=padding_efficiency(lengths, steps),
-        seconds=seconds,
+        seconds=time.perf_counter() - began,
     )
+
+
+def _steps(lengths: np.ndarray, course: Course, rng: np.random.Generator) -> list[Step]:
+    """The round's steps over pairs of [M, 2] tokens; the last pass is cut short where a number of steps is set."""
+    steps: list[Step] = []
+    passes = 0
+    while (len(steps) < course.steps) if course.steps else (passes < course.epochs):
+        steps += epoch_steps(lengths, course.batch_size, course.train.token_budget, course.train.window, rng)
+        passes += 1
+    return steps[: course.steps]
 
 
 @contextmanager
@@ -174,10 +160,10 @@ def few_threads(mode: Mode) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _step(
-    engine: Engine, model: nn.Module, data: TrainingSet, weights: np.ndarray, step: Step, cfg: TrainConfig
-) -> tuple[float, float]:
-    """Gradients of one step, accumulated over its micro-batches and clipped; (mean loss, gradient norm)."""
+def _step(engine: Engine, model: nn.Module, data: TrainingSet, step: Step, cfg: TrainConfig) -> tuple[float, float]:
+    """(mean loss, gradient norm) of one step; its gradients are accumulated over micro-batches, and clipped."""
+    weights = data.weights
+    assert weights is not None
     model.zero_grad(set_to_none=True)
     total = float(sum(weights[batch].sum() for batch in step))
     loss_sum = torch.zeros((), device=engine.device)
@@ -197,5 +183,6 @@ def _step(
 
 
 def _not_finite(step: int, loss: float, norm: float, ids: list[str]) -> str:
+    """The message of a step whose loss or gradient is not finite."""
     shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
     return f"step {step}: loss {loss}, gradient norm {norm}; the pairs of the step: {shown} (lower train.lr?)"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Embed
-from mars.reward.model import BackboneConfig
 
 
 @dataclass(frozen=True)

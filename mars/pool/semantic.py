@@ -33,8 +33,8 @@ import pandas as pd
 from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError, build
 from mars.preferences.pair import SIDES, Pair, Side
+from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Embed
-from mars.reward.model import BackboneConfig
 
 log = logging.getLogger(__name__)
 

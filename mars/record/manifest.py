@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 from mars.files import as_json
-from mars.method.loop import Outcome
-from mars.method.observer import PARTS, Spectra
+from mars.method.observer import PARTS
+from mars.method.state import Spectra, State
 from mars.pool.pool import Pool
 from mars.pool.preservation import preservation
 from mars.pool.store import Supply
@@ -64,23 +64,26 @@ def spectra_table(spectra: Sequence[Spectra]) -> pd.DataFrame:
     frames = []
     for t, found in enumerate(spectra):
         for part in (part for part in PARTS if f"h {part}" in found):
-            h = found[f"h {part}"].numpy()
-            g = found[f"g {part}"].numpy() if f"g {part}" in found else np.full(len(h), np.nan)
+            h = found[f"h {part}"]
+            g = found[f"g {part}"] if f"g {part}" in found else np.full(len(h), np.nan)
             frames.append(pd.DataFrame({"round": t, "part": part, "index": np.arange(len(h)), "h": h, "g": g}))
     return pd.concat(frames, ignore_index=True)
 
 
-def manifest(preferences: Preferences, engine: Engine, outcome: Outcome) -> dict[str, Any]:
-    """All of manifest.json that follows from what the run did; the caller adds its names and seed."""
+def manifest(preferences: Preferences, engine: Engine, state: State, start: str) -> dict[str, Any]:
+    """All of manifest.json that follows from what the run did; the caller adds its names and seed.
+
+    start: sha256 of the weights that the first round began with.
+    """
     splits = {"base": preferences.base, "validation": preferences.validation, **preferences.tests}
     ids = {split: [p.id for p in pairs] for split, pairs in splits.items()}
     return {
         "schema_version": SCHEMA_VERSION,
-        "steps": sum(r["steps"] for r in outcome.records),
-        "pairs_trained": sum(r["pairs"] for r in outcome.records),
-        "tokens": sum(r["tokens"] for r in outcome.records),
+        "steps": sum(r["steps"] for r in state.records),
+        "pairs_trained": sum(r["pairs"] for r in state.records),
+        "tokens": sum(r["tokens"] for r in state.records),
         "peak_memory_bytes": peak_memory_bytes(),
-        "start": outcome.start,
+        "start": start,
         "weights": weights_id(engine.backbone),
         "template": engine.backbone.template,
         "max_length": engine.backbone.max_length,
@@ -110,20 +113,20 @@ def logged_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return {f"{record['label']}/{part}/{metric}": v for part, values in parts for metric, v in values.items()}
 
 
-def pool_record(pool: Pool, supply: Supply, outcome: Outcome) -> dict[str, Any]:
+def pool_record(pool: Pool, supply: Supply, state: State) -> dict[str, Any]:
     """manifest.json's `pool`: what the run looked at, what of it was made now, what gates refused, what stayed true.
 
     Counts are of distinct variants, `rows` of drawn rows, and `flipped` under `refused` of rows, once for each look.
     preservation: see `mars.pool.preservation.preservation`; None where the truth is not known.
     """
-    flipped = sum(record["rows_flipped"] for record in outcome.records)
-    rows = np.concatenate(outcome.drawn)
+    flipped = sum(record["rows_flipped"] for record in state.records)
+    rows = np.concatenate(state.drawn)
     return {
         **supply.record(),
         "config": as_json(pool.config),
         "size": len(pool),
         "rows": len(rows),
-        "unspent": sum(record["unspent"] for record in outcome.records),
+        "unspent": sum(record["unspent"] for record in state.records),
         "looked_at": len(pool.looked_at),
         "possible": pool.possible,
         "unchanged": pool.unchanged,

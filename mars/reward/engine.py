@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from mars import files
 from mars.config import ConfigError
 from mars.preferences.dialogue import Message, Rendered
 from mars.preferences.pair import Pair
+from mars.reward.backbone import BackboneConfig, Mode
 from mars.reward.batching import micro_batches
 from mars.reward.features import Features, frozen_encoder
 from mars.reward.model import (
     LINEAR,
-    BackboneConfig,
     LinearReward,
     RewardModel,
     load_reward_model,
@@ -34,8 +34,6 @@ from mars.reward.model import (
 )
 from mars.reward.scoring import Render, rendering, score
 from mars.reward.tokens import CUT_PROMPT, CUT_RESPONSE, Inputs, Tokens
-
-Mode = Literal["full", "head", "lora"]
 
 
 class Engine:

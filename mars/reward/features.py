@@ -22,16 +22,9 @@ from transformers import AutoModel
 from mars.cache import Cache
 from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
+from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
-from mars.reward.model import (
-    BackboneConfig,
-    autocast_dtype,
-    last_position,
-    load_tokenizer,
-    load_transformer,
-    text_encoder,
-    weights_id,
-)
+from mars.reward.model import autocast_dtype, last_position, load_tokenizer, load_transformer, text_encoder, weights_id
 from mars.reward.tokens import Tokens, text_key
 from mars.worlds import gaussian
 

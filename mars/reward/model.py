@@ -14,9 +14,8 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,35 +25,12 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from mars.config import ConfigError, UserError, build
-from mars.preferences.dialogue import Template
 from mars.reward import tiny
-from mars.reward.tokens import Encoder, Truncation
+from mars.reward.backbone import BackboneConfig
+from mars.reward.tokens import Encoder
 from mars.worlds import gaussian
 
 transformers_logging.disable_progress_bar()  # bars of their own do not read well in a log; `mars.progress` does
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Where the weights come from and how text reaches them (conf/backbone/*.yaml).
-
-    source: a hub id, a local directory, `package:NAME/SUBFOLDER` (weights carried by an installed Python package), or
-    `random:TYPE` (a two-layer random model with a byte tokenizer), or `features:gaussian` (the vectors of
-    `mars.worlds.gaussian`: no model, features alone). hub: the hub id to use where that package is absent.
-    """
-
-    name: str
-    source: str
-    revision: str | None = None
-    hub: str | None = None
-    sha256: str | None = None  # of model.safetensors; checked when given
-    template: Template = "plain"
-    max_length: int = 512  # tokens, special ones included
-    truncation: Truncation = "left"
-    pooling: Literal["mean", "first", "last"] = "mean"  # the frozen feature of train=head
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products: bf16 on a GPU, fp32 on a CPU
-    lr: float = 2e-5  # that suits a full fine-tune of it: the default of train=full
 
 
 class BackboneError(UserError):

@@ -14,14 +14,14 @@ import bisect
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from mars.preferences.dialogue import Rendered
+from mars.reward.backbone import Truncation
 
-Truncation = Literal["left", "right"]
 CUT_PROMPT, CUT_RESPONSE = 1, 2
 
 

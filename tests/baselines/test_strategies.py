@@ -31,8 +31,8 @@ def named(strategy):
     return type(strategy).__name__
 
 
-def counts(round, selection):
-    return np.bincount(round.pool.parents(selection.rows), minlength=len(round.pairs))
+def counts(view, selection):
+    return np.bincount(view.pool.parents(selection.rows), minlength=len(view.pairs))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=named)
@@ -42,13 +42,13 @@ def test_every_arm_copes_with_any_margins_and_budgets(strategy, data):
     """One base pair, budget 0, all margins equal, a budget larger than the pool: rows of the pool, never too many."""
     margins = data.draw(st.lists(st.sampled_from([0.0, 0.5, -2.0, 1e6]), min_size=1, max_size=4))
     budget = data.draw(st.sampled_from([0, 1, 7, 200]))
-    round = a_round(margins, budget)
-    selection = strategy.select(round)
+    view = a_round(margins, budget)
+    selection = strategy.select(view)
     assert len(selection.rows) <= budget
     if strategy in COUNTING:
         assert len(selection.rows) == budget
     if len(selection.rows):
-        assert round.pool.admits(selection.rows).all()
+        assert view.pool.admits(selection.rows).all()
     if selection.weights is not None:
         assert len(selection.weights) == len(margins) + len(selection.rows)
         assert (selection.weights > 0).all()
@@ -68,32 +68,32 @@ def test_arms_that_do_not_ask_for_scores_do_not_pay_for_them(strategy):
     def never(rows):
         raise AssertionError("scored")
 
-    round = a_round([0.0, 1.0], budget=6)
-    round.scores = never
-    strategy.select(round)
+    view = a_round([0.0, 1.0], budget=6)
+    view.scores = never
+    strategy.select(view)
 
 
 @pytest.mark.parametrize("strategy", [NoAugmentation(), NoneMatched(), AdaBoost(), Representation()], ids=named)
 def test_arms_that_say_they_draw_nothing_make_no_variant(strategy):
-    round = a_round([0.0, 1.0], budget=6)
-    strategy.select(round)
+    view = a_round([0.0, 1.0], budget=6)
+    strategy.select(view)
     assert not strategy.draws
-    assert not round.pool.looked_at
+    assert not view.pool.looked_at
 
 
 def test_mars_draws_most_from_the_most_ambiguous_pair_without_repeats_while_rows_last():
-    round = a_round([0.0, 3.0, -3.0], budget=20)
-    selection = Mars(tau=2.0, score="absolute").select(round)
-    assert counts(round, selection)[0] >= 18
+    view = a_round([0.0, 3.0, -3.0], budget=20)
+    selection = Mars(tau=2.0, score="absolute").select(view)
+    assert counts(view, selection)[0] >= 18
     assert len(np.unique(selection.rows)) == 20
 
 
 def test_mars_with_tau_zero_is_stratified_and_with_a_huge_tau_takes_one_pair():
     margins = [0.3, -0.2, 1.0, 0.9]
-    round = a_round(margins, budget=8)
-    assert counts(round, Mars(tau=0.0).select(round)).tolist() == [2, 2, 2, 2]
-    assert counts(round, Mars(tau=1e300).select(round)).tolist() == [0, 8, 0, 0]
-    assert counts(round, Mars(tau=-1e300).select(round)).tolist() == [0, 0, 8, 0]
+    view = a_round(margins, budget=8)
+    assert counts(view, Mars(tau=0.0).select(view)).tolist() == [2, 2, 2, 2]
+    assert counts(view, Mars(tau=1e300).select(view)).tolist() == [0, 8, 0, 0]
+    assert counts(view, Mars(tau=-1e300).select(view)).tolist() == [0, 0, 8, 0]
 
 
 def test_dropping_prompts_changes_nothing_but_the_prompts():
@@ -106,9 +106,9 @@ def test_dropping_prompts_changes_nothing_but_the_prompts():
 
 
 def test_a_pair_with_more_rows_than_its_variants_is_drawn_with_replacement():
-    round = a_round([0.0, 0.0], budget=30)
-    rows = within_pairs(round, np.array([0, 30]))
-    np.testing.assert_array_equal(round.pool.parents(rows), [1] * 30)
+    view = a_round([0.0, 0.0], budget=30)
+    rows = within_pairs(view, np.array([0, 30]))
+    np.testing.assert_array_equal(view.pool.parents(rows), [1] * 30)
 
 
 def test_uniform_draws_without_replacement_until_the_pool_is_exhausted():
@@ -120,15 +120,15 @@ def test_uniform_draws_without_replacement_until_the_pool_is_exhausted():
 @settings(max_examples=25, deadline=None)
 def test_equal_shares_are_equal_within_one(n, budget):
     for arm in (Stratified(), NoneMatched(), Representation(), WoN(), WestOfN()):
-        round = a_round([0.1] * n, budget)
-        shares = counts(round, arm.select(round))
+        view = a_round([0.1] * n, budget)
+        shares = counts(view, arm.select(view))
         assert shares.sum() == budget
         assert shares.max() - shares.min() <= 1
 
 
 def test_none_matched_repeats_the_base_pairs_themselves():
-    round = a_round([0.0, 0.0], budget=5)
-    assert {p.chosen for p in round.pool.draw(NoneMatched().select(round).rows)} == {"good 0", "good 1"}
+    view = a_round([0.0, 0.0], budget=5)
+    assert {p.chosen for p in view.pool.draw(NoneMatched().select(view).rows)} == {"good 0", "good 1"}
     noisy = Representation(alpha=3.0, feature_alpha=0.1).select(a_round([0.0, 0.0], budget=5))
     assert (noisy.noise.tokens, noisy.noise.features) == (3.0, 0.1)
     np.testing.assert_array_equal(noisy.rows, NoneMatched().select(a_round([0.0, 0.0], budget=5)).rows)
@@ -141,27 +141,27 @@ def by_number(text):
 
 
 def test_won_takes_the_rows_of_highest_signed_margin():
-    round = a_round([0.0, 0.0], budget=6, scores=by_number)
-    drawn = round.pool.draw(WoN().select(round).rows)
+    view = a_round([0.0, 0.0], budget=6, scores=by_number)
+    drawn = view.pool.draw(WoN().select(view).rows)
     # k − (−10·l): the best three of each pair are (4, 4), (3, 4), (2, 4).
     assert sorted((p.chosen[-1], p.rejected[-1]) for p in drawn) == sorted([("4", "4"), ("3", "4"), ("2", "4")] * 2)
 
 
 def test_won_starts_again_from_the_best_when_the_pool_is_used_up():
-    round = a_round([0.0], budget=27, scores=by_number)
-    margins = round.margins_of(WoN().select(round).rows)
+    view = a_round([0.0], budget=27, scores=by_number)
+    margins = view.margins_of(WoN().select(view).rows)
     assert sorted(margins)[-4:] == [43.0, 43.0, 44.0, 44.0]
 
 
 def test_west_of_n_sets_the_best_candidate_against_the_worst():
-    round = a_round([0.0], budget=1, scores=by_number)
-    (pair,) = round.pool.draw(WestOfN(n=10).select(round).rows)
+    view = a_round([0.0], budget=1, scores=by_number)
+    (pair,) = view.pool.draw(WestOfN(n=10).select(view).rows)
     assert (pair.chosen, pair.rejected) == ("good 0#4", "bad 0#4")
 
 
 def test_west_of_n_never_sets_a_candidate_against_itself():
-    round = a_round([0.0] * 3, budget=60, scores=lambda text: 0.0)
-    assert all(p.chosen != p.rejected for p in round.pool.draw(WestOfN(n=2).select(round).rows))
+    view = a_round([0.0] * 3, budget=60, scores=lambda text: 0.0)
+    assert all(p.chosen != p.rejected for p in view.pool.draw(WestOfN(n=2).select(view).rows))
 
 
 def test_west_of_n_leaves_out_the_least_certain_and_still_spends_the_budget():
@@ -179,9 +179,9 @@ def test_west_of_n_says_that_a_pool_is_too_narrow():
 
 def test_self_training_labels_by_the_model_and_keeps_what_it_is_sure_of():
     # Pair 0 confidently right, pair 1 confidently wrong, pair 2 unsure: σ(0.1) < 0.7.
-    round = a_round([2.0, -2.0, 0.1], budget=75)
-    selection = SelfTraining(confidence=0.7).select(round)
-    drawn = round.pool.draw(selection.rows)
+    view = a_round([2.0, -2.0, 0.1], budget=75)
+    selection = SelfTraining(confidence=0.7).select(view)
+    drawn = view.pool.draw(selection.rows)
     assert len(drawn) == 50
     assert all(p.chosen.startswith("good") == p.id.startswith("p0/") for p in drawn)
     assert selection.diagnostics == {"kept_share": pytest.approx(2 / 3), "relabelled_share": 0.5}
@@ -189,8 +189,8 @@ def test_self_training_labels_by_the_model_and_keeps_what_it_is_sure_of():
 
 def test_adaboost_follows_its_formula_by_hand():
     # One of four wrong: e = ¼, a = ½ ln 3, its weight √3 against 1; normalised to mean one.
-    round = a_round([1.0, 1.0, -1.0, 1.0], budget=100)
-    first = AdaBoost().select(round)
+    view = a_round([1.0, 1.0, -1.0, 1.0], budget=100)
+    first = AdaBoost().select(view)
     total = 3 + np.sqrt(3)
     np.testing.assert_allclose(first.weights, np.array([1, 1, np.sqrt(3), 1]) * 4 / total)
     again = a_round([1.0, 1.0, -1.0, 1.0], budget=100)
@@ -329,21 +329,21 @@ def validated(margins_of, margins, budget=40, **settings):
 
     def trial(selection):
         asked.append(selection.rows)
-        return margins_of(np.bincount(round.pool.parents(selection.rows), minlength=len(margins)))
+        return margins_of(np.bincount(view.pool.parents(selection.rows), minlength=len(margins)))
 
-    round = a_round(margins, budget, trial=trial)
-    return round, Validated(**settings).select(round), asked
+    view = a_round(margins, budget, trial=trial)
+    return view, Validated(**settings).select(view), asked
 
 
 def test_validated_steers_where_validation_pairs_gain_and_not_where_they_do_not():
     margins = [0.0, 1.0, 3.0, 6.0]
     spread = np.linspace(-0.9, 1.1, 50)
     for pair, tau in ((0, 2.0), (3, -2.0)):  # what helps is drawing the most ambiguous pair, or the easiest
-        round, selection, _ = validated(lambda drawn, pair=pair: spread + drawn[pair] / 40, margins)
+        view, selection, _ = validated(lambda drawn, pair=pair: spread + drawn[pair] / 40, margins)
         assert selection.diagnostics["tau"] == tau
         assert selection.diagnostics["advantage"] > selection.diagnostics["advantage_se"]
         np.testing.assert_array_equal(selection.rows, Mars(tau).select(a_round(margins, 40)).rows)
-        assert round.trial_steps == 5
+        assert view.trial_steps == 5
     for nothing in (lambda drawn: spread, lambda drawn: np.random.default_rng(int(drawn[0])).permutation(spread) * 20):
         _, selection, _ = validated(nothing, margins)
         assert selection.diagnostics["tau"] == 0
@@ -352,8 +352,8 @@ def test_validated_steers_where_validation_pairs_gain_and_not_where_they_do_not(
 
 def test_validated_tries_equal_draws_once():
     """With the same random numbers, flat margins give every τ the same rows."""
-    round, selection, asked = validated(lambda drawn: np.ones(3), [1.0] * 4)
-    assert len(asked) == round.trial_steps == 1
+    view, selection, asked = validated(lambda drawn: np.ones(3), [1.0] * 4)
+    assert len(asked) == view.trial_steps == 1
     assert selection.diagnostics["tau"] == selection.diagnostics["tau_best"] == 0
     np.testing.assert_array_equal(selection.rows, asked[0])
 

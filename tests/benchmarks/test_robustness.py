@@ -24,8 +24,8 @@ from mars.config import ConfigError, UserError, build
 from mars.pool.planted_reading import read
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences
+from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.model import BackboneConfig
 from mars.reward.scoring import RenderingError
 from mars.worlds.planted import PlantedConfig, load_planted
 from mars.worlds.planted_latents import gold

@@ -132,21 +132,6 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history,
     assert len(pd.read_csv(resumed / "rounds.csv")) == 3
 
 
-def test_a_checkpoint_from_before_margins_were_kept_resumes_without_them(compose, tmp_path, interrupt_at):
-    config = compose("scale=tiny", "rounds.number=3", f"out={tmp_path}/run")
-    interrupt_at(3)
-    with pytest.raises(KeyboardInterrupt):
-        execute(config)
-    file = tmp_path / "run" / "checkpoint" / "state.pt"
-    state = torch.load(file, weights_only=True)
-    assert [margins.shape for margins in state.pop("margins")] == [(32,), (32,)]
-    torch.save(state, file)
-    allocated = pd.read_parquet(execute(config) / "allocation.parquet")
-    assert allocated.groupby("round")["margin"].count().tolist() == [0, 0, 32]
-    assert allocated.groupby("round")["budget"].sum().tolist() == [32, 32, 32]
-    assert len(pd.read_csv(tmp_path / "run" / "rounds.csv")) == 3
-
-
 def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
     config = compose("scale=tiny", "method=none", f"out={tmp_path}/mine")
     execute(config)
@@ -195,8 +180,8 @@ def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monke
 def test_a_weighted_arm_refuses_to_accumulate(compose, monkeypatch):
     from mars.method.strategy import Mars, Selection
 
-    def select(self, round):
-        return Selection(round.pool.inherited()[[9, 2]], weights=np.ones(34))
+    def select(self, view):
+        return Selection(view.pool.inherited()[[9, 2]], weights=np.ones(34))
 
     monkeypatch.setattr(Mars, "select", select)
     with pytest.raises(ConfigError, match=r"rounds\.history: this arm weights its rows"):

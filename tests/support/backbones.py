@@ -8,7 +8,7 @@ import numpy as np
 
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
-from mars.reward.model import BackboneConfig
+from mars.reward.backbone import BackboneConfig
 
 KINDS = ["bert", "roberta", "deberta-v2", "qwen3"]
 

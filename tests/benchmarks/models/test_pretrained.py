@@ -15,8 +15,8 @@ from benchmarks.models.pretrained import Options, load
 from mars.config import ConfigError
 from mars.preferences.dialogue import Message, render
 from mars.reward import tiny
+from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.model import BackboneConfig
 from mars.reward.scoring import ModelScorer
 from mars.reward.tokens import Tokens
 

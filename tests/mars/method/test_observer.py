@@ -11,27 +11,25 @@ import torch
 from mars.assembly import Pieces, Settings, assemble
 from mars.choices import load
 from mars.config import build
-from mars.method import checkpoint
 from mars.method.logger import TerminalLogger
-from mars.method.loop import Outcome, run_rounds
-from mars.method.observer import COLUMNS, PARTS
+from mars.method.loop import Loop, run_rounds
+from mars.method.observer import COLUMNS, PARTS, Observer
+from mars.method.state import State
 from mars.method.strategy import Round, Selection
+from mars.method.trainer import Trainer
 from mars.pool.pool import Pool
 from mars.run import execute
 
 SMALL = ["scale=tiny", "dataset.size=60", "rounds.budget=90", "train.lr=5"]  # margins that differ
 
 
-def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None) -> tuple[Outcome, Pieces]:
+def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None) -> tuple[State, Pieces]:
     settings = build(Settings, compose(*SMALL, *overrides), "")
     pieces = assemble(settings, load(settings.dataset))
     prepare(pieces)
-    rest = (settings.rounds, settings.train, settings.batch_size, settings.seed, pieces.start)
-    outcome = run_rounds(
-        pieces.engine, strategy or pieces.strategy, pieces.pool, pieces.preferences.validation, *rest,
-        checkpoint.State(), lambda state: None, TerminalLogger(), curvature=True,
-    )  # fmt: skip
-    return outcome, pieces
+    trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
+    loop = Loop(trainer, State(), TerminalLogger(), Observer(trainer.inputs, settings.seed))
+    return run_rounds(loop, strategy or pieces.strategy, lambda state: None), pieces
 
 
 def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: np.ndarray):
@@ -64,8 +62,8 @@ class Scripted:
     rounds: list[list[int]]
     weights: np.ndarray | None = None
 
-    def select(self, round: Round) -> Selection:
-        return Selection(pool_rows(round.pool, self.rounds[round.index]), self.weights)
+    def select(self, view: Round) -> Selection:
+        return Selection(pool_rows(view.pool, self.rounds[view.index]), self.weights)
 
 
 def pool_rows(pool: Pool, numbers: list[int]) -> np.ndarray:
@@ -92,7 +90,7 @@ def test_the_columns_are_the_formulas_on_the_rows_trained_on(case, compose):
     draws, weights, history, added = CASES[case]
     arm, kept = Scripted(draws, weights), f"rounds.history={history}"
     first, _ = looped(compose, kept, "rounds.number=1", strategy=arm)
-    theta = first.model.theta.detach().double().numpy()
+    theta = first.model["theta"].double().numpy()
     outcome, pieces = looped(compose, kept, strategy=arm)
     record, pool = outcome.records[1], pieces.pool
     d = len(by_definition(pieces, pool.copies, np.ones(60), theta)[0])
@@ -120,7 +118,7 @@ def test_the_columns_are_the_formulas_on_the_rows_trained_on(case, compose):
                 assert record[f"{matrix}_{part}_logdet"] == pytest.approx(np.linalg.slogdet(values)[1] / d, abs=1e-4)
             else:
                 assert record[f"{matrix}_{part}_logdet"] is None  # −∞
-            table = outcome.spectra[1][f"{matrix} {part}"].numpy()
+            table = outcome.spectra[1][f"{matrix} {part}"]
             assert (np.diff(table) <= 0).all()
             assert table.sum() == pytest.approx(record[f"{matrix}_{part}_trace"])
     for matrix in "hg":

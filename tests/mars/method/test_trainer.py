@@ -9,10 +9,11 @@ import torch
 from mars.assembly import Pieces, Settings, assemble
 from mars.choices import load
 from mars.config import ConfigError, build
-from mars.method import checkpoint
 from mars.method.logger import TerminalLogger
-from mars.method.loop import Outcome, run_rounds
+from mars.method.loop import Loop, run_rounds
+from mars.method.state import State
 from mars.method.strategy import Mars, Round, Selection, Strategy
+from mars.method.trainer import Trainer
 
 
 @dataclass
@@ -22,10 +23,10 @@ class Trying:
     arm: Strategy
     found: list[np.ndarray] = field(default_factory=list)
 
-    def select(self, round: Round) -> Selection:
-        round.trial(Selection(round.pool.copies[:1], weights=None))
-        selection = self.arm.select(round)
-        self.found.append(round.trial(selection))
+    def select(self, view: Round) -> Selection:
+        view.trial(Selection(view.pool.copies[:1], weights=None))
+        selection = self.arm.select(view)
+        self.found.append(view.trial(selection))
         return selection
 
 
@@ -33,8 +34,8 @@ class Trying:
 class Weighted:
     """Half the base pairs weigh three times as much, and nothing is drawn."""
 
-    def select(self, round: Round) -> Selection:
-        weights = np.where(np.arange(len(round.pairs)) % 2, 3.0, 1.0)
+    def select(self, view: Round) -> Selection:
+        weights = np.where(np.arange(len(view.pairs)) % 2, 3.0, 1.0)
         return Selection(np.empty(0, dtype=np.int64), weights=weights)
 
 
@@ -47,40 +48,31 @@ CASES = [
 ]
 
 
-def looped(compose, strategy: Strategy, *overrides: str) -> tuple[Outcome, Pieces]:
+def looped(compose, strategy: Strategy, *overrides: str) -> tuple[Loop, State, Pieces]:
     settings = build(Settings, compose("scale=tiny", "rounds.number=3", *overrides), "")
     pieces = assemble(settings, load(settings.dataset))
-    validation = pieces.preferences.validation
-    rest = (settings.rounds, settings.train, settings.batch_size, settings.seed, pieces.start)
-    outcome = run_rounds(
-        pieces.engine,
-        strategy,
-        pieces.pool,
-        validation,
-        *rest,
-        checkpoint.State(),
-        lambda state: None,
-        TerminalLogger(),
-    )
-    return outcome, pieces
+    trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
+    loop = Loop(trainer, State(), TerminalLogger())
+    return loop, run_rounds(loop, strategy, lambda state: None), pieces
 
 
-def same_model(one: Outcome, other: Outcome) -> bool:
-    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+def same_model(one: Loop, other: Loop) -> bool:
+    models = [loop.learner.model.state_dict().values() for loop in (one, other)]
+    pairs = zip(*models, strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize(("arm", "case"), CASES)
 def test_a_trial_is_the_round_and_changes_nothing(arm, case, compose):
     trying = Trying(arm)
-    tried, pieces = looped(compose, trying, *case)
-    plain, _ = looped(compose, arm, *case)
-    assert same_model(tried, plain)
+    loop, tried, pieces = looped(compose, trying, *case)
+    other, plain, _ = looped(compose, arm, *case)
+    assert same_model(loop, other)
     for record, untouched, margins in zip(tried.records, plain.records, trying.found, strict=True):
         assert np.logaddexp(0, -margins).mean() == record["validation_loss"] == untouched["validation_loss"]
         assert margins.std() == record["validation_margin_sd"]
         assert untouched["trial_steps"] == 0 < record["steps"] < record["trial_steps"]
-    last = pieces.engine.margins(tried.model, pieces.engine.add(pieces.preferences.validation))
+    last = pieces.engine.margins(loop.learner.model, pieces.engine.add(pieces.preferences.validation))
     np.testing.assert_array_equal(last, trying.found[-1])
 
 
@@ -90,9 +82,9 @@ def test_what_is_tried_makes_a_difference(compose):
 
     @dataclass(frozen=True)
     class Two:
-        def select(self, round: Round) -> Selection:
-            rows = round.pool.inherited()[:40]
-            seen.extend([round.trial(Selection(rows)), round.trial(Selection(round.pool.swapped(rows)))])
+        def select(self, view: Round) -> Selection:
+            rows = view.pool.inherited()[:40]
+            seen.extend([view.trial(Selection(rows)), view.trial(Selection(view.pool.swapped(rows)))])
             return Selection(rows)
 
     looped(compose, Two(), "rounds.number=1")
@@ -102,9 +94,6 @@ def test_what_is_tried_makes_a_difference(compose):
 def test_a_trial_without_validation_pairs_is_one_line(compose):
     settings = build(Settings, compose("scale=tiny", "method=mars_validated"), "")
     pieces = assemble(settings, load(settings.dataset))
-    rest = (settings.rounds, settings.train, settings.batch_size, settings.seed, pieces.start)
+    trainer = Trainer(pieces.engine, pieces.pool, [], settings.plan, pieces.start)
     with pytest.raises(ConfigError, match=r"^dataset\.validation: this arm chooses by validation pairs and finds none"):
-        run_rounds(
-            pieces.engine, pieces.strategy, pieces.pool, [], *rest, checkpoint.State(), lambda state: None,
-            TerminalLogger(),
-        )  # fmt: skip
+        run_rounds(Loop(trainer, State(), TerminalLogger()), pieces.strategy, lambda state: None)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from support.backbones import backbone, pairs
 
-from mars.method.training import TrainConfig, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
+from mars.method.settings import TrainConfig
+from mars.method.training import Course, Learner, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
 from mars.reward.engine import Engine
 from mars.reward.loss import bradley_terry
 
@@ -24,7 +25,8 @@ def setup(tmp_path, mode="full", n=24, token_budget=4096):
 def train(engine, model, data, seed=0, batch_size=8, epochs=1, **settings):
     cfg = TrainConfig(**{"lr": 1e-3} | settings)
     optimizer = new_optimizer(model, cfg)
-    return train_round(engine, model, optimizer, data, cfg, batch_size, epochs, np.random.default_rng(seed))
+    course = Course(cfg, batch_size, epochs)
+    return train_round(engine, Learner(model, optimizer), data, course, np.random.default_rng(seed))
 
 
 def test_the_loss_by_hand():

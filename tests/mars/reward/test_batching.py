@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from mars.config import build
 from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import render_plain
+from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import epoch_steps, micro_batches, padding_efficiency
-from mars.reward.model import BackboneConfig, load_tokenizer, text_encoder
+from mars.reward.model import load_tokenizer, text_encoder
 from mars.reward.tokens import Tokens
 
 some_lengths = st.lists(st.tuples(st.integers(1, 600), st.integers(1, 600)), min_size=1, max_size=200).map(np.array)
