@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.boards.board import make
-from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, manifest_of_model, places, read
-from analysis.boards.evaluations import SCHEMA_VERSION, read_json
+from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, places, read
 from mars.config import UserError, build
 from mars.files import write_json
-
-# What of a directory goes in, where it is there.
-FILES = ("manifest.json", "metrics.json", "config.yaml", "rounds.csv", "DONE")
+from mars.record.run_directory import PASSED_ON, SCHEMA_VERSION, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -70,19 +67,18 @@ def submit(settings: SubmissionConfig) -> Path:
 
 def _pack(place: Place, into: Path) -> None:
     """Copy what goes in; a model that has no manifest gets one."""
-    source = place.directory
+    source = RunDirectory(place.directory)
     into.mkdir(parents=True)
-    tables = [path for path in sorted(source.glob("scores/*.parquet")) if not path.stem.endswith(".failed")]
-    for path in [*(source / name for name in FILES), *tables, *sorted(source.glob("evaluations/*.json"))]:
-        if path.is_file():
-            copy = into / path.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, copy)
-    if not (into / "manifest.json").exists() and not (into / "config.yaml").exists():
-        try:
-            write_json(into / "manifest.json", manifest_of_model(source))
-        except UserError as error:
-            raise UserError(f"study: {source}: {error}") from None
+    known = [path for name in PASSED_ON if (path := source.file(name))]
+    for path in [*known, *source.tables().values(), *source.records().values()]:
+        copy = into / path.relative_to(source.path)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, copy)
+    if not source.is_run:
+        facts, problems = source.read()
+        if problems:
+            raise UserError(f"study: {source.path}: {problems[0]}")
+        RunDirectory(into).write_manifest(facts.manifest)
 
 
 def _described(settings: SubmissionConfig, folder: Path) -> dict[str, Any]:
@@ -105,9 +101,8 @@ def _digests(run: Path) -> dict[str, str]:
 
 def _commits(run: Path) -> list[str]:
     """The commits of the code that trained and judged, `+` behind one with changes that were never committed."""
-    file = run / "manifest.json"
-    told = [read_json(file)] if file.exists() else []
-    told += [read_json(path).get("environment") or {} for path in sorted(run.glob("evaluations/*.json"))]
+    facts, _ = RunDirectory(run).read()
+    told = [facts.manifest, *(record.get("environment") or {} for record in facts.records.values())]
     git: list[Mapping[str, Any]] = [one.get("git") or {} for one in told]
     return [f"{one['commit']}{'+' if one.get('dirty') else ''}" for one in git if one.get("commit")]
 

@@ -11,7 +11,6 @@ and a card cannot grant it.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from benchmarks.card_results import grouped, results
 from benchmarks.card_text import LINEAR_HEAD, cell, classifier_code, public, settings, table
 from mars import files
 from mars.config import WITHOUT_EFFECT, UserError
+from mars.record.run_directory import DONE, ROUNDS, RunDirectory
 
 _WITHOUT_INTEREST = ("token_budget", "gradient_checkpointing", "window")  # of the training settings: speed, memory
 _HUB_NON_COMMERCIAL = re.compile(r"cc-by-nc(-nd|-sa)?-[234]\.0")  # as the hub spells them
@@ -35,7 +35,7 @@ _SCORE_OF = {"plain": "in the plain `Human: … Assistant: …` template", "chat
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run directory says of itself. evaluations: benchmark → record, of older runs its metrics alone."""
+    """What a run directory says of itself. evaluations: {label: record}."""
 
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
@@ -61,20 +61,11 @@ def write_card(run: Path, licence_note: str = "") -> Path:
 
 def facts(run: Path) -> Facts:
     """Raises UserError for a file that is missing or cannot be read."""
-    try:
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        manifest, metrics = (_json(run / name) for name in ("manifest.json", "metrics.json"))
-        records = {path.stem: _json(path) for path in sorted((run / "evaluations").glob("*.json"))}
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: no such file (model=RUN is the directory of a run)") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{run}: cannot be read: {str(error).splitlines()[0]}") from None
-    bare = {name: {"metrics": values} for name, values in metrics.items()}
-    return Facts(config, manifest, {**bare, **records})
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    found, problems = RunDirectory(run).read()
+    for problem in problems:
+        if problem.file not in (DONE, ROUNDS):  # the runner writes the card before it ends, and no card needs a curve
+            raise UserError(f"{run}: {problem} (model=RUN is the directory of a run)")
+    return Facts(found.config, found.manifest, found.records)
 
 
 def card(of: Facts, licence_note: str = "") -> str:

@@ -57,10 +57,10 @@ class Evaluation:
 
 
 def grouped(records: Mapping[str, Mapping[str, Any]]) -> list[Evaluation]:
-    """The evaluations by label, those that differ in their label alone as one. A record of before knows no label."""
+    """The evaluations by label, those that differ in their label alone as one. records: by label."""
     found: dict[str, Evaluation] = {}
-    for name, record in records.items():
-        label, benchmark = record.get("label", name), record.get("benchmark", name)
+    for label, record in records.items():
+        benchmark = record["benchmark"]
         key = files.digest([benchmark, *(record.get(part) for part in ("protocol", "metrics", "data"))])
         before = found[key].labels if key in found else ()
         found[key] = Evaluation(benchmark, (*before, label), record)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from benchmarks.card import write_card
 from benchmarks.models import model_files, pretrained
@@ -31,6 +30,7 @@ from mars.config import ConfigError, UserError, build
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.dialogue import Template
 from mars.record.manifest import logged_metrics
+from mars.record.run_directory import RunDirectory, finished_runs, record_of, scores_of
 from mars.reward.backbone import Truncation
 from mars.reward.scoring import ModelScorer, rendering
 
@@ -118,7 +118,7 @@ def evaluate(settings: EvaluateConfig, model: str) -> dict[str, Any]:
             log.warning("the model card could not be written anew: %s", error)
     if settings.logger == "wandb":
         _to_wandb(settings, found, directory, record)
-    log.info("%s", _path(directory, asked.label))
+    log.info("%s", directory / record_of(asked.label))
     return record
 
 
@@ -133,7 +133,7 @@ def _dataset(settings: EvaluateConfig, run: Path | None, benchmark: str) -> dict
         return settings.dataset
     if run is None:
         raise ConfigError(f"dataset: {benchmark} judges on a dataset's rows (dataset=hh_rlhf dataset.path=DIR, say)")
-    return yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["dataset"]
+    return RunDirectory(run).config()["dataset"]
 
 
 def _directory(settings: EvaluateConfig, found: model_files.Found, weights: str) -> Path:
@@ -145,16 +145,12 @@ def _directory(settings: EvaluateConfig, found: model_files.Found, weights: str)
     return Path("outputs") / "evaluations" / f"{found.name.replace('/', '--')}-{read}"
 
 
-def _path(directory: Path, label: str) -> Path:
-    return directory / "evaluations" / f"{label}.json"
-
-
 def _answered(directory: Path, label: str, question: Mapping[str, str], weights: str) -> dict[str, Any] | None:
     """The record there that answers this question about this model. Raises ConfigError where it answers another."""
-    path = _path(directory, label)
+    path = directory / record_of(label)
     instead = "name this one with label=NAME, or replace it with force=true"
     if not path.exists():
-        if (scores := directory / "scores" / f"{label}.parquet").exists():
+        if (scores := directory / scores_of(label)).exists():
             raise ConfigError(f"label: {scores} holds scores without a record ({instead})")
         return None
     try:
@@ -181,10 +177,10 @@ def _to_wandb(settings: EvaluateConfig, found: model_files.Found, directory: Pat
 def _models(settings: EvaluateConfig) -> list[str]:
     if settings.model is not None:
         return [settings.model]
-    done = sorted(path.parent for path in Path(str(settings.study)).glob("*/DONE"))
+    done = finished_runs(Path(str(settings.study)))
     if not done:
         raise UserError(f"study: {settings.study} holds no finished run")
-    return [str(path) for path in done]
+    return [str(run.path) for run in done]
 
 
 def run(cfg: Mapping[str, Any]) -> None:

@@ -7,14 +7,10 @@ function of that table, so every number of a result can be recomputed from the p
 
 from __future__ import annotations
 
-import fcntl
-import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,19 +19,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 import numpy as np
 import pandas as pd
 
-from mars import files
 from mars.config import UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences
+from mars.record.facts import Parts, is_interval
+from mars.record.run_directory import SCHEMA_VERSION, RunDirectory
 
 if TYPE_CHECKING:  # with a model comes torch, which nobody needs who measures a score table
     from mars.reward.scoring import ModelScorer
 
-SCHEMA_VERSION = 1
-_INTERVAL = ("_lo", "_hi", "_half_width")
-
 Kind = Literal["text", "score", "count", "flag"]  # of a column: short names, floating point, integers, true or false
-Parts = dict[str, dict[str, float]]  # {part: {metric: value}}
 Filling = Callable[[Mapping[str, Any], str], Callable[..., Any]]  # an augmenter's settings and their config key
 
 
@@ -147,11 +140,6 @@ def estimates_of(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if not is_interval(name, values)}
 
 
-def is_interval(name: str, values: Mapping[str, Any]) -> bool:
-    """Whether `name` is an interval of another of the `values`."""
-    return name.endswith(_INTERVAL) and any(name.removesuffix(end) in values for end in _INTERVAL if name.endswith(end))
-
-
 @dataclass(frozen=True)
 class Asked:
     """A benchmark as it was asked for: its name, its settings (conf/benchmark/*.yaml), and the result's label."""
@@ -233,19 +221,14 @@ def judge(
     question: Mapping[str, str],
     model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Score, evaluate and write under `directory`; returns the record.
+    """Score, evaluate and write under `directory` (`RunDirectory.write_evaluation`); returns the record.
 
-    scores/LABEL.parquet the table, evaluations/LABEL.json the record, metrics.json {label: metrics} beside what other
-    benchmarks left there. question: what was asked, as digests. model: JSON, how text reached it among the rest.
+    question: what was asked, as digests. model: JSON, how text reached it among the rest.
     """
-    scores = directory / "scores" / f"{asked.label}.parquet"
-    try:
-        scores.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out: {directory} cannot be written to: {error.strerror}") from None
-    _known_metrics(directory)
+    place = RunDirectory(directory)
+    place.check_writable()
     began = time.perf_counter()
-    table, data, result = _measured(asked.benchmark, scorer, preferences, scores)
+    table, data, result = _measured(asked, scorer, preferences, place)
     parts = {part: {k: int(v) if k == "n" else v for k, v in values.items()} for part, values in result.metrics.items()}
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -261,24 +244,19 @@ def judge(
         "speed": {"seconds": time.perf_counter() - began, "texts": scorer.texts, "tokens": scorer.tokens or None},
         **_machine(),
     }
-    files.write_parquet(scores, table)
-    files.write_json(directory / "evaluations" / f"{asked.label}.json", record)
-    with _alone(directory):  # another evaluation of the same run may end at the same moment
-        files.write_json(directory / "metrics.json", _known_metrics(directory) | {asked.label: parts})
+    place.write_evaluation(asked.label, table, record)
     return record
 
 
 def _measured(
-    benchmark: Benchmark, scorer: Scorer, preferences: Preferences | None, scores: Path
+    asked: Asked, scorer: Scorer, preferences: Preferences | None, place: RunDirectory
 ) -> tuple[pd.DataFrame, Mapping[str, Any], Result]:
-    """(table, where its examples came from, what it says); a table that cannot be measured is kept beside `scores`."""
-    table, data = benchmark.score(scorer, preferences)
+    """(table, where its examples came from, what it says); a table that cannot be measured is kept in `place`."""
+    table, data = asked.benchmark.score(scorer, preferences)
     try:
-        return table, data, benchmark.evaluate(table)
+        return table, data, asked.benchmark.evaluate(table)
     except UserError as error:
-        aside = scores.with_suffix(".failed.parquet")
-        files.write_parquet(aside, table)
-        raise UserError(f"{error}; the scores are in {aside}") from error
+        raise UserError(f"{error}; the scores are in {place.keep_failed(asked.label, table)}") from error
 
 
 def _machine() -> dict[str, Any]:
@@ -289,22 +267,3 @@ def _machine() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(),
     }
-
-
-def _known_metrics(directory: Path) -> dict[str, Any]:
-    path = directory / "metrics.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); move it away, evaluations/ has the numbers") from None
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Inside, no other process is inside for the same directory."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -26,6 +26,7 @@ from huggingface_hub.utils import validate_repo_id
 from benchmarks.card import Facts, backbone_is_local, facts, restriction, write_card
 from mars.config import UserError, build
 from mars.files import is_aside
+from mars.record.run_directory import RunDirectory
 
 log = logging.getLogger("benchmarks.share")  # also when it runs as __main__
 
@@ -88,8 +89,9 @@ def share(settings: ShareConfig) -> str:
 def _check_finished(run: Path) -> None:
     if not run.is_dir():
         raise UserError(f"model: {run}: no such directory (a run's, as in outputs/quick/RUN)")
-    if not (run / "DONE").exists():
-        hint = "name the run's directory, not its model/" if (run.parent / "DONE").exists() else "finish the run first"
+    if not RunDirectory(run).finished:
+        inside = RunDirectory(run.parent).finished
+        hint = "name the run's directory, not its model/" if inside else "finish the run first"
         raise UserError(f"model: {run}: is no finished run ({hint})")
 
 

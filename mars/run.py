@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,28 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from omegaconf import OmegaConf
-
 from mars import dry_run, files, show
 from mars.assembly import Pieces, Settings, assemble
 from mars.choices import effective, load, shaping
 from mars.cli import command, task_overrides
-from mars.config import ConfigError, UserError, build, nearest
+from mars.config import UserError, build, nearest
 from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import Observer
 from mars.method.state import State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
-from mars.record import manifest
+from mars.record import manifest, tables
+from mars.record.run_directory import ALLOCATION, LOG, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward.backbone import BackboneConfig
 from mars.reward.model import weights_id
 from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
-
-STAMP = "config.sha256"  # whose run a directory holds
 
 
 def execute(config: Mapping[str, Any]) -> Path:
@@ -54,8 +49,9 @@ def execute(config: Mapping[str, Any]) -> Path:
     parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
     run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
     directory = Path(settings.out) if settings.out else Path(settings.study) / run_id
-    _check_same_run(directory, config_hash)
-    if (directory / "DONE").exists() and not settings.force:
+    place = RunDirectory(directory)
+    place.claim(config_hash)
+    if place.finished and not settings.force:
         log.info("%s is finished (force=true runs it again)", directory)
         return directory
     pieces = assemble(settings, preferences)  # every setting is checked before anything is written or replaced
@@ -63,9 +59,9 @@ def execute(config: Mapping[str, Any]) -> Path:
         print(dry_run.report(pieces, settings.rounds))
         return directory
     if settings.force:
-        _clear(directory)
-    files.write_text(directory / STAMP, config_hash)
-    handler = logging.FileHandler(directory / "run.log", encoding="utf-8")
+        place.clear()
+    place.stamp(config_hash)
+    handler = logging.FileHandler(directory / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
@@ -83,7 +79,7 @@ def execute(config: Mapping[str, Any]) -> Path:
             "drop_prompt": bool(settings.method.get("drop_prompt", False)),
             "overrides": task_overrides(),
         }
-        _run(settings, config, names, directory, pieces)
+        _run(settings, config, names, place, pieces)
     except UserError as error:
         log.error("%s: %s", run_id, error)
         raise
@@ -93,70 +89,43 @@ def execute(config: Mapping[str, Any]) -> Path:
     return directory
 
 
-def _check_same_run(directory: Path, config_hash: str) -> None:
-    """`out=DIR` may hold another config's run; skipping or resuming that under this config would be a lie."""
-    stamp = directory / STAMP
-    if stamp.exists() and stamp.read_text() != config_hash:
-        raise ConfigError(f"out: {directory} holds a run of another config (choose another directory)")
-
-
-# What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
-OWNED = (
-    STAMP, "config.yaml", "manifest.json", "rounds.csv", "selection.parquet", "allocation.parquet", "spectra.parquet",
-    "variants.parquet", "semantic.parquet", "metrics.json", "run.log", "DONE", "scores", "evaluations", "model",
-    "checkpoint", "wandb",
-)  # fmt: skip
-
-
-def _clear(directory: Path) -> None:
-    """Remove an earlier run, DONE first; nothing but what a run writes."""
-    for name in reversed(OWNED):
-        path = directory / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def _run(
-    settings: Settings, config: Mapping[str, Any], names: Mapping[str, Any], directory: Path, pieces: Pieces
+    settings: Settings, config: Mapping[str, Any], names: Mapping[str, Any], place: RunDirectory, pieces: Pieces
 ) -> None:
     """Train, judge and write; `DONE` last."""
-    files.write_text(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    place.write_config(config)
     began = time.perf_counter()
-    state_file = directory / "checkpoint" / "state.pt"
-    saved = State.load(state_file) or State()
+    saved = State.load(place.state) or State()
     before, paid = saved.seconds, saved.costs
-    logger = _open_logger(settings, directory, config)
+    logger = _open_logger(settings, place.path, config)
     try:
         if pieces.refiner and pieces.refiner.config.which == "all":
             pieces.refiner.refine(range(len(pieces.pool.base)))
 
         def save(state: State) -> None:
             seconds = before + time.perf_counter() - began
-            replace(state, seconds=seconds, costs=_costs(pieces, paid)).save(state_file)
+            replace(state, seconds=seconds, costs=_costs(pieces, paid)).save(place.state)
 
         loop = _loop(settings, pieces, saved, logger)
         outcome = run_rounds(loop, pieces.strategy, save)
         if settings.save_model:
-            pieces.engine.save(loop.learner.model, directory / "model")
-        about = _about(settings, names["run_id"], directory)
+            pieces.engine.save(loop.learner.model, place.model)
+        about = _about(settings, names["run_id"], place.model)
         judged = {}
         for asked, question in pieces.benchmarks:
             engine = pieces.engine
             scorer = ModelScorer(loop.learner.model, engine.inputs, engine.render, settings.train.token_budget)
-            record = asked.judge(scorer, pieces.preferences, directory, question, about)
+            record = asked.judge(scorer, pieces.preferences, place.path, question, about)
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
-        files.write_text(directory / "rounds.csv", pd.DataFrame(outcome.records).to_csv(index=False))
-        files.write_parquet(directory / "selection.parquet", manifest.selection_table(outcome.drawn, pieces.pool))
-        allocated = manifest.allocation_table(outcome.drawn, outcome.margins, pieces.pool)
-        files.write_parquet(directory / "allocation.parquet", allocated)
+        place.write_rounds(outcome.records)
+        place.write_table(SELECTION, tables.selection_table(outcome.drawn, pieces.pool))
+        place.write_table(ALLOCATION, tables.allocation_table(outcome.drawn, outcome.margins, pieces.pool))
         if any(outcome.spectra):
-            files.write_parquet(directory / "spectra.parquet", manifest.spectra_table(outcome.spectra))
-        files.write_parquet(directory / "variants.parquet", pieces.pool.table())
+            place.write_table(SPECTRA, tables.spectra_table(outcome.spectra))
+        place.write_table(VARIANTS, pieces.pool.table())
         if pieces.refiner:
-            files.write_parquet(directory / "semantic.parquet", pieces.refiner.record())
+            place.write_table(SEMANTIC, pieces.refiner.record())
         done = manifest.manifest(pieces.preferences, pieces.engine, outcome, loop.start)
         done["strategy"] = vars(pieces.strategy)
         costs = _costs(pieces, paid)
@@ -167,19 +136,18 @@ def _run(
         log.info("%s", manifest.pool_line(done["pool"]))
         seconds = before + time.perf_counter() - began
         done = {**names, **done, "wall_seconds": seconds}
-        files.write_json(directory / "manifest.json", done)
+        place.write_manifest(done)
         if settings.save_model:
-            resolve("benchmarks.card:write_card")(directory)
+            resolve("benchmarks.card:write_card")(place.path)
         logger.summary(manifest.logged_manifest(done))
     except BaseException:
         with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
-            last = State.load(state_file) or State()
-            replace(last, costs=_costs(pieces, paid)).save(state_file)
+            last = State.load(place.state) or State()
+            replace(last, costs=_costs(pieces, paid)).save(place.state)
         logger.close(failed=True)
         raise
     logger.close(failed=False)
-    shutil.rmtree(state_file.parent, ignore_errors=True)
-    files.write_text(directory / "DONE", "")
+    place.finish()
     split, values = next(iter(judged["in_distribution"].items()))
     log.info("%s: %s accuracy %.4f", names["run_id"], split, values["accuracy"])
 
@@ -191,9 +159,9 @@ def _loop(settings: Settings, pieces: Pieces, saved: State, logger: Logger) -> L
     return Loop(trainer, saved, logger, Observer(trainer.inputs, settings.seed) if curvature else None)
 
 
-def _about(settings: Settings, run_id: str, directory: Path) -> dict[str, Any]:
+def _about(settings: Settings, run_id: str, model: Path) -> dict[str, Any]:
     """What a judged run's record says of its model."""
-    saved = weights_id(BackboneConfig(run_id, str(directory / "model"))) if settings.save_model else None
+    saved = weights_id(BackboneConfig(run_id, str(model))) if settings.save_model else None
     reading = {key: getattr(settings.backbone, key) for key in ("template", "max_length", "truncation")}
     return {"name": run_id, "weights": saved, **reading}
 

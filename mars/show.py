@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from mars.assembly import Settings, assemble
 from mars.choices import load
 from mars.config import UserError, build
 from mars.preferences.pair import SIDES
+from mars.record.run_directory import CONFIG, SELECTION, RunDirectory
 
 
 def show(directory: Path, count: int) -> Iterator[str]:
@@ -27,13 +27,12 @@ def show(directory: Path, count: int) -> Iterator[str]:
 
     Raises UserError where the directory is not that of a finished run.
     """
-    files = [directory / "config.yaml", directory / "selection.parquet"]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: is missing (show takes the directory of a finished run)")
-    settings = build(Settings, yaml.safe_load(files[0].read_text(encoding="utf-8")), "")
+    for name in (CONFIG, SELECTION):
+        if not (directory / name).is_file():
+            raise UserError(f"{directory / name}: is missing (show takes the directory of a finished run)")
+    settings = build(Settings, RunDirectory(directory).config(), "")
     pool = assemble(settings, load(settings.dataset)).pool
-    drawn = pd.read_parquet(files[1])
+    drawn = pd.read_parquet(directory / SELECTION)
     if drawn.empty:
         yield "this run drew no row"
         return

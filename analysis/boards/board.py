@@ -53,8 +53,7 @@ def make(entries: Sequence[Entry]) -> tuple[list[Board], list[Refused], list[str
     }
     refused += [Refused(entry.by, entry.name, why) for entry, why in apart.values()]
     kept = [entry for entry in kept if entry.directory not in apart]
-    runs, unread = as_runs(kept)
-    refused += unread
+    runs = as_runs(kept)
     boards = []
     for key, claims in sorted(by_question(kept).items(), key=lambda item: (item[0][0] != BENCHMARK, item[0])):
         usable = [claim for claim in claims if not claim.entry.trained or claim.entry.id in runs]

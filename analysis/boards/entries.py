@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.boards.evaluations import SCHEMA_VERSION, Scored, check_schema, evaluations, read_json
+from analysis.boards.evaluations import Scored, evaluations, measure
+from analysis.study.run_files import as_run
+from analysis.study.study import Run
 from mars.config import UserError
 from mars.files import digest
+from mars.record.facts import check_schema, json_object
+from mars.record.run_directory import MANIFEST, RunDirectory
 
 SUBMISSION = "submission.json"
 OF_A_RUN = (
@@ -48,7 +52,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A run, or a model that was judged, that passed. hashed: its files are those that a submission lists."""
+    """A run, or a model that was judged, that passed. hashed: its files are those that a submission lists.
+
+    run: as a report has it, None of a model from elsewhere.
+    """
 
     name: str
     by: str
@@ -56,11 +63,12 @@ class Entry:
     manifest: Mapping[str, Any]
     scored: tuple[Scored, ...]
     hashed: bool
+    run: Run | None = None
 
     @property
     def trained(self) -> bool:
         """Whether it is a run of an arm, and no model from elsewhere."""
-        return "method" in self.manifest
+        return self.run is not None
 
     @property
     def commit(self) -> str:
@@ -124,14 +132,17 @@ def check(place: Place) -> Entry:
     directory = place.directory
     if place.hashes is not None:
         _check_files(directory, place.hashes)
-    manifest = _manifest(place)
-    if "method" in manifest:
-        for name, why in (("DONE", "the run is not finished"), ("config.yaml", "a run has one")):
-            if not (directory / name).exists():
-                raise UserError(f"{name} is not there ({why})")
-    return Entry(
-        directory.name, place.by, directory, manifest, evaluations(directory, manifest), place.hashes is not None
-    )
+    home = RunDirectory(directory)
+    if place.hashes is not None and not home.file(MANIFEST):
+        raise UserError(f"{MANIFEST} is not there (every run of a submission has one)")
+    facts, problems = home.read(measure)
+    if problems:
+        raise UserError(str(problems[0]) + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
+    _check_manifest(facts.manifest)
+    manifest = {key: value for key, value in facts.manifest.items() if not key.endswith("_ids")}
+    scored = evaluations(facts)
+    run = replace(as_run(facts, place.by, directory), scores={}) if facts.trained else None
+    return Entry(directory.name, place.by, directory, manifest, scored, place.hashes is not None, run)
 
 
 def file_digest(path: Path) -> str:
@@ -139,29 +150,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest_of_model(directory: Path) -> dict[str, Any]:
-    """The manifest of a model that `benchmarks.evaluate` judged and that is no run of ours, from its records.
-
-    Raises UserError where these are not all of one model.
-    """
-    records = {path.stem: read_json(path) for path in sorted(directory.glob("evaluations/*.json"))}
-    models = {label: record.get("model") or {} for label, record in records.items()}
-    if not models:
-        raise UserError("manifest.json is not there, nor evaluations/*.json to make one from")
-    named = {(model.get("name"), model.get("weights")) for model in models.values()}
-    if len(named) > 1 or None in next(iter(named)):
-        raise UserError(f"evaluations/ does not hold one model's records ({', '.join(records)})")
-    return {"schema_version": SCHEMA_VERSION, "run_id": directory.name, "model": next(iter(models.values()))}
-
-
 def _is_entry(directory: Path) -> bool:
-    return any((directory / name).exists() for name in ("manifest.json", "config.sha256", "scores"))
+    home = RunDirectory(directory)
+    return home.is_run or bool(home.tables())
 
 
 def _submitted(source: Path) -> tuple[list[Place], list[Refused]]:
     """Raises UserError for a submission.json that cannot be used."""
-    told = read_json(source / SUBMISSION)
-    check_schema(told, SUBMISSION)
+    try:
+        told = json_object(source / SUBMISSION)
+        check_schema(told)
+    except UserError as error:
+        raise UserError(f"{SUBMISSION}: {error}") from None
     name, runs = told.get("name"), told.get("runs")
     if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
         raise UserError(f"{SUBMISSION}: name is missing, or no line of at most {_LONGEST} characters")
@@ -189,25 +189,13 @@ def _check_files(directory: Path, hashes: Mapping[str, str]) -> None:
             raise UserError(f"{name} is not the file that was packed (its sha256 is another)")
 
 
-def _manifest(place: Place) -> dict[str, Any]:
-    path = place.directory / "manifest.json"
-    if path.exists():
-        manifest = read_json(path)
-    elif place.hashes is None and not (place.directory / "config.yaml").exists():
-        manifest = manifest_of_model(place.directory)
-    else:
-        raise UserError("manifest.json is not there (a finished run has one, and so has every run of a submission)")
-    check_schema(manifest, "manifest.json")
-    needed = OF_A_MODEL if "model" in manifest and "method" not in manifest else OF_A_RUN
-    if missing := [key for key in needed if manifest.get(key) is None]:
-        raise UserError(f"manifest.json lacks {', '.join(missing)}")
-    if odd := [key for key in OF_A_RUN if not isinstance(manifest.get(key, ""), str | int | float)]:
-        raise UserError(f"manifest.json: {odd[0]} is neither text nor number")
-    if needed is OF_A_RUN and (isinstance(manifest["seed"], bool) or not isinstance(manifest["seed"], int)):
-        raise UserError(f"manifest.json: seed is {manifest['seed']!r} and no whole number")
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    """Raises UserError where it does not say what is needed to tell a run, or a model, from every other."""
     model = manifest.get("model")
-    if needed is OF_A_MODEL and not (
-        isinstance(model, dict) and all(isinstance(model.get(k), str) for k in _OF_WEIGHTS)
-    ):
-        raise UserError("manifest.json does not say which model it is of (model.name, model.weights)")
-    return {key: value for key, value in manifest.items() if not key.endswith("_ids")}
+    trained = "method" in manifest
+    if missing := [key for key in (OF_A_RUN if trained else OF_A_MODEL) if manifest.get(key) is None]:
+        raise UserError(f"{MANIFEST} lacks {', '.join(missing)}")
+    if odd := [key for key in OF_A_RUN if not isinstance(manifest.get(key, ""), str | int | float)]:
+        raise UserError(f"{MANIFEST}: {odd[0]} is neither text nor number")
+    if not trained and not (isinstance(model, dict) and all(isinstance(model.get(k), str) for k in _OF_WEIGHTS)):
+        raise UserError(f"{MANIFEST} does not say which model it is of (model.name, model.weights)")

@@ -1,8 +1,8 @@
 """The evaluations of a run or model, each taken afresh from its score table and compared with what is stated of it.
 
 Numbers, protocol, counts and digests of an evaluation are stated in three files that anybody can edit. Each is made
-again here from the table of scores, and one that does not come out costs the whole run: who edits one number may have
-edited others. Stated intervals are neither checked nor used.
+again from the table of scores, and one that does not come out costs the whole run: who edits one number may have edited
+others. Evidence that is missing costs it too. Stated intervals are neither checked nor used.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.boards.score_tables import read_scores
-from analysis.study.checks import unlike
 from analysis.study.study import BENCHMARK
-from benchmarks.choices import names, recompute, remade
+from benchmarks.choices import names, remade
 from benchmarks.pair_metrics import VALIDATION
-from benchmarks.protocol import Parts, settled
+from benchmarks.protocol import settled
 from mars.config import UserError
 from mars.files import digest
+from mars.record.facts import Facts, Measured, Parts
+from mars.record.run_directory import MANIFEST, record_of, scores_of
 
-SCHEMA_VERSION = 1  # of manifest.json, of evaluations/*.json and of submission.json, the newest that is understood
-_BESIDE = "released_v1"
 _NAMES_ROWS = ("sha256", "pairs_sha256", "hub", "revision", "split", "fingerprint")  # keys of a record's data
 
 
@@ -39,65 +38,50 @@ class Scored(NamedTuple):
     metrics: Parts
 
 
-def evaluations(directory: Path, manifest: Mapping[str, Any]) -> tuple[Scored, ...]:
-    """Every evaluation, the in-distribution one first. Raises UserError for the first thing that does not add up."""
-    file = directory / "metrics.json"
-    stated = read_json(file) if file.exists() else {}
-    found = tuple(_scored(directory, label, manifest, stated) for label in _labels(directory, stated))
-    if _BESIDE in stated and _BESIDE not in (scored.label for scored in found):
-        _check_beside(stated[_BESIDE], found[0])
-    return found
+def measure(path: Path, label: str, record: Mapping[str, Any]) -> Measured | None:
+    """An evaluation taken afresh from its score table; None of a benchmark that is not known.
 
-
-def _labels(directory: Path, stated: Mapping[str, Any]) -> list[str]:
-    """The evaluations that are there, whole. Raises UserError for numbers without scores, scores without a record."""
-    tables = {path.stem for path in directory.glob("scores/*.parquet") if not path.stem.endswith(".failed")}
-    recorded = {path.stem for path in directory.glob("evaluations/*.json")}
-    if not tables:
-        raise UserError("scores/ holds no table (numbers without scores cannot be checked)")
-    beside = {_BESIDE} if BENCHMARK in tables else set()
-    for label in sorted((recorded | set(stated) - beside) - tables):
-        raise UserError(f"scores/{label}.parquet is not there, and the run states numbers of {label}")
-    for label in sorted(tables - recorded - {BENCHMARK}):
-        raise UserError(f"evaluations/{label}.json is not there, so the protocol behind {label} is not known")
-    return sorted(tables, key=lambda label: (label != BENCHMARK, label))
-
-
-def _scored(directory: Path, label: str, manifest: Mapping[str, Any], stated: Mapping[str, Any]) -> Scored:
-    """Raises UserError for the first thing that does not add up."""
-    file = f"evaluations/{label}.json"
-    path = directory / file
-    nothing: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "benchmark": label}
-    record = read_json(path) if path.exists() else nothing
-    check_schema(record, file)
+    Raises UserError for a table that holds what it should not, or that no number can be taken from.
+    """
     benchmark = record.get("benchmark")
     if benchmark not in names():
-        raise UserError(f"{file}: the benchmark {benchmark!r} is not known here")
-    table = read_scores(directory / "scores" / f"{label}.parquet", benchmark)
-    asked: dict[str, Any] = record.get("protocol") or {}
-    told: dict[str, Any] = record.get("metrics") or {}
+        return None
+    table = read_scores(path, benchmark)
     try:
-        protocol, metrics = remade(benchmark, asked, table)
+        return Measured(table, *remade(benchmark, record.get("protocol") or {}, table))
     except (UserError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"scores/{label}.parquet: {' '.join(str(error).split())}") from None
-    if asked:
-        _check_protocol(file, settled(asked), protocol)
-    parts = _by_part(stated.get(label, {}))
-    wrong = [f"metrics.json: {label}{line}" for line in unlike(parts, metrics)]
-    wrong += [f"{file}{line}" for line in unlike(told, metrics)]
-    if wrong:
-        raise UserError(wrong[0] + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
-    return Scored(label, benchmark, protocol, _rows(label, record, manifest, table), table, metrics)
+        raise UserError(" ".join(str(error).split())) from None
 
 
-def _check_beside(stated: Mapping[str, Any], usual: Scored) -> None:
-    """Older runs state another protocol's numbers, taken from the same scores. Raises UserError for wrong ones."""
-    if wrong := list(unlike(_by_part(stated), recompute(_BESIDE, {}, usual.table.assign(turns=0)))):
-        raise UserError(f"metrics.json: {_BESIDE}{wrong[0]}")
+def evaluations(facts: Facts) -> tuple[Scored, ...]:
+    """Every evaluation, the main one first. facts: with nothing wrong in them, by `measure`.
+
+    Raises UserError for the first thing that is missing or does not add up.
+    """
+    return tuple(_scored(label, facts) for label in _labels(facts))
 
 
-def _by_part(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return parts if all(isinstance(values, Mapping) for values in parts.values()) else {"": parts}
+def _labels(facts: Facts) -> list[str]:
+    """The evaluations that are there, whole. Raises UserError for numbers without scores, scores without a record."""
+    if not facts.tables:
+        raise UserError("scores/ holds no table (numbers without scores cannot be checked)")
+    for label in sorted({*facts.records, *facts.metrics} - {*facts.tables}):
+        raise UserError(f"{scores_of(label)} is not there, and the run states numbers of {label}")
+    for label in sorted({*facts.tables} - {*facts.records}):
+        raise UserError(f"{record_of(label)} is not there, so the protocol behind {label} is not known")
+    return facts.tables
+
+
+def _scored(label: str, facts: Facts) -> Scored:
+    """Raises UserError for the first thing that does not add up."""
+    record, measured = facts.records[label], facts.measured.get(label)
+    benchmark = record.get("benchmark")
+    if measured is None or measured.metrics is None:
+        raise UserError(f"{record_of(label)}: the benchmark {benchmark!r} is not known here")
+    if asked := record.get("protocol"):
+        _check_protocol(record_of(label), settled(asked), measured.protocol)
+    rows = _rows(label, record, facts.manifest, measured.table)
+    return Scored(label, str(benchmark), measured.protocol, rows, measured.table, measured.metrics)
 
 
 def _check_protocol(file: str, told: Mapping[str, Any], borne_out: Mapping[str, Any]) -> None:
@@ -112,13 +96,10 @@ def _rows(label: str, record: Mapping[str, Any], manifest: Mapping[str, Any], ta
     data = record.get("data") or {}
     splits = [str(s) for s in pd.unique(table["split"]) if s != VALIDATION] if "split" in table else []
     of_run = manifest.get("test_sha256") if label == BENCHMARK else None
-    by_split = data.get("sha256") if isinstance(data.get("sha256"), Mapping) else None
-    if by_split is None and of_run and not data:
-        by_split = {splits[0]: of_run} if len(splits) == 1 else {"": of_run}
-    if by_split is not None:
-        rows = {split: sha for split, sha in by_split.items() if split != VALIDATION and (split in splits or not split)}
+    if isinstance(by_split := data.get("sha256"), Mapping):
+        rows = {split: sha for split, sha in by_split.items() if split in splits}
         if of_run and len(splits) == 1 and rows.get(splits[0], of_run) != of_run:
-            raise UserError(f"manifest.json names other test rows (test_sha256) than evaluations/{label}.json")
+            raise UserError(f"{MANIFEST} names other test rows (test_sha256) than {record_of(label)}")
         _check_counts(label, data.get("rows"), table)
         if rows:
             return digest(rows)
@@ -126,34 +107,14 @@ def _rows(label: str, record: Mapping[str, Any], manifest: Mapping[str, Any], ta
         return digest(told)
     if shas := [source.get("sha256") for source in data.get("sources") or [] if isinstance(source, Mapping)]:
         return digest(shas)
-    raise UserError(f"evaluations/{label}.json does not say which rows were judged (no digest under data)")
+    raise UserError(f"{record_of(label)} does not say which rows were judged (no digest under data)")
 
 
 def _check_counts(label: str, told: Any, table: pd.DataFrame) -> None:
     counts = table["split"].value_counts()
     for split, rows in (told if isinstance(told, Mapping) else {}).items():
         if rows and counts.get(split, 0) != rows:
-            raise UserError(f"scores/{label}.parquet holds {counts.get(split, 0)} of the {rows} pairs of {split}")
-
-
-def check_schema(value: Mapping[str, Any], file: str) -> None:
-    version = value.get("schema_version")
-    if isinstance(version, bool) or not isinstance(version, int):
-        raise UserError(f"{file} has no schema_version")
-    if version > SCHEMA_VERSION:
-        raise UserError(
-            f"{file} is of schema {version}, newer than the {SCHEMA_VERSION} known here (update the package)"
-        )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.name}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path.name}: is not a JSON object")
-    return value
+            raise UserError(f"{scores_of(label)} holds {counts.get(split, 0)} of the {rows} pairs of {split}")
 
 
 def _short(value: Any) -> str:

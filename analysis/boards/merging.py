@@ -8,7 +8,7 @@ and submissions say they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,10 +25,10 @@ from analysis.boards.score_tables import (
     without_validation,
 )
 from analysis.study.loading import assemble
-from analysis.study.run_files import from_directory
-from analysis.study.study import BENCHMARK, Run, Study
+from analysis.study.study import Run, Study
 from mars.config import UserError
 from mars.files import digest
+from mars.record.run_directory import scores_of
 
 _SAME = 1e-6  # scores of one run, relative and absolute
 
@@ -50,7 +50,6 @@ def once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Refused], list[str
     With it those that are there more than once and alike, as `id (whose)`.
     """
     entries = list(entries)
-    names = _names_of_rows(entries)
     by_id: dict[str, list[Entry]] = {}
     for entry in entries:
         by_id.setdefault(entry.id, []).append(entry)
@@ -59,30 +58,30 @@ def once(entries: Iterable[Entry]) -> tuple[list[Entry], list[Refused], list[str
     repeated: list[str] = []
     for same in by_id.values():
         places = ", ".join(f"{entry.by}/{entry.name}" for entry in same)
-        unlike = next((why for entry in same[1:] if (why := _differ(same[0], entry, names))), "")
+        unlike = next((why for entry in same[1:] if (why := _differ(same[0], entry))), "")
         if unlike:
             reason = f"{len(same)} entries claim the id {same[0].title} and differ, {unlike} ({places})"
             refused += [Refused(entry.by, entry.name, reason) for entry in same]
             continue
-        scored = {question(one, names): one for entry in reversed(same) for one in reversed(entry.scored)}
+        scored = {question(one): one for entry in reversed(same) for one in reversed(entry.scored)}
         kept.append(replace(same[0], scored=tuple(reversed(scored.values()))))
         if len(same) > 1:
             repeated.append(f"{same[0].title} ({', '.join(dict.fromkeys(entry.by for entry in same))})")
     return kept, refused, repeated
 
 
-def _differ(one: Entry, other: Entry, names: Mapping[str, str]) -> str:
+def _differ(one: Entry, other: Entry) -> str:
     """In what two entries of one id differ; empty where in nothing that both have."""
     for key in ("seed", "steps", "start", "base_sha256", "test_sha256"):
         if one.manifest.get(key) != other.manifest.get(key):
             return f"in {key} of manifest.json"
-    theirs = {question(scored, names): scored for scored in other.scored}
+    theirs = {question(scored): scored for scored in other.scored}
     for scored in one.scored:
-        twin = theirs.get(question(scored, names))
+        twin = theirs.get(question(scored))
         if twin is None:
             continue
         if why := difference(twin.table, scored.table):
-            return f"scores/{scored.label}.parquet of the second {why}"
+            return f"{scores_of(scored.label)} of the second {why}"
         if apart := _scores_apart(scored.table, twin.table):
             return f"in the scores of {apart} rows of {scored.label}"
     return ""
@@ -101,30 +100,19 @@ def _scores_apart(one: pd.DataFrame, other: pd.DataFrame) -> int:
 Question = tuple[str, str, str]  # benchmark, digest of the test rows, digest of the protocol
 
 
-def question(scored: Scored, names: Mapping[str, str]) -> Question:
+def question(scored: Scored) -> Question:
     """What two evaluations must share to stand on one board. A temperature moves no number that is shown there."""
     protocol = {key: value for key, value in scored.protocol.items() if key != "temperature"}
-    return scored.benchmark, names.get(scored.rows, scored.rows), digest(protocol)
+    return scored.benchmark, scored.rows, digest(protocol)
 
 
 def by_question(entries: Sequence[Entry]) -> dict[Question, list[Claim]]:
     """The entries that were judged so, each with the first evaluation that is."""
-    names = _names_of_rows(entries)
     found: dict[Question, dict[str, Claim]] = {}
     for entry in entries:
         for scored in entry.scored:
-            found.setdefault(question(scored, names), {}).setdefault(entry.id, Claim(entry, scored))
+            found.setdefault(question(scored), {}).setdefault(entry.id, Claim(entry, scored))
     return {asked: list(claims.values()) for asked, claims in found.items()}
-
-
-def _names_of_rows(entries: Sequence[Entry]) -> dict[str, str]:
-    """{digest by which older runs know all their test rows: that by which newer ones know the same rows, by split}."""
-    return {
-        older: scored.rows
-        for entry in entries
-        for scored in entry.scored
-        if scored.label == BENCHMARK and scored.rows != (older := digest({"": entry.manifest.get("test_sha256")}))
-    }
 
 
 def unlike_rows(claims: Sequence[Claim]) -> list[tuple[Entry, str]]:
@@ -147,7 +135,7 @@ def unlike_rows(claims: Sequence[Claim]) -> list[tuple[Entry, str]]:
             continue
         other = claims[next(i for i, p in enumerate(prints) if (p == true if true else p != value))]
         why = difference(claim.scored.table, other.scored.table)
-        reason = f"scores/{claim.scored.label}.parquet {why}, unlike {other.place}, which names the same test rows"
+        reason = f"{scores_of(claim.scored.label)} {why}, unlike {other.place}, which names the same test rows"
         refused.append((claim.entry, reason))
     return refused
 
@@ -163,17 +151,9 @@ def same_scores(claims: Sequence[Claim]) -> list[str]:
     return [", ".join(places) for places in found.values() if len(places) > 1]
 
 
-def as_runs(entries: Iterable[Entry]) -> tuple[dict[str, Run], list[Refused]]:
-    """{id: the run as a report has it} of those that are runs, and what a report could not read."""
-    runs: dict[str, Run] = {}
-    refused = []
-    for entry in entries:
-        if entry.trained:
-            try:
-                runs[entry.id] = replace(from_directory(entry.directory, entry.by)[0], name=entry.id)
-            except UserError as error:
-                refused.append(Refused(entry.by, entry.name, str(error)))
-    return runs, refused
+def as_runs(entries: Iterable[Entry]) -> dict[str, Run]:
+    """{id: the run as a report has it} of those that are runs."""
+    return {entry.id: replace(entry.run, name=entry.id) for entry in entries if entry.run}
 
 
 def as_studies(runs: Sequence[Run]) -> tuple[list[tuple[Study, str]], list[Refused]]:

@@ -43,7 +43,7 @@ def read_scores(file: Path, benchmark: str) -> pd.DataFrame:
         table: pd.DataFrame = parquet.read(use_threads=False).to_pandas()
         _check_rows(table, [name for name, kind in columns.items() if kind == "text"])
     except (OSError, ValueError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise UserError(f"scores/{file.name}: {' '.join(str(error).split())}") from None
+        raise UserError(" ".join(str(error).split())) from None
     return table
 
 

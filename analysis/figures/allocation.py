@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from analysis.exhibits import style
 from analysis.exhibits.style import FEW, Look
 from analysis.study.study import NothingToShow, Run, Study
+from mars.record.run_directory import ALLOCATION, SELECTION
 
 MOST = 4  # datasets × backbones, before the first round is left to the table
 GRID = np.linspace(0, 1, 101)
 MARGIN_BINS = 12  # of equally many pairs each
-_FILES = {"allocation.parquet": ["round", "margin", "budget"], "selection.parquet": ["round", "parent"]}
+_FILES = {ALLOCATION: ["round", "margin", "budget"], SELECTION: ["round", "parent"]}
 
 
 class Spent(NamedTuple):

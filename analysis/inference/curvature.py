@@ -22,6 +22,7 @@ from analysis.inference.comparability import forbidden
 from analysis.inference.comparisons import counterpart, same_variants
 from analysis.inference.regimes import split_arm
 from analysis.study.study import NothingToShow, Run, Study
+from mars.record.run_directory import SPECTRA
 
 PARTS = ("base", "selection", "mixture")
 KINDS = {"h": "H", "g": "G"}  # by the prefix of their columns
@@ -30,7 +31,6 @@ GAINS = {f"{kind}_gain": f"gain in {name}" for kind, name in KINDS.items()}
 EVERYWHERE = "all groups"  # the dataset of a correlation that is the mean over several
 HOW = "python -m mars.run train=head, other modes with curvature=true; finished runs again with force=true"
 NO_BOUND = "no arm drew rows, so there is no bound to hold against the truth (python -m mars.run method=uniform)"
-_SPECTRA = "spectra.parquet"
 
 
 class Outcome(NamedTuple):
@@ -61,7 +61,7 @@ def require(study: Study) -> None:
 
 def spectra(run: Run) -> pd.DataFrame | None:
     """round, part, index (0 = largest), h and g: every eigenvalue; None where the run kept none that can be read."""
-    file = run.file(_SPECTRA)
+    file = run.file(SPECTRA)
     try:
         return pd.read_parquet(file, columns=["round", "part", "index", *KINDS]) if file else None
     except (OSError, ValueError, KeyError):  # damaged: the figure goes without this run

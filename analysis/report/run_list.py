@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.exhibits.table import anchor
 from analysis.report.page import ListedArm, ListedGroup, ListedRun
 from analysis.study.study import Run, Study
+from mars.record.run_directory import MANIFEST, METRICS, record_of
 
 
 def listed(study: Study, page: Path) -> tuple[ListedGroup, ...]:
@@ -50,8 +51,8 @@ def _run(run: Run, accuracy: pd.Series, page: Path) -> ListedRun:
 
 def _records(run: Run) -> list[Path]:
     """The files of a run that its numbers are in."""
-    evaluations = sorted(f"evaluations/{label}.json" for label in run.metrics)
-    return [file for name in ("metrics.json", "manifest.json", *evaluations) if (file := run.file(name))]
+    evaluations = sorted(record_of(label) for label in run.metrics)
+    return [file for name in (METRICS, MANIFEST, *evaluations) if (file := run.file(name))]
 
 
 def _link(path: Path, page: Path) -> str:

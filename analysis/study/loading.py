@@ -27,9 +27,10 @@ import pandas as pd
 from analysis.study import naming, run_files, wandb_runs
 from analysis.study.study import BENCHMARK, KEYS, Run, Study
 from mars.config import UserError
+from mars.record.facts import NEEDED
+from mars.record.run_directory import RunDirectory, scores_of
 
 _RUN_NAME = re.compile(r"[^.].*-s\d+-[0-9a-f]{8}")
-_WRITTEN = ("DONE", "config.yaml", "config.sha256", "manifest.json")  # a run leaves one of them, finished or not
 _SHOWN = 3  # of a list in a remark
 
 
@@ -133,7 +134,7 @@ def _run_directories(source: Path) -> list[Path]:
 def _is_run(directory: Path) -> bool:
     if _RUN_NAME.fullmatch(directory.name) and not os.access(directory, os.X_OK):
         return True  # that it cannot be read is for the reader to hear
-    return any((directory / file).is_file() for file in _WRITTEN)
+    return RunDirectory(directory).is_run
 
 
 def _read(directories: Iterable[Path], source: str, ledger: Ledger) -> list[Run]:
@@ -187,7 +188,7 @@ def _once(runs: list[Run], ledger: Ledger) -> list[Run]:
 def _evidence(run: Run) -> tuple[Any, ...]:
     """What copies of a run have in common: what it was made from, its steps, and its scores or else its numbers."""
     facts = [run.manifest.get(k) for k in ("config_hash", "start", "steps", "base_sha256", "test_sha256", "weights")]
-    scores = run.file(f"scores/{BENCHMARK}.parquet")
+    scores = run.file(scores_of(BENCHMARK))
     content = scores.read_bytes() if scores else json.dumps(run.metrics, sort_keys=True).encode()
     return (*map(str, facts), hashlib.sha256(content).hexdigest())
 
@@ -196,7 +197,7 @@ def _told_apart(runs: list[Run], ledger: Ledger) -> list[Run]:
     """Less those of one method and seed that no setting tells apart: which of them is meant, nobody can say."""
     alike: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        alike.setdefault(tuple(run.manifest[key] for key in run_files.NEEDED), []).append(run)
+        alike.setdefault(tuple(run.manifest[key] for key in NEEDED), []).append(run)
     twins: dict[str, list[Run]] = {}
     for group in alike.values():
         telling = sorted(naming.differing([run.config for run in group]))
@@ -231,16 +232,13 @@ def _why_none(ledger: Ledger) -> str:
 
 def _remarks(runs: list[Run]) -> list[str]:
     """What is odd about the study's runs as a whole."""
-    versions: dict[str, list[str]] = {}
-    for run in runs:
-        versions.setdefault(str(run.manifest.get("schema_version", "none")), []).append(run.name)
-    listed = "; ".join(f"{version}: {_some(names)}" for version, names in sorted(versions.items()))
-    found = [f"runs of several schema versions are shown together ({listed})"] if len(versions) > 1 else []
+    found: list[str] = []
     if logged := [run.name for run in runs if run.directory is None]:
         found.append(f"known from W&B alone, without scores to check their numbers by or to pair: {_some(logged)}")
     if bare := [run.name for run in runs if run.directory and not run.scores]:
-        file = f"scores/{BENCHMARK}.parquet"
-        found.append(f"{file} is missing, so that numbers can be neither checked nor paired: {_some(bare)}")
+        found.append(
+            f"{scores_of(BENCHMARK)} is missing, so that numbers can be neither checked nor paired: {_some(bare)}"
+        )
     for run in runs:
         if unknown := [f"{label}/{part}/{metric}" for label, part, metric, value in _numbers(run) if math.isnan(value)]:
             found.append(f"{run.name}: not a number: {_some(unknown)}")

@@ -1,17 +1,14 @@
 """A study in memory: what ran, what it measured, what was left out. Everything downstream is a pure function of it.
 
-    from analysis import load
-    study = load("outputs/quick")
-    study.table("main")        # shows itself in a notebook; .frame is the pandas DataFrame behind it
-    study.figure("margins")    # a matplotlib Figure
-
-Scores are large: they are read when first asked for and kept.
+from analysis import load
+study = load("outputs/quick")
+study.table("main")        # shows itself in a notebook; .frame is the pandas DataFrame behind it
+study.figure("margins")    # a matplotlib Figure
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from analysis.study.naming import flat, place, short, text
-from benchmarks.pair_metrics import PAIRS
 from mars.config import UserError
+from mars.record.run_directory import MAIN, RunDirectory
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]
-BENCHMARK = "in_distribution"
+BENCHMARK = MAIN
 FOCUS, REFERENCE = "mars", "uniform"
 
 
@@ -39,9 +35,10 @@ class NothingToShow(UserError):
 class Run:
     """A finished run as its source has it.
 
-    name: of its directory. source: where it was found, for a reader. directory: None where only W&B has it, without
-    scores. manifest: less the lists of ids. config: settings under dotted keys. metrics: {label: {part: {metric:
-    value}}}, a benchmark without parts under the empty one.
+    name: its id. source: where it was found, for a reader. directory: None where only W&B has it, without scores.
+    manifest: excluding the lists of ids. config: settings under dotted keys. metrics: {label: {part: {metric: value}}}.
+    rounds: a row a round. records: {label: what its evaluation recorded}. scores: {split: its columns}, test splits and
+    `validation`: `id`, an index, and arrays [E] of the known of PAIRS; empty where the run has none.
     """
 
     name: str
@@ -51,50 +48,16 @@ class Run:
     config: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
     rounds: pd.DataFrame
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
-    @functools.cached_property
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """{split: its columns}, test splits and `validation`: `id`, an index, and arrays [E] of the known of PAIRS.
-
-        Empty where the run has no scores. Raises UserError for a file that cannot be used.
-        """
-        file = self.file(f"scores/{BENCHMARK}.parquet")
-        if file is None:
-            return {}
-        try:
-            with pq.ParquetFile(file) as content:  # pandas' own reader takes twice as long for a small file
-                known = [name for name in PAIRS if name in content.schema_arrow.names]
-                table = content.read(columns=["id", *known], use_threads=False).to_pandas()
-            if odd := [name for name in PAIRS[1:3] if name not in table or table[name].dtype.kind not in "fiu"]:
-                raise ValueError(f"{', '.join(odd)}: no column of numbers")
-            codes, splits = pd.factorize(table["split"])
-            ids = pd.Index(table["id"])
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
-            raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
-        columns = {"id": ids, **{name: table[name].to_numpy() for name in known if name != "split"}}
-        in_order = bool(np.all(codes[1:] >= codes[:-1]))  # one split after the other, as they are written
-        found = {}
-        for code, split in enumerate(splits):
-            rows = slice(*np.searchsorted(codes, [code, code + 1])) if in_order else np.flatnonzero(codes == code)
-            found[str(split)] = {name: values[rows] for name, values in columns.items()}
-            own = found[str(split)]["id"]
-            if not own.is_unique:
-                raise UserError(f'{file}: id "{own[own.duplicated()][0]}" repeats in split {split}')
-        return found
-
-    def record(self, label: str) -> dict[str, Any]:
-        """evaluations/LABEL.json; empty where there is none, or none that is a JSON object."""
-        file = self.file(f"evaluations/{label}.json")
-        try:
-            found = json.loads(file.read_bytes()) if file else {}
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+    def record(self, label: str) -> Mapping[str, Any]:
+        """What an evaluation recorded; empty where there is no record, or none that is a JSON object."""
+        return self.records.get(label, {})
 
     def file(self, name: str) -> Path | None:
         """A file of the run's directory, None where it is not there."""
-        path = self.directory / name if self.directory else None
-        return path if path and path.is_file() else None
+        return RunDirectory(self.directory).file(name) if self.directory else None
 
 
 class Pairs(NamedTuple):

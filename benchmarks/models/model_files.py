@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mars.config import UserError
+from mars.record.run_directory import RunDirectory, finished_runs
 from mars.reward.backbone import BackboneConfig
 from mars.reward.model import LINEAR, weights_id
 
@@ -52,15 +53,16 @@ def find(model: str, revision: str | None = None, trust_remote_code: bool = Fals
 def _located(model: str, revision: str | None, trust_remote_code: bool) -> Found:
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / "manifest.json").exists() and not (path / "config.sha256").exists():
-            if any(path.glob("*/DONE")):
+        run = RunDirectory(path)
+        if not run.is_run or (path / "config.json").exists():
+            if finished_runs(path):
                 raise ModelError(f"model: {model} is a study, not a model (study={model} judges each of its runs)")
             return Found(path, path.resolve().name)
-        if not (path / "DONE").exists():
+        if not run.finished:
             raise ModelError(f"model: {model} is an unfinished run (the command that started it resumes it)")
-        if not (path / "model").is_dir():
+        if not run.model.is_dir():
             raise ModelError(f"model: {model} kept no model (run it with save_model=true force=true)")
-        return Found(path / "model", path.resolve().name, run=path)
+        return Found(run.model, path.resolve().name, run=path)
     if path.exists():
         raise ModelError(f"model: {model} is a file (name the directory that holds the model)")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model) or model.startswith("."):

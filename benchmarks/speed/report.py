@@ -12,7 +12,6 @@ measures one of the two; --keep names where the study is made and left, or found
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,14 +20,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.choices import recompute
-from benchmarks.protocol import is_interval
 from benchmarks.speed.clock import timed
 from mars.cli import composed
 from mars.config import UserError, choose
 from mars.files import config_hash
+from mars.record.facts import is_interval
+from mars.record.run_directory import ALLOCATION, MAIN, RunDirectory, finished_runs, scores_of
 from mars.run import execute
 
 ARMS = ("none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training", "mars")
@@ -66,32 +65,25 @@ def _config(arm: str, folder: Path, examples: int) -> dict[str, Any]:
 
 def _copy(template: Path, study: Path, method: dict[str, Any], seed: int) -> None:
     """The run as another arm and seed might have left it."""
-    manifest, arm = json.loads((template / "manifest.json").read_text()), method["name"]
-    config = yaml.load((template / "config.yaml").read_text(), yaml.CSafeLoader) | {"seed": seed, "method": method}
+    facts, _ = RunDirectory(template).read()
+    manifest, arm, record = facts.manifest, method["name"], facts.records[MAIN]
+    config = facts.config | {"seed": seed, "method": method}
     rows = {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")}
     hashed = config_hash(config, rows)
     name = f"{arm}-{manifest['dataset']}-{manifest['backbone']}-s{seed}-{hashed}"
-    run = study / name
-    (run / "scores").mkdir(parents=True)
-    (run / "evaluations").mkdir()
-    for file in ("config.sha256", "rounds.csv"):
-        (run / file).write_bytes((template / file).read_bytes())
-    allocated = pd.read_parquet(template / "allocation.parquet")
-    if arm != "mars":
-        allocated["margin"] = np.nan
-    allocated.to_parquet(run / "allocation.parquet", index=False)
-    (run / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
+    run = RunDirectory(study / name)
+    run.stamp(hashed)
+    run.write_config(config)
+    run.write_rounds(facts.rounds)
+    allocated = pd.read_parquet(template / ALLOCATION)
+    run.write_table(ALLOCATION, allocated if arm == "mars" else allocated.assign(margin=np.nan))
     own = {"run_id": name, "method": arm, "seed": seed, "config_hash": hashed, "start": f"{seed:064x}"}
-    (run / "manifest.json").write_text(json.dumps(manifest | own))
-
-    table = _moved(pd.read_parquet(template / "scores" / "in_distribution.parquet"), arm, seed)
-    table.to_parquet(run / "scores" / "in_distribution.parquet", index=False)
-    record = json.loads((template / "evaluations" / "in_distribution.json").read_text())
-    found = recompute("in_distribution", record["protocol"], table)
-    record["metrics"] = {part: _restated(values, found[part]) for part, values in record["metrics"].items()}
-    (run / "evaluations" / "in_distribution.json").write_text(json.dumps(record))
-    (run / "metrics.json").write_text(json.dumps({"in_distribution": record["metrics"]}))
-    (run / "DONE").touch()
+    run.write_manifest(manifest | own)
+    table = _moved(pd.read_parquet(template / scores_of(MAIN)), arm, seed)
+    found = recompute(MAIN, record["protocol"], table)
+    metrics = {part: _restated(values, found[part]) for part, values in record["metrics"].items()}
+    run.write_evaluation(MAIN, table, record | {"metrics": metrics})
+    run.finish()
 
 
 def _moved(table: pd.DataFrame, arm: str, seed: int) -> pd.DataFrame:
@@ -125,7 +117,7 @@ def main(runs: int = 500, examples: int = 2000, only: str = "", keep: str = "") 
         study = Path(keep or f"{folder}/study")
         if not study.exists():
             make_study(study, runs, examples)
-        print(f"{len(list(study.glob('*/DONE')))} runs, {examples} examples each")
+        print(f"{len(finished_runs(study))} runs, {examples} examples each")
         commands = {"load": ("load", str(study)), "report": ("analysis.report", f"study={study}")}
         chosen = {only: choose(commands, only, "only")} if only else commands
         for name, arguments in chosen.items():

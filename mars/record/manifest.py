@@ -1,4 +1,4 @@
-"""What a run leaves behind: its name, its manifest and its tables (the run directory of the contract)."""
+"""What manifest.json says of a run: what it did, on what, with what, and where."""
 
 from __future__ import annotations
 
@@ -7,67 +7,25 @@ import os
 import platform
 import resource
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from mars.files import as_json
-from mars.method.observer import PARTS
-from mars.method.state import Spectra, State
+from mars.method.state import State
 from mars.pool.pool import Pool
 from mars.pool.preservation import preservation
 from mars.pool.store import Supply
 from mars.preferences.pair import Preferences
+from mars.record.run_directory import SCHEMA_VERSION
 from mars.reward.engine import Engine
 from mars.reward.model import weights_id
 
-SCHEMA_VERSION = 1
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
-
-
-def selection_table(drawn: Sequence[np.ndarray], pool: Pool) -> pd.DataFrame:
-    """(round, row, parent, budget): every pool row each round drew, and how many its parent got that round."""
-    frames = []
-    for t, rows in enumerate(drawn):
-        parents = pool.parents(rows)
-        budgets = np.bincount(parents, minlength=len(pool.base))
-        frames.append(pd.DataFrame({"round": t, "row": rows, "parent": parents, "budget": budgets[parents]}))
-    return pd.concat(frames, ignore_index=True)
-
-
-def allocation_table(drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray | None], pool: Pool) -> pd.DataFrame:
-    """(round, pair, margin, budget), a row for each round and base pair: what steered the draw, and what it drew.
-
-    pair: its place among the base pairs, from 0 (manifest.json's `base_ids`). margin: before the round's training; NaN
-    where the arm did not ask. budget: rows drawn from the pair.
-    """
-    pairs = np.arange(len(pool.base))
-    frames = []
-    for t, (rows, known) in enumerate(zip(drawn, margins, strict=True)):
-        budgets = np.bincount(pool.parents(rows), minlength=len(pairs))
-        margin = np.full(len(pairs), np.nan) if known is None else known
-        frames.append(pd.DataFrame({"round": t, "pair": pairs, "margin": margin, "budget": budgets}))
-    return pd.concat(frames, ignore_index=True)
-
-
-def spectra_table(spectra: Sequence[Spectra]) -> pd.DataFrame:
-    """(round, part, index, h, g), a row for each round, part (base, selection, mixture) and direction of the span.
-
-    index: from 0, the largest eigenvalue. h: of the average Hessian. g: of the information per label, NaN where there
-    are too few labels to tell.
-    """
-    frames = []
-    for t, found in enumerate(spectra):
-        for part in (part for part in PARTS if f"h {part}" in found):
-            h = found[f"h {part}"]
-            g = found[f"g {part}"] if f"g {part}" in found else np.full(len(h), np.nan)
-            frames.append(pd.DataFrame({"round": t, "part": part, "index": np.arange(len(h)), "h": h, "g": g}))
-    return pd.concat(frames, ignore_index=True)
 
 
 def manifest(preferences: Preferences, engine: Engine, state: State, start: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from benchmarks.protocol import Benchmark
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
-from mars.files import write_json
+from mars.record.run_directory import MAIN, SCHEMA_VERSION, RunDirectory, scores_of
 from support.study import make_run
 
 MODEL = {"name": "someone/model", "weights": "someone/model@abc", "template": "chat", "max_length": 512,
@@ -30,15 +29,16 @@ def lay(table: pd.DataFrame) -> pd.DataFrame:
 
 def judged(directory: Path, label: str, benchmark: Benchmark, table: pd.DataFrame, data: Mapping[str, Any]) -> None:
     """What an evaluation leaves: scores, record, metrics.json."""
-    (directory / "scores").mkdir(parents=True, exist_ok=True)
-    table.to_parquet(directory / "scores" / f"{label}.parquet", index=False)
     result = benchmark.evaluate(table)
     name = "reward_bench" if isinstance(benchmark, RewardBench) else "in_distribution"
-    record = {"schema_version": 1, "benchmark": name, "label": label, "protocol": result.protocol, "data": data}
-    write_json(directory / "evaluations" / f"{label}.json", {**record, "metrics": result.metrics, "model": MODEL})
-    file = directory / "metrics.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    write_json(file, {**known, label: result.metrics})
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "benchmark": name,
+        "label": label,
+        "protocol": result.protocol,
+        "data": data,
+    }
+    RunDirectory(directory).write_evaluation(label, table, {**record, "metrics": result.metrics, "model": MODEL})
 
 
 def of_rows(table: pd.DataFrame, rows: str = "the rows") -> dict[str, Any]:
@@ -51,8 +51,8 @@ def of_rows(table: pd.DataFrame, rows: str = "the rows") -> dict[str, Any]:
 
 def publish(directory: Path, rows: str = "the rows") -> Path:
     """A synthetic run as the runner leaves one: judged on the test set that everybody has."""
-    table = lay(pd.read_parquet(directory / "scores" / "in_distribution.parquet"))
-    judged(directory, "in_distribution", USUAL, table, of_rows(table, rows))
+    table = lay(pd.read_parquet(directory / scores_of(MAIN)))
+    judged(directory, MAIN, USUAL, table, of_rows(table, rows))
     return directory
 
 

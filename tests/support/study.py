@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.protocols.in_distribution import InDistribution
 from mars.method import allocation
+from mars.record.run_directory import ALLOCATION, MAIN, ROUNDS, SCHEMA_VERSION, SPECTRA, RunDirectory, scores_of
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it
 
-LEFT_OUT = object()  # as a manifest's value: older runs did not record it
+LEFT_OUT = object()  # as a manifest's value: it is not recorded
 
 
 def make_run(
@@ -45,8 +44,9 @@ def make_run(
     digest = hashlib.sha256(repr((dataset, backbone, settings)).encode()).hexdigest()[:8]
     settings["out"] = str(study)
     run = study / f"{method}-{dataset}-{backbone}-s{seed}-{digest}"
-    (run / "scores").mkdir(parents=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    place = RunDirectory(run)
+    place.stamp(digest)
+    place.write_config(settings)
     if not done:
         return run
     rng = np.random.default_rng([seed, *method.encode()])
@@ -54,15 +54,14 @@ def make_run(
     tables = {split: _table(split, examples, skill * left, seed, rng, named) for split, left in SPLITS.items()}
     tables["validation"] = _table("validation", 20, skill, seed, rng)
     scores = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
-    scores.to_parquet(run / "scores" / "in_distribution.parquet", index=False)
-    measured = dict(InDistribution(resamples=20).evaluate(scores).metrics)
-    (run / "metrics.json").write_text(json.dumps({"in_distribution": measured}))
+    test_rows = _sha(f"test{named}")
+    measured = write_scores(run, scores, dict.fromkeys(SPLITS, test_rows))
     accuracy = measured["test"]["accuracy"] - 0.05 * np.arange(rounds)[::-1]
     by_round = {"round": range(rounds), "steps": 10, "train_loss": 0.6, "validation_accuracy": accuracy}
-    pd.DataFrame(by_round).to_csv(run / "rounds.csv", index=False)
-    _allocation(method, seed, skill, rounds).to_parquet(run / "allocation.parquet", index=False)
+    place.write_rounds(pd.DataFrame(by_round))
+    place.write_table(ALLOCATION, _allocation(method, seed, skill, rounds))
     facts = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "run_id": run.name,
         "method": method,
         "dataset": dataset,
@@ -76,7 +75,7 @@ def make_run(
         "truncation": "left",
         "base_sha256": _sha(f"base {seed}"),
         "validation_sha256": _sha("validation"),
-        "test_sha256": _sha(f"test{named}"),
+        "test_sha256": test_rows,
         "steps_may_differ": False,
         "batch_size": 64,
         "train_sha256": _sha("train"),
@@ -97,9 +96,18 @@ def make_run(
         "git": {"commit": "0" * 40, "dirty": False},
     }
     facts = {key: value for key, value in (facts | dict(manifest or {})).items() if value is not LEFT_OUT}
-    (run / "manifest.json").write_text(json.dumps(facts))
-    (run / "DONE").touch()
+    place.write_manifest(facts)
+    place.finish()
     return run
+
+
+def write_scores(run: Path, table: pd.DataFrame, rows: Mapping[str, str]) -> dict[str, Any]:
+    """The in-distribution evaluation of `table`; returns its metrics. rows: {split: digest of its pairs}."""
+    result = InDistribution(resamples=20).evaluate(table)
+    record = {"schema_version": SCHEMA_VERSION, "benchmark": MAIN, "label": MAIN, "protocol": result.protocol}
+    metrics = {part: dict(values) for part, values in result.metrics.items()}
+    RunDirectory(run).write_evaluation(MAIN, table, {**record, "metrics": metrics, "data": {"sha256": rows}})
+    return metrics
 
 
 def make_study(
@@ -122,7 +130,7 @@ def add_curvature(
     e^gain times as large, so that condition numbers and effective ranks are those of the base pairs. The bound's
     factor is 1.1 and the truth 1.2; its first condition never holds, its second in even rounds.
     """
-    table = pd.read_csv(run / "rounds.csv")
+    table = pd.read_csv(run / ROUNDS)
     rounds = len(table)
     values = 0.5 ** np.arange(directions)
     share = values / values.sum()
@@ -139,7 +147,7 @@ def add_curvature(
             axes, names = [range(rounds), [part], range(directions)], ["round", "part", "index"]
             spectra.append(pd.Series(spectrum.ravel(), pd.MultiIndex.from_product(axes, names=names), name=kind))
     both = pd.concat([pd.concat(spectra[:3]), pd.concat(spectra[3:])], axis=1).reset_index()
-    both.to_parquet(run / "spectra.parquet", index=False)
+    RunDirectory(run).write_table(SPECTRA, both)
     numbers = {
         **{"curvature_span": directions, "curvature_labels": PAIRS, "h_gain": h_gain, "g_gain": g_gain},
         **{"bound_low": 3.0, "bound_high": 0.1, "bound_kappa": 0.9, "bound_share": 0.6},
@@ -147,19 +155,16 @@ def add_curvature(
         **{"bound_gains": [int(t % 2 == 0) for t in range(rounds)], "validation_accuracy": accuracy},
         "validation_loss": 1 - np.array(accuracy),
     }
-    table.assign(**numbers).to_csv(run / "rounds.csv", index=False)
+    RunDirectory(run).write_rounds(table.assign(**numbers))
 
 
 def score_test(run: Path, right: int) -> None:
     """The test pairs scored so that of `right` of them the truly better response is ahead, whatever their label."""
-    file = run / "scores" / "in_distribution.parquet"
-    scores = pd.read_parquet(file)
+    scores = pd.read_parquet(run / scores_of(MAIN))
     test = scores["split"] == "test"
     ahead = np.where(np.arange(test.sum()) < right, 1.0, -1.0)
     scores.loc[test, "chosen_score"] = scores["rejected_score"][test] + ahead * np.sign(scores["gold_margin"][test])
-    scores.to_parquet(file, index=False)
-    measured = dict(InDistribution(resamples=20).evaluate(scores).metrics)
-    (run / "metrics.json").write_text(json.dumps({"in_distribution": measured}))
+    write_scores(run, scores, {split: _sha("test") for split in SPLITS})
 
 
 def _allocation(method: str, seed: int, skill: float, rounds: int) -> pd.DataFrame:

@@ -129,14 +129,12 @@ def test_another_protocol_is_another_board(here):
     assert sum(b.table.name.startswith("reward_bench") for b in board.boards) == 2
 
 
-def test_older_runs_without_records_meet_newer_ones_on_the_same_rows(here):
+def test_a_run_without_records_is_refused(here):
     for directory in (here / "a").iterdir():
         shutil.rmtree(directory / "evaluations")
-        file = directory / "scores" / "in_distribution.parquet"
-        pd.read_parquet(file).drop(columns="turns").to_parquet(file, index=False)
     board = leaderboard([here / "a", here / "b"])
-    assert board.refused == []
-    assert frame(board).loc["mars", "seeds"] == 4
+    assert len(board.refused) == 4
+    assert all("evaluations/in_distribution.json is not there" in refused.reason for refused in board.refused)
 
 
 def test_a_confounded_group_is_shown_without_ranks_and_the_model_beside_it_with_one(here):
@@ -234,7 +232,7 @@ def no_digest(run: Path) -> None:
 
 TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited metrics": (edited_metrics, "metrics.json: in_distribution/test/accuracy: stated 0.99, the scores give 0."),
-    "edited record": (edited_record, "evaluations/in_distribution.json/test/auc: stated 0.99, the scores give 0."),
+    "edited record": (edited_record, "evaluations/in_distribution.json: test/auc: stated 0.99, the scores give 0."),
     "edited score": (
         lambda run: spoil_scores(run, first("chosen_score", 9.0)),
         "metrics.json: in_distribution/test/",
@@ -302,11 +300,11 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no digest of the rows": (no_digest, "evaluations/in_distribution.json does not say which rows were judged"),
     "a newer manifest": (
         lambda run: spoil_json(run / "manifest.json", schema_version=2),
-        "manifest.json is of schema 2, newer than the 1 known here",
+        "manifest.json: is of schema version 2, and this program knows those up to 1",
     ),
     "a newer record": (
         lambda run: spoil_json(run / "evaluations" / "in_distribution.json", schema_version=7),
-        "evaluations/in_distribution.json is of schema 7, newer than the 1 known here",
+        "evaluations/in_distribution.json: is of schema version 7, and this program knows those up to 1",
     ),
     "an unknown benchmark": (
         lambda run: spoil_json(run / "evaluations" / "in_distribution.json", benchmark="my_own"),
@@ -316,25 +314,29 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: spoil_json(run / "manifest.json", start=None),
         "manifest.json lacks start",
     ),
-    "no manifest": (lambda run: (run / "manifest.json").unlink(), "manifest.json is not there"),
+    "no manifest": (lambda run: (run / "manifest.json").unlink(), "manifest.json: cannot be read: No such file"),
     "a manifest that is none": (
         lambda run: (run / "manifest.json").write_text("{"),
         "manifest.json: cannot be read",
     ),
     "records that are lists": (
         lambda run: spoil_json(run / "evaluations" / "in_distribution.json", metrics=["accuracy"]),
+        "evaluations/in_distribution.json: holds ['accuracy'] where metrics belong",
+    ),
+    "data that is a list": (
+        lambda run: spoil_json(run / "evaluations" / "in_distribution.json", data=["planted"]),
         "its records are not as they should be (AttributeError",
     ),
     "a start that is a list": (
         lambda run: spoil_json(run / "manifest.json", start=["a", "b"]),
-        "manifest.json: start is neither text nor number",
+        "manifest.json: start is ['a', 'b'], not of its kind",
     ),
     "a seed that is none": (
         lambda run: spoil_json(run / "manifest.json", seed="zero"),
-        "manifest.json: seed is 'zero' and no whole number",
+        "manifest.json: seed is 'zero', not a whole number",
     ),
-    "an unfinished run": (lambda run: (run / "DONE").unlink(), "DONE is not there (the run is not finished)"),
-    "no settings": (lambda run: (run / "config.yaml").unlink(), "config.yaml is not there"),
+    "an unfinished run": (lambda run: (run / "DONE").unlink(), "DONE: is not there (the run is not finished)"),
+    "no settings": (lambda run: (run / "config.yaml").unlink(), "config.yaml: cannot be read: No such file"),
 }  # fmt: skip
 
 
@@ -358,7 +360,7 @@ def test_a_model_of_which_something_is_wrong_is_refused_too(here, kind):
     if kind == "no manifest":
         for record in model.glob("evaluations/*.json"):
             spoil_json(record, model={})
-        reason = "evaluations/ does not hold one model's records"
+        reason = "manifest.json: is not there, and evaluations/ does not hold one model's records"
     else:
         label = "in_distribution-planted"
         table = pd.read_parquet(model / "scores" / f"{label}.parquet")[1:]
@@ -448,8 +450,8 @@ def test_a_directory_that_is_not_listed_is_refused(packed, tmp_path):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"schema_version": 2}, f"{SUBMISSION} is of schema 2, newer than the 1 known here"),
-        ({"schema_version": None}, f"{SUBMISSION} has no schema_version"),
+        ({"schema_version": 2}, f"{SUBMISSION}: is of schema version 2, and this program knows those up to 1"),
+        ({"schema_version": None}, f"{SUBMISSION}: schema_version is None"),
         ({"name": ""}, f"{SUBMISSION}: name is missing"),
         ({"name": "a\nb"}, f"{SUBMISSION}: name is missing, or no line of at most 80 characters"),
         ({"runs": ["a"]}, f"{SUBMISSION}: runs is no table"),

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ import pandas as pd
 import pytest
 from support.study import make_run
 
-from analysis import load
-from analysis.study.checks import agree, discrepancies, recomputed
-from analysis.study.study import Run
+from analysis.study.run_files import measure
 from benchmarks.choices import interval, names, recompute, remade
 from benchmarks.protocol import Benchmark, estimates_of, settled
 from benchmarks.protocols.files import PreferenceFiles
@@ -27,6 +24,9 @@ from benchmarks.protocols.reward_bench_2 import SUBSETS, RewardBench2
 from benchmarks.protocols.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
 from benchmarks.protocols.robustness import Robustness, RobustnessConfig
 from mars.config import UserError
+from mars.files import write_json
+from mars.record.facts import agree
+from mars.record.run_directory import MAIN, METRICS, RunDirectory, record_of, scores_of
 
 RNG = np.random.default_rng(0)
 OF_SECTIONS = [subset for subsets in SECTIONS.values() for subset in subsets]
@@ -166,105 +166,99 @@ def test_checking_pairs_needs_no_torch():
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return read(make_run(tmp_path, "mars", 0, 0.8))
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(make_run(tmp_path, "mars", 0, 0.8))
 
 
-def read(directory: Path) -> Run:
-    """The run with the numbers it states, whatever its scores say."""
-    return replace(
-        load(directory).members[directory.name], metrics=json.loads((directory / "metrics.json").read_text())
-    )
+def wrong(run: RunDirectory) -> list[str]:
+    return [str(problem) for problem in run.read(measure)[1]]
 
 
-def restate(run: Run, change) -> Run:
-    stated = json.loads(json.dumps(run.metrics))
+def restate(run: RunDirectory, change, record: bool = True) -> None:
+    """Edits the stated numbers: those of metrics.json and, where asked for, of the record alike."""
+    stated = run.stated()
     change(stated)
-    return replace(run, metrics=stated)
+    write_json(run.path / METRICS, stated)
+    if record and run.file(record_of(MAIN)):
+        file = run.path / record_of(MAIN)
+        write_json(file, json.loads(file.read_text()) | {"metrics": stated[MAIN]})
 
 
 def test_an_honest_run_bears_out_all_it_states(run):
-    assert discrepancies(run) == []
-    found = recomputed(run)["in_distribution"]
-    for split, stated in run.metrics["in_distribution"].items():
-        assert found[split] == pytest.approx(estimates_of(stated))
+    facts, problems = run.read(measure)
+    assert problems == []
+    for split, stated in facts.metrics[MAIN].items():
+        assert facts.measured[MAIN].metrics[split] == pytest.approx(estimates_of(stated))
 
 
 def test_an_edited_number_is_named_with_what_the_scores_give(run):
-    wrong = restate(run, lambda stated: stated["in_distribution"]["test"].update(auc=0.99))
-    true = run.metrics["in_distribution"]["test"]["auc"]
-    assert discrepancies(wrong) == [f"{run.name}: in_distribution/test/auc: stated 0.99, the scores give {true:.6g}"]
+    true = run.stated()[MAIN]["test"]["auc"]
+    restate(run, lambda stated: stated[MAIN]["test"].update(auc=0.99))
+    assert wrong(run) == [f"metrics.json: in_distribution/test/auc: stated 0.99, the scores give {true:.6g}"]
 
 
 @pytest.mark.parametrize(("by", "lines"), [(1e-8, 0), (1e-4, 1)])
 def test_rounding_passes_and_a_hundredth_of_a_point_does_not(run, by, lines):
-    snr = run.metrics["in_distribution"]["test"]["snr"]
-    moved = restate(run, lambda stated: stated["in_distribution"]["test"].update(snr=snr + by))
-    assert len(discrepancies(moved)) == lines
+    restate(run, lambda stated: stated[MAIN]["test"].update(snr=stated[MAIN]["test"]["snr"] + by))
+    assert len(wrong(run)) == lines
 
 
-@pytest.mark.parametrize("value", [None, math.nan, "0.9", True])
+@pytest.mark.parametrize("value", [None, "0.9", True])
 def test_what_is_stated_as_no_number_is_none(run, value):
-    wrong = restate(run, lambda stated: stated["in_distribution"]["test"].update(accuracy=value))
-    (line,) = discrepancies(wrong)
-    assert line.startswith(f"{run.name}: in_distribution/test/accuracy: stated ")
+    restate(run, lambda stated: stated[MAIN]["test"].update(accuracy=value))
+    (line,) = wrong(run)
+    assert line.startswith("metrics.json: in_distribution/test/accuracy: stated ")
 
 
 def test_a_number_that_the_scores_do_not_have_is_named_unless_it_is_null(run):
-    added = restate(run, lambda stated: stated["in_distribution"]["test"].update(f1=0.5, kappa=None))
-    assert discrepancies(added) == [f"{run.name}: in_distribution/test/f1: stated 0.5, not to be had from the scores"]
-    fewer = restate(run, lambda stated: stated["in_distribution"].pop("test_reversed_nuisance"))
-    assert discrepancies(fewer) == []  # what is not stated misleads nobody
+    restate(run, lambda stated: stated[MAIN]["test"].update(f1=0.5, kappa=None))
+    assert wrong(run) == ["metrics.json: in_distribution/test/f1: stated 0.5, not to be had from the scores"]
+
+
+def test_what_is_not_stated_misleads_nobody(run):
+    restate(run, lambda stated: stated[MAIN].pop("test_reversed_nuisance"))
+    assert wrong(run) == []
 
 
 def test_intervals_are_neither_checked_nor_mistaken_for_numbers(run):
-    moved = restate(run, lambda stated: stated["in_distribution"]["test"].update(accuracy_lo=0.0, accuracy_hi=1.0))
-    assert discrepancies(moved) == []
+    restate(run, lambda stated: stated[MAIN]["test"].update(accuracy_lo=0.0, accuracy_hi=1.0))
+    assert wrong(run) == []
 
 
 def test_the_record_is_held_to_the_scores_too(run):
-    directory = run.directory
-    assert directory
-    (directory / "evaluations").mkdir()
-    parts = json.loads(json.dumps(run.metrics["in_distribution"]))
-    record = {"schema_version": 1, "benchmark": "in_distribution", "protocol": {}, "metrics": parts}
-    file = directory / "evaluations" / "in_distribution.json"
-    file.write_text(json.dumps(record))
-    assert discrepancies(replace(run)) == []
-    parts["test"]["brier"] = 0.01
-    file.write_text(json.dumps(record))
-    (line,) = discrepancies(replace(run))
-    assert line.startswith(f"{run.name}: evaluations/in_distribution.json/test/brier: stated 0.01, the scores give ")
+    file = run.path / record_of(MAIN)
+    record = json.loads(file.read_text())
+    record["metrics"]["test"]["brier"] = 0.01
+    write_json(file, record)
+    (line,) = wrong(run)
+    assert line.startswith("evaluations/in_distribution.json: test/brier: stated 0.01, the scores give ")
     file.write_text("{")
-    (line,) = discrepancies(replace(run))
-    assert line.startswith(f"{run.name}: evaluations/in_distribution.json: cannot be read")
+    (line,) = wrong(run)
+    assert line.startswith("evaluations/in_distribution.json: cannot be read")
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda file: file.write_text("not parquet"), "cannot be measured"),
+        (lambda file: file.write_text("not parquet"), "cannot be read: "),
         (lambda file: pd.read_parquet(file).drop(columns="chosen_length").to_parquet(file), "lacks chosen_length"),
-        (lambda file: pd.read_parquet(file).assign(chosen_score="high").to_parquet(file), "cannot be measured"),
+        (lambda file: pd.read_parquet(file).assign(chosen_score="high").to_parquet(file), "no column of numbers"),
         (lambda file: pd.read_parquet(file).assign(chosen_score=np.nan).to_parquet(file), "not finite"),
     ],
 )
-def test_scores_that_cannot_be_measured_are_one_line(run, spoil, reason):
-    assert run.directory
-    spoil(run.directory / "scores" / "in_distribution.parquet")
-    (line,) = discrepancies(run)
-    assert line.startswith(f"{run.name}: scores/in_distribution.parquet: cannot be measured: ")
-    assert reason in line
-    with pytest.raises(UserError):
-        recomputed(run)
+def test_scores_that_cannot_be_measured_are_one_line_and_fatal(run, spoil, reason):
+    spoil(run.path / scores_of(MAIN))
+    facts, (problem,) = run.read(measure)
+    assert problem.fatal
+    assert str(problem).startswith("scores/in_distribution.parquet: cannot be ")
+    assert reason in problem.what
+    assert facts.measured == {}
 
 
 def test_without_scores_there_is_nothing_to_hold_against_a_run(run):
-    assert discrepancies(replace(run, directory=None)) == []
-    assert recomputed(replace(run, directory=None)) == {}
-    assert run.directory
-    (run.directory / "scores" / "in_distribution.parquet").unlink()
-    assert (discrepancies(run), recomputed(run)) == ([], {})
+    (run.path / scores_of(MAIN)).unlink()
+    facts, problems = run.read(measure)
+    assert (facts.measured, problems) == ({}, [])
 
 
 SAME = [(1, 1.0), (None, math.nan), (math.nan, math.nan), (1e9, 1e9 + 1)]

@@ -14,17 +14,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from support.study import LEFT_OUT, make_run, make_study
+from support.study import make_run, make_study
 
 from analysis import Study, load
-from analysis.study import run_files
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import KEYS
 from mars import choices
 from mars.config import UserError
 from mars.files import config_hash
 from mars.plugins import resolve
-from mars.record import manifest
+from mars.record.facts import ADDRESSED
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +133,10 @@ BROKEN = [
     (lambda run: (run / "manifest.json").unlink(), "manifest.json: cannot be read: No such file"),
     (lambda run: (run / "manifest.json").write_text("[1]"), "manifest.json: cannot be read: not a mapping"),
     (
+        lambda run: _edit(run / "manifest.json", lambda m: m.pop("schema_version")),
+        "manifest.json: schema_version is None",
+    ),
+    (
         _stated(schema_version=99),
         "manifest.json: is of schema version 99, and this program knows those up to 1 (update",
     ),
@@ -158,19 +161,6 @@ def test_a_broken_run_is_left_out_with_file_and_reason(
     assert list(_left(loaded)) == [mars.name]
     assert _left(loaded)[mars.name].startswith(reason)
     assert str(path) not in _left(loaded)[mars.name]  # the same wherever the study lies
-
-
-def test_the_schema_version_known_is_the_one_that_runs_write() -> None:
-    assert run_files.SCHEMA_VERSION == manifest.SCHEMA_VERSION
-
-
-def test_supported_schema_versions_are_shown_together_with_a_remark(two: tuple[Path, Path, Path]) -> None:
-    path, uniform, mars = two
-    _edit(mars / "manifest.json", lambda manifest: manifest.pop("schema_version"))
-    loaded = load(path)
-    assert loaded.arms == ["uniform", "mars"]
-    listed = f"(1: {uniform.name}; none: {mars.name})"
-    assert loaded.remarks == (f"runs of several schema versions are shown together {listed}",)
 
 
 def test_two_alike_under_one_id_are_counted_once(two: tuple[Path, Path, Path]) -> None:
@@ -234,7 +224,7 @@ def test_an_edited_number_is_named_and_what_the_scores_give_is_shown(two: tuple[
     assert loaded.values("mars", "test", "accuracy_lo").empty  # the interval that belonged to nothing that is known
     assert not loaded.values("mars", "test", "auc_lo").empty
     (remark,) = loaded.remarks
-    assert f"{mars.name}: in_distribution/test/accuracy" in remark
+    assert f"{mars.name}: metrics.json: in_distribution/test/accuracy" in remark
     assert "0.99" in remark
 
 
@@ -303,19 +293,10 @@ def test_what_is_not_a_number_is_named(value: object, two: tuple[Path, Path, Pat
     assert of_files["value"].isna().tolist() == [True, False]
 
 
-def test_older_manifests_are_read(tmp_path: Path) -> None:
-    gone = dict.fromkeys(("run_id", "git", "pool", "schema_version", "start"), LEFT_OUT)
-    path = make_study(tmp_path / "old", {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), manifest=gone)
-    loaded = load(path)
-    assert len(loaded.runs) == 4
-    assert set(loaded.members) == {d.name for d in path.iterdir()}
-    assert loaded.remarks == ()
-
-
 def test_every_augmenter_whose_address_is_no_setting_is_known() -> None:
     """Only for these are the settings of augmenters read, which imports some of them."""
     addressed = {name for name, pair in choices.AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
-    assert addressed == run_files._ADDRESSED
+    assert addressed == ADDRESSED
 
 
 def test_an_endpoints_address_is_no_setting_wherever_it_stands(two: tuple[Path, Path, Path]) -> None:
@@ -390,7 +371,6 @@ def test_a_broken_record_and_a_table_without_one_cost_no_run(two: tuple[Path, Pa
     path, _, mars = two
     for label in ("robustness", "mine"):
         shutil.copy(mars / "scores" / "in_distribution.parquet", mars / "scores" / f"{label}.parquet")
-    (mars / "evaluations").mkdir()
     for label in ("robustness", "in_distribution"):
         (mars / "evaluations" / f"{label}.json").write_text("{")
     _edit(mars / "metrics.json", lambda m: m["in_distribution"]["test"].update(accuracy=0.99))

@@ -1,0 +1,316 @@
+"""A run's directory: what each file is called, how it is written, and what all of them say.
+
+Everybody who meets a run comes here: the runner, evaluations, cards, reports, boards and the tests' synthetic studies.
+Files are written aside and renamed; `DONE` comes last, so a directory without it is unfinished and is never counted.
+
+    facts, problems = RunDirectory(Path("outputs/quick/RUN")).read()
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mars import files
+from mars.config import ConfigError, UserError
+from mars.record.facts import (
+    SCHEMA_VERSION,
+    Facts,
+    Measured,
+    Problem,
+    check_config,
+    check_manifest,
+    check_metrics,
+    check_schema,
+    json_object,
+    rounds_table,
+    unlike,
+    yaml_mapping,
+)
+
+STAMP = "config.sha256"  # whose run a directory holds, written first
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+ROUNDS = "rounds.csv"
+SELECTION = "selection.parquet"
+ALLOCATION = "allocation.parquet"
+SPECTRA = "spectra.parquet"
+VARIANTS = "variants.parquet"
+SEMANTIC = "semantic.parquet"
+METRICS = "metrics.json"
+LOG = "run.log"
+DONE = "DONE"  # written last
+
+# What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
+OWNED = (
+    STAMP, CONFIG, MANIFEST, ROUNDS, SELECTION, ALLOCATION, SPECTRA, VARIANTS, SEMANTIC, METRICS, LOG, DONE,
+    "scores", "evaluations", "model", "checkpoint", "wandb",
+)  # fmt: skip
+PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
+
+MAIN = "in_distribution"  # the evaluation that every run has
+# Takes an evaluation afresh: its table's path, label and record to what is found; None where nothing is known of it.
+# Raises UserError where no number can be taken from the table.
+Measure = Callable[[Path, str, Mapping[str, Any]], Measured | None]
+_FAILED = ".failed"  # ends the name of a table that could not be measured
+
+
+def scores_of(label: str) -> str:
+    """The name of an evaluation's table: its scores, a row per example."""
+    return f"scores/{label}.parquet"
+
+
+def record_of(label: str) -> str:
+    """The name of an evaluation's record: its protocol, numbers and data."""
+    return f"evaluations/{label}.json"
+
+
+def finished_runs(study: Path) -> list[RunDirectory]:
+    """The finished runs of a study's directory, by name."""
+    return [RunDirectory(path.parent) for path in sorted(study.glob(f"*/{DONE}"))]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's directory, or that of the evaluations of a model from elsewhere, which has scores and records alone."""
+
+    path: Path
+
+    # ---- what is there
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / DONE).exists()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is the directory of a run, finished or not."""
+        return any((self.path / name).is_file() for name in (DONE, CONFIG, STAMP, MANIFEST))
+
+    @property
+    def model(self) -> Path:
+        """The directory of the trained model."""
+        return self.path / "model"
+
+    @property
+    def state(self) -> Path:
+        """The file that an unfinished run is resumed from."""
+        return self.path / "checkpoint" / "state.pt"
+
+    def file(self, name: str) -> Path | None:
+        """The file of that name (one of the constants above, `scores_of`, `record_of`), None where it is not there."""
+        path = self.path / name
+        return path if path.is_file() else None
+
+    def tables(self) -> dict[str, Path]:
+        """{label: score table} of the evaluations, the main one first."""
+        found = {path.stem: path for path in self.path.glob(scores_of("*")) if not path.stem.endswith(_FAILED)}
+        return {label: found[label] for label in sorted(found, key=lambda label: (label != MAIN, label))}
+
+    def records(self) -> dict[str, Path]:
+        """{label: record} of the evaluations, by label."""
+        return {path.stem: path for path in sorted(self.path.glob(record_of("*")))}
+
+    # ---- reading
+
+    def config(self) -> dict[str, Any]:
+        """config.yaml. Raises UserError where it cannot be read."""
+        try:
+            return yaml_mapping(self.path / CONFIG)
+        except UserError as error:
+            raise UserError(f"{self.path / CONFIG}: {error}") from None
+
+    def read(self, measure: Measure | None = None) -> tuple[Facts, list[Problem]]:
+        """All that the files say, each read once, and what is wrong with it, file by file.
+
+        measure: takes each evaluation afresh, once, and every stated number is held to what it finds; None believes
+        what is stated. Of a model from elsewhere the manifest is made from its records, or lies beside them as one.
+        """
+        facts, problems, of_records = Facts(), list[Problem](), list[Problem]()
+        for label, path in self.records().items():
+            facts.records[label] = _tried(of_records, record_of(label), json_object, path) or {}
+            if facts.records[label]:
+                _tried(of_records, record_of(label), check_schema, facts.records[label])
+        if self.is_run:
+            facts.manifest = _tried(problems, MANIFEST, json_object, self.path / MANIFEST, fatal=True) or {}
+        else:
+            made = manifest_of_model, self.path.name, facts.records
+            facts.manifest = _tried(problems, MANIFEST, *made, fatal=True) or {}
+        if facts.trained or "model" not in facts.manifest:
+            self._read_run(facts, problems)
+        else:
+            _tried(problems, MANIFEST, check_schema, facts.manifest, fatal=True)
+        facts.metrics = _tried(problems, METRICS, _metrics, self.path / METRICS) or {}
+        if facts.metrics and facts.trained and MAIN not in facts.metrics:
+            problems.append(Problem(METRICS, f"holds no numbers of {MAIN}"))
+        stated = [problem for problem in problems if problem.file == METRICS]
+        problems += of_records
+        tables = self.tables()
+        facts.tables = list(tables)
+        if measure:
+            for label, path in tables.items():
+                problems += _measured(facts, measure, path, label)
+            if stated and MAIN not in facts.measured:
+                problems.append(Problem(METRICS, f"{stated[0].what}, and there are no scores to take them from", True))
+        return facts, problems
+
+    def _read_run(self, facts: Facts, problems: list[Problem]) -> None:
+        """What a run has and no model from elsewhere: its end, its settings, its rounds."""
+        if not self.finished:
+            problems.insert(0, Problem(DONE, "is not there (the run is not finished)", True))
+        if facts.manifest:
+            _tried(problems, MANIFEST, check_manifest, facts.manifest, fatal=True)
+        facts.config = _tried(problems, CONFIG, yaml_mapping, self.path / CONFIG, fatal=True) or {}
+        if facts.config:
+            _tried(problems, CONFIG, check_config, facts.config, facts.manifest, fatal=True)
+        rounds = _tried(problems, ROUNDS, rounds_table, self.path / ROUNDS)
+        facts.rounds = facts.rounds if rounds is None else rounds
+
+    # ---- writing
+
+    def claim(self, config_hash: str) -> None:
+        """Raises ConfigError where another config's run is here: to skip or resume it under this one would be a lie."""
+        stamp = self.file(STAMP)
+        if stamp and stamp.read_text() != config_hash:
+            raise ConfigError(f"out: {self.path} holds a run of another config (choose another directory)")
+
+    def clear(self) -> None:
+        """Remove an earlier run, DONE first; nothing but what a run writes."""
+        for name in reversed(OWNED):
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def stamp(self, config_hash: str) -> None:
+        """Say whose run this is, before anything else is written."""
+        files.write_text(self.path / STAMP, config_hash)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """config.yaml. config: resolved."""
+        from omegaconf import OmegaConf  # a tenth of a second, which readers need not wait
+
+        files.write_text(self.path / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """manifest.json. manifest: with `schema_version`."""
+        files.write_json(self.path / MANIFEST, manifest)
+
+    def write_rounds(self, records: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
+        """rounds.csv. records: one a round."""
+        files.write_text(self.path / ROUNDS, pd.DataFrame(records).to_csv(index=False))
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """A parquet table under its `name`: SELECTION, ALLOCATION, SPECTRA, VARIANTS, SEMANTIC."""
+        files.write_parquet(self.path / name, table)
+
+    def check_writable(self) -> None:
+        """Before hours of scoring: raises UserError where an evaluation could not be written."""
+        try:
+            (self.path / scores_of("")).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"out: {self.path} cannot be written to: {error.strerror}") from None
+        self.stated()
+
+    def write_evaluation(self, label: str, table: pd.DataFrame, record: Mapping[str, Any]) -> None:
+        """An evaluation's scores and record, and its metrics among those in metrics.json, which others may be writing.
+
+        record: with `schema_version`, and `metrics`, {part: {metric: value}}. Raises UserError where metrics.json is
+        not JSON.
+        """
+        files.write_parquet(self.path / scores_of(label), table)
+        files.write_json(self.path / record_of(label), record)
+        with self._alone():
+            files.write_json(self.path / METRICS, self.stated() | {label: record["metrics"]})
+
+    def keep_failed(self, label: str, table: pd.DataFrame) -> Path:
+        """Where the scores were put that no number could be taken from."""
+        path = self.path / scores_of(f"{label}{_FAILED}")
+        files.write_parquet(path, table)
+        return path
+
+    def stated(self) -> dict[str, Any]:
+        """What metrics.json says, empty where it is not there yet. Raises UserError where it is not JSON."""
+        path = self.path / METRICS
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON ({error}); move it away, evaluations/ has the numbers") from None
+
+    def finish(self) -> None:
+        """Mark the run as finished; what it would be resumed from goes."""
+        shutil.rmtree(self.state.parent, ignore_errors=True)
+        files.write_text(self.path / DONE, "")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Inside, no other process is inside for the same directory."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def manifest_of_model(name: str, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The manifest of a model that was judged and not trained here, from its records.
+
+    name: of its directory. records: by label. Raises UserError where these are not all of one model.
+    """
+    models = {label: record.get("model") or {} for label, record in records.items()}
+    if not models:
+        raise UserError("is not there, nor evaluations/*.json to make one from")
+    named = {(model.get("name"), model.get("weights")) for model in models.values()}
+    if len(named) > 1 or None in next(iter(named)):
+        raise UserError(f"is not there, and evaluations/ does not hold one model's records ({', '.join(records)})")
+    return {"schema_version": SCHEMA_VERSION, "run_id": name, "model": next(iter(models.values()))}
+
+
+def _tried(problems: list[Problem], file: str, step: Callable[..., Any], *of: Any, fatal: bool = False) -> Any:
+    """What `step` returns; None, and a problem more, where it raises UserError."""
+    try:
+        return step(*of)
+    except UserError as error:
+        problems.append(Problem(file, str(error), fatal))
+        return None
+
+
+def _metrics(file: Path) -> dict[str, Any]:
+    metrics = json_object(file)
+    check_metrics(metrics)
+    return metrics
+
+
+def _measured(facts: Facts, measure: Measure, table: Path, label: str) -> Iterator[Problem]:
+    """Take one evaluation afresh into `facts`; yields what is wrong with its table and with what is stated of it."""
+    record = facts.records.get(label, {})
+    try:
+        found = measure(table, label, record)
+    except UserError as error:
+        yield Problem(scores_of(label), str(error), label == MAIN, True)
+        return
+    if found is None:
+        return
+    facts.measured[label] = found
+    if found.metrics is None:
+        return
+    stated = facts.metrics.get(label, {})
+    for line in unlike(stated, found.metrics):
+        yield Problem(METRICS, f"{label}/{line}", number=True)
+    told = record.get("metrics", {})
+    if isinstance(told, Mapping):  # what metrics.json says too was held to the scores above
+        told = {part: values for part, values in told.items() if values != stated.get(part)}
+    for line in unlike(told, found.metrics):
+        yield Problem(record_of(label), line, number=True)
