@@ -29,16 +29,16 @@ class LoadedStudy(Study):
     """A study with what can be asked of it by name."""
 
     def table(self, name: str) -> Table:
-        """A table by name (`analysis.tables.TABLES`). Raises UserError for one that is unknown or has no content."""
-        from analysis.tables import build
+        """A table by name (`analysis.exhibits.TABLES`). Raises UserError for one that is unknown or has no content."""
+        from analysis.exhibits import TABLES, exhibit
 
-        return build(self, name)
+        return exhibit(TABLES, name, "table").table(self)
 
     def figure(self, name: str) -> Figure:
-        """A figure by name (`analysis.figures.FIGURES`). Raises UserError as `table` does."""
-        from analysis.figures import build
+        """A figure by name (`analysis.exhibits.FIGURES`). Raises UserError as `table` does."""
+        from analysis.exhibits import FIGURES, exhibit
 
-        return build(self, name)
+        return exhibit(FIGURES, name, "figure").figure(self)
 
     def verdict(self) -> tuple[str, ...]:
         """What the study settles, in sentences: the declared comparisons of its arm in focus, then the curvature."""

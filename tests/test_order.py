@@ -44,7 +44,7 @@ ORDER = (
     ("benchmarks",),
     ("analysis.study",),
     ("analysis.inference",),
-    ("analysis.exhibits", "analysis.tables", "analysis.figures"),
+    ("analysis.exhibits",),
     ("analysis.report", "analysis.boards"),
     ("analysis",),
 )

@@ -1,1 +1,65 @@
-"""What a study shows: one file for each topic, its tables and its figures."""
+"""What a study shows, one file a topic: its tables and its figures, each in the order a reader wants them.
+
+`TABLES` and `FIGURES` name every `Exhibit`; reports and `LoadedStudy.table` and `.figure` loop over them. A further one
+is a class in its topic's file and a line here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mars.config import choose
+from mars.plugins import resolve
+
+if TYPE_CHECKING:  # a topic is imported when it is asked for
+    from collections.abc import Mapping
+
+TABLES = {  # in the order of a results section
+    "regimes": "analysis.exhibits.regimes:Regimes",
+    "main": "analysis.exhibits.accuracy:Main",
+    "comparisons": "analysis.exhibits.comparisons:Comparisons",
+    "aggregate": "analysis.exhibits.accuracy:Aggregate",
+    "splits": "analysis.exhibits.accuracy:Splits",
+    "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
+    "benchmarks": "analysis.exhibits.benchmarks:Further",
+    "win_rates": "analysis.exhibits.benchmarks:WinRates",
+    "allocation": "analysis.exhibits.allocation:ByRound",
+    "curvature": "analysis.exhibits.curvature:ByArm",
+    "bound": "analysis.exhibits.bound:ByArm",
+    "information": "analysis.exhibits.information:Correlations",
+    "compute": "analysis.exhibits.compute:Compute",
+    "pools": "analysis.exhibits.runs:Pools",
+    "data": "analysis.exhibits.data:Data",
+    "runs": "analysis.exhibits.runs:Runs",
+    "left_out": "analysis.exhibits.runs:LeftOut",
+}
+
+# The map where there is one, is there a difference, what kind of model makes it, how did training get there, where did
+# the budget go, what did that do to curvature and information, what if it had been set otherwise, and can the scores be
+# believed elsewhere.
+FIGURES = {
+    "regimes": "analysis.exhibits.regimes:Regimes",
+    "accuracy": "analysis.exhibits.by_arm:Accuracy",
+    "comparisons": "analysis.exhibits.comparisons:Comparisons",
+    "auc": "analysis.exhibits.by_arm:Auc",
+    "margins": "analysis.exhibits.margins:Margins",
+    "mean_margin": "analysis.exhibits.by_arm:MeanMargin",
+    "snr": "analysis.exhibits.by_arm:Snr",
+    "rounds": "analysis.exhibits.training:Rounds",
+    "steps": "analysis.exhibits.training:Steps",
+    "allocation": "analysis.exhibits.allocation:Allocation",
+    "curvature": "analysis.exhibits.curvature:OverRounds",
+    "spectra": "analysis.exhibits.curvature:Spectra",
+    "bound": "analysis.exhibits.bound:Bound",
+    "gains": "analysis.exhibits.information:OfArms",
+    "information": "analysis.exhibits.information:OfRounds",
+    "tau_sweep": "analysis.exhibits.sweeps:TauSweep",
+    "budget_sweep": "analysis.exhibits.sweeps:BudgetSweep",
+    "reliability": "analysis.exhibits.margins:Reliability",
+    "sections": "analysis.exhibits.benchmarks:Sections",
+}
+
+
+def exhibit(declared: Mapping[str, str], name: str, noun: str) -> Any:
+    """The `Exhibit` of that name in TABLES or FIGURES; noun: `table` or `figure`. Raises ConfigError for another."""
+    return resolve(choose(declared, name, noun))()

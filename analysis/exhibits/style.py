@@ -12,7 +12,7 @@ import functools
 import io
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
 
 from analysis.inference.stats import Interval, mean_interval
 
@@ -151,22 +152,29 @@ def columns(panels: int, most: int = 3) -> int:
     return -(-panels // -(-panels // most))
 
 
-def sheet(
-    titles: Sequence[str | None],
-    across: int,
-    size: tuple[float, float],
-    left: float,
-    below: float,
-    arms: Sequence[str] = (),
-    names: float = 0.0,
-    right: float = 0.0,
-    foot: str = "",
-) -> tuple[Sheet, list[Axes]]:
-    """A panel for each title (none where it is None), `across` to a row, and one legend for all, to the right of them.
+class Layout(NamedTuple):
+    """Where the panels of a figure are, in inches.
 
-    size: [width, height] of a panel; left, right, below: room beside and beneath each for its numbers and label;
-    names: more room before the first panel of a row; all in inches. arms: the legend's. foot: said below it all.
+    across: panels to a row. size: [width, height] of a panel. left, right, below: room beside and beneath each for its
+    numbers and label. names: more room before the first panel of a row.
     """
+
+    across: int
+    size: tuple[float, float]
+    left: float
+    below: float = 0.5
+    names: float = 0.0
+    right: float = 0.0
+
+
+def sheet(
+    titles: Sequence[str | None], layout: Layout, arms: Sequence[str] = (), foot: str = ""
+) -> tuple[Sheet, list[Axes]]:
+    """A figure with a panel for each title (none where it is None), and those panels in their order.
+
+    arms: of the one legend, right of all panels; none without any. foot: said below it all.
+    """
+    across, size, left, below, names, right = layout
     down = -(-len(titles) // across)
     heads = [None if title is None else fitted(title, size[0] + min(0.6 * left, 0.3)) for title in titles]
     above = LINE * max(lines(head) for head in heads if head is not None) + 0.12
@@ -185,8 +193,7 @@ def sheet(
         if head is None:
             continue
         row, column = divmod(i, across)
-        x = names + left + column * step
-        y = high - (row + 1) * cell + below
+        x, y = names + left + column * step, high - (row + 1) * cell + below
         axes = figure.add_axes((x / wide, y / high, size[0] / wide, tall / high))
         axes.set_title(head, y=1.0)  # a place of its own: looking for one costs as much as drawing the panel
         axes.tick_params(length=2.5)
@@ -242,9 +249,15 @@ def lay_grid(axes: Axes, axis: Literal["both", "x", "y"] = "y") -> None:
     axes.set_axisbelow(True)
 
 
-def seeds_key(several: str, by_seed: Iterable[Sized]) -> str:
-    """What shows the seeds in a figure: `several`, or that there is one. by_seed: of each arm, its seeds."""
-    return several if any(len(seeds) > 1 for seeds in by_seed) else "one seed, so no interval"
+def whole_ticks(axes: Axes, last: float) -> None:
+    """Ticks of the x axis at whole numbers from 0 to `last`."""
+    ticks = np.asarray(MaxNLocator(nbins=8, integer=True, min_n_ticks=1).tick_values(0, last))
+    axes.set_xticks(ticks[(ticks >= 0) & (ticks <= last)])
+
+
+def seeds_key(several: str, seeds: int) -> str:
+    """What shows the seeds in a figure: `several`, or that there is one. seeds: most that an arm has."""
+    return several if seeds > 1 else "one seed, so no interval"
 
 
 def mark(axes: Axes, y: float) -> None:

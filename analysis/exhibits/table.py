@@ -1,8 +1,8 @@
 """One table, four forms: csv for programs, and markdown, LaTeX (booktabs) and HTML as it should be read.
 
 A `Table` is a tidy frame and the columns a reader sees of it. Numbers are rounded when they are shown and nowhere else,
-the same way in every form. An interval stands behind its number, a best value is bold only where the frame says so in
-`KEY_best`, and a column in which nothing is known is left out unless its emptiness is the message (`always`).
+the same way in every form. An interval stands behind its number. A column in which nothing is
+known is left out unless its emptiness is the message (`always`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class Cell(NamedTuple):
 
     text: str
     value: float | str | None
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ class Table:
         for heading, rows in self.sections():
             lines = [[c.head for c in columns], ["---"] * len(columns)]
             for row in rows:
-                cells = [cell(row, c) for c in columns]
-                lines.append([f"**{c.text}**" if c.best else c.text for c in cells])
+                lines.append([cell(row, c).text for c in columns])
             parts += [f"{'#' * (level + 1)} {heading}"] if heading else []
             parts.append("\n".join(_markdown(line) for line in lines))
         return "\n\n".join([*parts, *([self.caption] if self.caption else [])]) + "\n"
@@ -136,8 +134,7 @@ class Table:
             if heading:
                 yield f"\\multicolumn{{{len(columns)}}}{{l}}{{\\emph{{{latex(heading)}}}}} \\\\"
             for row in rows:
-                cells = [cell(row, c) for c in columns]
-                yield " & ".join(f"\\textbf{{{latex(c.text)}}}" if c.best else latex(c.text) for c in cells) + " \\\\"
+                yield " & ".join(latex(cell(row, c).text) for c in columns) + " \\\\"
 
     def to_html(self) -> str:
         """A `<table>` for each section, as the report has it and a notebook shows it.
@@ -189,7 +186,7 @@ def cell(row: dict[str, Any], column: Column) -> Cell:
         parts.append(f"[{', '.join(number(column.scale * end, column.spec) for end in ends)}]")
         value = ends[0] if math.isnan(value) else value
     text = " ".join(filter(None, parts))
-    return Cell(text, value if text else None, row.get(f"{column.key}_best") is True)
+    return Cell(text, value if text else None)
 
 
 def number(value: float, spec: str) -> str:
@@ -236,7 +233,6 @@ def _number_class(column: Column) -> str:
 
 def _html_cell(shown: Cell, column: Column, link: str, first: bool) -> str:
     text = html.escape(shown.text)
-    text = f"<b>{text}</b>" if shown.best else text
     if link and text and (column.spec or first):
         text = f'<a href="#{link}">{text}</a>'
     value = "" if shown.value is None else f' data-value="{html.escape(str(shown.value))}"'

@@ -119,7 +119,7 @@ def blocking(group: Study) -> str:
     return ", ".join(confound.noun for confound in confounds(group) if confound.blocks)
 
 
-def forbidden(group: Study) -> str:
+def why_not_comparable(group: Study) -> str:
     """As `blocking`, but empty where the study is to be judged all the same."""
     return "" if group.allow_confounded else blocking(group)
 

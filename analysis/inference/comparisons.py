@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference import stats
-from analysis.inference.comparability import forbidden
-from analysis.inference.influence import per_example
+from analysis.inference.comparability import why_not_comparable
 from analysis.study.naming import text
 from analysis.study.study import Pairs, Study
 from baselines import ARMS
+from benchmarks.metrics import correctness
 
 AGAINST = tuple(arm.name for arm in sorted(ARMS, key=lambda arm: arm.declared))  # in the order of the verdict
 COLUMNS = [
@@ -108,29 +108,29 @@ def shared(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
     return ours, theirs
 
 
-def paired(arm: Pairs, reference: Pairs, metric: str = "accuracy") -> Paired:
-    """arm − reference in a metric (`analysis.inference.influence.per_example`) on the seeds and examples they share.
+def paired(arm: Pairs, reference: Pairs) -> Paired:
+    """arm − reference in correctness on the seeds and examples they share.
 
     Where seeds have examples of their own, each seed is compared on those both arms were judged on, and examples are
     nested in seeds (`stats.nested_difference`); otherwise every seed is on the examples that all of them share.
     """
     if arm.own_rows and reference.own_rows:
-        return _nested(arm, reference, metric)
-    ours, theirs = shared(arm, reference)
-    values, others = (per_example(metric, p.chosen, p.rejected) for p in (ours, theirs))
-    found = stats.paired_difference(values, others) if values.size else stats.Difference(math.nan)
-    return Paired(found, values - others if values.size else [], False)
+        return _nested(arm, reference)
+    ours, theirs = (correctness(pairs.margins) for pairs in shared(arm, reference))
+    found = stats.paired_difference(ours, theirs) if ours.size else stats.Difference(math.nan)
+    return Paired(found, ours - theirs if ours.size else [], False)
 
 
-def _nested(arm: Pairs, reference: Pairs, metric: str) -> Paired:
+def _nested(arm: Pairs, reference: Pairs) -> Paired:
     seeds = np.intersect1d(arm.seeds, reference.seeds)
     ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
-    both = [p.on(seeds, ids) for p in (arm, reference)]
-    differences = []
-    for seed, judged in enumerate(~np.any([np.isnan(p.margins) for p in both], axis=0)):
-        if judged.any():
-            own, other = (per_example(metric, p.chosen[[seed]][:, judged], p.rejected[[seed]][:, judged]) for p in both)
-            differences.append((own - other)[0])
+    ours, theirs = (pairs.on(seeds, ids).margins for pairs in (arm, reference))
+    judged = ~(np.isnan(ours) | np.isnan(theirs))
+    differences = [
+        correctness(own[known]) - correctness(other[known])
+        for own, other, known in zip(ours, theirs, judged, strict=True)
+        if known.any()
+    ]
     found = stats.nested_difference(differences) if differences else stats.Difference(math.nan)
     return Paired(found, differences, True)
 
@@ -138,7 +138,7 @@ def _nested(arm: Pairs, reference: Pairs, metric: str) -> Paired:
 def _of_group(group: Study) -> list[dict[str, Any]]:
     """One group's comparisons, unadjusted."""
     rows = list(_declared(group))
-    confounded = forbidden(group)
+    confounded = why_not_comparable(group)
     cells = {}
     for place, row in enumerate(rows):
         if confounded:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.inference import stats
-from analysis.inference.comparability import forbidden
+from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants
 from analysis.inference.regimes import split_arm
 from analysis.study.study import NothingToShow, Run, Study
@@ -92,7 +92,7 @@ def finals(group: Study) -> pd.DataFrame:
     unless the study is judged all the same.
     """
     means = points(group).groupby(["arm", "seed"], as_index=False)[list(GAINS)].mean()
-    if forbidden(group) or not group.splits:
+    if why_not_comparable(group) or not group.splits:
         return means.iloc[:0].reindex(columns=["arm", "seed", *GAINS, "accuracy", "gold_accuracy"])
     for metric in ("accuracy", "gold_accuracy"):
         values = {arm: group.values(arm, group.splits[0], metric) for arm in group.arms}

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference import stats
-from analysis.inference.comparability import forbidden
+from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, paired, same_variants, why_not
 from analysis.study.study import NothingToShow, Pairs, Study
 from benchmarks.metrics import correctness
@@ -69,7 +69,7 @@ def split_arm(arm: str) -> tuple[str, str]:
 
 def _of_group(group: Study) -> Iterator[dict[str, Any]]:
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
-    confounded, split = forbidden(group), group.splits[0] if group.splits else ""
+    confounded, split = why_not_comparable(group), group.splits[0] if group.splits else ""
     scores = functools.cache(lambda arm: _scores(group, arm, split))
     for arm in group.arms:
         reference = counterpart(group.arms, arm, group.reference)

@@ -111,8 +111,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 def paired_difference(arm: np.ndarray, reference: np.ndarray) -> Difference:
     """Mean of arm − reference, both [S seeds, E examples] in the same order, for new seeds and new examples.
 
-    A cell is one example's share of a metric: its correctness, or `analysis.inference.influence.per_example` of
-    another. With two or three seeds the interval is wide, as it should be.
+    A cell is one example's correctness. With two or three seeds the interval is wide, as it should be.
     """
     if arm.shape != reference.shape:
         raise ValueError(f"arms must share seeds and examples: {arm.shape} against {reference.shape}")
@@ -293,22 +292,12 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(centred[0] @ centred[1]) / norm if norm > 0 else math.nan
 
 
-def interquartile_mean(scores: Sequence[np.ndarray], seed: int = 0) -> Interval:
-    """Mean of the middle half of all scores, each array one task's over seeds; 95 % interval by resampling seeds
-    within tasks (Agarwal et al. 2021, arXiv 2108.13264). Too narrow for few seeds, as that bootstrap is.
-    """
-
-    def middle(draws: list[np.ndarray]) -> np.ndarray:
-        ordered = np.sort(np.concatenate(draws, axis=1), axis=1)
-        cut = ordered.shape[1] // 4
-        return ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
-
-    return _stratified(middle, scores, seed)
-
-
 def probability_of_improvement(arm: Sequence[np.ndarray], reference: Sequence[np.ndarray], seed: int = 0) -> Interval:
     """How probably a run of the arm scores higher than one of the reference on a task, a tie counting ½, mean over
-    tasks; 95 % interval as in `interquartile_mean` (Agarwal et al. 2021). ½ is no improvement; seeds are not paired.
+    tasks (Agarwal et al. 2021, arXiv 2108.13264); each array is one task's scores over seeds.
+
+    The 95 % interval is from resampling seeds within tasks: too narrow for few seeds, as that bootstrap is. ½ is no
+    improvement; seeds are not paired.
     """
     if len(arm) != len(reference):
         raise ValueError(f"arms must share tasks: {len(arm)} against {len(reference)}")

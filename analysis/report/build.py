@@ -23,11 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exhibits import style
+from analysis.exhibits import FIGURES, TABLES, exhibit, style
 from analysis.exhibits.ranking import Ranking, rank
-from analysis.exhibits.table import Table
-from analysis.figures import FIGURES
-from analysis.inference.comparability import forbidden
+from analysis.exhibits.table import CSV, Table
+from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
 from analysis.report.reproduce import reproduction
@@ -36,7 +35,6 @@ from analysis.report.verdict import on_curvature, verdict, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, REFERENCE, NothingToShow, Study
-from analysis.tables import TABLES
 from mars.config import UserError, build, nearest
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
@@ -45,7 +43,7 @@ PAGE, RESULTS = "index.html", "results.parquet"
 _OWNED = (  # all that a report may make, and so may remove when it no longer does
     PAGE, RESULTS, "leaderboard.csv", "leaderboard.md", "verdict.md",
     *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
-    *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf")),
+    *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf", "csv")),
 )  # fmt: skip
 _OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
 _OVERVIEWS = ("regimes",)  # of all groups at once, however many
@@ -133,7 +131,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
     tables, no_tables = _tables(study, listed_out)
-    figures, vectors, no_figures = _figures(study)
+    figures, their_files, no_figures = _figures(study)
     sentences, cautions = (*verdict(compared), *on_curvature(study)), warnings(study)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
@@ -141,8 +139,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         "verdict.md": _verdict(sentences, cautions).encode(),
         RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
         **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
-        **{f"figures/{figure.name}.png": figure.png for figure in figures},
-        **{f"figures/{name}.pdf": content for name, content in vectors.items()},
+        **their_files,
     }
     page = Page(
         title=f"{'Study' if study.runs['source'].nunique() == 1 else 'Studies'} {study.name}",
@@ -167,37 +164,40 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
 
 def _confounded(study: Study) -> dict[str, str]:
     """Why the groups are not counted whose arms may not be compared: {title: reason}."""
-    found = {title: forbidden(group) for title, group in study.groups()}
+    found = {title: why_not_comparable(group) for title, group in study.groups()}
     return {title: f"confounded: arms differ in {why}" for title, why in found.items() if why}
 
 
 def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]]:
     """Every table there is something for; and the others. listed_out: the study with all that `left_out` lists."""
     tables, missing = [], []
-    for name, builder in TABLES.items():
+    for name in TABLES:
         try:
-            tables.append(builder(listed_out if name == "left_out" else study))
+            tables.append(exhibit(TABLES, name, "table").table(listed_out if name == "left_out" else study))
         except NothingToShow as reason:
             missing += [] if name == "left_out" else [_missing(name, reason)]
     return tables, missing
 
 
 def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
-    """Every figure there is something for, the same as pdf by name; and the others."""
-    pictures, vectors, missing = [], {}, []
+    """Every figure there is something for, its files by their names, and the figures there is nothing for."""
+    pictures, missing = [], []
+    files: dict[str, bytes] = {}
     few, note = _few(study)
-    for name, plot in FIGURES.items():
-        overview = name in _OVERVIEWS
+    for name in FIGURES:
+        shown, overview = exhibit(FIGURES, name, "figure"), name in _OVERVIEWS
         try:
-            figure = plot.draw(study if overview else few)
+            frame = shown.frame(study if overview else few)
         except NothingToShow as reason:
             missing.append(_missing(name, reason))
             continue
-        png, vectors[name] = style.png(figure), style.pdf(figure)
-        width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", png[16:24]))
-        caption = plot.caption if overview else plot.caption + note
-        pictures.append(Picture(name, plot.title, caption, png, width, height))
-    return pictures, vectors, missing
+        figure = shown.draw(study if overview else few, frame)
+        forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": frame.to_csv(**CSV).encode()}
+        files |= {f"figures/{name}.{form}": content for form, content in forms.items()}
+        width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
+        caption = shown.caption if overview else shown.caption + note
+        pictures.append(Picture(name, shown.title, caption, forms["png"], width, height))
+    return pictures, files, missing
 
 
 def _few(study: Study) -> tuple[Study, str]:

@@ -13,7 +13,6 @@ import pytest
 from support.study import add_curvature, make_run, make_study, score_test
 
 from analysis import NothingToShow, Study, load
-from analysis.figures import FIGURES
 from analysis.inference.comparisons import compare
 from analysis.inference.curvature import EVERYWHERE, correlations, finals, points
 from analysis.inference.regimes import regimes, split_arm
@@ -180,7 +179,7 @@ def test_the_verdict_says_what_was_measured(curved: Study) -> None:
 
 
 def test_the_spectra_are_geometric_means_over_seeds(curved: Study) -> None:
-    figure = FIGURES["spectra"].draw(curved)
+    figure = curved.figure("spectra")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
         f"planted / minilm,\u0020{when}, {kind}" for when in ("first round", "last round") for kind in "HG"
@@ -196,7 +195,7 @@ def test_the_spectra_are_geometric_means_over_seeds(curved: Study) -> None:
 
 
 def test_gains_in_h_and_g_have_one_scale_and_every_arm_that_recorded_any(curved: Study) -> None:
-    figure = FIGURES["curvature"].draw(curved)
+    figure = curved.figure("curvature")
     h, g = (axes for axes in figure.axes if "gain" in axes.get_title())
     assert h.get_ylim() == g.get_ylim()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(H_GAIN)
@@ -205,7 +204,7 @@ def test_gains_in_h_and_g_have_one_scale_and_every_arm_that_recorded_any(curved:
 
 
 def test_points_of_the_bound_show_which_conditions_hold(curved: Study) -> None:
-    (axes,) = FIGURES["bound"].draw(curved).axes
+    (axes,) = curved.figure("bound").axes
     marked = [line for line in axes.lines if line.get_marker() == "." and len(line.get_xdata())]
     assert sum(len(line.get_xdata()) for line in marked) == 30  # one condition of two, in half of 60 rounds
     assert all(
@@ -216,7 +215,7 @@ def test_points_of_the_bound_show_which_conditions_hold(curved: Study) -> None:
 
 
 def test_the_panels_of_gains_carry_their_correlation(curved: Study) -> None:
-    titles = [" ".join(axes.get_title().split()) for axes in FIGURES["information"].draw(curved).axes]
+    titles = [" ".join(axes.get_title().split()) for axes in curved.figure("information").axes]
     assert titles == [
         "planted / minilm, gain in H: ρ +1.00 [+1.00, +1.00]",
         "planted / minilm, gain in G: ρ −1.00 [−1.00, −1.00]",
@@ -310,7 +309,7 @@ def test_cells_of_unequal_steps_are_refused_unless_allowed(tmp_path: Path) -> No
     assert set(refused["not_compared"]) == {"arms differ in optimiser steps"}
     assert refused["difference"].isna().all()
     assert regimes(study.judged(allow_confounded=True))["difference"].notna().all()
-    figure = FIGURES["regimes"].draw(study)
+    figure = study.figure("regimes")
     assert sum(text.get_text() == "×" for text in figure.axes[0].texts) == 3
 
 
@@ -323,7 +322,7 @@ def test_one_kind_of_data_and_variants_is_no_map(tmp_path: Path) -> None:
 
 
 def test_the_phase_diagram_says_each_number_and_frames_what_is_significant(tmp_path: Path) -> None:
-    figure = FIGURES["regimes"].draw(load(known_map(tmp_path)))
+    figure = load(known_map(tmp_path)).figure("regimes")
     axes, bar = figure.axes
     assert [" ".join(t.get_text().split()) for t in axes.get_xticklabels()] == ["mars absolute", "mars signed"]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["clean", "flips 25 %"]

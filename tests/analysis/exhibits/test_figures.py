@@ -18,8 +18,7 @@ from matplotlib.text import Text
 from support.study import add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
-from analysis.exhibits import style
-from analysis.figures import FIGURES, allocation, by_arm, margins, rounds, sweeps
+from analysis.exhibits import FIGURES, allocation, margins, measures, style, sweeps, training
 from analysis.inference.comparisons import compare
 from benchmarks.metrics import forecasts
 from benchmarks.protocols.in_distribution import InDistribution
@@ -147,9 +146,9 @@ def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
     study = request.getfixturevalue(which)
     if name in ELSEWHERE[which]:
         with pytest.raises(NothingToShow, match=r"^[^\n]*\(python -m [^\n]*\)$"):
-            FIGURES[name].draw(study)
+            study.figure(name)
         return
-    figure = FIGURES[name].draw(study)
+    figure = study.figure(name)
     check_nothing_overlaps(figure)
     assert figure.get_size_inches()[0] < 17
     if which == "crowd" and name not in ("comparisons", "allocation"):  # an arm need not be compared, nor draw rows
@@ -159,14 +158,14 @@ def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
 def test_a_sweep_of_budgets_is_ordered_by_the_budget(tmp_path: Path) -> None:
     for budget in (1000, 250, 8000):
         make_run(tmp_path, "mars", 0, 0.5, config={"rounds": {"budget": budget}})
-    figure = FIGURES["budget_sweep"].draw(load(tmp_path))
+    figure = load(tmp_path).figure("budget_sweep")
     check_nothing_overlaps(figure)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["250", "1000", "8000"]
 
 
 def test_the_same_study_is_the_same_bytes_whatever_the_readers_own_style(study: Study) -> None:
     def drawn() -> list[bytes]:
-        return [style.png(FIGURES["snr"].draw(study)), style.pdf(FIGURES["rounds"].draw(study))]
+        return [style.png(study.figure("snr")), style.pdf(study.figure("rounds"))]
 
     first = drawn()
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 30, "axes.grid": True}):
@@ -209,7 +208,7 @@ def test_a_fitted_text_loses_nothing_and_fits(text: str, inches: float) -> None:
 
 @pytest.mark.parametrize("name", ["accuracy", "auc"])
 def test_shares_are_on_an_axis_with_chance_that_reaches_to_one(name: str, study: Study) -> None:
-    figure = FIGURES[name].draw(study)
+    figure = study.figure(name)
     for title, axes in plots(figure).items():
         low, high = axes.get_xlim()
         assert low < 0.5 < 1 <= high
@@ -222,7 +221,7 @@ def test_shares_are_on_an_axis_with_chance_that_reaches_to_one(name: str, study:
 @pytest.mark.parametrize("name", ["mean_margin", "snr"])
 def test_bars_start_at_zero(name: str, study: Study) -> None:
     metric = {"mean_margin": "margin_mean"}.get(name, name)
-    axes = plots(FIGURES[name].draw(study))["planted / minilm, test"]
+    axes = plots(study.figure(name))["planted / minilm, test"]
     assert [bar.get_x() for bar in axes.patches] == [0] * 4
     assert [bar.get_width() for bar in axes.patches] == pytest.approx(
         [study.values(arm, "test", metric).mean() for arm in study.arms]
@@ -231,7 +230,7 @@ def test_bars_start_at_zero(name: str, study: Study) -> None:
 
 
 def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path: Path) -> None:
-    figure = FIGURES["accuracy"].draw(load(make_study(tmp_path, {"mars": 0.8}, seeds=(0,))))
+    figure = load(make_study(tmp_path, {"mars": 0.8}, seeds=(0,))).figure("accuracy")
     assert "one seed, so no interval" in figure.texts[0].get_text()
     assert all(len(line.get_xdata()) == 1 for axes in figure.axes for line in axes.lines if line.get_marker() == "D")
 
@@ -242,7 +241,7 @@ def test_what_an_arm_did_not_measure_is_said_in_its_row(tmp_path: Path) -> None:
         measured = json.loads(file.read_text())
         del measured["in_distribution"]["test"]["auc"]  # as an older version left it
         file.write_text(json.dumps(measured))
-    figure = FIGURES["auc"].draw(load(tmp_path))
+    figure = load(tmp_path).figure("auc")
     (aside,) = [t for t in figure.axes[0].texts if t.get_text() == "not measured"]
     assert aside.get_position()[1] == 0  # uniform's row
 
@@ -250,13 +249,13 @@ def test_what_an_arm_did_not_measure_is_said_in_its_row(tmp_path: Path) -> None:
 def test_further_splits_are_left_out_where_they_make_too_many_panels(tmp_path: Path) -> None:
     for i in range(7):
         make_run(tmp_path, "mars", 0, 0.5, dataset=f"data{i}", examples=10)
-    figure = FIGURES["accuracy"].draw(load(tmp_path))
+    figure = load(tmp_path).figure("accuracy")
     assert list(plots(figure)) == [f"data{i} / minilm, test" for i in range(7)]
     assert "main test split only" in figure.texts[0].get_text()
 
 
 def test_rounds_hold_what_a_coin_gets(study: Study) -> None:
-    losses, accuracies = FIGURES["rounds"].draw(study).axes  # this study recorded no margins
+    losses, accuracies = study.figure("rounds").axes  # this study recorded no margins
     assert losses.get_ylim()[0] == 0
     assert losses.get_ylim()[1] > np.log(2)
     assert accuracies.get_ylim()[0] < 0.5 < 1 <= accuracies.get_ylim()[1]
@@ -268,7 +267,7 @@ def test_rounds_hold_what_a_coin_gets(study: Study) -> None:
 
 def test_a_single_round_shows_the_arms_side_by_side(tmp_path: Path) -> None:
     single = load(make_study(tmp_path, {"none": 0.5, "uniform": 0.5, "mars": 0.5}, seeds=(0, 1), rounds=1))
-    axes = FIGURES["rounds"].draw(single).axes[-1]
+    axes = single.figure("rounds").axes[-1]
     places = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in ("s", "o", "D")]
     assert len(set(places)) == 3
 
@@ -276,7 +275,7 @@ def test_a_single_round_shows_the_arms_side_by_side(tmp_path: Path) -> None:
 def test_steps_are_counted_over_rounds_and_equal_ones_stand_side_by_side(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1))
     make_study(tmp_path, {"none": 0.5}, seeds=(0, 1), rounds=2)
-    on_the_way, at_the_end = FIGURES["steps"].draw(load(tmp_path)).axes
+    on_the_way, at_the_end = load(tmp_path).figure("steps").axes
     x = {line.get_marker(): list(line.get_xdata()) for line in on_the_way.lines}
     assert (x["s"], x["o"], x["D"]) == ([10, 20], [10, 20, 30], [10, 20, 30])
     ends = {line.get_marker(): line.get_xdata()[0] for line in at_the_end.lines if line.get_marker() in "soD"}
@@ -311,7 +310,7 @@ def test_allocation_is_drawn_from_what_a_run_kept(tmp_path: Path) -> None:
             pd.DataFrame({"round": t, "pair": range(4), "margin": margin, "budget": b}) for t, b in enumerate(budget)
         ]
         pd.concat(frames, ignore_index=True).to_parquet(run / "allocation.parquet")
-    panels = plots(FIGURES["allocation"].draw(load(study)))
+    panels = plots(load(study)).figure("allocation")
     assert len(panels) == 4
     lorenz = panels["planted / minilm, last round"]
     mars = next(line for line in lorenz.lines if line.get_marker() == "D")
@@ -329,7 +328,7 @@ def test_allocation_is_drawn_from_what_a_run_kept(tmp_path: Path) -> None:
         (run / "allocation.parquet").unlink()
         table = pd.read_csv(run / "rounds.csv").assign(base_pairs=4)
         table.to_csv(run / "rounds.csv", index=False)
-    older = plots(FIGURES["allocation"].draw(load(study)))
+    older = plots(load(study)).figure("allocation")
     assert list(older) == ["planted / minilm, first round", "planted / minilm, last round"]
     again = next(line for line in older["planted / minilm, last round"].lines if line.get_marker() == "D")
     assert again.get_ydata() == pytest.approx(mars.get_ydata())
@@ -350,7 +349,7 @@ def test_a_sweep_stands_beside_the_level_of_uniform(tmp_path: Path) -> None:
         for tau in (-1, 0, 4):
             make_run(tmp_path, "mars", seed, 0.5 + tau / 10, settings={"tau": tau})
     study = load(tmp_path)
-    axes = plots(FIGURES["tau_sweep"].draw(study))["planted / minilm, test"]
+    axes = plots(study.figure("tau_sweep"))["planted / minilm, test"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["−1", "0", "4"]
     line = next(line for line in axes.lines if line.get_marker() == "D")
     assert line.get_ydata() == pytest.approx([study.values(arm, "test", "accuracy").mean() for arm in study.arms[1:]])
@@ -381,7 +380,7 @@ def test_reliability_bins_make_the_calibration_error() -> None:
 
 def test_small_bins_are_faint(tmp_path: Path) -> None:
     study = load(make_study(tmp_path, {"mars": 0.8}, seeds=(0,), examples=400))
-    axes = FIGURES["reliability"].draw(study).axes[0]
+    axes = study.figure("reliability").axes[0]
     test = study.of("mars")[0].scores["test"]
     pairs = margins.reliability_bins(test["chosen_score"] - test["rejected_score"])[:, 0]
     drawn = {line.get_alpha(): len(line.get_xdata()) for line in axes.lines if line.get_marker() == "D"}
@@ -390,7 +389,7 @@ def test_small_bins_are_faint(tmp_path: Path) -> None:
 
 
 def test_densities_count_what_lies_outside_the_window(study: Study) -> None:
-    axes = FIGURES["margins"].draw(study).axes[0]
+    axes = study.figure("margins").axes[0]
     for stairs in axes.patches:
         values, edges, _ = stairs.get_data()
         assert len(values) == margins.MARGIN_BINS
@@ -409,24 +408,24 @@ def test_scores_of_any_unit_fit_and_so_do_those_of_a_constant_scorer(unit: float
     study = load(tmp_path)
     assert len(study.runs) == 4
     for name in ("margins", "mean_margin", "snr", "reliability"):
-        check_nothing_overlaps(FIGURES[name].draw(study))
+        check_nothing_overlaps(study.figure(name))
 
 
 def test_runs_without_scores_are_left_out_of_the_margins(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1))
     for file in tmp_path.glob("uniform-*/scores/in_distribution.parquet"):
         file.unlink()
-    figure = FIGURES["margins"].draw(load(tmp_path))
+    figure = load(tmp_path).figure("margins")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mars"]
     for file in tmp_path.glob("mars-*/scores/in_distribution.parquet"):
         file.unlink()
     for name in ("margins", "reliability"):
         with pytest.raises(NothingToShow, match="give the directory of the runs"):
-            FIGURES[name].draw(load(tmp_path))
+            load(tmp_path).figure(name)
 
 
 def test_comparisons_are_those_of_the_verdict(study: Study) -> None:
-    (axes,) = FIGURES["comparisons"].draw(study).axes
+    (axes,) = study.figure("comparisons").axes
     table = compare(study)
     assert [label.get_text().replace("\u00a0", " ") for label in axes.get_yticklabels()] == [
         f"mars − {reference}" for reference in table["reference"]
@@ -445,14 +444,14 @@ def test_comparisons_are_those_of_the_verdict(study: Study) -> None:
 def test_comparisons_that_cannot_be_made_say_why(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
     make_study(tmp_path, {"mars": 0.8}, seeds=(0, 1), manifest={"start": "f" * 64})
-    figure = FIGURES["comparisons"].draw(load(tmp_path))
+    figure = load(tmp_path).figure("comparisons")
     check_nothing_overlaps(figure)
     (axes,) = figure.axes
     assert "not compared: arms differ in starting weights" in " ".join(axes.texts[0].get_text().split())
 
 
 def test_sections_have_a_row_per_protocol_and_the_chance_of_each(several: Study) -> None:
-    panels = plots(FIGURES["sections"].draw(several))
+    panels = plots(several.figure("sections"))
     assert [title.removeprefix("hh_rlhf / minilm, ") for title in panels] == [
         *(f"reward_bench: {part}" for part in HEADLINE),
         "reward_bench_2: Focus",
@@ -462,7 +461,7 @@ def test_sections_have_a_row_per_protocol_and_the_chance_of_each(several: Study)
         title.split(": ")[1]: [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
         for title, axes in panels.items()
     }
-    assert chances["Chat Hard"] == [by_arm.CHANCE]
+    assert chances["Chat Hard"] == [measures.CHANCE]
     assert chances["Focus"] == [0.25]
     assert chances["Ties"] == []
 
@@ -475,5 +474,5 @@ def test_nothing_measured_is_one_line(tmp_path: Path) -> None:
     study = load(tmp_path)
     for name in ("auc", "snr", "rounds", "steps"):
         with pytest.raises(NothingToShow, match="run it again with force=true"):
-            FIGURES[name].draw(study)
-    assert rounds.MEASURES[1].column not in study.rounds
+            study.figure(name)
+    assert training.MEASURES[1].column not in study.rounds

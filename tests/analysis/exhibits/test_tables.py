@@ -1,4 +1,4 @@
-"""The tables of a study: their numbers, what is bold, what they say where something is missing, their four forms."""
+"""The tables of a study: their numbers, what they say where something is missing, their four forms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 from support.study import LEFT_OUT, add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
+from analysis.exhibits import TABLES
+from analysis.exhibits.accuracy import Main
+from analysis.exhibits.benchmarks import RewardBenchTable
 from analysis.exhibits.reference import beside, cited, published
 from analysis.exhibits.table import LATEX_PACKAGES, Column, Table, anchor, cell, number
 from analysis.study.pools import changed_labels, pool_table
-from analysis.tables import TABLES
-from analysis.tables.main import main
-from analysis.tables.rewardbench import rewardbench
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import ROWS, RewardBench
 from mars.config import ConfigError, UserError
@@ -115,17 +115,6 @@ def row_of(table: Table, **keys: Any) -> dict[str, Any]:
     return row
 
 
-def bold(table: Table) -> list[tuple[str, str]]:
-    """(arm, metric) of every value in bold, as the frame says and as markdown and LaTeX show."""
-    best = [
-        (row["arm"], column.key) for _, rows in table.sections() for row in rows for column in table.shown
-        if cell(row, column).best
-    ]  # fmt: skip
-    assert table.to_markdown().count("**") == 2 * len(best)
-    assert table.to_latex().count("\\textbf{") == table.to_html().count("<b>") == len(best)
-    return best
-
-
 # The table itself
 
 
@@ -152,9 +141,7 @@ AWKWARD = r"50 % of a_b & c|d {x} \ # $ ~ ^ < > τ ≤ −1 ½"
 
 
 def awkward(rows: int = 1) -> Table:
-    frame = pd.DataFrame(
-        {"dataset": ["d_1", None], "backbone": "b", "arm": AWKWARD, "x": 1 / 3, "x_best": [True, False]}
-    )
+    frame = pd.DataFrame({"dataset": ["d_1", None], "backbone": "b", "arm": AWKWARD, "x": 1 / 3})
     frame = pd.concat([frame] * rows, ignore_index=True)
     columns = (Column("arm", "arm & co"), Column("x", "x_1 %", ".1f", 100), Column("y", "unknown", always=True))
     return Table("awkward", "A_title", "100 % & more", frame, columns)
@@ -187,7 +174,6 @@ def test_csv_is_the_frame_and_a_section_without_a_name_is_kept() -> None:
     table = awkward()
     assert "0.3333333333" in table.to_csv()
     assert [len(rows) for _, rows in table.sections()] == [1, 1]
-    assert bold(table) == [(AWKWARD, "x")]
 
 
 def test_html_escapes_and_links_to_the_runs_behind_a_number() -> None:
@@ -250,7 +236,7 @@ def test_an_unknown_table_names_the_nearest(study: Study) -> None:
         study.table("mian")
 
 
-# main: numbers and what is bold
+# main
 
 
 def test_main_has_means_over_seeds_with_t_intervals_that_stay_shares(tmp_path: Path) -> None:
@@ -264,46 +250,27 @@ def test_main_has_means_over_seeds_with_t_intervals_that_stay_shares(tmp_path: P
     assert (row["seeds"], row["examples"], row["split"]) == (3, 4, "test")
 
 
-def test_the_best_arm_is_bold_where_it_differs_from_every_other(tmp_path: Path) -> None:
-    make_study(tmp_path, {"none": 0.1, "uniform": 0.2, "mars": 2.0}, seeds=(0, 1, 2, 3), examples=100)
-    assert bold(load(tmp_path).table("main")) == [("mars", "accuracy"), ("mars", "auc"), ("mars", "snr")]
-    make_study(tmp_path, {"eda": 2.0}, seeds=(0, 1, 2, 3), examples=100)  # as good: now neither is
-    assert bold(load(tmp_path).table("main")) == []
-
-
-def test_one_arm_or_one_seed_is_never_bold(tmp_path: Path) -> None:
-    make_study(tmp_path / "arm", {"mars": 2.0}, seeds=(0, 1, 2))
-    make_study(tmp_path / "seed", {"uniform": -1.0, "mars": 3.0}, seeds=(0,), examples=200)
-    for name in ("arm", "seed"):
-        table = load(tmp_path / name).table("main")
-        assert bold(table) == []
-        assert table.frame["accuracy"].notna().all()
+def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+    table = load(make_study(tmp_path, {"uniform": -1.0, "mars": 3.0}, seeds=(0,), examples=200)).table("main")
+    assert table.frame["accuracy"].notna().all()
     assert "[" not in table.to_markdown().split("\n\n")[2]  # no interval from one seed
 
 
-def test_confounded_arms_are_never_bold(tmp_path: Path) -> None:
-    make_study(tmp_path, {"uniform": 0.1}, seeds=(0, 1, 2))
-    make_study(tmp_path, {"mars": 3.0}, seeds=(0, 1, 2), manifest={"start": "f" * 64})
-    assert bold(load(tmp_path).table("main")) == []
-
-
-def test_an_arm_without_scores_is_shown_and_nothing_is_bold(tmp_path: Path) -> None:
+def test_an_arm_without_scores_is_shown(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.1, "mars": 3.0}, seeds=(0, 1, 2))
     for run in tmp_path.glob("uniform-*"):
         (run / "scores" / "in_distribution.parquet").unlink()
     table = load(tmp_path).table("main")
-    assert bold(table) == []
     assert row_of(table, arm="uniform")["seeds"] == 3
 
 
-def test_a_metric_that_an_arm_lacks_is_an_empty_cell_and_never_bold(tmp_path: Path) -> None:
+def test_a_metric_that_an_arm_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.1, "mars": 3.0}, seeds=(0, 1, 2))
     for run in tmp_path.glob("uniform-*"):
         metrics = json.loads((run / "metrics.json").read_text())
         del metrics["in_distribution"]["test"]["auc"]
         (run / "metrics.json").write_text(json.dumps(metrics))
     table = load(tmp_path).table("main")
-    assert bold(table) == [("mars", "accuracy"), ("mars", "snr")]
     assert np.isnan(row_of(table, arm="uniform")["auc"])
 
 
@@ -348,8 +315,6 @@ def test_aggregate_pools_groups_and_compares_where_it_may(tmp_path: Path) -> Non
     study = load(tmp_path)
     table = study.table("aggregate")
     row = row_of(table, arm="mars")
-    accuracies = np.sort(study.metrics.query("arm == 'mars' and split == 'test' and metric == 'accuracy'")["value"])
-    assert row["iqm"] == pytest.approx(accuracies[3:9].mean())  # the middle half of twelve
     assert (row["groups"], row["runs"], row["compared"], row["improvement"]) == (4, 12, 2, 1.0)
     assert np.isnan(row_of(table, arm="uniform")["improvement"])
     assert 'href="#' not in table.to_html()
@@ -408,7 +373,7 @@ def test_what_is_published_stands_beside_its_own_protocol_only(tmp_path: Path) -
     run = make_run(tmp_path, "mars", 0, 0.5)
     for label in ("reward_bench", "reward_bench_raw"):
         judge(run, label, {"overall": {"accuracy": 0.5}}, benchmark=label)
-    table = rewardbench(load(tmp_path), published(tmp_path / "reference.yaml"))
+    table = RewardBenchTable(published(tmp_path / "reference.yaml")).table(load(tmp_path))
     shown = table.frame.set_index("label")["overall_published"].fillna("")
     assert dict(shown) == {"reward_bench": "", "reward_bench_raw": "71.5 %"}
     assert "mars 71.5 % (v1, Table 9" in table.caption
@@ -591,7 +556,7 @@ def test_an_entry_stands_beside_its_arm_in_any_setting(tmp_path: Path) -> None:
         assert beside(known, row | other, "accuracy") == ""
     assert beside(known, row, "auc") == ""
     assert "mars 71.5 % (v1, Table 9; read off a plot)" in cited(known, [row])
-    table = main(load(make_study(tmp_path / "study", {"uniform": 0.5, "mars": 0.5}, dataset="hh_rlhf")), known)
+    table = Main(known).table(load(make_study(tmp_path / "study", {"uniform": 0.5, "mars": 0.5}, dataset="hh_rlhf")))
     assert list(table.frame["accuracy_published"]) == ["", "71.5 %"]
     assert "v1, Table 9" in table.to_latex()
 

@@ -13,8 +13,6 @@ from scipy import stats as scipy_stats
 from analysis.inference import stats
 from analysis.inference.coverage import WORLDS, coverage, false_verdicts, truth
 from analysis.inference.coverage import study as simulated
-from analysis.inference.influence import per_example
-from benchmarks.metrics import estimates
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 8, 9, 30, 101])
@@ -210,16 +208,6 @@ def test_the_detectable_difference_is_found_four_times_in_five(level: float, see
     assert found == pytest.approx(0.8, abs=0.08)
 
 
-def test_the_interquartile_mean_is_scipys_trimmed_mean() -> None:
-    rng = np.random.default_rng(0)
-    scores = [rng.random(5), rng.random(5), rng.random(3)]
-    result = stats.interquartile_mean(scores)
-    assert result.mean == pytest.approx(scipy_stats.trim_mean(np.concatenate(scores), 0.25))
-    assert result.lo < result.mean < result.hi
-    assert stats.interquartile_mean(scores) == result
-    assert np.isnan(stats.interquartile_mean([np.array([0.5]), np.array([0.6])])[1:]).all()
-
-
 def test_the_probability_of_improvement_counts_pairs_of_runs() -> None:
     result = stats.probability_of_improvement(
         [np.array([3.0, 1.0]), np.array([1.0, 1.0])], [np.array([2.0, 0.0]), np.array([1.0, 1.0])]
@@ -232,25 +220,3 @@ def test_the_probability_of_improvement_counts_pairs_of_runs() -> None:
     assert one.lo < one.mean < one.hi <= 1
     with pytest.raises(ValueError, match="share tasks"):
         stats.probability_of_improvement([ours], [])
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "auc", "snr"])
-@pytest.mark.parametrize("digits", [1, 12])  # with ties and without
-def test_a_metric_is_the_mean_of_its_examples(metric: str, digits: int) -> None:
-    rng = np.random.default_rng(0)
-    chosen, rejected = rng.normal(0.4, 1, (3, 150)).round(digits), rng.normal(0, 1, (3, 150)).round(digits)
-    whole = [estimates(c, r, np.ones((1, 150)))[metric][0] for c, r in zip(chosen, rejected, strict=True)]
-    assert per_example(metric, chosen, rejected).mean(axis=1) == pytest.approx(whole)
-
-
-@pytest.mark.parametrize("metric", ["auc", "snr"])
-def test_pseudo_values_vary_as_the_metric_does_from_sample_to_sample(metric: str) -> None:
-    rng = np.random.default_rng(0)
-    samples = [(rng.normal(0.4, 1, 200), rng.normal(0, 1, 200)) for _ in range(400)]
-    metrics = [estimates(c, r, np.ones((1, 200)))[metric][0] for c, r in samples]
-    stated = [per_example(metric, c[None], r[None]).std() / math.sqrt(200) for c, r in samples]
-    assert np.mean(stated) == pytest.approx(np.std(metrics), rel=0.1)
-
-
-def test_a_constant_scorer_has_no_snr() -> None:
-    assert not per_example("snr", np.full((2, 5), 1e6), np.zeros((2, 5))).any()

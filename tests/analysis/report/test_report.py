@@ -14,9 +14,8 @@ import pandas as pd
 import pytest
 from support.study import make_run, make_study
 
-from analysis.figures import FIGURES
+from analysis.exhibits import FIGURES, TABLES
 from analysis.report.build import report, run
-from analysis.tables import TABLES
 from mars.config import UserError
 
 
@@ -61,7 +60,7 @@ def first(study: Path) -> dict[str, str]:
 def test_every_table_and_figure_is_there_or_said_to_be_missing(study: Path, first: dict[str, str]) -> None:
     assert {"index.html", "leaderboard.csv", "leaderboard.md", "verdict.md", "results.parquet"} <= set(first)
     page = _Reader(study / "report" / "index.html")
-    for kind, names, forms in (("tables", TABLES, ("csv", "md", "tex")), ("figures", FIGURES, ("png", "pdf"))):
+    for kind, names, forms in (("tables", TABLES, ("csv", "md", "tex")), ("figures", FIGURES, ("png", "pdf", "csv"))):
         for name in names:
             written = [f"{kind}/{name}.{form}" in first for form in forms]
             assert all(written) or (not any(written) and (name in page.terms or name == "left_out")), name

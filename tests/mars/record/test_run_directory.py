@@ -26,9 +26,10 @@ FOLDERS = ("scores/", "evaluations/")
 def spelled(file: Path) -> Iterator[str]:
     """Names of the contract that a file spells as strings of their own; prose, which has spaces, may speak of them."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not any(map(str.isspace, node.value)):
-            if NAMES & set(node.value.split("/")) or node.value.startswith(FOLDERS):
-                yield node.value
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)) or any(map(str.isspace, node.value)):
+            continue
+        if NAMES & set(node.value.split("/")) or node.value.startswith(FOLDERS):
+            yield node.value
 
 
 @pytest.mark.parametrize("package", PACKAGES)

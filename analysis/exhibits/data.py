@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.exhibits.table import Column, Table
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.table import Column
 from analysis.study.study import NothingToShow, Study
 
-_COLUMNS = (Column("about", "about"), Column("what", "what"), Column("value", "value"))
 _SHARED = {
     "prompt": "the same prompt as a training pair",
     "prompt_response": "the same prompt and one of its responses",
     "any_ngram": "{ngram} words in a row with a training pair",
 }
+
+
 _SUBSET = {
     "size": "base pairs",
     "validation": "validation pairs",
@@ -28,6 +30,8 @@ _SUBSET = {
     "beside_validation": "set aside, prompt of a validation pair",
     "beside_test": "set aside, prompt of a test pair",
 }
+
+
 _ZERO_IS_SILENT = {"beside_validation", "beside_test"}
 
 
@@ -44,28 +48,33 @@ class Fact(NamedTuple):
     of: int | None = None
 
 
-def data(study: Study) -> Table:
-    """Raises NothingToShow where no run recorded its data."""
-    found: dict[Key, list[Fact]] = {}
-    for dataset, runs in study.runs.groupby("dataset", sort=True):
-        for name in runs["run"]:
-            for fact in facts(study.members[name].manifest):
-                found.setdefault((str(dataset), fact.about, fact.what), []).append(fact)
-    found = _without_zero_cuts(found)
-    if not found:
-        raise NothingToShow("no run recorded its data (were they written by another version?)")
-    rows = [dict(zip(("dataset", "about", "what"), key, strict=True)) | _row(values) for key, values in found.items()]
-    frame = pd.DataFrame(rows)
-    order = {about: place for place, about in enumerate(dict.fromkeys(frame["about"]))}
-    frame = frame.sort_values(
-        ["dataset", "about"], key=lambda c: c.map(order) if c.name == "about" else c, kind="stable"
-    )
+class Data(Exhibit):
+    """A row a fact of the data, over all runs."""
+
+    name, title, by = "data", "Data", ("dataset",)
     caption = (
         "Rows as their files have them, pairs as they were used; “a to b” where runs differ, as when the seed draws "
         "the subset. Nothing found in common with training was removed. Cut: of the distinct texts, how many lost "
         "tokens to the length limit."
     )
-    return Table("data", "Data", caption, frame, _COLUMNS, ("dataset",))
+    columns = (Column("about", "about"), Column("what", "what"), Column("value", "value"))
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        found: dict[Key, list[Fact]] = {}
+        for dataset, runs in study.runs.groupby("dataset", sort=True):
+            for name in runs["run"]:
+                for fact in facts(study.members[name].manifest):
+                    found.setdefault((str(dataset), fact.about, fact.what), []).append(fact)
+        found = _without_zero_cuts(found)
+        if not found:
+            raise NothingToShow("no run recorded its data (were they written by another version?)")
+        frame = pd.DataFrame(
+            [dict(zip(("dataset", "about", "what"), key, strict=True)) | _row(same) for key, same in found.items()]
+        )
+        order = {about: place for place, about in enumerate(dict.fromkeys(frame["about"]))}
+        return frame.sort_values(
+            ["dataset", "about"], key=lambda c: c.map(order) if c.name == "about" else c, kind="stable"
+        )
 
 
 def facts(manifest: Mapping[str, Any]) -> Iterator[Fact]:

@@ -11,17 +11,28 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exhibits.table import Column, Table
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.measures import arm_rows
+from analysis.exhibits.table import Column
 from analysis.inference.comparisons import counterpart
 from analysis.study.pools import numbers, paid
 from analysis.study.study import NothingToShow, Run, Study
-from analysis.tables.arms import arm_rows
 
 _GIB = 2.0**-30
+
+
 _OF_RUNS = ("steps", "pairs_trained", "tokens", "wall_seconds")
+
+
 _OF_ROUNDS = ("synthetic_pairs", "texts_scored")
+
+
 _TRIALS = "trial_steps"
+
+
 _OF_POOLS = ("looked_at", "made")
+
+
 _COLUMNS = (
     Column("arm", "arm"),
     Column("runs", "runs", "d"),
@@ -41,25 +52,33 @@ _COLUMNS = (
 )
 
 
-def compute(study: Study) -> Table:
-    """Raises NothingToShow where no run recorded its steps or time."""
-    rows = [row | _means(group, arm) for group, arm, row in arm_rows(study)]
-    frame = pd.DataFrame(rows)
-    if frame[["steps", "wall_seconds"]].isna().all(axis=None):
-        raise NothingToShow("no run recorded steps or time (were they written by another version?)")
-    caption = (
-        "Means over an arm's runs. Pairs and tokens are those trained on, repeats included, tokens 0 where features of "
-        "a frozen backbone stood for them; synthetic rows are among the pairs. Texts scored: to choose rows. Variants: "
-        "distinct ones looked at, and of them made now, where the others were stored. Calls and cost: of what an "
-        "endpoint was asked. Seconds of wall time as recorded, which hang on the machine and on who filled a shared "
-        f"cache first; × {study.reference}: as a multiple of that arm's. Memory: the peak of the "
-        "process so far, earlier runs of it included, and of the GPU."
-    )
-    if _TRIALS in frame:
-        caption += " Of trials: further steps, on copies of the model, that the choice of rows took."
-    place = [column.key for column in _COLUMNS].index("wall_seconds") + 1
-    columns = (*_COLUMNS[:place], Column("times", f"× {study.reference}", ".2f"), *_COLUMNS[place:])
-    return Table("compute", "Compute by arm", caption, frame, columns)
+class Compute(Exhibit):
+    """What each arm cost, means over its runs."""
+
+    name, title = "compute", "Compute by arm"
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        frame = pd.DataFrame([row | _means(group, arm) for group, arm, row in arm_rows(study)])
+        if frame[["steps", "wall_seconds"]].isna().all(axis=None):
+            raise NothingToShow("no run recorded steps or time (were they written by another version?)")
+        return frame
+
+    def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
+        caption = (
+            "Means over an arm's runs. Pairs and tokens are those trained on, repeats included, tokens 0 where "
+            "features of a frozen backbone stood for them; synthetic rows are among the pairs. Texts scored: to choose "
+            "rows. Variants: distinct ones looked at, and of them made now, where the others were stored. Calls and "
+            "cost: of what an endpoint was asked. Seconds of wall time as recorded, which hang on the machine and on "
+            f"who filled a shared cache first; × {study.reference}: as a multiple of that arm's. Memory: the peak of "
+            "the process so far, earlier runs of it included, and of the GPU."
+        )
+        if _TRIALS in frame:
+            caption += " Of trials: further steps, on copies of the model, that the choice of rows took."
+        return caption
+
+    def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
+        after = [column.key for column in _COLUMNS].index("wall_seconds") + 1
+        return (*_COLUMNS[:after], Column("times", f"× {study.reference}", ".2f"), *_COLUMNS[after:])
 
 
 def _means(group: Study, arm: str) -> dict[str, Any]:

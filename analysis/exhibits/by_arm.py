@@ -1,0 +1,207 @@
+"""One number an arm: accuracy, AUC, mean margin, SNR, and the sections of RewardBench draw with the same two classes.
+
+Shares are dots on an axis that holds chance and reaches to 1, so that a point of difference looks like one. What has a
+zero of its own is a bar that starts there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.exhibits import style
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
+from analysis.exhibits.measures import CHANCE, by_seed
+from analysis.study.study import NothingToShow, Study
+
+MOST = 12  # panels, before further test splits are left to the tables
+EACH_SEED = "Mean and 95 % t interval over training seeds, each seed a small dot."
+
+
+def split_panels(study: Study) -> tuple[list[tuple[str, Study, str]], str]:
+    """(title, group, split) of each panel, and what is left out: further splits where they make too many panels."""
+    groups = [(title, group, group.splits) for title, group in study.groups()]
+    every = [(f"{title}, {split}", group, split) for title, group, splits in groups for split in splits]
+    if len(every) <= MOST:
+        return every, ""
+    main = [(f"{title}, {splits[0]}", group, splits[0]) for title, group, splits in groups if splits]
+    return main, "main test split only, the others are in the tables" if len(main) < len(every) else ""
+
+
+class _ByArm(Exhibit):
+    """One metric of each arm, arms down the side of every panel, named once a row where all panels have the same.
+
+    metric: of metrics.json. label: of the x axis. interval: the shape of the 95 % interval. wide: inches of a panel.
+    """
+
+    metric = label = interval = ""
+    wide = 3.0
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        parts = [
+            (title, by_seed(group, split, self.metric).assign(unit=title.removesuffix(split), label=self.label))
+            for title, group, split in split_panels(study)[0]
+        ]
+        known = [(title, rows) for title, rows in parts if rows["value"].notna().any()]
+        if not known:
+            raise NothingToShow(f"no run has {self.metric} in its metrics.json (run it again with force=true)")
+        return in_panels(known)
+
+    def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
+        names, row = style.names_room(study.arms)
+        alike = _alike(study, panels)
+        size = (self.wide, row * max(panel.frame["arm"].nunique() for panel in panels))
+        across = style.columns(len(panels))
+        if "row" in panels[0].frame:
+            across = int(pd.Series([panel.frame["row"].iloc[0] for panel in panels]).value_counts().max())
+        return style.Layout(across, size, left=0.4 if alike else names, names=max(0.0, names - 0.35) if alike else 0.0)
+
+    def legend(self, study: Study, frame: pd.DataFrame) -> list[str]:
+        return []
+
+    def foot(self, study: Study, frame: pd.DataFrame) -> str:
+        seeds = int(frame.groupby(["panel", "arm"])["value"].count().max())
+        return style.seeds_key(f"{self.interval}: 95 % interval over seeds; small dots: seeds", seeds)
+
+    def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
+        look = style.looks(study.arms)
+        for y, (arm, own) in enumerate(frame.groupby("arm", sort=False)):
+            if own["value"].isna().all():
+                axes.text(
+                    0.5,
+                    y,
+                    "not measured",
+                    transform=axes.get_yaxis_transform(),
+                    ha="center",
+                    va="center",
+                    **style.ASIDE,
+                )
+            else:
+                self.arm(axes, y, own, look[str(arm)])
+
+    def arm(self, axes: Axes, y: int, own: pd.DataFrame, look: style.Look) -> None:
+        """Draw one arm's mean, interval and seeds in its row `y`."""
+        raise NotImplementedError
+
+    def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
+        alike = _alike(study, [panel for _, panel in drawn])
+        leftmost = min(axes.get_position().x0 for axes, _ in drawn)
+        for axes, panel in drawn:
+            shown = axes.get_position().x0 == leftmost or not alike
+            style.name_rows(axes, list(panel.frame["arm"].unique()), shown=shown)
+            style.lay_grid(axes, "x")
+            axes.set_xlabel(str(panel.frame["label"].iloc[0]))
+
+
+def _alike(study: Study, panels: Sequence[Panel]) -> bool:
+    """Whether every panel has all arms of the study."""
+    return all(list(panel.frame["arm"].unique()) == study.arms for panel in panels)
+
+
+def _seeds(axes: Axes, own: pd.DataFrame, y: float, colour: str, alpha: float = 0.4) -> None:
+    values = own["value"]
+    axes.plot(values, np.full(len(values), y), ".", color=colour, alpha=alpha, markersize=5, markeredgewidth=0)
+
+
+class Shares(_ByArm):
+    """A share of each arm, on one axis for all panels that holds chance and reaches to 1."""
+
+    interval = "bars"
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        return super().frame(study).assign(chance=CHANCE).drop(columns="unit")
+
+    def foot(self, study: Study, frame: pd.DataFrame) -> str:
+        left_out = split_panels(study)[1] if self.metric else ""
+        return "; ".join(filter(None, ["dashed: chance", super().foot(study, frame), left_out]))
+
+    def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
+        super().panel(axes, study, frame)
+        chance = float(frame["chance"].iloc[0])
+        if not math.isnan(chance):
+            axes.axvline(chance, color=style.FAINT, linestyle="--", linewidth=1, zorder=1)
+
+    def arm(self, axes: Axes, y: int, own: pd.DataFrame, look: style.Look) -> None:
+        mean, lo, hi = own[["mean", "lo", "hi"]].iloc[0]
+        if len(own) > 1:
+            axes.plot(np.clip([lo, hi], 0, 1), [y, y], color=look.colour, linewidth=1.6)
+            _seeds(axes, own, y + 0.3, look.colour)
+        axes.plot(mean, y, look.marker, color=look.colour, markersize=6)
+
+    def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
+        super().finish(study, drawn)
+        shown = np.concatenate([panel.frame[["value", "lo", "chance"]].to_numpy(float).ravel() for _, panel in drawn])
+        lowest = float(np.nanmin([*shown, CHANCE]))
+        for axes, _ in drawn:
+            axes.set_xlim(max(-0.02, lowest - 0.04), 1.02)
+
+
+class Accuracy(Shares):
+    """Accuracy of each arm on every test split."""
+
+    name, title, metric, label = "accuracy", "Pairwise accuracy", "accuracy", "pairwise accuracy"
+    caption = (
+        f"{EACH_SEED} The axis holds chance and reaches to 1. Intervals of two arms say little about their "
+        "difference, which is taken on the same seeds and pairs: see the comparisons."
+    )
+
+
+class Auc(Shares):
+    """As `Accuracy`: how often a chosen response scores higher than a rejected one of any pair."""
+
+    name, title, metric, label = "auc", "ROC-AUC", "auc", "ROC-AUC of the pooled scores"
+    caption = f"How often a chosen response scores higher than a rejected one of any pair. {EACH_SEED}"
+
+
+class Bars(_ByArm):
+    """A metric that has a zero of its own, with one scale for all panels.
+
+    own_scale: one for each dataset × backbone instead, as for what is in the unit of a model's scores.
+    """
+
+    interval = "lines"
+    own_scale = False
+
+    def foot(self, study: Study, frame: pd.DataFrame) -> str:
+        return "; ".join(filter(None, [super().foot(study, frame), split_panels(study)[1]]))
+
+    def arm(self, axes: Axes, y: int, own: pd.DataFrame, look: style.Look) -> None:
+        mean, lo, hi = own[["mean", "lo", "hi"]].iloc[0]
+        axes.barh(y, mean, 0.62, color=look.colour, alpha=0.45, linewidth=0)
+        if len(own) > 1:
+            axes.plot([lo, hi], [y, y], color="0.15", linewidth=1.3)
+            _seeds(axes, own, y + 0.2, look.colour, alpha=0.9)
+
+    def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
+        super().finish(study, drawn)
+        shown = pd.concat([panel.frame for _, panel in drawn])
+        for axes, panel in drawn:
+            axes.axvline(0, color="0.3", linewidth=1)
+            alike = shown[shown["unit"] == panel.frame["unit"].iloc[0]] if self.own_scale else shown
+            ends = alike[["value", "lo", "hi"]].to_numpy(float)
+            low, high = float(np.nanmin([*ends.ravel(), 0.0])), float(np.nanmax([*ends.ravel(), 0.0]))
+            room = 0.04 * ((high - low) or 1.0)
+            axes.set_xlim(low - room if low < 0 else 0, high + room)
+
+
+class MeanMargin(Bars):
+    """Mean margin of each arm, each dataset × backbone at its own scale."""
+
+    name, title, metric, own_scale = "mean_margin", "Mean margin", "margin_mean", True
+    label = "mean margin Δ = r(chosen) − r(rejected)"
+    caption = (
+        f"{EACH_SEED} In the units of the scores, which an arm can stretch without ranking any pair better: "
+        "comparable within a dataset and backbone only."
+    )
+
+
+class Snr(Bars):
+    """Signal-to-noise ratio of each arm: without a unit, so all panels have one scale."""
+
+    name, title, metric = "snr", "Signal-to-noise ratio of the margins", "snr"
+    label = "SNR: mean / sd of the margins Δ"
+    caption = f"Mean / population sd of Δ. {EACH_SEED}"

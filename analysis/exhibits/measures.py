@@ -1,0 +1,122 @@
+"""What a table or figure takes from a study: rows by arm, a metric over seeds, what runs were judged on further.
+
+The record under evaluations/ says which protocol a label is of and whether the rows were all of it; runs that came
+through W&B have none, and their label alone has to do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.inference import stats
+from analysis.study.study import BENCHMARK, Run, Study
+from benchmarks.choices import names
+
+OVER_SEEDS = "mean over training seeds with its 95 % t interval, none for a single seed"
+
+
+_SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1
+REWARD_BENCH = "RewardBench"  # the family of benchmarks that share a table and a figure
+
+
+_JUDGED = {"win", "tie", "lose"}
+CHANCE = 0.5
+
+
+def arm_rows(study: Study) -> Iterator[tuple[Study, str, dict[str, Any]]]:
+    """(its group, the arm, {dataset, backbone, arm}) of every arm, group by group."""
+    for _, group in study.groups():
+        dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
+        for arm in group.arms:
+            yield group, arm, {"dataset": dataset, "backbone": backbone, "arm": arm}
+
+
+def measured(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
+    """{(arm, part): [S seeds × metrics]} of one benchmark's label, without what was not measured."""
+    rows = group.metrics[(group.metrics["benchmark"] == benchmark) & group.metrics["value"].notna()]
+    wide = rows.pivot_table(index=["arm", "split", "seed"], columns="metric", values="value")
+    return {
+        (str(arm), str(part)): wide.loc[(arm, part)].dropna(axis="columns", how="all")
+        for arm, part in rows[["arm", "split"]].drop_duplicates().itertuples(index=False)
+    }
+
+
+def over_seeds(key: str, values: pd.Series | None, metric: str = "") -> dict[str, float]:
+    """KEY, KEY_lo and KEY_hi of a metric [S] by seed, NaN where there is none.
+
+    metric: its name, `key` unless told; the interval of a share ends at 0 and 1, which a t interval over few seeds does
+    not know.
+    """
+    known = np.array([]) if values is None else values.dropna().to_numpy(float)
+    if not len(known):
+        return dict.fromkeys((key, f"{key}_lo", f"{key}_hi"), math.nan)
+    mean, lo, hi = stats.mean_interval(known)
+    if (metric or key).endswith(_SHARES):
+        lo, hi = (float(np.clip(end, 0.0, 1.0)) for end in (lo, hi))
+    return {key: mean, f"{key}_lo": lo, f"{key}_hi": hi}
+
+
+def column(values: pd.DataFrame | None, metric: str) -> pd.Series | None:
+    """[S] of what `measured` found, None where it was not measured."""
+    return None if values is None or metric not in values else values[metric]
+
+
+def whole(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """`frame` with counts that may be missing as whole numbers."""
+    return frame.assign(**{name: frame[name].round().astype("Int64") for name in names if name in frame})
+
+
+def by_seed(group: Study, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.DataFrame:
+    """arm, seed, value, mean, lo and hi: a row for each seed of each arm, one of NaN for an arm without a value."""
+    m = group.metrics
+    rows = m[(m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)].dropna(subset=["value"])
+    parts = []
+    for arm in group.arms:
+        own = rows.loc[rows["arm"] == arm, ["arm", "seed", "value"]].sort_values("seed")
+        if own.empty:
+            own = pd.DataFrame({"arm": [arm], "seed": [math.nan], "value": [math.nan]})
+            interval = stats.Interval(math.nan, math.nan, math.nan)
+        else:
+            interval = stats.mean_interval(own["value"].to_numpy(float))
+        parts.append(own.assign(**dict(zip(("mean", "lo", "hi"), interval, strict=True))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def labels(study: Study) -> list[str]:
+    """Every label of the study but that of the in-distribution test, in the order of the alphabet."""
+    return sorted(set(study.metrics["benchmark"]) - {BENCHMARK})
+
+
+def benchmark(study: Study, label: str) -> str:
+    """The protocol a label is of, by its first record; without a record, what the label begins with."""
+    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := run.record(label)).get("benchmark")), "")
+    longest_first = sorted(names(), key=len, reverse=True)  # a name may begin with another
+    return named or next((name for name in longest_first if label.startswith(name)), label.partition("-")[0])
+
+
+def partial(runs: list[Run], label: str) -> str:
+    """Why numbers of these runs are not the benchmark's, in a line; empty where no record says so."""
+    protocols = [run.record(label).get("protocol") for run in runs if label in run.metrics]
+    why = [str(protocol["partial"]) for protocol in protocols if isinstance(protocol, dict) and protocol.get("partial")]
+    return "; ".join(dict.fromkeys(why))
+
+
+def recorded(runs: list[Run], label: str) -> bool:
+    """Whether every number of these runs under a label has its record."""
+    return all(run.record(label) for run in runs if label in run.metrics)
+
+
+def judged_parts(study: Study) -> list[tuple[str, str]]:
+    """(label, part) of every part that has win, tie and lose."""
+    m = study.metrics
+    counted = m[m["metric"].isin(_JUDGED)].groupby(["benchmark", "split"], sort=False)["metric"].nunique()
+    return [(str(label), str(part)) for label, part in counted[counted == len(_JUDGED)].index]
+
+
+def _with(study: Study, label: str) -> list[Run]:
+    return [run for name in study.runs["run"] if label in (run := study.members[name]).metrics]
