@@ -35,7 +35,6 @@ from mars.plugins import resolve
 from mars.record import manifest
 from mars.reward.backbone import BackboneConfig
 from mars.reward.model import weights_id
-from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
@@ -143,9 +142,9 @@ def _run(
         about = _about(settings, names["run_id"], directory)
         judged = {}
         for asked, question in pieces.benchmarks:
-            engine = pieces.engine
-            scorer = ModelScorer(loop.learner.model, engine.inputs, engine.render, settings.train.token_budget)
-            record = asked.judge(scorer, pieces.preferences, directory, question, about)
+            record = asked.judge(
+                pieces.engine.scorer(loop.learner.model), pieces.preferences, directory, question, about
+            )
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
         files.write_text(directory / "rounds.csv", pd.DataFrame(outcome.records).to_csv(index=False))
@@ -188,7 +187,7 @@ def _loop(settings: Settings, pieces: Pieces, saved: State, logger: Logger) -> L
     """The loop of a run, as `saved` left it; it records curvature where that is asked for, or costs little."""
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
     curvature = settings.train.mode == "head" if settings.curvature is None else settings.curvature
-    return Loop(trainer, saved, logger, Observer(trainer.inputs, settings.seed) if curvature else None)
+    return Loop(trainer, saved, logger, Observer(pieces.engine, trainer.inputs, settings.seed) if curvature else None)
 
 
 def _about(settings: Settings, run_id: str, directory: Path) -> dict[str, Any]:
