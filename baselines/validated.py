@@ -38,7 +38,7 @@ class Validated:
             view.refused = view.flipped = 0
             selections.append(Mars(tau, self.score).select(view))
             refusals.append((view.refused, view.flipped))
-        losses = calibrated_losses(_tried(view, selections))
+        losses = calibrated_losses(_held_out_margins(view, selections))
         chosen = choose(losses, self.grid)
         view.refused, view.flipped = refusals[chosen]  # of the rows that train, not of those that were tried
         advantage, error = advantages(losses, self.grid)
@@ -58,7 +58,7 @@ class Validated:
         )
 
 
-def _tried(view: Round, selections: list[Selection]) -> np.ndarray:
+def _held_out_margins(view: Round, selections: list[Selection]) -> np.ndarray:
     """[K, V] held-out margins after training on each; selections of the same rows are tried once."""
     margins: dict[bytes, np.ndarray] = {}
     for selection in selections:

@@ -111,7 +111,7 @@ engine = Engine(backbone, "head", torch.device("cpu"), token_budget=2048, cache=
 def score(turns):
     """turns: [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}], the last one is judged."""
     *prompt, reply = [Message(**turn) for turn in turns]
-    return engine.scores(model, engine.add_texts([(prompt, reply.content)]))[0].item()
+    return engine.scorer(model)([(prompt, reply.content)])[0].item()
 '''
 
 

@@ -32,7 +32,7 @@ from mars.preferences.dialogue import Template
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory, finished_runs, record_of, scores_of
 from mars.reward.backbone import Truncation
-from mars.reward.scoring import ModelScorer, rendering
+from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("benchmarks.evaluate")  # also when it runs as __main__
 
@@ -105,8 +105,7 @@ def evaluate(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     if not settings.force and (known := _answered(directory, asked.label, question, weights)):
         return known
     judged = pretrained.load(found, settings.options, *place)
-    render = rendering(judged.template, judged.tokenizer)
-    scorer = ModelScorer(judged.model, judged.inputs, render, settings.token_budget, _most(settings))
+    scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings))
     record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
     lost = record["truncated"]
     if lost["response"]:

@@ -32,7 +32,7 @@ from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
 from mars.reward.backbone import BackboneConfig
-from mars.reward.engine import Engine
+from mars.reward.engine import Engine, Tuning
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
@@ -194,15 +194,14 @@ def _engine(
 ) -> tuple[Engine, Callable[[], nn.Module]]:
     """The engine, and what makes the study's starting point: a warmed-up model, or a fresh head drawn from the seed."""
     train, rounds = settings.train, settings.rounds
+    lora = {"r": train.lora_rank, "lora_alpha": train.lora_alpha}
     engine = Engine(
         settings.backbone,
         train.mode,
         device,
         train.token_budget,
         cache,
-        train.dropout,
-        train.gradient_checkpointing,
-        {"r": train.lora_rank, "lora_alpha": train.lora_alpha} if train.mode == "lora" else None,
+        Tuning(train.dropout, train.gradient_checkpointing, lora if train.mode == "lora" else None),
     )
     if not rounds.warmup:
         return engine, functools.partial(engine.new_model, settings.seed)
@@ -246,7 +245,7 @@ def _renaming(fill: Callable[[Sequence[Request]], list[Variant]], path: str) -> 
 def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Sequence[Pair]], np.ndarray]:
     """Which pairs the study's start, a trained one, ranks as they are labelled."""
     model = functools.cache(start)
-    return lambda pairs: engine.margins(model(), engine.add(pairs)) > 0
+    return lambda pairs: engine.scorer(model()).margins(engine.texts.add_pairs(pairs)) > 0
 
 
 def device(name: str) -> torch.device:

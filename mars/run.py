@@ -32,7 +32,6 @@ from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, LOG, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward.backbone import BackboneConfig
 from mars.reward.model import weights_id
-from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
@@ -113,9 +112,7 @@ def _run(
         about = _about(settings, names["run_id"], place.model)
         judged = {}
         for asked, question in pieces.benchmarks:
-            engine = pieces.engine
-            scorer = ModelScorer(loop.learner.model, engine.inputs, engine.render, settings.train.token_budget)
-            record = asked.judge(scorer, pieces.preferences, place.path, question, about)
+            record = asked.judge(pieces.engine.scorer(loop.learner.model), pieces.preferences, place.path, question, about)
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
         place.write_rounds(outcome.records)
@@ -156,7 +153,7 @@ def _loop(settings: Settings, pieces: Pieces, saved: State, logger: Logger) -> L
     """The loop of a run, as `saved` left it; it records curvature where that is asked for, or costs little."""
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
     curvature = settings.train.mode == "head" if settings.curvature is None else settings.curvature
-    return Loop(trainer, saved, logger, Observer(trainer.inputs, settings.seed) if curvature else None)
+    return Loop(trainer, saved, logger, Observer(pieces.engine, trainer.inputs, settings.seed) if curvature else None)
 
 
 def _about(settings: Settings, run_id: str, model: Path) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from mars.preferences.dialogue import Message, Rendered, Template
 from mars.reward.backbone import Truncation
 from mars.reward.features import Features, frozen_encoder, pack_linears
 from mars.reward.model import LINEAR, RewardModel, load_linear
-from mars.reward.scoring import rendering
-from mars.reward.tokens import Encoder, Inputs, Tokens
+from mars.reward.texts import Texts, rendering
+from mars.reward.tokens import Encoder, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Judged:
     """A model ready to score, and for the record how text reaches it."""
 
     model: nn.Module
-    inputs: Inputs
+    texts: Texts
     tokenizer: Any
     template: Template
     about: dict[str, Any]  # JSON: source, weights, template and where it comes from, lengths, precision
@@ -94,7 +94,8 @@ def load(found: Found, options: Options, cache: Path, device: torch.device) -> J
         "dtype": stored + (f", autocast {str(reward.autocast).removeprefix('torch.')}" if reward.autocast else ""),
     }
     log.info("%s: %s template (%s), %d tokens, %s", found.name, template, chosen_by, max_length, about["dtype"])
-    return Judged(reward, Tokens(encoder, device), tokenizer, template, about)
+    texts = Texts(Tokens(encoder, device), rendering(template, tokenizer))
+    return Judged(reward, texts, tokenizer, template, about)
 
 
 def _recorded(found: Found) -> dict[str, Any]:
@@ -234,4 +235,5 @@ def _load_linear(found: Found, options: Options, cache: Path, device: torch.devi
         "truncation": backbone.truncation,
         "dtype": "float32",
     }
-    return Judged(model, Features(encoder), encoder.tokenizer, backbone.template, about)
+    texts = Texts(Features(encoder), rendering(backbone.template, encoder.tokenizer))
+    return Judged(model, texts, encoder.tokenizer, backbone.template, about)

@@ -116,7 +116,7 @@ class Robustness(Benchmark):
         A template that refuses system turns costs the edit `prefix`, which is recorded, and nothing else. Raises
         UserError for an empty split, and whatever scorer and augmenters raise.
         """
-        from mars.reward.scoring import RenderingError  # with it comes torch, which measuring does without
+        from mars.reward.texts import RenderingError  # with it comes torch, which measuring does without
 
         split, pairs, available = self._drawn(preferences)
         assert preferences is not None

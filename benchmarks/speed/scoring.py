@@ -29,6 +29,7 @@ from mars.reward.engine import Engine
 from mars.reward.features import pack_linears
 from mars.reward.model import RewardModel, text_encoder
 from mars.reward.scoring import ModelScorer
+from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,8 @@ def main(
     tokenizer.truncation_side = "left"
 
     def ours() -> np.ndarray:
-        scorer = ModelScorer(packed, Tokens(text_encoder(cfg, tokenizer), device), engine.render, token_budget)
+        texts = Texts(Tokens(text_encoder(cfg, tokenizer), device), engine.texts.render)
+        scorer = ModelScorer(packed, texts, token_budget)
         return scorer((p.prompt, p.side(s)) for p in test for s in ("chosen", "rejected")).reshape(-1, 2)
 
     theirs = partial(usual, plain, tokenizer, length=length, batch=batch)

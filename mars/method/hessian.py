@@ -23,9 +23,10 @@ from torch import nn
 
 from mars.config import UserError
 from mars.reward.batching import micro_batches
-from mars.reward.engine import Engine, evaluating
+from mars.reward.engine import Engine
 from mars.reward.loss import bradley_terry
 from mars.reward.model import RewardModel
+from mars.reward.scoring import evaluating
 
 Product = Callable[[torch.Tensor], torch.Tensor]  # v [P] → Hv [P]
 

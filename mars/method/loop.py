@@ -65,26 +65,27 @@ class Loop:
     def view(self, state: State) -> Round:
         """What the arm may look at in the next round."""
         trainer, t = self.trainer, state.round
+        scorer, numbers = trainer.engine.scorer(self.learner.model), trainer.inputs.numbers
         return Round(
             t,
             trainer.plan.rounds.budget,
             self.pool.base,
             self.pool,
             np.random.default_rng([trainer.plan.seed, DRAW, t]),
-            scores=functools.partial(trainer.inputs.scores, self.learner.model),
-            differences=functools.partial(trainer.inputs.differences, self.learner.model),
+            scores=lambda rows: scorer.scores(numbers(rows)),
+            differences=lambda rows: scorer.differences(numbers(rows)),
             tried=functools.partial(trainer.trial, t, self.learner, state.drawn),
             weights=state.weights,
         )
 
     def select(self, strategy: Strategy, view: Round) -> Selection:
         """What the arm trains on; the view counts the texts scored for it. Raises ConfigError for a bad setting."""
-        before = self.trainer.engine.texts_scored
+        before = self.trainer.engine.texts.scored
         try:
             selection = strategy.select(view)
         except ValueError as error:
             raise ConfigError(f"round {view.index}: {error}") from error
-        view.texts_scored = self.trainer.engine.texts_scored - before
+        view.texts_scored = self.trainer.engine.texts.scored - before
         return selection
 
     def rows(self, state: State, selection: Selection) -> TrainingSet:
@@ -111,7 +112,7 @@ class Loop:
     def validate(self, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats) -> dict[str, Any]:
         """The round's row of rounds.csv, less what the observer adds: training, drawing, validation, allocation."""
         base, drawn = len(view.pairs), selection.rows
-        held_out = self.trainer.engine.margins(self.learner.model, self.trainer.held_out)
+        held_out = self.trainer.engine.scorer(self.learner.model).margins(self.trainer.held_out)
         return {
             "round": view.index,
             **{k: v for k, v in asdict(stats).items() if k != "loss"},

@@ -25,6 +25,7 @@ from mars.method.row_inputs import RowInputs
 from mars.method.state import Spectra
 from mars.method.strategy import Selection
 from mars.method.training import TrainingSet, few_threads
+from mars.reward.engine import Engine
 from mars.reward.model import LinearReward, scalar_head
 from mars.theory.bound import mixture_bound
 from mars.theory.curvature import (
@@ -62,6 +63,7 @@ _FAILURES = (UserError, ValueError, torch.linalg.LinAlgError, torch.OutOfMemoryE
 class Observer:
     """Observes the rounds of one run."""
 
+    engine: Engine
     inputs: RowInputs
     seed: int
     _space: Span | None = field(default=None, init=False)  # of features that no training changes
@@ -74,11 +76,11 @@ class Observer:
         `COLUMNS`, and for a fine-tuned model those of its whole Hessian, of the mean loss over up to 64 base pairs.
         """
         columns: dict[str, float] = dict.fromkeys(COLUMNS, math.nan)
-        if self.inputs.engine.mode != "head":
+        if self.engine.mode != "head":
             columns |= dict.fromkeys((f"hessian_{name}" for name in _WHOLE), math.nan)
         spectra: Spectra = {}
         try:
-            with few_threads(self.inputs.engine.mode):
+            with few_threads(self.engine.mode):
                 parts = self._parts(model, data, selection)
                 space = self._span(parts["base"])
                 found = _spectra({part: parts[part] for part in PARTS if part in parts}, space)
@@ -88,7 +90,7 @@ class Observer:
             spectra = {name: spectrum.values for name, spectrum in found.items()}
         except _FAILURES as error:  # a record is no reason to lose a run
             log.warning("round %d: no curvature recorded: %s", index, error)
-        if self.inputs.engine.mode != "head":
+        if self.engine.mode != "head":
             try:
                 columns |= self._whole(model, index)
             except _FAILURES as error:
@@ -103,7 +105,7 @@ class Observer:
         separate = not np.array_equal(drawn, numbers[count:])  # the mixture has rows of earlier rounds
         if separate:
             numbers = np.concatenate([numbers, drawn])
-        differences = self.inputs.engine.differences(model, numbers)
+        differences = self.engine.scorer(model).differences(numbers)
         margins = differences @ _head(model)
         assert data.parents is not None
         parents = np.concatenate([data.parents, pool.parents(selection.rows)])[: len(numbers)]
@@ -127,7 +129,7 @@ class Observer:
         if self._space is not None:
             return self._space
         space = span(base.coverage)
-        if self.inputs.engine.mode == "head":
+        if self.engine.mode == "head":
             self._space = space
         return space
 
@@ -136,7 +138,7 @@ class Observer:
         some = np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS]  # the same every round
         numbers = self.inputs.numbers(pool.copies[np.sort(some)])
         rng = np.random.default_rng([self.seed, _STREAM, index])
-        found = estimate(self.inputs.engine, model, numbers, _PROBES, _STEPS, rng)
+        found = estimate(self.engine, model, numbers, _PROBES, _STEPS, rng)
         return {f"hessian_{name}": found[name] for name in _WHOLE}
 
 

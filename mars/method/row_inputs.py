@@ -10,14 +10,14 @@ import numpy as np
 
 from mars.config import ConfigError
 from mars.pool.pool import Pool
-from mars.reward.engine import Engine
+from mars.reward.texts import Texts
 
 
 class RowInputs:
-    """The engine's text numbers of a pool's rows."""
+    """Text numbers of a pool's rows."""
 
-    def __init__(self, pool: Pool, engine: Engine):
-        self.pool, self.engine = pool, engine
+    def __init__(self, pool: Pool, texts: Texts):
+        self.pool, self._texts = pool, texts
         self._numbers = np.full(pool.shape[:3], -1, dtype=np.int64)  # by parent, prompt, text
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
@@ -35,13 +35,5 @@ class RowInputs:
                 (self.pool.prompt(parent, prompt), self.pool.text(parent, text))
                 for parent, prompt, text in zip(*np.unravel_index(new, self._numbers.shape), strict=True)
             ]
-            self._numbers.flat[new] = self.engine.add_texts(texts)
+            self._numbers.flat[new] = self._texts.add(texts)
         return self._numbers.flat[cells]
-
-    def scores(self, model: object, rows: np.ndarray) -> np.ndarray:
-        """[M, 2] scores of pool rows under `model`."""
-        return self.engine.scores(model, self.numbers(rows))  # type: ignore[arg-type]
-
-    def differences(self, model: object, rows: np.ndarray) -> np.ndarray:
-        """[M, d] φ(chosen) − φ(rejected) of pool rows, φ what `model`'s head reads."""
-        return self.engine.differences(model, self.numbers(rows))  # type: ignore[arg-type]

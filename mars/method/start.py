@@ -31,7 +31,7 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
 
     seed: of the head and of the order of pairs.
     """
-    numbers = engine.add(base)
+    numbers = engine.texts.add_pairs(base)
     model = engine.new_model(seed)
     key = files.digest(
         {

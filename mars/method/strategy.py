@@ -110,7 +110,9 @@ class Strategy(Protocol):
     alone are one run.
     """
 
-    def select(self, view: Round, /) -> Selection: ...
+    def select(self, view: Round, /) -> Selection:
+        """What the round of `view` trains on beside the base pairs. Raises ValueError for a setting it cannot use."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Mars:
             raise ValueError(f"tau: must be finite, not {self.tau}")
 
     def select(self, view: Round) -> Selection:
+        """Rows by the margins of the base pairs: budgets first, then which variants."""
         q = allocation.probabilities(view.margins, self.tau, self.score)
         budgets = allocation.largest_remainder(q, view.budget, view.rng)
         rows = within_pairs(view, budgets)

@@ -38,9 +38,9 @@ class Trainer:
         self, engine: Engine, pool: Pool, validation: Sequence[Pair], plan: Plan, start: Callable[[], nn.Module]
     ):
         self.engine, self.plan, self.start = engine, plan, start
-        self.inputs = RowInputs(pool, engine)
+        self.inputs = RowInputs(pool, engine.texts)
         self.inputs.numbers(pool.copies)  # base pairs first, whatever is drawn later
-        self.held_out = engine.add(validation)
+        self.held_out = engine.texts.add_pairs(validation)
 
     def data(self, index: int, drawn: Sequence[np.ndarray], selection: Selection) -> TrainingSet:
         """What round `index` trains on: base pairs first, then the synthetic ones, as text numbers.
@@ -114,4 +114,4 @@ class Trainer:
         optimizer.load_state_dict(copy.deepcopy(learner.optimizer.state_dict()))
         data = self.data(index, drawn, selection)
         trained, stats = self.fit(index, Learner(model, optimizer), data)
-        return self.engine.margins(trained.model, self.held_out), stats.steps
+        return self.engine.scorer(trained.model).margins(self.held_out), stats.steps

@@ -46,7 +46,7 @@ def manifest(preferences: Preferences, engine: Engine, state: State, start: str)
         "template": engine.backbone.template,
         "max_length": engine.backbone.max_length,
         "truncation": engine.backbone.truncation,
-        "truncated": {split: engine.truncated(engine.add(pairs)) for split, pairs in splits.items()},
+        "truncated": {split: engine.texts.truncated(engine.texts.add_pairs(pairs)) for split, pairs in splits.items()},
         "splits": list(preferences.tests),  # the main one first
         **preferences.digests,
         "base_ids": ids["base"],

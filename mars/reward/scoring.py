@@ -8,18 +8,21 @@ and masked, positions and pooling follow the mask, and the head computes in fp32
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 
-from mars.config import ConfigError, UserError
-from mars.preferences.dialogue import Message, Rendered, Template, render
+from mars.config import UserError
+from mars.preferences.dialogue import Message
 from mars.progress import Progress
 from mars.reward.batching import micro_batches
-from mars.reward.tokens import CUT_PROMPT, CUT_RESPONSE, Inputs, Tokens
+from mars.reward.features import Features
+from mars.reward.model import RewardModel, scalar_head
+from mars.reward.texts import Texts
+from mars.reward.tokens import Inputs, Tokens
 
 _CHUNK = 4096  # texts rendered and tokenised together
 
@@ -28,96 +31,124 @@ class ScoringError(UserError):
     """Texts that cannot be scored on this machine as asked."""
 
 
-class RenderingError(ConfigError):
-    """A dialogue the model's template will not take."""
-
-
-Render = Callable[[Sequence[Message], str], Rendered]  # (prompt, response) → model input
-
-
-def rendering(template: Template, tokenizer: Any, key: str = "template") -> Render:
-    """(prompt, response) → model input. key: the setting a mistake is reported under. It raises RenderingError."""
-
-    def rendered(prompt: Sequence[Message], response: str) -> Rendered:
-        try:
-            return render(prompt, response, template, tokenizer)
-        except Exception as error:  # a chat template is a program of its author's
-            raise RenderingError(f"{key}: {' '.join(str(error).split())[:200]}") from error
-
-    return rendered
-
-
-@torch.inference_mode()
-def score(
-    model: nn.Module, inputs: Inputs, numbers: np.ndarray, token_budget: int, most: int | None = None
-) -> np.ndarray:
-    """[len(numbers)] fp32 scores in eval mode.
-
-    token_budget: padded tokens of a forward pass. most: texts of one, at most. Raises ScoringError where a pass does
-    not fit the GPU's memory.
-    """
-    model.eval()
-    unique, where = np.unique(numbers, return_inverse=True)
-    scores = np.empty(len(unique), dtype=np.float32)
-    lengths = inputs.lengths[unique]
-    batches = micro_batches(np.arange(len(unique)), lengths, token_budget, texts_per_item=1, most=most)
-    with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
-        for batch in batches:
-            try:
-                scores[batch] = model(**inputs.batch(unique[batch])).float().cpu().numpy()
-            except torch.OutOfMemoryError:
-                size = f"{len(batch)} texts of up to {lengths[batch].max()} tokens"
-                raise ScoringError(f"token_budget: {size} do not fit the GPU's memory (lower it)") from None
-            progress.advance(int(lengths[batch].sum()))
-    return scores[where]
-
-
 class ModelScorer:
-    """A model with its inputs and its way of rendering (`benchmarks.protocol.Scorer`).
+    """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
-    render: (prompt, response) → model input. token_budget, most: as for `score`. `texts` and `tokens` count what has
-    been asked for and what of it went through the model.
+    known: the texts that have numbers. token_budget: padded tokens of a forward pass. most: texts of one, at most.
+    `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        inputs: Inputs,
-        render: Render,
-        token_budget: int,
-        most: int | None = None,
-    ):
-        self.model, self.inputs, self._render = model, inputs, render
+    def __init__(self, model: nn.Module, known: Texts, token_budget: int, most: int | None = None):
+        self.model, self.known = model, known
         self._token_budget, self._most = token_budget, most
-        self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts scored, padded ones left out
+        self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
 
-    def __call__(self, texts: Iterable[tuple[Sequence[Message], str]], padded: bool = False) -> np.ndarray:
-        """[T] float64 scores in order, of texts that may be generated as they are read.
+    def scores(self, numbers: np.ndarray) -> np.ndarray:
+        """fp32 scores in the shape of `numbers`, each distinct text scored once.
 
-        padded: each padded as far as the model goes, which should change nothing.
+        Raises ScoringError where a pass does not fit the GPU's memory.
         """
-        inputs = self.inputs.padded() if padded else self.inputs
+        self.known.scored += len(np.unique(numbers))
+        return self._score(self.known.inputs, numbers.ravel()).reshape(numbers.shape)
+
+    def margins(self, numbers: np.ndarray) -> np.ndarray:
+        """[N] float64 r(chosen) − r(rejected) of [N, 2] text numbers."""
+        scores = self.scores(numbers).astype(np.float64)
+        return scores[:, 0] - scores[:, 1]
+
+    def differences(self, numbers: np.ndarray) -> np.ndarray:
+        """[N, d] float64 δ = φ(chosen) − φ(rejected) of [N, 2] text numbers, each distinct text passed through once.
+
+        φ is what the scalar head reads, in eval mode: margins are δ times the head's weight, its bias cancels.
+        """
+        inputs = self.known.inputs
+        if isinstance(inputs, Features):
+            chosen, rejected = (inputs.batch(side)["features"].double() for side in numbers.T)
+            return (chosen - rejected).numpy()
+        unique, where = np.unique(numbers, return_inverse=True)
+        self.known.scored += len(unique)
+        assert isinstance(self.model, RewardModel)
+        features = _head_inputs(self.model, inputs, unique, self._token_budget)
+        chosen, rejected = where.reshape(numbers.shape).T
+        return features[chosen] - features[rejected]
+
+    def __call__(self, texts: Iterable[tuple[Sequence[Message], str]], padded: bool = False) -> np.ndarray:
+        """[T] float64 scores in order, of (prompt, response) that may be generated as they are read.
+
+        padded: each padded as far as the model goes, which should change nothing. Raises RenderingError, ScoringError.
+        """
+        into = self.known.padded() if padded else self.known
         numbers = [np.empty(0, dtype=np.int64)]
         stream = iter(texts)
         with Progress(None, "reading", "texts") as progress:
-            while chunk := [self._render(*text) for text in itertools.islice(stream, _CHUNK)]:
-                numbers.append(inputs.add(chunk))
+            while chunk := list(itertools.islice(stream, _CHUNK)):
+                numbers.append(into.add(chunk))
                 progress.advance(len(chunk))
         wanted = np.concatenate(numbers)
         self.texts += len(wanted)
         distinct = np.unique(wanted)
-        if isinstance(inputs, Tokens):  # a linear head sees features
-            self.tokens += int(inputs.lengths[distinct].sum())
+        if isinstance(into.inputs, Tokens):  # a linear head sees features
+            self.tokens += int(into.inputs.lengths[distinct].sum())
         if not padded:
             self._numbers = np.union1d(self._numbers, distinct)
         try:
-            return score(self.model, inputs, wanted, self._token_budget, self._most).astype(np.float64)
+            return self._score(into.inputs, wanted).astype(np.float64)
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
             raise ScoringError(f"the model cannot score these texts: {' '.join(str(error).split())[:200]}") from error
 
     def truncated(self) -> dict[str, int]:
-        """Of the distinct texts scored: how many, and how many lost prompt or response tokens to the length limit."""
-        cuts = self.inputs.cuts[self._numbers]
-        lost = {"prompt": int((cuts & CUT_PROMPT > 0).sum()), "response": int((cuts & CUT_RESPONSE > 0).sum())}
-        return {"texts": len(cuts), **lost}
+        """Of the distinct texts asked for as they are: how many, and how many lost prompt or response tokens."""
+        return {"texts": len(self._numbers), **self.known.truncated(self._numbers)}
+
+    @torch.inference_mode()
+    def _score(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
+        """[len(numbers)] fp32 scores in eval mode."""
+        self.model.eval()
+        unique, where = np.unique(numbers, return_inverse=True)
+        scores = np.empty(len(unique), dtype=np.float32)
+        lengths = inputs.lengths[unique]
+        batches = micro_batches(np.arange(len(unique)), lengths, self._token_budget, texts_per_item=1, most=self._most)
+        with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
+            for batch in batches:
+                try:
+                    scores[batch] = self.model(**inputs.batch(unique[batch])).float().cpu().numpy()
+                except torch.OutOfMemoryError:
+                    size = f"{len(batch)} texts of up to {lengths[batch].max()} tokens"
+                    raise ScoringError(f"token_budget: {size} do not fit the GPU's memory (lower it)") from None
+                progress.advance(int(lengths[batch].sum()))
+        return scores[where]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, every module is in eval mode; afterwards each is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@torch.inference_mode()
+def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, token_budget: int) -> np.ndarray:
+    """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.
+
+    In fp32 also where the model runs under bf16, whose rounding fills every direction in which differences are small.
+    """
+    head = scalar_head(model)
+    read: list[torch.Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _module, arguments: read.append(arguments[0]))
+    features = np.empty((len(numbers), head.in_features))
+    autocast, model.autocast = model.autocast, None
+    try:
+        with evaluating(model):
+            for batch in micro_batches(np.arange(len(numbers)), inputs.lengths[numbers], token_budget, 1):
+                model(**inputs.batch(numbers[batch]))
+                features[batch] = read.pop().double().cpu().numpy()
+    finally:
+        hook.remove()
+        model.autocast = autocast
+    return features

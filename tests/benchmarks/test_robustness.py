@@ -26,7 +26,7 @@ from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.scoring import RenderingError
+from mars.reward.texts import RenderingError
 from mars.worlds.planted import PlantedConfig, load_planted
 from mars.worlds.planted_latents import gold
 
@@ -246,7 +246,7 @@ def test_padding_moves_the_margins_of_a_model_only_where_it_is_not_masked(source
     @torch.inference_mode()
     def scorer(texts, padded=False, masked=True):
         inputs = engine.inputs.padded() if padded else engine.inputs
-        numbers = inputs.add([engine.render(*text) for text in texts])
+        numbers = inputs.add([engine.texts.render(*text) for text in texts])
         batches = [inputs.batch(np.array([number])) for number in numbers]  # alone: no padding but what is asked for
         ones = [torch.ones_like(b["input_ids"]) for b in batches]
         masks = [b["attention_mask"] if masked else one for b, one in zip(batches, ones, strict=True)]

@@ -137,17 +137,17 @@ def test_scoring_a_whole_pool_costs_twelve_texts_a_pair_and_gives_every_rows_mar
     settings = build(RunSettings, compose("scale=tiny", f"train={mode}", "augmenter=planted", "dataset.size=200"), "")
     pieces = assemble(settings, load(settings.dataset))
     pool, engine = pieces.pool, pieces.engine
-    inputs = RowInputs(pool, engine)
+    inputs = RowInputs(pool, engine.texts)
     rows = np.concatenate([pool.copies, pool.inherited()])
     numbers = inputs.numbers(rows)
     model = engine.new_model(0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    together = inputs.scores(model, rows)
-    assert engine.texts_scored <= 12 * 200
+    together = engine.scorer(model).scores(inputs.numbers(rows))
+    assert engine.texts.scored <= 12 * 200
     some = np.random.default_rng(0).choice(len(rows), 50, replace=False)
-    alone = [engine.scores(model, engine.add(pool.draw(rows[i : i + 1]))) for i in some]
+    alone = [engine.scorer(model).scores(engine.texts.add_pairs(pool.draw(rows[i : i + 1]))) for i in some]
     np.testing.assert_allclose(together[some], np.concatenate(alone), atol=1e-5)
     assert len(np.unique(numbers)) <= 12 * 200
 
@@ -178,7 +178,7 @@ def test_the_noise_has_neftunes_size_and_leaves_padding_scores_alone(kind, compo
 
     settings = build(RunSettings, compose("scale=tiny", "train=full", f"backbone.source=random:{kind}"), "")
     engine = assemble(settings, load(settings.dataset)).engine
-    numbers = engine.add(load(settings.dataset).base[:4])
+    numbers = engine.texts.add_pairs(load(settings.dataset).base[:4])
     batch, model = engine.inputs.batch(numbers[:, 0]), engine.new_model(0)
     layer = model.model.get_input_embeddings()
     clean = layer(batch["input_ids"])

@@ -18,6 +18,7 @@ from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.scoring import ModelScorer
+from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -69,10 +70,8 @@ def judged(directory: Path, **options):
 
 def scorer(model, token_budget: int = 4096, most: int | None = None) -> ModelScorer:
     """With inputs of its own, so that nothing is shared between two ways of batching."""
-    inputs = Tokens(model.inputs._encoder, CPU)
-    return ModelScorer(
-        model.model, inputs, lambda p, r: render(p, r, model.template, model.tokenizer), token_budget, most
-    )
+    texts = Texts(Tokens(model.texts.inputs._encoder, CPU), model.texts.render)
+    return ModelScorer(model.model, texts, token_budget, most)
 
 
 def without_padding_token():
@@ -149,10 +148,10 @@ def test_texts_may_be_generated_as_they_are_read(tmp_path):
 
 def test_a_hundred_thousand_characters_are_cut_and_counted(tmp_path):
     model = judged(make(tmp_path))
-    score = ModelScorer(model.model, model.inputs, lambda p, r: render(p, r, "plain"), 4096)
+    score = ModelScorer(model.model, model.texts, 4096)
     assert np.isfinite(score([(PROMPT, "so " * 40_000)])).all()
-    assert model.inputs.lengths.max() == 300
-    assert model.inputs.cuts.any()
+    assert model.texts.inputs.lengths.max() == 300
+    assert model.texts.inputs.cuts.any()
 
 
 class TestTemplate:
@@ -189,8 +188,8 @@ class TestTemplate:
         tokenizer.chat_template = "[CLS]" + CHAT.replace("{% endfor %}", "{% endfor %}[SEP]\n")
         model = judged(make(tmp_path, tokenizer=tokenizer), max_length=32)
         for prompt, reply in (("why " * 20, "Yes."), ("why?", "because " * 20)):
-            numbers = model.inputs.add([render((Message("user", prompt),), reply, "chat", tokenizer)])
-            text = tokenizer.decode(model.inputs.batch(numbers)["input_ids"][0])
+            numbers = model.texts.inputs.add([render((Message("user", prompt),), reply, "chat", tokenizer)])
+            text = tokenizer.decode(model.texts.inputs.batch(numbers)["input_ids"][0])
             assert len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 32
             assert text.startswith("[CLS]")
             assert text.endswith("[SEP]\n")
@@ -206,8 +205,8 @@ class TestTemplate:
         merged.pre_tokenizer = pre_tokenizers.Metaspace(replacement="Ġ", prepend_scheme="never", split=False)
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=merged, pad_token="[PAD]", chat_template=CHAT)
         model = judged(make(tmp_path, tokenizer=tokenizer))
-        numbers = model.inputs.add([render(PROMPT, "Yes.", "chat", tokenizer)])
-        ids = model.inputs.batch(numbers)["input_ids"][0].tolist()
+        numbers = model.texts.inputs.add([render(PROMPT, "Yes.", "chat", tokenizer)])
+        ids = model.texts.inputs.batch(numbers)["input_ids"][0].tolist()
         assert ids == tokenizer("<user>Is it so?\n<assistant>Yes.\n")["input_ids"]
         assert vocabulary[">Y"] in ids
 
@@ -368,7 +367,7 @@ class TestRefused:
 
     def test_a_linear_head_asked_to_read_otherwise(self, tmp_path):
         engine = Engine(BackboneConfig("tiny", "random:bert"), "head", CPU, 4096, tmp_path / "cache")
-        engine.add_texts(TEXTS)
+        engine.texts.add(TEXTS)
         engine.save(engine.new_model(0), tmp_path / "model")
         with pytest.raises(ConfigError, match=r"max_length: .* trained on features with 512"):
             judged(tmp_path / "model", max_length=256)
@@ -393,9 +392,9 @@ def test_a_hub_snapshot_is_scored_at_its_commit(tmp_path, monkeypatch):
 
 def test_a_padded_linear_head_scores_the_same(tmp_path):
     engine = Engine(BackboneConfig("tiny", "random:bert"), "head", CPU, 4096, tmp_path / "cache")
-    engine.add_texts(TEXTS)
+    engine.texts.add(TEXTS)
     engine.save(engine.new_model(0), tmp_path / "model")
     model = judged(tmp_path / "model")
-    one = ModelScorer(model.model, model.inputs, lambda p, r: render(p, r, "plain"), 4096)
+    one = ModelScorer(model.model, model.texts, 4096)
     np.testing.assert_allclose(one(TEXTS, padded=True), one(TEXTS), atol=1e-5)
     shutil.rmtree(tmp_path / "model")

@@ -21,7 +21,7 @@ from mars.method.hessian import (
     trainable,
     twice_differentiable,
 )
-from mars.reward.engine import Engine
+from mars.reward.engine import Engine, Tuning
 from mars.reward.loss import bradley_terry
 from mars.reward.model import scalar_head
 from mars.theory.curvature import moments
@@ -44,8 +44,8 @@ def setup(tmp_path, kind="bert", mode="full", n=12, token_budget=4096, only="", 
     if mode == "lora":
         pytest.importorskip("peft")
     lora = {"r": 1, "lora_alpha": 2} if mode == "lora" else None
-    engine = Engine(backbone(kind, **changes), mode, CPU, token_budget, tmp_path, lora=lora)
-    numbers = engine.add(pairs(n))
+    engine = Engine(backbone(kind, **changes), mode, CPU, token_budget, tmp_path, Tuning(lora=lora))
+    numbers = engine.texts.add_pairs(pairs(n))
     model = engine.new_model(0)
     with torch.no_grad():  # adapters and biases start at zero, where second derivatives would be simple
         for name, parameter in model.named_parameters():
@@ -93,23 +93,23 @@ def test_differences_times_the_heads_weight_are_the_margins(kind, mode, tmp_path
     weight = model.theta if mode == "head" else scalar_head(model).weight[0]
     if mode != "head" and scalar_head(model).bias is not None:
         nn.init.constant_(scalar_head(model).bias, 3.0)  # cancels
-    differences = engine.differences(model, numbers)
+    differences = engine.scorer(model).differences(numbers)
     assert differences.dtype == np.float64
     np.testing.assert_allclose(
-        differences @ weight.detach().double().numpy(), engine.margins(model, numbers), atol=1e-5
+        differences @ weight.detach().double().numpy(), engine.scorer(model).margins(numbers), atol=1e-5
     )
-    assert np.abs(engine.margins(model, numbers)).max() > 1e-3
+    assert np.abs(engine.scorer(model).margins(numbers)).max() > 1e-3
 
 
 def test_each_text_is_passed_through_once_however_often_it_occurs(tmp_path):
     engine, model, numbers = setup(tmp_path, n=4)
     asked = np.concatenate([numbers, numbers[::-1], numbers[:, ::-1]])
-    before = engine.texts_scored
-    differences = engine.differences(model, asked)
-    assert engine.texts_scored - before == len(np.unique(numbers))
+    before = engine.texts.scored
+    differences = engine.scorer(model).differences(asked)
+    assert engine.texts.scored - before == len(np.unique(numbers))
     np.testing.assert_array_equal(differences[:4], differences[4:8][::-1])
     np.testing.assert_array_equal(differences[:4], -differences[8:])
-    assert engine.differences(model, asked[:0]).shape == (0, 32)
+    assert engine.scorer(model).differences(asked[:0]).shape == (0, 32)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -118,7 +118,7 @@ def test_differences_leave_the_model_in_the_mode_it_was_in(mode, tmp_path):
     model.train()
     list(model.modules())[-1].eval()
     before = [module.training for module in model.modules()]
-    engine.differences(model, numbers)
+    engine.scorer(model).differences(numbers)
     assert [module.training for module in model.modules()] == before
 
 
@@ -131,7 +131,7 @@ def test_the_heads_fisher_is_the_sum_of_autograds_outer_products(kind, tmp_path)
         loss = bradley_terry(*model(**engine.inputs.batch(pair)).chunk(2))
         (gradient,) = torch.autograd.grad(loss, weight)
         expected = expected + np.outer(*[gradient[0].double().numpy()] * 2)
-    fisher = head_fisher(engine.differences(model, numbers), engine.margins(model, numbers))
+    fisher = head_fisher(engine.scorer(model).differences(numbers), engine.scorer(model).margins(numbers))
     np.testing.assert_allclose(fisher, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -195,7 +195,7 @@ def test_the_product_in_float64_is_exact(tmp_path):
 
 def test_a_linear_heads_whole_hessian_is_the_one_of_the_theory(tmp_path):
     engine, model, numbers = setup(tmp_path, mode="head", n=30)
-    differences, margins = engine.differences(model, numbers), engine.margins(model, numbers)
+    differences, margins = engine.scorer(model).differences(numbers), engine.scorer(model).margins(numbers)
     known = moments(differences, margins)
     with twice_differentiable(model):
         found = times(hessian_product(engine, model, numbers), torch.eye(32))
@@ -333,11 +333,11 @@ def test_nothing_about_the_model_or_the_run_changes(kind, mode, tmp_path):
 
 
 def test_dropout_is_off(tmp_path):
-    engine = Engine(backbone(), "full", CPU, 4096, tmp_path, dropout=True)
-    numbers = engine.add(pairs(4))
+    engine = Engine(backbone(), "full", CPU, 4096, tmp_path, Tuning(dropout=True))
+    numbers = engine.texts.add_pairs(pairs(4))
     model = engine.new_model(0).train()
     assert some(engine, model, numbers) == some(engine, model, numbers)
-    np.testing.assert_array_equal(engine.differences(model, numbers), engine.differences(model, numbers))
+    np.testing.assert_array_equal(engine.scorer(model).differences(numbers), engine.scorer(model).differences(numbers))
 
 
 def test_a_fused_attention_kernel_is_left_for_one_with_second_derivatives(tmp_path):
@@ -383,7 +383,7 @@ def test_a_model_too_large_for_the_memory_is_one_line(tmp_path):
 def test_a_gpu_finds_what_the_cpu_does(tmp_path):
     _, model, numbers = setup(tmp_path, n=4)
     engine = Engine(backbone(), "full", torch.device("cuda"), 4096, tmp_path)
-    engine.add(pairs(4))
+    engine.texts.add_pairs(pairs(4))
     there = engine.new_model(0)
     there.load_state_dict(model.state_dict())
     assert rounded(some(*setup(tmp_path, n=4)), some(engine, there, numbers))

@@ -28,7 +28,7 @@ def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None)
     pieces = assemble(settings, load(settings.dataset))
     prepare(pieces)
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
-    loop = Loop(trainer, State(), TerminalLogger(), Observer(trainer.inputs, settings.seed))
+    loop = Loop(trainer, State(), TerminalLogger(), Observer(pieces.engine, trainer.inputs, settings.seed))
     return run_rounds(loop, strategy or pieces.strategy, lambda state: None), pieces
 
 
@@ -36,7 +36,7 @@ def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: 
     """(H, G) of pool rows on the directions that base pairs vary in, one row at a time."""
 
     def differences(of: np.ndarray) -> np.ndarray:
-        numbers = pieces.engine.add(pieces.pool.draw(of))
+        numbers = pieces.engine.texts.add_pairs(pieces.pool.draw(of))
         chosen, rejected = (pieces.engine.inputs.batch(side)["features"].double().numpy() for side in numbers.T)
         return chosen - rejected
 
@@ -202,7 +202,7 @@ def test_fewer_pairs_than_features_leave_blanks(size, compose):
 
 def test_features_without_differences_leave_blanks_and_say_so(compose, caplog):
     def flatten(pieces):
-        pieces.engine.add(pieces.pool.base)
+        pieces.engine.texts.add_pairs(pieces.pool.base)
         pieces.engine.inputs._matrix.zero_()
 
     strategy = Scripted([COPIES, COPIES])

@@ -72,7 +72,9 @@ def test_a_trial_is_the_round_and_changes_nothing(arm, case, compose):
         assert np.logaddexp(0, -margins).mean() == record["validation_loss"] == untouched["validation_loss"]
         assert margins.std() == record["validation_margin_sd"]
         assert untouched["trial_steps"] == 0 < record["steps"] < record["trial_steps"]
-    last = pieces.engine.margins(loop.learner.model, pieces.engine.add(pieces.preferences.validation))
+    last = pieces.engine.scorer(loop.learner.model).margins(
+        pieces.engine.texts.add_pairs(pieces.preferences.validation)
+    )
     np.testing.assert_array_equal(last, trying.found[-1])
 
 

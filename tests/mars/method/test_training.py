@@ -9,7 +9,7 @@ from support.backbones import backbone, pairs
 
 from mars.method.settings import TrainConfig
 from mars.method.training import Course, Learner, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
-from mars.reward.engine import Engine
+from mars.reward.engine import Engine, Tuning
 from mars.reward.loss import bradley_terry
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def setup(tmp_path, mode="full", n=24, token_budget=4096):
     engine = Engine(backbone(), mode, CPU, token_budget, tmp_path)
     data = pairs(n)
-    numbers = engine.add(data)
+    numbers = engine.texts.add_pairs(data)
     return engine, engine.new_model(0), TrainingSet(numbers, None, [p.id for p in data])
 
 
@@ -74,11 +74,12 @@ def test_pair_weights_are_relative_and_a_weight_of_zero_removes_a_pair(tmp_path)
 
 @pytest.mark.parametrize("mode", ["full", "head", "lora"])
 def test_training_lowers_the_loss_and_counts_its_work(mode, tmp_path):
-    engine = Engine(backbone(), mode, CPU, 4096, tmp_path, lora={"r": 4, "lora_alpha": 8} if mode == "lora" else None)
+    lora = {"r": 4, "lora_alpha": 8} if mode == "lora" else None
+    engine = Engine(backbone(), mode, CPU, 4096, tmp_path, Tuning(lora=lora))
     if mode == "lora":
         pytest.importorskip("peft")
     data = [replace(p, chosen=f"{p.chosen} kind kind", rejected=f"{p.rejected} red red") for p in pairs(24)]
-    numbers = engine.add(data)
+    numbers = engine.texts.add_pairs(data)
     model = engine.new_model(0)
     stats = train(engine, model, TrainingSet(numbers, None, [p.id for p in data]), epochs=20, lr=0.003)
     assert stats.last_loss < stats.first_loss
@@ -90,9 +91,9 @@ def test_training_lowers_the_loss_and_counts_its_work(mode, tmp_path):
 def test_gradient_checkpointing_changes_memory_and_not_the_result(tmp_path):
     weights = []
     for checkpointing in (False, True):
-        engine = Engine(backbone("qwen3"), "full", CPU, 4096, tmp_path, gradient_checkpointing=checkpointing)
+        engine = Engine(backbone("qwen3"), "full", CPU, 4096, tmp_path, Tuning(gradient_checkpointing=checkpointing))
         data = pairs(8)
-        model, numbers = engine.new_model(0), engine.add(data)
+        model, numbers = engine.new_model(0), engine.texts.add_pairs(data)
         train(engine, model, TrainingSet(numbers, None, [p.id for p in data]))
         weights.append(torch.cat([p.detach().ravel() for p in model.parameters()]))
     torch.testing.assert_close(*weights, atol=1e-6, rtol=0)

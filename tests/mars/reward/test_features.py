@@ -95,8 +95,10 @@ def test_truncation_is_known_for_cached_texts(tmp_path):
 
 def test_a_head_scores_its_features(tmp_path):
     engine = Engine(backbone(), "head", CPU, 4096, tmp_path)
-    numbers = engine.add(pairs(6))
+    numbers = engine.texts.add_pairs(pairs(6))
     model = engine.new_model(0)
-    matrix, _ = engine.inputs.encoder([engine.render(p.prompt, t) for p in pairs(6) for t in (p.chosen, p.rejected)])
+    matrix, _ = engine.inputs.encoder(
+        [engine.texts.render(p.prompt, t) for p in pairs(6) for t in (p.chosen, p.rejected)]
+    )
     expected = (matrix @ model.theta.detach().numpy()).reshape(-1, 2)
-    np.testing.assert_allclose(engine.scores(model, numbers), expected, atol=1e-6)
+    np.testing.assert_allclose(engine.scorer(model).scores(numbers), expected, atol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from support.backbones import KINDS, backbone, pairs
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from mars.reward.engine import Engine
+from mars.reward.engine import Engine, Tuning
 from mars.reward.model import (
     BackboneError,
     ScalarHead,
@@ -26,8 +26,8 @@ def test_scores_do_not_depend_on_batch_size_or_order(kind, tmp_path):
     few = Engine(backbone(kind), "full", CPU, token_budget=100, cache=tmp_path)
     many = Engine(backbone(kind), "full", CPU, token_budget=100_000, cache=tmp_path)
     model, data = few.new_model(3), pairs(24)
-    one = few.scores(model, few.add(data))
-    other = many.scores(model, many.add(data[::-1]))[::-1]
+    one = few.scorer(model).scores(few.texts.add_pairs(data))
+    other = many.scorer(model).scores(many.texts.add_pairs(data[::-1]))[::-1]
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert np.unique(one).size > 20
 
@@ -45,12 +45,12 @@ def test_scores_of_a_causal_model_do_not_depend_on_the_padding_side():
 
 def test_a_saved_linear_head_is_loaded_with_its_backbone(tmp_path):
     engine = Engine(backbone(), "head", CPU, 4096, tmp_path)
-    numbers = engine.add(pairs(3))
+    numbers = engine.texts.add_pairs(pairs(3))
     model = engine.new_model(5)
     engine.save(model, tmp_path / "model")
     loaded, its_backbone = load_linear(tmp_path / "model")
     assert its_backbone == engine.backbone
-    np.testing.assert_array_equal(engine.scores(loaded, numbers), engine.scores(model, numbers))
+    np.testing.assert_array_equal(engine.scorer(loaded).scores(numbers), engine.scorer(model).scores(numbers))
     with pytest.raises(BackboneError, match="no linear reward model"):
         load_linear(tmp_path)
 
@@ -72,8 +72,8 @@ def test_the_scored_token_comes_from_the_mask_even_where_pad_equals_eos():
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_off_means_training_and_evaluation_agree(kind, tmp_path):
     for dropout in (False, True):
-        engine = Engine(backbone(kind), "full", CPU, 4096, tmp_path, dropout=dropout)
-        model, numbers = engine.new_model(0), engine.add(pairs(4)).ravel()
+        engine = Engine(backbone(kind), "full", CPU, 4096, tmp_path, Tuning(dropout=dropout))
+        model, numbers = engine.new_model(0), engine.texts.add_pairs(pairs(4)).ravel()
         batch = engine.inputs.batch(numbers)
         with torch.no_grad():
             same = torch.equal(model.train()(**batch), model.eval()(**batch))
@@ -100,14 +100,14 @@ def test_a_saved_model_gives_the_same_scores_through_plain_transformers(kind, mo
     lora = {"r": 4, "lora_alpha": 8} if mode == "lora" else None
     if lora:
         pytest.importorskip("peft")
-    engine = Engine(backbone(kind), mode, CPU, 4096, tmp_path, lora=lora)
+    engine = Engine(backbone(kind), mode, CPU, 4096, tmp_path, Tuning(lora=lora))
     model, data = engine.new_model(1), pairs(6)
-    numbers = engine.add(data)
+    numbers = engine.texts.add_pairs(data)
     with torch.no_grad():  # adapters start at zero: move everything that trains
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.02 * torch.randn_like(parameter))
-    expected = engine.scores(model, numbers)
+    expected = engine.scorer(model).scores(numbers)
     engine.save(model, tmp_path / "model")
     assert not list((tmp_path / "model").glob("*.bin"))
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
