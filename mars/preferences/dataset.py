@@ -85,12 +85,7 @@ def load(config: DatasetConfig) -> Preferences:
     train, train_files = _read(config, schema, "train")
     pairs = _shuffled(train, config.seed, "train")
 
-    if config.test_from_train:
-        held, pairs, beside_test = _hold_out(pairs, _number(config.test_from_train, len(pairs)))
-        whole_test, sources = _in_order(train, held), {"train": train_files}
-    else:
-        whole_test, test_files = _read(config, schema, "test")
-        beside_test, sources = 0, {"train": train_files, "test": test_files}
+    whole_test, pairs, beside_test, test_sources = _test_split(config, schema, train, pairs)
     test = _in_order(whole_test, _shuffled(whole_test, config.seed, "test")[: config.test_size])
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -115,7 +110,7 @@ def load(config: DatasetConfig) -> Preferences:
         "dataset": config.name,
         "licence": config.licence,
         "rule": schema.rule,
-        "sources": sources,
+        "sources": {"train": train_files, **test_sources},
         "subset": subset,
         "length_baseline": {"test": length_baseline(test)},
         "contamination": contamination.between(base, validation, {"test": test}),
@@ -124,6 +119,20 @@ def load(config: DatasetConfig) -> Preferences:
         counts = {name: sum(p.exchanged for p in pairs) for name, pairs in (("base", base), ("validation", validation))}
         report["flips"] = {"rate": config.flip_rate, **counts}
     return Preferences(config.name, base, validation, {"test": test}, report)
+
+
+def _test_split(
+    config: DatasetConfig, schema: Schema, train: Sequence[Pair], pairs: list[Pair]
+) -> tuple[list[Pair], list[Pair], int, dict[str, list[dict[str, Any]]]]:
+    """(test pairs in file order, the `pairs` left to train on, how many are in neither, the sources read for the test).
+
+    train: the train rows in file order. pairs: the same in the order in which they are drawn.
+    """
+    if config.test_from_train:
+        held, rest, in_neither = _hold_out(pairs, _number(config.test_from_train, len(pairs)))
+        return _in_order(train, held), rest, in_neither, {}
+    test, files = _read(config, schema, "test")
+    return test, pairs, 0, {"test": files}
 
 
 def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> None:

@@ -115,10 +115,11 @@ def _unavailable(cfg: BackboneConfig, source: str, error: Exception) -> Backbone
 class ScalarHead(nn.Linear):
     """A one-output linear layer in fp32, whatever autocast says around it."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(input.device.type, enabled=False):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """[…, 1] float32: the scores of […, d] `features` of any dtype."""
+        with torch.autocast(features.device.type, enabled=False):
             bias = None if self.bias is None else self.bias.float()
-            return F.linear(input.float(), self.weight.float(), bias)
+            return F.linear(features.float(), self.weight.float(), bias)
 
 
 class RewardModel(nn.Module):

@@ -416,7 +416,7 @@ def transcribed_2(rows: list[dict], ties: str) -> dict[str, float]:
     """RewardBench 2's six subset scores and their mean, in plain loops over the file's rows."""
     found, tied, ref = {}, {}, {}
     for subset in reward_bench_2.SUBSETS:
-        credits = []
+        credit = []
         for row in (r for r in rows if r["subset"] == subset):
             correct, wrong = [float(t) for t in row["chosen"]], [float(t) for t in row["rejected"]]
             if subset == "Ties":
@@ -427,13 +427,13 @@ def transcribed_2(rows: list[dict], ties: str) -> dict[str, float]:
             best = max(correct + wrong)
             winners = (correct + wrong).count(best)
             if correct[0] < best:
-                credits.append(0.0)
+                credit.append(0.0)
             elif winners == 1:
-                credits.append(1.0)
+                credit.append(1.0)
             else:
-                credits.append(0.5 if ties == "half" else 1 / winners)
-        if credits:
-            found[subset] = sum(credits) / len(credits)
+                credit.append(0.5 if ties == "half" else 1 / winners)
+        if credit:
+            found[subset] = sum(credit) / len(credit)
     a = sum(1 for s, m in tied.values() if m > 0) / len(tied)
     b = sum(1 for s, m in ref.values() if m > 0) / len(ref)
     c = d = e = 0.0

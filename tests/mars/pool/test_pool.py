@@ -157,25 +157,25 @@ def even_only(request):
 
 
 def test_a_refused_variant_is_counted_and_another_row_drawn_in_its_place():
-    round = a_round([0.0, 0.0], budget=8, text=even_only)
-    rows = within_pairs(round, np.array([4, 4]))
+    view = a_round([0.0, 0.0], budget=8, text=even_only)
+    rows = within_pairs(view, np.array([4, 4]))
     assert len(np.unique(rows)) == 8
-    assert all(p.chosen[-1] in "024" and p.rejected[-1] in "024" for p in round.pool.draw(rows))
-    assert round.pool.refused["blank"] > 0
-    assert round.refused > 0
+    assert all(p.chosen[-1] in "024" and p.rejected[-1] in "024" for p in view.pool.draw(rows))
+    assert view.pool.refused["blank"] > 0
+    assert view.refused > 0
 
 
 def test_where_fewer_rows_pass_than_are_asked_for_they_repeat():
-    round = a_round([0.0], budget=20, text=even_only)
-    rows = within_pairs(round, np.array([20]))
+    view = a_round([0.0], budget=20, text=even_only)
+    rows = within_pairs(view, np.array([20]))
     assert (len(rows), len(np.unique(rows))) == (20, 9)  # 3 × 3 even variants
 
 
 def test_a_pair_whose_rows_are_all_refused_gets_none():
-    round = a_round([0.0, 0.0], budget=6, text=lambda r: None if r.pair.id == "p0" else f"{r.source}#{r.number}")
-    rows = within_pairs(round, np.array([3, 3]))
-    np.testing.assert_array_equal(round.pool.parents(rows), [1, 1, 1])
-    assert set(round.pool.parents(anywhere(round, 30))) == {1}
+    view = a_round([0.0, 0.0], budget=6, text=lambda r: None if r.pair.id == "p0" else f"{r.source}#{r.number}")
+    rows = within_pairs(view, np.array([3, 3]))
+    np.testing.assert_array_equal(view.pool.parents(rows), [1, 1, 1])
+    assert set(view.pool.parents(anywhere(view, 30))) == {1}
 
 
 def test_a_row_the_current_model_turns_round_is_refused():
@@ -186,6 +186,6 @@ def test_a_row_the_current_model_turns_round_is_refused():
         flipped = text.startswith(("good 1#", "bad 1#"))
         return (1 - 2 * flipped) * scores[text.split("#")[0]]
 
-    round = a_round([1.0, 1.0], budget=4, scores=score, gates=GatesConfig(flips=True))
-    assert set(round.pool.parents(anywhere(round, 30))) == {0}
-    np.testing.assert_array_equal(round.admits(round.pool.of_pairs(np.array([0, 1]))[:, 0]), [True, False])
+    view = a_round([1.0, 1.0], budget=4, scores=score, gates=GatesConfig(flips=True))
+    assert set(view.pool.parents(anywhere(view, 30))) == {0}
+    np.testing.assert_array_equal(view.admits(view.pool.of_pairs(np.array([0, 1]))[:, 0]), [True, False])
