@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 
+from mars.cli import composed
 from mars.config import ConfigError, build, choose
 
 
@@ -56,3 +57,11 @@ def test_a_wrong_setting_is_one_line_with_its_key(values, message):
 def test_choosing_names_the_nearest():
     with pytest.raises(ConfigError, match=r'method.name: "unifrom" is unknown \(did you mean "uniform"\?\)'):
         choose({"uniform": 1, "none": 2}, "unifrom", "method.name")
+
+
+@pytest.mark.parametrize("name", ["hh_rlhf", "pku_saferlhf", "ultrafeedback"])
+def test_a_dataset_of_the_hub_has_the_settings_of_files_in_their_order(name):
+    files, ours = (composed("config", [f"dataset={n}"])["dataset"] for n in ("files", name))
+    assert list(ours) == list(files)
+    changed = {key for key in files if ours[key] != files[key]}
+    assert changed - {"data_dir", "preference"} == {"name", "hub", "revision", "size", "licence"}

@@ -1,0 +1,36 @@
+"""The measuring command: it lists what there is, every measurement can be asked for help, and a small one prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.speed.__main__ import MEASUREMENTS, main
+
+
+def test_the_bare_command_lists_what_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([])
+    listed = capsys.readouterr().out
+    assert end.value.code == 0
+    assert all(f"    {name}" in listed for name in MEASUREMENTS)
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_a_measurement_says_what_it_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert f"python -m benchmarks.speed {name}" in capsys.readouterr().out.replace("usage: ", "", 1)
+
+
+def test_an_unknown_measurement_or_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, why in ((["nothing"], "nothing"), (["augmenters", "--count", "many"], "many")):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_small_measurement_prints_a_line_for_each_way(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["augmenters", "--count", "10", "--repeats", "1"])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["eda", "eda", "rules", "rules"]
