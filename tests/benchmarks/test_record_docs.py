@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from support import ROOT
 
 from benchmarks import choices, evaluate
-from benchmarks.protocols import reward_bench, reward_bench_2
+from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
 from benchmarks.protocols.files import PreferenceFiles
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.released_v1 import ReleasedV1
@@ -70,10 +70,10 @@ def tables(tmp_path_factory):
         "files": PreferenceFiles(path=one, **few),
         "robustness": Robustness(build(RobustnessConfig, edits, ""), {"paraphrase": Rules().make, "eda": Eda().make}),
         "reward_bench": reward_bench.RewardBench(path=one, **few),
-        "reward_bench_raw": choices.BENCHMARKS["reward_bench_raw"](path=one, **few),
+        "reward_bench_raw": reward_bench_raw.RewardBenchRaw(path=one, **few),
         "reward_bench_2": reward_bench_2.RewardBench2(path=two, **few),
     }
-    assert built.keys() == choices.BENCHMARKS.keys()
+    assert built.keys() == choices.names()
     scored = {name: judged.score(texts_as_hashes, preferences)[0] for name, judged in built.items()}
     return {name: (table, built[name].evaluate(table).metrics) for name, table in scored.items()}
 
