@@ -11,23 +11,21 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from mars.augment.variant import Request, Variant
-from mars.choices import AUGMENTERS, shaping, strategies
+from mars.choices import AUGMENTERS, Settings, shaping, strategies
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
-from mars.method.logger import WandbConfig
-from mars.method.settings import Plan, RoundsConfig, TrainConfig
 from mars.method.start import warm_start
 from mars.method.strategy import Strategy
 from mars.method.training import Course
 from mars.plugins import find, resolve
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
@@ -38,53 +36,6 @@ from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """conf/config.yaml, checked; dataset, augmenter, semantic, method and benchmark are built by their owners."""
-
-    dataset: dict[str, Any]
-    backbone: BackboneConfig
-    augmenter: dict[str, Any]
-    pool: PoolConfig
-    semantic: dict[str, Any]
-    method: dict[str, Any]
-    train: TrainConfig
-    rounds: RoundsConfig
-    benchmark: dict[str, Any]
-    name: str
-    study: str
-    out: str | None
-    seed: int
-    batch_size: int
-    device: str
-    threads: int | None
-    cache: str
-    save_model: bool
-    curvature: bool | None
-    scale: str
-    steps_may_differ: bool
-    dry_run: bool
-    force: bool
-    debug: bool
-    logger: Literal["terminal", "wandb"]
-    wandb: WandbConfig | None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: must be at least 1, not {value}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
-        if not self.study.strip():
-            raise ValueError("study: must name a directory")
-
-    @property
-    def plan(self) -> Plan:
-        """How the run trains, whatever its arm chooses."""
-        return Plan(self.rounds, self.train, self.batch_size, self.seed)
 
 
 class Asked(Protocol):

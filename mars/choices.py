@@ -11,14 +11,18 @@ import functools
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from mars.config import build
+from mars.method.logger import WandbConfig
+from mars.method.settings import Plan, RoundsConfig, TrainConfig
 from mars.plugins import find, resolve
+from mars.pool.pool import PoolConfig
 from mars.preferences import contamination
 from mars.preferences.dataset import summary
 from mars.preferences.pair import Preferences
+from mars.reward.backbone import BackboneConfig
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,53 @@ DATASETS = {
 def strategies() -> dict[str, str]:
     """Every arm of ours, by name."""
     return {arm.name: arm.target for arm in resolve("baselines:ARMS")}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/config.yaml, checked; dataset, augmenter, semantic, method and benchmark are built by their owners."""
+
+    dataset: dict[str, Any]
+    backbone: BackboneConfig
+    augmenter: dict[str, Any]
+    pool: PoolConfig
+    semantic: dict[str, Any]
+    method: dict[str, Any]
+    train: TrainConfig
+    rounds: RoundsConfig
+    benchmark: dict[str, Any]
+    name: str
+    study: str
+    out: str | None
+    seed: int
+    batch_size: int
+    device: str
+    threads: int | None
+    cache: str
+    save_model: bool
+    curvature: bool | None
+    scale: str
+    steps_may_differ: bool
+    dry_run: bool
+    force: bool
+    debug: bool
+    logger: Literal["terminal", "wandb"]
+    wandb: WandbConfig | None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be at least 1, not {value}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
+        if not self.study.strip():
+            raise ValueError("study: must name a directory")
+
+    @property
+    def plan(self) -> Plan:
+        """How the run trains, whatever its arm chooses."""
+        return Plan(self.rounds, self.train, self.batch_size, self.seed)
 
 
 def effective(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mars.assembly import Settings, assemble
-from mars.choices import load
+from mars.assembly import assemble
+from mars.choices import Settings, load
 from mars.config import UserError, build
 from mars.preferences.pair import SIDES
 from mars.record.run_directory import CONFIG, SELECTION, RunDirectory

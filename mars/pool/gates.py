@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mars.reward.backbone import BackboneConfig
-from mars.reward.features import Embed
+
+if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
+    from mars.reward.features import Embed
 
 
 @dataclass(frozen=True)

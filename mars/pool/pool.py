@@ -18,16 +18,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 
 from mars.augment.variant import Augmenter, Request, Variant
 from mars.pool.gates import GatesConfig, refusals
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import SIDES, Pair, Part
-from mars.reward.features import Embed
+
+if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
+    import pandas as pd
+
+    from mars.reward.features import Embed
 
 Refine = Callable[[Sequence[int]], list[Pair]]  # base rows → the pairs their variants are made from
 Cell = tuple[str, int, int]  # "text" or "prompt", parent, slot
@@ -271,6 +274,8 @@ class Pool:
 
     def table(self) -> pd.DataFrame:
         """One row per variant looked at: parent, part, number, operation, parameters (JSON), refused (reason or "")."""
+        import pandas as pd
+
         rows = [
             (o.request.pair.id, o.request.part, o.request.number, o.variant.operation,
              json.dumps(dict(o.variant.parameters), sort_keys=True) if o.variant.parameters else "{}", o.refused)

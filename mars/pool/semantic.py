@@ -25,7 +25,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,9 @@ from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError, build
 from mars.preferences.pair import SIDES, Pair, Side
 from mars.reward.backbone import BackboneConfig
-from mars.reward.features import Embed
+
+if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
+    from mars.reward.features import Embed
 
 log = logging.getLogger(__name__)
 

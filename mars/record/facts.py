@@ -12,14 +12,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 import yaml
 
 from mars.config import UserError
 from mars.files import config_hash
 from mars.plugins import resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1  # of every JSON record: the one that is written, and the newest that is understood
 TOLERANCE = 1e-6  # relative and absolute: the same scores in another order sum up a little differently
@@ -70,6 +72,12 @@ class Measured(NamedTuple):
     metrics: Parts | None
 
 
+def _no_rows() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame()
+
+
 @dataclass
 class Facts:
     """What the files of a run say; empty where one is missing or cannot be used.
@@ -81,7 +89,7 @@ class Facts:
 
     manifest: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rounds: pd.DataFrame = field(default_factory=_no_rows)
     metrics: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
@@ -114,6 +122,8 @@ def yaml_mapping(file: Path) -> dict[str, Any]:
 
 def rounds_table(file: Path) -> pd.DataFrame:
     """rounds.csv. Raises UserError, without the file's name, for what is no table of numbers by round."""
+    import pandas as pd  # here, so that a finished run is told without it
+
     try:
         table = pd.read_csv(file)
         if "round" not in table:

@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mars import files
 from mars.config import ConfigError, UserError
@@ -36,6 +34,9 @@ from mars.record.facts import (
     unlike,
     yaml_mapping,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAMP = "config.sha256"  # whose run a directory holds, written first
 CONFIG = "config.yaml"
@@ -209,6 +210,8 @@ class RunDirectory:
 
     def write_rounds(self, records: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
         """rounds.csv. records: one a round."""
+        import pandas as pd  # here, so that a finished run is told without it
+
         files.write_text(self.path / ROUNDS, pd.DataFrame(records).to_csv(index=False))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:

@@ -10,8 +10,8 @@ import torch
 
 from baselines import ARMS
 from mars import files, show
-from mars.assembly import Settings as RunSettings
 from mars.assembly import assemble, build
+from mars.choices import Settings as RunSettings
 from mars.choices import load, shaping
 from mars.config import ConfigError, UserError
 from mars.method.row_inputs import RowInputs

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mars.assembly import Pieces, Settings, assemble
-from mars.choices import load
+from mars.assembly import Pieces, assemble
+from mars.choices import Settings, load
 from mars.config import ConfigError, build
 from mars.method.logger import TerminalLogger
 from mars.method.loop import Loop, run_rounds

@@ -1,0 +1,142 @@
+"""A run from its pieces to its directory: train, judge, write; `DONE` last.
+
+Apart from `mars.run`, which tells a finished run and shows help without torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mars.assembly import Pieces
+from mars.choices import Settings
+from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
+from mars.method.loop import Loop, run_rounds
+from mars.method.observer import Observer
+from mars.method.state import State
+from mars.method.trainer import Trainer
+from mars.plugins import resolve
+from mars.record import manifest, tables
+from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import weights_id
+
+log = logging.getLogger(__name__)
+
+
+class Conductor:
+    """One run: its settings, its pieces and its directory, with the clock and the costs of earlier attempts."""
+
+    def __init__(self, settings: Settings, pieces: Pieces, place: RunDirectory, names: Mapping[str, Any]):
+        self.settings, self.pieces, self.place, self.names = settings, pieces, place, names
+        self._began = time.perf_counter()
+        self._saved = State.load(place.state) or State()
+        self._saved_seconds, self._paid = self._saved.seconds, self._saved.costs  # of earlier attempts
+
+    def run(self, config: Mapping[str, Any]) -> None:
+        """Everything from the first round to `DONE`. config: as it is written down."""
+        self.place.write_config(config)
+        logger = self._logger(config)
+        try:
+            judged = self._worked(logger)
+        except BaseException:
+            with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
+                last = State.load(self.place.state) or State()
+                replace(last, costs=self._costs()).save(self.place.state)
+            logger.close(failed=True)
+            raise
+        logger.close(failed=False)
+        self.place.finish()
+        split, values = next(iter(judged["in_distribution"].items()))
+        log.info("%s: %s accuracy %.4f", self.names["run_id"], split, values["accuracy"])
+
+    def _worked(self, logger: Logger) -> dict[str, Any]:
+        """{label: metrics} of the trained and judged model, all of it written."""
+        pieces, settings = self.pieces, self.settings
+        if pieces.refiner and pieces.refiner.config.which == "all":
+            pieces.refiner.refine(range(len(pieces.pool.base)))
+        loop = self._loop(logger)
+        outcome = run_rounds(loop, pieces.strategy, self._save)
+        if settings.save_model:
+            pieces.engine.save(loop.learner.model, self.place.model)
+        judged = self._judged(loop, logger)
+        self._write_tables(outcome)
+        done = self._manifest(outcome, loop.start)
+        self.place.write_manifest(done)
+        if settings.save_model:
+            resolve("benchmarks.card:write_card")(self.place.path)
+        logger.summary(manifest.logged_manifest(done))
+        return judged
+
+    def _loop(self, logger: Logger) -> Loop:
+        """The loop as the saved state left it; it records curvature where that is asked for, or costs little."""
+        pieces, settings = self.pieces, self.settings
+        trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
+        curvature = settings.train.mode == "head" if settings.curvature is None else settings.curvature
+        observer = Observer(pieces.engine, trainer.inputs, settings.seed) if curvature else None
+        return Loop(trainer, self._saved, logger, observer)
+
+    def _save(self, state: State) -> None:
+        replace(state, seconds=self._seconds(), costs=self._costs()).save(self.place.state)
+
+    def _judged(self, loop: Loop, logger: Logger) -> dict[str, Any]:
+        """{label: metrics} of every benchmark, each scored, measured and written."""
+        about, judged = self._about(), {}
+        for asked, question in self.pieces.benchmarks:
+            scorer = self.pieces.engine.scorer(loop.learner.model)
+            record = asked.judge(scorer, self.pieces.preferences, self.place.path, question, about)
+            judged[asked.label] = record["metrics"]
+            logger.summary(manifest.logged_metrics(record))
+        return judged
+
+    def _write_tables(self, outcome: State) -> None:
+        pieces, place = self.pieces, self.place
+        place.write_rounds(outcome.records)
+        place.write_table(SELECTION, tables.selection_table(outcome.drawn, pieces.pool))
+        place.write_table(ALLOCATION, tables.allocation_table(outcome.drawn, outcome.margins, pieces.pool))
+        if any(outcome.spectra):
+            place.write_table(SPECTRA, tables.spectra_table(outcome.spectra))
+        place.write_table(VARIANTS, pieces.pool.table())
+        if pieces.refiner:
+            place.write_table(SEMANTIC, pieces.refiner.record())
+
+    def _manifest(self, outcome: State, start: str) -> dict[str, Any]:
+        """manifest.json. start: sha256 of the starting weights."""
+        pieces, costs = self.pieces, self._costs()
+        done = manifest.manifest(pieces.preferences, pieces.engine, outcome, start)
+        done["strategy"] = vars(pieces.strategy)
+        done["pool"] = manifest.pool_record(pieces.pool, pieces.supply, outcome) | costs["pool"]
+        if pieces.refiner and pieces.writer:
+            done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record() | costs["writer"]}
+            log.info("%s", pieces.refiner.line())
+        log.info("%s", manifest.pool_line(done["pool"]))
+        return {**self.names, **done, "wall_seconds": self._seconds()}
+
+    def _seconds(self) -> float:
+        """Wall time of this attempt and of those before it."""
+        return self._saved_seconds + time.perf_counter() - self._began
+
+    def _costs(self) -> dict[str, Any]:
+        """What the pool and the semantic layer's writer have made and paid, in this process and before it."""
+        supplies = {"pool": self.pieces.supply, "writer": self.pieces.writer}
+        paid = self._paid
+        return {name: manifest.total(supply.costs(), paid.get(name, {})) for name, supply in supplies.items() if supply}
+
+    def _about(self) -> dict[str, Any]:
+        """What a judged run's record says of its model."""
+        name, model = self.names["run_id"], self.place.model
+        saved = weights_id(BackboneConfig(name, str(model))) if self.settings.save_model else None
+        reading = {key: getattr(self.settings.backbone, key) for key in ("template", "max_length", "truncation")}
+        return {"name": name, "weights": saved, **reading}
+
+    def _logger(self, config: Mapping[str, Any]) -> Logger:
+        loggers: list[Logger] = [TerminalLogger()]
+        if self.settings.logger == "wandb":
+            group = Path(self.settings.study).name
+            loggers.append(WandbLogger(self.settings.wandb or WandbConfig(), self.place.path, config, group))
+        return Loggers(loggers)
