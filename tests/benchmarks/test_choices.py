@@ -74,7 +74,8 @@ import hydra
 from omegaconf import OmegaConf
 from analysis import load
 from analysis.leaderboard import leaderboard
-from analysis.study.checks import discrepancies, recomputed
+from benchmarks.choices import recompute
+import pandas as pd
 from benchmarks import evaluate
 from mars.run import execute
 
@@ -91,9 +92,12 @@ study = load("study")
 boards = leaderboard(["study"]).boards
 told = {
     "arms": study.arms,
-    "afresh": [recomputed(run)["close"]["overall"]["accuracy"] for run in study.members.values()],
+    "afresh": [one["accuracy"] for one in (
+        recompute("close", {"most": 40}, pd.read_parquet(f"{run.directory}/scores/close.parquet"))["overall"]
+        for run in study.members.values()
+    )],
     "stated": [run.metrics["close"]["overall"]["accuracy"] for run in study.members.values()],
-    "wrong": [line for run in study.members.values() for line in discrepancies(run)],
+    "wrong": [line for line in study.remarks if "close" in line],
     "boards": {b.table.title.partition(":")[0]: sorted(b.table.frame["entry"]) for b in boards},
     "table": study.table("benchmarks").frame["label"].tolist(),
     "card": next(iter(study.members.values())).directory.joinpath("model", "README.md").read_text(),
