@@ -30,15 +30,15 @@ class LoadedStudy(Study):
 
     def table(self, name: str) -> Table:
         """A table by name (`analysis.exhibits.TABLES`). Raises UserError for one that is unknown or has no content."""
-        from analysis.exhibits import TABLES, exhibit
+        from analysis.exhibits import TABLES, find
 
-        return exhibit(TABLES, name, "table").table(self)
+        return find(TABLES, name, "table").table(self)
 
     def figure(self, name: str) -> Figure:
         """A figure by name (`analysis.exhibits.FIGURES`). Raises UserError as `table` does."""
-        from analysis.exhibits import FIGURES, exhibit
+        from analysis.exhibits import FIGURES, find
 
-        return exhibit(FIGURES, name, "figure").figure(self)
+        return find(FIGURES, name, "figure").figure(self)
 
     def verdict(self) -> tuple[str, ...]:
         """What the study settles, in sentences: the declared comparisons of its arm in focus, then the curvature."""

@@ -60,6 +60,6 @@ FIGURES = {
 }
 
 
-def exhibit(declared: Mapping[str, str], name: str, noun: str) -> Any:
+def find(declared: Mapping[str, str], name: str, noun: str) -> Any:
     """The `Exhibit` of that name in TABLES or FIGURES; noun: `table` or `figure`. Raises ConfigError for another."""
     return resolve(choose(declared, name, noun))()

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exhibits import FIGURES, TABLES, exhibit, style
+from analysis.exhibits import FIGURES, TABLES, find, style
 from analysis.exhibits.ranking import Ranking, rank
 from analysis.exhibits.table import CSV, Table
 from analysis.inference.comparability import why_not_comparable
@@ -173,7 +173,7 @@ def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]
     tables, missing = [], []
     for name in TABLES:
         try:
-            tables.append(exhibit(TABLES, name, "table").table(listed_out if name == "left_out" else study))
+            tables.append(find(TABLES, name, "table").table(listed_out if name == "left_out" else study))
         except NothingToShow as reason:
             missing += [] if name == "left_out" else [_missing(name, reason)]
     return tables, missing
@@ -185,7 +185,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
     files: dict[str, bytes] = {}
     few, note = _few(study)
     for name in FIGURES:
-        shown, overview = exhibit(FIGURES, name, "figure"), name in _OVERVIEWS
+        shown, overview = find(FIGURES, name, "figure"), name in _OVERVIEWS
         try:
             frame = shown.frame(study if overview else few)
         except NothingToShow as reason:
