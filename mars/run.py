@@ -112,7 +112,8 @@ def _run(
         about = _about(settings, names["run_id"], place.model)
         judged = {}
         for asked, question in pieces.benchmarks:
-            record = asked.judge(pieces.engine.scorer(loop.learner.model), pieces.preferences, place.path, question, about)
+            scorer = pieces.engine.scorer(loop.learner.model)
+            record = asked.judge(scorer, pieces.preferences, place.path, question, about)
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
         place.write_rounds(outcome.records)
