@@ -1,7 +1,8 @@
 """One run: `python -m mars.run method=mars seed=0`; a sweep: `python -m mars.run -m method=none,mars seed=0,1`.
 
-Reads the config, has its pieces put together (`mars.assembly`), and writes the run directory; `DONE` is written last,
-so a directory without it is unfinished: it is resumed, never counted.
+Reads the config and tells a run that is finished, before torch is loaded. Else the pieces are put together
+(`mars.assembly`), and the run is carried to its end (`mars.conduct`); `DONE` is written last, so a directory without it
+is unfinished: it is resumed, never counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,17 @@ def execute(config: Mapping[str, Any]) -> Path:
     config = effective(config)
     settings = build(Settings, config, "")
     preferences = load(settings.dataset)
-    config_hash = files.config_hash(shaping(config), preferences.digests)
-    parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
-    run_id = f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}"
-    directory = Path(settings.out) if settings.out else Path(settings.study) / run_id
+    names = _names(settings, config, files.config_hash(shaping(config), preferences.digests))
+    directory = Path(settings.out) if settings.out else Path(settings.study) / names["run_id"]
     place = RunDirectory(directory)
-    place.claim(config_hash)
+    place.claim(names["config_hash"])
     if place.finished and not settings.force:
         log.info("%s is finished (force=true runs it again)", directory)
         return directory
-    from mars import dry_run
+
+    from mars import dry_run  # here, because torch comes with these three
     from mars.assembly import assemble
-    from mars.conduct import Conductor  # torch, which a finished run is told without
+    from mars.conduct import Conductor
 
     pieces = assemble(settings, preferences)  # every setting is checked before anything is written or replaced
     if settings.dry_run:
@@ -51,33 +52,46 @@ def execute(config: Mapping[str, Any]) -> Path:
         return directory
     if settings.force:
         place.clear()
-    place.stamp(config_hash)
-    handler = logging.FileHandler(directory / LOG, encoding="utf-8")
+    place.stamp(names["config_hash"])
+    with _logged(directory / LOG):
+        log.info("run %s", directory)
+        try:
+            Conductor(settings, pieces, place, names).run(config)
+        except UserError as error:
+            log.error("%s: %s", names["run_id"], error)
+            raise
+    return directory
+
+
+def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> dict[str, Any]:
+    """What the manifest says of a run before it starts: its id, and what it may be compared by."""
+    parts = (settings.method.get("name"), settings.dataset.get("name"), settings.backbone.name)
+    return {
+        "run_id": f"{'-'.join(map(str, parts))}-s{settings.seed}-{config_hash}",
+        "config_hash": config_hash,
+        **dict(zip(("method", "dataset", "backbone"), parts, strict=True)),
+        "seed": settings.seed,
+        "steps_may_differ": settings.steps_may_differ,
+        "batch_size": settings.batch_size,
+        "train_sha256": files.digest(config["train"]),
+        "pool_sha256": files.digest([shaping(config)[key] for key in ("augmenter", "pool", "semantic")]),
+        "semantic_layer": settings.semantic.get("name", ""),
+        "drop_prompt": bool(settings.method.get("drop_prompt", False)),
+        "overrides": task_overrides(),
+    }
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[None]:
+    """Inside, every log line also goes into `file`."""
+    handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
-        log.info("run %s", directory)
-        names = {
-            "run_id": run_id,
-            "config_hash": config_hash,
-            **dict(zip(("method", "dataset", "backbone"), parts, strict=True)),
-            "seed": settings.seed,
-            "steps_may_differ": settings.steps_may_differ,
-            "batch_size": settings.batch_size,
-            "train_sha256": files.digest(config["train"]),
-            "pool_sha256": files.digest([shaping(config)[key] for key in ("augmenter", "pool", "semantic")]),
-            "semantic_layer": settings.semantic.get("name", ""),
-            "drop_prompt": bool(settings.method.get("drop_prompt", False)),
-            "overrides": task_overrides(),
-        }
-        Conductor(settings, pieces, place, names).run(config)
-    except UserError as error:
-        log.error("%s: %s", run_id, error)
-        raise
+        yield
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-    return directory
 
 
 def main() -> None:

@@ -124,8 +124,14 @@ def test_every_room_says_what_it_is_for() -> None:
 
 
 def test_arms_and_settings_are_read_without_torch() -> None:
-    """Importing torch takes seconds, and whoever lists or checks settings needs none of it."""
-    light = ["mars.method.strategy", "mars.method.allocation", "mars.method.settings", "mars.reward.backbone"]
+    """Importing torch takes seconds; help, a check of settings and the skipping of a finished run need none of it."""
+    light = [
+        "mars.method.strategy",
+        "mars.method.allocation",
+        "mars.method.settings",
+        "mars.reward.backbone",
+        "mars.run",
+    ]
     light += [name for name in MODULES if name.startswith("baselines")]
     code = "; ".join([*(f"import {name}" for name in light), "import sys", "print(*sys.modules)"])
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
