@@ -1,7 +1,7 @@
 """What each arm's pool gave it: variants looked at and made, what the gates refused, rows drawn and what they cost, and
 how many labels still hold.
 
-Numbers only: `analysis.tables.pools` shows them, the ranking warns of them. They stand apart from the tables because
+Numbers only: `analysis.exhibits.runs` shows them, the ranking warns of them. They stand apart from the tables because
 what may be compared hangs on pools too, and the tables hang on that. Only planted data can know whether a label still
 holds; elsewhere that is unknown, and so is what older runs did not record.
 """

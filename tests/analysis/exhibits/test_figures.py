@@ -310,7 +310,7 @@ def test_allocation_is_drawn_from_what_a_run_kept(tmp_path: Path) -> None:
             pd.DataFrame({"round": t, "pair": range(4), "margin": margin, "budget": b}) for t, b in enumerate(budget)
         ]
         pd.concat(frames, ignore_index=True).to_parquet(run / "allocation.parquet")
-    panels = plots(load(study)).figure("allocation")
+    panels = plots(load(study).figure("allocation"))
     assert len(panels) == 4
     lorenz = panels["planted / minilm, last round"]
     mars = next(line for line in lorenz.lines if line.get_marker() == "D")
@@ -328,7 +328,7 @@ def test_allocation_is_drawn_from_what_a_run_kept(tmp_path: Path) -> None:
         (run / "allocation.parquet").unlink()
         table = pd.read_csv(run / "rounds.csv").assign(base_pairs=4)
         table.to_csv(run / "rounds.csv", index=False)
-    older = plots(load(study)).figure("allocation")
+    older = plots(load(study).figure("allocation"))
     assert list(older) == ["planted / minilm, first round", "planted / minilm, last round"]
     again = next(line for line in older["planted / minilm, last round"].lines if line.get_marker() == "D")
     assert again.get_ydata() == pytest.approx(mars.get_ydata())

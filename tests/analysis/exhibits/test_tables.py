@@ -133,8 +133,8 @@ def test_an_interval_stands_behind_its_number_or_alone() -> None:
     column = Column("x", "x", ".1f", 100, interval=True)
     assert cell({"x": 0.5, "x_lo": 0.4, "x_hi": 0.6}, column).text == "50.0 [40.0, 60.0]"
     assert cell({"x": 0.5, "x_lo": float("nan"), "x_hi": float("nan")}, column).text == "50.0"
-    assert cell({"x": None, "x_lo": -0.1, "x_hi": 0.6}, column) == ("[−10.0, 60.0]", -0.1, False)
-    assert cell({}, column) == ("", None, False)
+    assert cell({"x": None, "x_lo": -0.1, "x_hi": 0.6}, column) == ("[−10.0, 60.0]", -0.1)
+    assert cell({}, column) == ("", None)
 
 
 AWKWARD = r"50 % of a_b & c|d {x} \ # $ ~ ^ < > τ ≤ −1 ½"
