@@ -147,9 +147,9 @@ class RunDirectory:
         else:
             made = manifest_of_model, self.path.name, facts.records
             facts.manifest = _tried(problems, MANIFEST, *made, fatal=True) or {}
-        if facts.trained or "model" not in facts.manifest:
+        if self.is_run and (facts.trained or "model" not in facts.manifest):
             self._read_run(facts, problems)
-        else:
+        elif facts.manifest:
             _tried(problems, MANIFEST, check_schema, facts.manifest, fatal=True)
         facts.metrics = _tried(problems, METRICS, _metrics, self.path / METRICS) or {}
         if facts.metrics and facts.trained and MAIN not in facts.metrics:
