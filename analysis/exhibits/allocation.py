@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
@@ -144,6 +145,7 @@ class Allocation(Exhibit):
         if not math.isnan(even):
             style.mark(axes, even)
         axes.set(xlabel="margin Δ before the draw", ylabel="rows drawn per pair")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))  # so that long numbers do not run into each other
         style.lay_grid(axes)
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:

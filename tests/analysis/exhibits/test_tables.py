@@ -25,6 +25,7 @@ from analysis.study.pools import changed_labels, pool_table
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import ROWS, RewardBench
 from mars.config import ConfigError, UserError
+from mars.record.run_directory import SCHEMA_VERSION
 
 SOURCE = {
     "file": "train_1&2.jsonl",
@@ -65,7 +66,8 @@ def judge(run: Path, label: str, parts: Mapping[str, Mapping[str, float]], **rec
     file = run / "metrics.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {label: parts}))
     (run / "evaluations").mkdir(exist_ok=True)
-    (run / "evaluations" / f"{label}.json").write_text(json.dumps({"benchmark": label.split("-")[0], **record}))
+    kept = {"schema_version": SCHEMA_VERSION, "benchmark": label.split("-")[0]}
+    (run / "evaluations" / f"{label}.json").write_text(json.dumps(kept | record))
 
 
 def rescore(run: Path, right: list[float]) -> None:
