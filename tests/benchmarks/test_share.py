@@ -24,6 +24,7 @@ from benchmarks.card import write_card
 from benchmarks.card_text import number, public, table
 from mars import choices
 from mars.config import ConfigError, UserError, build
+from mars.files import config_hash
 from mars.reward import tiny
 from mars.run import execute
 
@@ -212,8 +213,7 @@ BENCH = {
 def results_with(run, *records):
     """The section's (text above the table, rows of the headline table less the run's own, {title: folded text})."""
     for record in records:
-        name = record.get("label", "old")
-        (run / "evaluations" / f"{name}.json").write_text(json.dumps(record))
+        (run / "evaluations" / f"{record['label']}.json").write_text(json.dumps({"schema_version": 1, **record}))
     said = sections(write_card(run).read_text())["Results"]
     shown, *folded = said.split("<details>\n<summary>")
     table_rows = [line for line in shown.splitlines() if line.startswith("| ") and "| in_distribution |" not in line]
@@ -248,9 +248,8 @@ def test_headlines_come_first_and_every_metric_is_folded_up_behind_them(planted)
 
 def test_records_that_differ_in_their_label_alone_are_shown_once(planted):
     again, other = MINE | {"label": "again"}, MINE | {"label": "other", "protocol": {"ties": "official"}}
-    old = {key: value for key, value in MINE.items() if key not in ("label", "benchmark")}
-    _, _, folded = results_with(planted, MINE | {"label": "files"}, again, other, old)
-    assert folded.keys() == {"in_distribution", "files (labels again, files)", "files (label other)", "old"}
+    _, _, folded = results_with(planted, MINE | {"label": "files"}, again, other)
+    assert folded.keys() == {"in_distribution", "files (labels again, files)", "files (label other)"}
 
 
 def test_a_flip_rate_says_which_share_of_the_edits_reached_no_score(planted):
@@ -369,7 +368,7 @@ def test_the_front_matter_names_what_is_on_the_hub_and_nothing_else(pku):
 
     config["backbone"] |= {"source": "package:p/m", "hub": "Owner/carried", "sha256": "0" * 64}
     (pku / "config.yaml").write_text(yaml.safe_dump(config))
-    edit(pku / "manifest.json", weights="sha256:12")
+    edit(pku / "manifest.json", weights="sha256:12", config_hash=hash_of(pku, config))
     assert front_matter(write_card(pku).read_text())["base_model"] == "Owner/carried"
 
 
@@ -482,11 +481,17 @@ def test_a_checkpoint_without_weights_is_refused(planted, token):
         share.share(settings(planted, push="me/model"))
 
 
+def hash_of(run, config):
+    """The hash of the run as if it had been made with `config`."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    return config_hash(config, {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")})
+
+
 def test_a_head_whose_backbone_nobody_else_has_is_refused(pku, token):
     config = yaml.safe_load((pku / "config.yaml").read_text())
     config["backbone"]["source"] = "/home/someone/encoder"
     (pku / "config.yaml").write_text(yaml.safe_dump(config))
-    edit(pku / "manifest.json", weights="sha256:12")
+    edit(pku / "manifest.json", weights="sha256:12", config_hash=hash_of(pku, config))
     with pytest.raises(UserError, match="a local directory"):
         share.share(settings(pku, push="me/model", licence_note="research"))
 

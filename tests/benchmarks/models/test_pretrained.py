@@ -138,7 +138,7 @@ def test_every_distinct_text_is_scored_once(tmp_path):
     scores = one([*TEXTS, *TEXTS])
     np.testing.assert_array_equal(scores[:4], scores[4:])
     assert one.texts == 8
-    assert len(one.inputs.lengths) == 4
+    assert len(one.known.inputs.lengths) == 4
 
 
 def test_texts_may_be_generated_as_they_are_read(tmp_path):
