@@ -118,16 +118,26 @@ def shaping(config: Any) -> Any:
     return {key: shaping(value) for key, value in config.items() if key not in left_out}
 
 
+def read(dataset: Mapping[str, Any]) -> Preferences:
+    """The dataset's rows, which name a run; the runs of a sweep read them once. Raises UserError."""
+    return _read(json.dumps(dataset, sort_keys=True))
+
+
 def load(dataset: Mapping[str, Any]) -> Preferences:
-    """The dataset, with what it was found to hold; the runs of a sweep read it once."""
+    """The dataset, with what it was found to hold in its report; the runs of a sweep look once. Raises UserError."""
     return _load(json.dumps(dataset, sort_keys=True))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(dataset: str) -> Preferences:
+def _read(dataset: str) -> Preferences:
     settings = json.loads(dataset)
-    config_type, read = find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
-    preferences = read(build(config_type, settings, "dataset"))
+    config_type, reader = find("datasets", DATASETS, settings.get("name", ""), "dataset.name")
+    return reader(build(config_type, settings, "dataset"))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(dataset: str) -> Preferences:
+    preferences = _read(dataset)
     found = preferences.report.get("contamination")
     if found is None:
         found = contamination.between(preferences.base, preferences.validation, preferences.tests)

@@ -6,6 +6,8 @@ Hydra's own composition errors are long and name a class path; here they become 
 
 from __future__ import annotations
 
+import copy
+import functools
 import logging
 import os
 import re
@@ -16,11 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hydra
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
@@ -35,37 +39,60 @@ OmegaConf.register_new_resolver(
 )
 
 
-class _ConfOfPlugins(SearchPathPlugin):
-    """Adds the config packages of installed plug-ins behind our own."""
+class _ReadOnce(ImportlibResourcesConfigSource):
+    """Config files of a package, each parsed once: a sweep composes the same twenty for every job."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "once"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        key = self.path, config_path
+        if key not in _PARSED:
+            _PARSED[key] = super().load_config(config_path)
+        return copy.deepcopy(_PARSED[key])  # Hydra takes the defaults list out of what it is given
+
+
+_PARSED: dict[tuple[str, str], ConfigResult] = {}
+
+
+class _SearchPath(SearchPathPlugin):
+    """Adds the config packages of installed plug-ins behind our own, and has all of them read once."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for point in declared("mars.conf").values():
             search_path.append(provider=point.name, path=f"pkg://{point.value}")
+        for element in search_path.get_path():
+            if element.path and element.path.startswith("pkg://"):
+                element.path = element.path.replace("pkg://", "once://", 1)
 
 
-Plugins.instance().register(_ConfOfPlugins)
+Plugins.instance().register(_ReadOnce)
+Plugins.instance().register(_SearchPath)
 
 _compose_all = Sweeper.validate_batch_is_legal
 
 
-def _compose_each_value(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
-    """Before a sweep, compose as many of its jobs as it takes to meet every value once.
+def _compose_each_choice(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
+    """Before a sweep, compose as many of its jobs as it takes to meet every choice of a config group once.
 
-    An unknown choice still fails before the first run. Hydra composes all of them, at a tenth of a second each, and
-    again when their turn comes: of a thousand short runs that is a part worth saving. The method is replaced because
-    Hydra takes sweepers of others from the package hydra_plugins alone, which every other Hydra program on the machine
-    would import.
+    An unknown choice, or a setting that one of the choices lacks, still fails before the first run. Hydra composes all
+    jobs, and again when their turn comes: of a thousand short runs that is a part worth saving. The method is replaced
+    because Hydra takes sweepers of others from the package hydra_plugins alone, which every other Hydra program on the
+    machine would import.
     """
+    options = functools.cache(sweeper.hydra_context.config_loader.get_group_options)
     met: set[str] = set()
-    few = []
+    few: list[Sequence[str]] = []
     for job in batch:
-        if not met.issuperset(job):
+        choices = {override for override in job if options(re.split("[@=]", override)[0].lstrip("+"))}
+        if not few or not met.issuperset(choices):
             few.append(job)
-        met.update(job)
+        met |= choices
     _compose_all(sweeper, few)
 
 
-Sweeper.validate_batch_is_legal = _compose_each_value  # type: ignore[method-assign, assignment]
+Sweeper.validate_batch_is_legal = _compose_each_choice  # type: ignore[method-assign, assignment]
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
@@ -133,6 +160,8 @@ def _one_line(error: Exception, config_name: str) -> str:
     if match := re.search(r"Could not override '([^']+)'", causes):
         key = match.group(1)
         known = _known_keys(config_name)
+        if key in known:
+            return f"{key}: not every {key.split('.')[0]} of the sweep has this setting"
         near = [k for k in known if k.split(".")[0] == key.split(".")[0]] or [k for k in known if "." not in k]
         return f"{key}: no such setting{nearest(key, near)}"
     if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w-]+)/([^']*)'", causes):

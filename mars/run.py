@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mars import files
-from mars.choices import Settings, effective, load, shaping
+from mars.choices import Settings, effective, load, read, shaping
 from mars.cli import command, task_overrides
 from mars.config import UserError, build, nearest
 from mars.plugins import resolve
@@ -33,11 +33,11 @@ def execute(config: Mapping[str, Any]) -> Path:
     """
     config = effective(config)
     settings = build(Settings, config, "")
-    preferences = load(settings.dataset)
-    names = _names(settings, config, files.config_hash(shaping(config), preferences.digests))
+    config_hash = files.config_hash(shaping(config), read(settings.dataset).digests)
+    names = _names(settings, config, config_hash)
     directory = Path(settings.out) if settings.out else Path(settings.study) / names["run_id"]
     place = RunDirectory(directory)
-    place.claim(names["config_hash"])
+    place.claim(config_hash)
     if place.finished and not settings.force:
         log.info("%s is finished (force=true runs it again)", directory)
         return directory
@@ -46,13 +46,14 @@ def execute(config: Mapping[str, Any]) -> Path:
     from mars.assembly import assemble
     from mars.conduct import Conductor
 
-    pieces = assemble(settings, preferences)  # every setting is checked before anything is written or replaced
+    # Every setting is checked before anything is written or replaced.
+    pieces = assemble(settings, load(settings.dataset))
     if settings.dry_run:
         print(dry_run.report(pieces, settings.rounds))
         return directory
     if settings.force:
         place.clear()
-    place.stamp(names["config_hash"])
+    place.stamp(config_hash)
     with _logged(directory / LOG):
         log.info("run %s", directory)
         try:
