@@ -127,14 +127,14 @@ def by_split(file: Path) -> dict[str, dict[str, Any]]:
     try:
         with pq.ParquetFile(file) as content:  # pandas' own reader takes twice as long for a small file
             known = [name for name in PAIRS if name in content.schema_arrow.names]
-            table = content.read(columns=["id", *known], use_threads=False).to_pandas()
-        if odd := [name for name in PAIRS[1:3] if name not in table or table[name].dtype.kind not in "fiu"]:
+            table = content.read(columns=["id", *known], use_threads=False)
+        columns = {name: table[name].to_numpy() for name in known if name != "split"}
+        if odd := [name for name in PAIRS[1:3] if name not in columns or columns[name].dtype.kind not in "fiu"]:
             raise ValueError(f"{', '.join(odd)}: no column of numbers")
-        codes, splits = pd.factorize(table["split"])
-        ids = pd.Index(table["id"])
+        codes, splits = pd.factorize(table["split"].to_pandas())
+        columns = {"id": pd.Index(table["id"].to_pandas()), **columns}
     except (OSError, ValueError, KeyError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise Unreadable(str(unreadable(error))) from None
-    columns = {"id": ids, **{name: table[name].to_numpy() for name in known if name != "split"}}
     in_order = bool(np.all(codes[1:] >= codes[:-1]))  # one split after the other, as they are written
     found = {}
     for code, split in enumerate(splits):

@@ -125,7 +125,7 @@ def rounds_table(file: Path) -> pd.DataFrame:
     import pandas as pd  # here, so that a finished run is told without it
 
     try:
-        table = pd.read_csv(file)
+        table = pd.read_csv(file, low_memory=False)  # a small file needs no chunks
         if "round" not in table:
             raise ValueError("no column round")
         if odd := [str(name) for name, kind in table.dtypes.items() if kind.kind not in "iufb"]:
