@@ -25,6 +25,7 @@ from mars.method.start import warm_start
 from mars.method.strategy import Strategy
 from mars.method.training import Course
 from mars.plugins import find, resolve
+from mars.pool.gates import Gates
 from mars.pool.pool import Pool
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
@@ -129,14 +130,8 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
             _renaming(writer.fill, "semantic.writer"),
             _label_check(engine, start) if settings.rounds.warmup else None,
         )
-    gates, embed = settings.pool.gates, None
-    if gates.similarity is not None:
-        if gates.encoder is None:
-            raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
-        embed = _embedder(gates.encoder, "pool.gates.encoder", settings, *place)
-    held_out = {pair.content for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
-    refine = refiner.refine if refiner else None
-    pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, embed, refine, held_out)
+    refine, gates = refiner.refine if refiner else None, _gates(settings, preferences, *place)
+    pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, refine, gates)
     return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, questions)
 
 
@@ -175,6 +170,16 @@ def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.d
     config = build(config_type, values, path)
     with renamed("augmenter", path):
         return Supply(make(config, cache, device), Store(cache / "variants"))
+
+
+def _gates(settings: Settings, preferences: Preferences, cache: Path, device: torch.device) -> Gates:
+    config, embed = settings.pool.gates, None
+    if config.similarity is not None:
+        if config.encoder is None:
+            raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
+        embed = _embedder(config.encoder, "pool.gates.encoder", settings, cache, device)
+    held_out = {pair.content for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
+    return Gates(config, embed, held_out)
 
 
 def _embedder(encoder: BackboneConfig, path: str, settings: Settings, cache: Path, device: torch.device) -> Embed:

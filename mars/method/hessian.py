@@ -34,16 +34,6 @@ MISSED = 0.01  # probability that an extreme lies beyond its stated error, over 
 _SHARE = 4  # of the token budget: the graph of two backward passes is four to five times that of one
 
 
-def head_fisher(differences: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """[d, d] empirical Fisher of the head, exact: Σ g gᵀ over pairs, g = −σ(−Δ)·δ the gradient of a pair's loss.
-
-    differences: [M, d] δ. margins: [M] Δ. With the observed labels: the expected Fisher, which is the Hessian, weighs a
-    pair by σ′(Δ) and not by σ(−Δ)².
-    """
-    gradients = differences * np.exp(-np.logaddexp(0, margins))[:, None]
-    return gradients.T @ gradients
-
-
 def estimate(
     engine: Engine, model: nn.Module, numbers: np.ndarray, probes: int, steps: int, rng: np.random.Generator
 ) -> dict[str, float]:

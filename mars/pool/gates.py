@@ -4,15 +4,16 @@ A paraphraser may copy its input, stop half-way, ramble or change the subject, a
 keeps its label whatever the text says. Each gate refuses one of these by a number that anyone can check. Refused
 variants are never drawn and always counted; a strategy draws another row instead.
 
-    refusals(GatesConfig(identical=True), ["Yes."], ["Yes."], embed=None)  # ["identical"]
+    Gates(GatesConfig(identical=True)).refusals(["Yes."], ["Yes."])  # ["identical"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mars.preferences.pair import Pair
 from mars.reward.backbone import BackboneConfig
 
 if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
@@ -43,22 +44,37 @@ class GatesConfig:
             raise ValueError(f"similarity: a cosine in [-1, 1] is expected, not {self.similarity}")
 
 
-def refusals(cfg: GatesConfig, sources: Sequence[str], texts: Sequence[str | None], embed: Embed | None) -> list[str]:
-    """[V] str: the first gate that refuses each variant: blank, identical, short, long or dissimilar; "" for none.
+@dataclass(frozen=True)
+class Gates:
+    """The gates of one pool, with what they compare with.
 
-    sources: [V] the texts that the variants were made from. texts: [V] the variants. embed: sentence embeddings, needed
-    where `cfg.similarity` is set.
+    embed: sentence embeddings, needed where `config.similarity` is set. held_out: `content` of the validation and test
+    pairs: a base pair that is one of them, under whatever id, has no variants, and its rows are refused as "held out".
     """
-    reasons = [_by_text(cfg, source, text) for source, text in zip(sources, texts, strict=True)]
-    left = [i for i, reason in enumerate(reasons) if not reason]
-    if cfg.similarity is None or not left:
+
+    config: GatesConfig
+    embed: Embed | None = None
+    held_out: Collection[Hashable] = frozenset()
+
+    def admit(self, pair: Pair) -> bool:
+        """Whether variants of this base pair may be made."""
+        return pair.content not in self.held_out
+
+    def refusals(self, sources: Sequence[str], texts: Sequence[str | None]) -> list[str]:
+        """[V] str: the first gate that refuses each variant: blank, identical, short, long or dissimilar; "" for none.
+
+        sources: [V] the texts that the variants were made from. texts: [V] the variants.
+        """
+        reasons = [_by_text(self.config, source, text) for source, text in zip(sources, texts, strict=True)]
+        left = [i for i, reason in enumerate(reasons) if not reason]
+        if self.config.similarity is None or not left:
+            return reasons
+        assert self.embed is not None
+        ours, theirs = self.embed([texts[i] or "" for i in left]), self.embed([sources[i] for i in left])
+        for i, cosine in zip(left, (ours * theirs).sum(axis=1), strict=True):
+            if not cosine >= self.config.similarity:  # what cannot be compared is not similar
+                reasons[i] = "dissimilar"
         return reasons
-    assert embed is not None
-    ours, theirs = embed([texts[i] or "" for i in left]), embed([sources[i] for i in left])
-    for i, cosine in zip(left, (ours * theirs).sum(axis=1), strict=True):
-        if not cosine >= cfg.similarity:  # what cannot be compared is not similar
-            reasons[i] = "dissimilar"
-    return reasons
 
 
 def _by_text(cfg: GatesConfig, source: str, text: str | None) -> str:

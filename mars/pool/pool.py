@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -23,14 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 
 from mars.augment.variant import Augmenter, Request, Variant
-from mars.pool.gates import GatesConfig, refusals
+from mars.pool.gates import Gates, GatesConfig
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import SIDES, Pair, Part
 
-if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
+if TYPE_CHECKING:  # pandas is loaded when a run needs it
     import pandas as pd
-
-    from mars.reward.features import Embed
 
 Refine = Callable[[Sequence[int]], list[Pair]]  # base rows → the pairs their variants are made from
 Cell = tuple[str, int, int]  # "text" or "prompt", parent, slot
@@ -69,9 +67,8 @@ class Pool:
     """All synthetic pairs of `pairs` under one augmenter, made when drawn.
 
     fill: makes or finds the variants asked for, `Store.fill` of the augmenter; without one, the augmenter itself.
-    refine: the pair that takes a base pair's place as the source of variants (`mars.pool.semantic`). held_out:
-    `content` of the validation and test pairs: a base pair that is one of them, under whatever id, has no variants, and
-    its rows are refused as "held out".
+    refine: the pair that takes a base pair's place as the source of variants (`mars.pool.semantic`). gates: which
+    variants there may be; without them, those of `config`.
     """
 
     def __init__(
@@ -80,13 +77,12 @@ class Pool:
         augmenter: Augmenter,
         config: PoolConfig | None = None,
         fill: Callable[[Sequence[Request]], list[Variant]] | None = None,
-        embed: Embed | None = None,
         refine: Refine | None = None,
-        held_out: Collection[Hashable] = frozenset(),
+        gates: Gates | None = None,
     ):
         self.base, self.augmenter, self.config = pairs, augmenter, config or PoolConfig()
-        self._fill, self._embed, self._refine = fill or augmenter.make, embed, refine
-        self._held_out = held_out
+        self._fill, self._refine = fill or augmenter.make, refine
+        self._gates = gates or Gates(self.config.gates)
         n, width = len(pairs), self.config.width
         self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
         self._sources: dict[int, Pair] = {}
@@ -183,12 +179,11 @@ class Pool:
 
     def look_at(self, cells: Sequence[Cell]) -> None:
         """Makes or reads the variants of `cells`, none of which was looked at before, and applies the gates."""
-        free = [cell for cell in cells if self.base[cell[1]].content not in self._held_out]
+        free = [cell for cell in cells if self._gates.admit(self.base[cell[1]])]
         self._find_sources(sorted({parent for _, parent, _ in free}))
         requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in free]
         variants = self._fill(requests) if requests else []
-        texts = [v.text for v in variants]
-        reasons = refusals(self.config.gates, [r.source for r in requests], texts, self._embed)
+        reasons = self._gates.refusals([r.source for r in requests], [v.text for v in variants])
         for cell, verdict in zip(free, map(Verdict, requests, variants, reasons), strict=True):
             self._decide(cell, verdict)
         for cell in set(cells) - set(free):

@@ -14,7 +14,6 @@ from mars.config import UserError
 from mars.method.hessian import (
     MISSED,
     estimate,
-    head_fisher,
     hessian_product,
     hutchinson,
     lanczos,
@@ -22,7 +21,6 @@ from mars.method.hessian import (
     twice_differentiable,
 )
 from mars.reward.engine import Engine, Tuning
-from mars.reward.loss import bradley_terry
 from mars.reward.model import scalar_head
 from mars.theory.curvature import moments
 
@@ -120,23 +118,6 @@ def test_differences_leave_the_model_in_the_mode_it_was_in(mode, tmp_path):
     before = [module.training for module in model.modules()]
     engine.scorer(model).differences(numbers)
     assert [module.training for module in model.modules()] == before
-
-
-@pytest.mark.parametrize("kind", ["roberta", "qwen3"])
-def test_the_heads_fisher_is_the_sum_of_autograds_outer_products(kind, tmp_path):
-    engine, model, numbers = setup(tmp_path, kind, n=6)
-    weight, expected = scalar_head(model).weight, 0
-    model.eval()
-    for pair in numbers:
-        loss = bradley_terry(*model(**engine.inputs.batch(pair)).chunk(2))
-        (gradient,) = torch.autograd.grad(loss, weight)
-        expected = expected + np.outer(*[gradient[0].double().numpy()] * 2)
-    fisher = head_fisher(engine.scorer(model).differences(numbers), engine.scorer(model).margins(numbers))
-    np.testing.assert_allclose(fisher, expected, atol=1e-5 * np.abs(expected).max())
-
-
-def test_a_margin_of_any_size_has_a_finite_fisher():
-    assert head_fisher(np.ones((2, 1)), np.array([-1e4, 1e4])) == pytest.approx(1.0)
 
 
 # Hessian-vector products

@@ -8,7 +8,7 @@ from support.pool import Numbering, a_round, pairs
 
 from mars.config import ConfigError, build
 from mars.method.strategy import anywhere, within_pairs
-from mars.pool.gates import GatesConfig, refusals
+from mars.pool.gates import Gates, GatesConfig
 from mars.pool.pool import Pool, PoolConfig
 from mars.preferences.pair import Pair
 
@@ -90,7 +90,7 @@ def test_a_variant_of_a_held_out_row_cannot_exist_under_whatever_id_and_label():
     base = pairs(3)
     twin = Pair("test/9", base[1].prompt, base[1].rejected, base[1].chosen)
     namesake = Pair("p2", base[2].prompt, "another", "text")
-    pool = Pool(base, Numbering(), held_out={twin.content, namesake.content})
+    pool = Pool(base, Numbering(), gates=Gates(GatesConfig(), held_out={twin.content, namesake.content}))
     np.testing.assert_array_equal(pool.admits(pool.inherited()), np.repeat([True, False, True], 25))
     assert {parent for parent, _, _ in pool.augmenter.asked} == {"p0", "p2"}
     assert pool.refused == {"held out": 10}
@@ -127,16 +127,14 @@ def test_variants_are_made_from_what_refining_put_in_the_pairs_place():
     ],
 )
 def test_each_gate_refuses_what_it_names(gates, text, reason):
-    assert refusals(GatesConfig(**gates), ["0123456789"], [text], None) == [reason]
+    assert Gates(GatesConfig(**gates)).refusals(["0123456789"], [text]) == [reason]
 
 
 def test_the_similarity_gate_compares_variant_and_source():
     vectors = {"source": [1.0, 0.0], "near": [0.8, 0.6], "far": [0.6, 0.8]}
     texts = ["near", "far", None]
-    found = refusals(
-        GatesConfig(similarity=0.7), ["source"] * 3, texts, lambda asked: np.array([vectors[t] for t in asked])
-    )
-    assert found == ["", "dissimilar", "blank"]
+    gates = Gates(GatesConfig(similarity=0.7), embed=lambda asked: np.array([vectors[t] for t in asked]))
+    assert gates.refusals(["source"] * 3, texts) == ["", "dissimilar", "blank"]
 
 
 @pytest.mark.parametrize(
