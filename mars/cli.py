@@ -96,6 +96,7 @@ Sweeper.validate_batch_is_legal = _compose_each_choice  # type: ignore[method-as
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
+_NULL_GROUP = "Config group override"  # begins Hydra's ValueError for semantic=null
 
 
 def command(
@@ -105,7 +106,6 @@ def command(
 
     after_interrupt: what to tell who stops it: what is kept, what the same command would do.
     """
-
     failures: list[str] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
@@ -119,26 +119,21 @@ def command(
             failures.append(_one_line(error, config_name))  # the other jobs of a sweep go on
 
     def main() -> None:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: the lines below word them
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `_one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        debug = any(argument.lower() == "debug=true" for argument in sys.argv[1:])
         try:
             job()
-        except KeyboardInterrupt:
-            if debug:
-                raise
-            print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
-            sys.exit(130)
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except MISTAKES as error:
-            if debug:
+        except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
+            if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
+                raise
+            if isinstance(error, KeyboardInterrupt):
+                print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
+                sys.exit(130)
+            if not isinstance(error, MISTAKES) and not str(error).startswith(_NULL_GROUP):
                 raise
             failures.append(_one_line(error, config_name))
-        except ValueError as error:  # Hydra's own, for semantic=null
-            if debug or not str(error).startswith("Config group override"):
-                raise
-            failures.append("a config group was set to null (name one of its choices)")
         if failures:
             jobs = Counter(failures)
             sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in jobs.items()))
@@ -156,6 +151,8 @@ def _one_line(error: Exception, config_name: str) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return " ".join(text.split("\n"))
+    if text.startswith(_NULL_GROUP):
+        return "a config group was set to null (name one of its choices)"
     causes = text + "\n" + str(error.__cause__ or "")
     if match := re.search(r"Could not override '([^']+)'", causes):
         key = match.group(1)

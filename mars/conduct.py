@@ -15,7 +15,7 @@ from typing import Any
 
 from mars.assembly import Pieces
 from mars.choices import Settings
-from mars.method.logger import Logger, Loggers, TerminalLogger, WandbConfig, WandbLogger
+from mars.method.logger import Logger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import Observer
 from mars.method.state import State
@@ -135,8 +135,7 @@ class Conductor:
         return {"name": name, "weights": saved, **reading}
 
     def _logger(self, config: Mapping[str, Any]) -> Logger:
-        loggers: list[Logger] = [TerminalLogger()]
-        if self.settings.logger == "wandb":
-            group = Path(self.settings.study).name
-            loggers.append(WandbLogger(self.settings.wandb or WandbConfig(), self.place.path, config, group))
-        return Loggers(loggers)
+        if self.settings.logger == "terminal":
+            return Logger()
+        group = Path(self.settings.study).name
+        return WandbLogger(self.settings.wandb or WandbConfig(), self.place.path, config, group)

@@ -146,6 +146,7 @@ class Extreme:
 
     @property
     def error(self) -> float:
+        """How far from `value` the end of the spectrum may lie, except with probability `MISSED`."""
         return self.residual + self.hidden
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,25 +37,14 @@ class WandbConfig:
             raise ValueError(f"log_every: must be at least 1, not {self.log_every}")
 
 
-class Logger(Protocol):
-    """Told of every step and round; must not change anything."""
-
-    def step(self, metrics: dict[str, float]) -> None: ...
-
-    def round(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None: ...
-
-    def summary(self, metrics: Mapping[str, Any]) -> None: ...
-
-    def close(self, failed: bool) -> None: ...
-
-
-class TerminalLogger:
-    """One line a round."""
+class Logger:
+    """Told of every step and round; changes nothing. This one prints a line a round."""
 
     def step(self, metrics: dict[str, float]) -> None:
-        pass
+        """An optimiser step: its number, loss, learning rate."""
 
     def round(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """A round: its row of rounds.csv, and the margins and budgets it was drawn by."""
         held_out = record.get("validation_accuracy")
         log.info(
             "round %d: %d + %d pairs, %d steps, train loss %.4f%s, %.0f pairs/s",
@@ -69,14 +58,14 @@ class TerminalLogger:
         )
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
-        pass
+        """What is known of the whole run: a benchmark's numbers, or the manifest."""
 
     def close(self, failed: bool) -> None:
-        pass
+        """The end of the run, or of this attempt."""
 
 
-class WandbLogger:
-    """Steps and rounds to W&B, with histograms of margins and of budgets."""
+class WandbLogger(Logger):
+    """Steps and rounds to W&B too, with histograms of margins and of budgets."""
 
     def __init__(self, cfg: WandbConfig, directory: Path, config: Mapping[str, Any], group: str):
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -112,6 +101,7 @@ class WandbLogger:
             self.run.log({f"train/{k}": v for k, v in metrics.items()})
 
     def round(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        super().round(record, arrays)
         histograms = {f"round/{name}": self._wandb.Histogram(values.tolist()) for name, values in arrays.items()}
         self.run.log({f"round/{k}": v for k, v in record.items()} | histograms)
 
@@ -123,26 +113,3 @@ class WandbLogger:
         self.run.finish(exit_code=int(failed))
         if self._cfg.mode == "offline":
             log.info("W&B, offline: %s (wandb sync %s)", kept, kept)
-
-
-class Loggers:
-    """Several loggers as one."""
-
-    def __init__(self, loggers: list[Logger]):
-        self._loggers = loggers
-
-    def step(self, metrics: dict[str, float]) -> None:
-        for logger in self._loggers:
-            logger.step(metrics)
-
-    def round(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        for logger in self._loggers:
-            logger.round(record, arrays)
-
-    def summary(self, metrics: Mapping[str, Any]) -> None:
-        for logger in self._loggers:
-            logger.summary(metrics)
-
-    def close(self, failed: bool) -> None:
-        for logger in self._loggers:
-            logger.close(failed)

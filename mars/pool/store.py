@@ -142,9 +142,11 @@ class Supply:
     store: Store
 
     def fill(self, requests: Sequence[Request]) -> list[Variant]:
+        """See `Store.fill`."""
         return self.store.fill(self.augmenter, requests)
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
+        """See `Store.missing`."""
         return self.store.missing(self.augmenter, requests)
 
     def record(self) -> dict[str, Any]:

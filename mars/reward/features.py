@@ -217,6 +217,7 @@ class Features:
         self.cuts = np.zeros(0, dtype=np.uint8)
 
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
+        """[len(texts)] text numbers; a text seen before keeps its number."""
         keys = [text_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
         if new:
@@ -240,4 +241,5 @@ class Features:
         return {"features": self._matrix[torch.from_numpy(numbers)]}
 
     def padded(self) -> Features:
+        """Features of the same encoder, still empty, each text padded to `max_length` when it is encoded."""
         return Features(self.encoder, self.encoder.padded)

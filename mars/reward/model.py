@@ -59,6 +59,7 @@ def locate(cfg: BackboneConfig) -> tuple[str, str | None]:
 
 @functools.cache
 def file_sha256(path: Path) -> str:
+    """Of the file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

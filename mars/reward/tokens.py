@@ -160,6 +160,7 @@ class Tokens:
         self._pad = encoder.pad
 
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
+        """[len(texts)] text numbers; a text seen before keeps its number."""
         keys = [text_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
         if new:
@@ -186,4 +187,5 @@ class Tokens:
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in tensors.items()}
 
     def padded(self) -> Tokens:
+        """Tokens of the same encoder, still empty, each text padded to `max_length`."""
         return Tokens(self._encoder, self._device, self._encoder.max_length)

@@ -57,7 +57,8 @@ def make_run(
     test_rows = _sha(f"test{named}")
     measured = write_scores(run, scores, dict.fromkeys(SPLITS, test_rows))
     accuracy = measured["test"]["accuracy"] - 0.05 * np.arange(rounds)[::-1]
-    by_round = {"round": range(rounds), "steps": 10, "train_loss": 0.6, "validation_accuracy": accuracy}
+    by_round = {"round": range(rounds), "base_pairs": 100, "synthetic_pairs": 100, "pairs_per_second": 1e3}
+    by_round |= {"steps": 10, "train_loss": 0.6, "validation_accuracy": accuracy}
     place.write_rounds(pd.DataFrame(by_round))
     place.write_table(ALLOCATION, _allocation(method, seed, skill, rounds))
     facts = {

@@ -11,7 +11,7 @@ import torch
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import build
-from mars.method.logger import TerminalLogger
+from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import COLUMNS, PARTS, Observer
 from mars.method.state import State
@@ -28,7 +28,7 @@ def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None)
     pieces = assemble(settings, load(settings.dataset))
     prepare(pieces)
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
-    loop = Loop(trainer, State(), TerminalLogger(), Observer(pieces.engine, trainer.inputs, settings.seed))
+    loop = Loop(trainer, State(), Logger(), Observer(pieces.engine, trainer.inputs, settings.seed))
     return run_rounds(loop, strategy or pieces.strategy, lambda state: None), pieces
 
 
