@@ -1,9 +1,10 @@
-# `make reproduce`: the quick study and its report. `make test`, `make lint`: the checks. All in a private .venv.
+# `make reproduce`: the quick study and its report. `make test`, `make lint`: the checks. `make docs`: the site. All in a
+# private .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python
 
-.PHONY: reproduce test lint clean
+.PHONY: reproduce test lint docs clean
 
 reproduce: $(VENV)/ready
 	$(RUN) -m mars.run experiment=quick
@@ -18,11 +19,15 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo outputs/site/index.html
+
 # torch first and pinned: the constraint takes the CPU build where one is at hand, and nothing later replaces it.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,dev]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,dev,docs]'
 	touch $@
 
 clean:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {
+PUBLIC = {  # name: the module it is in
     "allocation": "mars.method.allocation",
     **dict.fromkeys(
         ("Strategy", "Round", "Selection", "Noise", "Mars", "within_pairs", "anywhere", "equal_shares"),
@@ -34,11 +34,11 @@ _PUBLIC = {
     "Message": "mars.preferences.dialogue",
     "load_linear": "mars.reward.model",
 }
-__all__ = sorted(_PUBLIC)
+__all__ = sorted(PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_PUBLIC[name])
+    module = importlib.import_module(PUBLIC[name])
     return module if module.__name__.endswith(f".{name}") else getattr(module, name)

@@ -51,11 +51,27 @@ METRICS = "metrics.json"
 LOG = "run.log"
 DONE = "DONE"  # written last
 
-# What a run writes into its directory. A directory given as out=DIR may hold a user's own files beside it.
-OWNED = (
-    STAMP, CONFIG, MANIFEST, ROUNDS, SELECTION, ALLOCATION, SPECTRA, VARIANTS, SEMANTIC, METRICS, LOG, DONE,
-    "scores", "evaluations", "model", "checkpoint", "wandb",
-)  # fmt: skip
+# What a run writes into its directory, and what each holds. One given as out=DIR may have a user's own files beside it.
+FILES = {
+    STAMP: "the hash of the run's config, written first",
+    CONFIG: "the resolved config",
+    MANIFEST: "schema version, commit, package versions, hardware, sha256 of data and weights, ids of the base pairs, "
+    "rows read and dropped and why, truncation, pool use, contamination, wall time, tokens, peak memory",
+    ROUNDS: "a row for each round: losses, held-out accuracy, margins, allocation, speed, curvature",
+    SELECTION: "which pool rows each round drew",
+    ALLOCATION: "the margin and the budget of each base pair, by round",
+    SPECTRA: "the eigenvalues of H and G, by round, where curvature is recorded",
+    VARIANTS: "every variant looked at: its parent, operation and parameters, and why a gate refused it",
+    SEMANTIC: "every rewrite that the semantic layer tried",
+    METRICS: "{evaluation: {part: {metric: value}}}",
+    LOG: "what the terminal showed",
+    DONE: "nothing; written last, so that a directory without it is unfinished",
+    "scores": "a table for each evaluation, with every example and its scores",
+    "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
+    "model": "the trained model as safetensors, with its card",
+    "checkpoint": "what an unfinished run is resumed from",
+    "wandb": "the W&B run's id and offline files, with logger=wandb",
+}
 PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
 
 MAIN = "in_distribution"  # the evaluation that every run has
@@ -187,7 +203,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove an earlier run, DONE first; nothing but what a run writes."""
-        for name in reversed(OWNED):
+        for name in reversed(FILES):
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -16,10 +16,10 @@ from support import ROOT
 from analysis import load
 from mars.config import ConfigError
 from mars.record import run_directory
-from mars.record.run_directory import MAIN, OWNED, RunDirectory, finished_runs
+from mars.record.run_directory import FILES, MAIN, RunDirectory, finished_runs
 
 PACKAGES = ("mars", "baselines", "benchmarks", "analysis")
-NAMES = {name for name in OWNED if "." in name} | {run_directory.DONE}
+NAMES = {name for name in FILES if "." in name} | {run_directory.DONE}
 FOLDERS = ("scores/", "evaluations/")
 
 

@@ -1,0 +1,138 @@
+"""The pages name what exists: every command's keys and choices, every generated part, file and figure; examples run."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from support import ROOT
+
+from baselines import ARMS
+
+PAGES = sorted(
+    [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+)
+PAGES = [page for page in PAGES if "data" not in page.relative_to(ROOT).parts]
+BLOCK = re.compile(r"(<!-- run -->\n)?```bash\n(.*?)```", re.DOTALL)
+ENTRIES = {  # module: its config
+    "mars.run": "config", "benchmarks.evaluate": "evaluate", "benchmarks.share": "share", "analysis.report": "report",
+    "analysis.leaderboard": "leaderboard", "analysis.submission": "submission",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    """docs/hooks.py, which mkdocs loads by its path."""
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands() -> Iterator[tuple[str, str, list[str]]]:
+    """(page, module, its arguments) of every `python -m MODULE …` in a shell block."""
+    for page in PAGES:
+        for _, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.rstrip("& "), comments=True)
+                if words[:2] == ["python", "-m"]:
+                    yield page.name, words[2], words[3:]
+
+
+def test_every_page_is_generated_in_full(hooks: ModuleType):
+    for page in PAGES:
+        text = hooks.on_page_markdown(page.read_text(encoding="utf-8"))
+        assert not re.search(r"^<!-- (generated|from):", text, re.MULTILINE), page
+    assert len(hooks.GENERATED) >= 8
+
+
+def test_commands_of_the_pages_have_keys_and_choices_that_exist(hooks: ModuleType):
+    groups = {name: {file.stem for file in files} for name, files in hooks.groups().items()}
+    files = [(name, file) for name, of_group in hooks.groups().items() for file in of_group]
+    of_groups = {f"{name}.{setting.key}" for name, file in files for setting in hooks.settings(file)}
+    seen = 0
+    for page, module, arguments in commands():
+        if module not in ENTRIES:
+            assert importlib.util.find_spec(module), f"{page}: no module {module}"
+            continue
+        own = {setting.key for setting in hooks.settings(ROOT / "conf" / f"{ENTRIES[module]}.yaml")}
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            if not equals or key.startswith(("hydra", "backbone@")):
+                continue
+            seen += 1
+            if key in groups:
+                unknown = {one for one in value.split(",") if one.isidentifier()} - groups[key] - {"NAME", "easy_first"}
+                assert not unknown, f"{page}: {key}={', '.join(unknown)}"
+            else:
+                assert key in own | of_groups | {"wandb.mode", "logger"}, f"{page}: {key} is no setting of {module}"
+    assert seen > 40
+
+
+def test_files_that_pages_name_exist():
+    path = re.compile(r"`((?:mars|baselines|benchmarks|analysis|tests|docs|conf)/[\w/.]+\.\w+)`")
+    named = {(page.name, name) for page in PAGES for name in path.findall(page.read_text(encoding="utf-8"))}
+    assert not [(page, name) for page, name in named if "NAME" not in name and not (ROOT / name).exists()]
+    assert len(named) > 10
+
+
+def test_the_readme_is_short_and_names_every_arm():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(named) == sorted(arm.name for arm in ARMS)
+
+
+def test_the_reference_has_every_key_of_the_config(hooks: ModuleType, compose):
+    def keys(node: dict, path: str = "") -> Iterator[str]:
+        for key, value in node.items():
+            yield f"{path}{key}"
+            if isinstance(value, dict):
+                yield from keys(value, f"{path}{key}.")
+
+    reference = hooks.config()
+    of_a_group = {*hooks.groups(), "pool.gates.encoder"}
+    missing = [
+        key for key in keys(compose()) if f"`{key.replace('pool.gates.encoder.', 'backbone.')}`" not in reference
+    ]
+    assert set(missing) <= of_a_group
+
+
+def test_a_key_s_default_and_meaning_are_read_from_its_line(hooks: ModuleType, tmp_path: Path):
+    file = tmp_path / "one.yaml"
+    file.write_text('# What it is.\na: 1 # first\n"on":\n  b: "x # y" # second | third\nhydra:\n  c: 2\n')
+    assert hooks.header(file) == "What it is."
+    assert [tuple(setting) for setting in hooks.settings(file)] == [
+        ("a", "1", "first"), ("on", "", ""), ("on.b", '"x # y"', "second | third")
+    ]  # fmt: skip
+
+
+def test_one_version_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "<!-- run -->" in p.read_text()], ids=lambda page: page.stem)
+def test_blocks_marked_as_runnable_run(page: Path, tmp_path: Path):
+    toy = "scale=tiny rounds.number=2 rounds.steps=2 rounds.budget=8 batch_size=4 backbone=tiny"
+    for marked, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if not marked:
+            continue
+        script = re.sub(r"python -m mars\.run(?: -m)?", lambda found: f"{found[0]} {toy}", block)
+        script = script.replace("python ", f"{sys.executable} ")
+        environment = {**os.environ, "MARS_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert list(tmp_path.glob("outputs/*/*/DONE"))
