@@ -21,7 +21,7 @@ lint: $(VENV)/ready
 
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
-	@echo outputs/site/index.html
+	@echo "outputs/site: show it, with search, by $(VENV)/bin/mkdocs serve"
 
 # torch first and pinned: the constraint takes the CPU build where one is at hand, and nothing later replaces it.
 $(VENV)/ready: pyproject.toml constraints.txt
