@@ -1,1 +1,9 @@
-"""How a trained reward model is judged: one file per evaluation protocol."""
+"""How a trained reward model is judged: one file per evaluation protocol.
+
+protocol, choices   what a benchmark is, and which there are
+protocols/          the benchmarks
+metrics, pair_metrics, calibration   scores to numbers
+evaluate, models/   any model judged
+card, share         the model card, and the hub
+speed/              how fast it all is
+"""

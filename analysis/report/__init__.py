@@ -1,1 +1,6 @@
-"""A study's exhibits, verdict and runs as one page: `python -m analysis.report study=DIR`."""
+"""A study's exhibits, verdict and runs as one page: `python -m analysis.report study=DIR`.
+
+build      everything under DIR/report
+verdict    the sentences, and the warnings
+page, run_list, reproduce   the page, its list of runs, and the commands that make the study again
+"""

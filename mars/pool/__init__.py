@@ -1,1 +1,8 @@
-"""Variants of the base pairs, made when a run first looks at them: store, gates, semantic layer, preservation."""
+"""Variants of the base pairs, made when a run first looks at them: store, gates, semantic layer, preservation.
+
+pool       every synthetic pair as a number, and the variants behind it
+store      variants on disk, made once by whoever comes first
+gates      which variants may inherit a label
+semantic   close pairs rewritten before they are augmented (v2)
+preservation, planted_reading   how many drawn rows kept their label, where the truth is known
+"""

@@ -1,1 +1,7 @@
-"""Generated preferences whose truth is known: `planted` in words, `gaussian` in features alone."""
+"""Generated preferences whose truth is known: `planted` in words, `gaussian` in features alone.
+
+planted, gaussian   the two worlds, as datasets
+planted_world       topics, facts and tips
+planted_latents     what a response is before it is put into words, and its reward
+planted_words, planted_phrases   latents to words, and words found again in a damaged text
+"""
