@@ -3,7 +3,7 @@
 protocol, choices   what a benchmark is, and which there are
 protocols/          the benchmarks
 metrics, pair_metrics, calibration   scores to numbers
-evaluate, models/   any model judged
+evaluate, settings, judging, models/   the command, and any model judged
 card, share         the model card, and the hub
 speed/              how fast it all is
 """

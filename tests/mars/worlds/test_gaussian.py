@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.study.loading import load as load_study
-from benchmarks import evaluate
+from benchmarks.judging import judge
+from benchmarks.settings import EvaluateConfig
 from mars.augment.gaussian import GaussianAugmenter, GaussianAugmenterConfig
 from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
@@ -317,11 +318,11 @@ def test_the_saved_model_is_judged_again_with_the_same_scores(compose):
     directory = execute(config)
     before = pd.read_parquet(directory / "scores" / "in_distribution.parquet")
     shutil.rmtree(directory / "scores"), shutil.rmtree(directory / "evaluations")
-    asked = dict.fromkeys(evaluate.EvaluateConfig.__dataclass_fields__) | {
+    asked = dict.fromkeys(EvaluateConfig.__dataclass_fields__) | {
         "benchmark": config["benchmark"], "model": str(directory), "trust_remote_code": False, "dtype": "auto",
         "attention": "auto", "token_budget": 64, "device": "cpu", "cache": config["cache"], "scale": "full",
         "force": True, "debug": False, "logger": "terminal",
     }  # fmt: skip
-    evaluate.evaluate(build(evaluate.EvaluateConfig, asked, ""), str(directory))
+    judge(build(EvaluateConfig, asked, ""), str(directory))
     after = pd.read_parquet(directory / "scores" / "in_distribution.parquet")
     pd.testing.assert_frame_equal(before, after)

@@ -1,0 +1,123 @@
+"""One model judged on one benchmark: found, loaded, scored, measured and written; or read where it was judged before.
+
+Apart from `benchmarks.evaluate`, which tells a mistake and shows help without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.card import write_card
+from benchmarks.models import model_files, pretrained
+from benchmarks.protocol import Asked
+from benchmarks.settings import EvaluateConfig
+from mars import assembly, choices
+from mars.config import ConfigError, UserError
+from mars.files import digest
+from mars.method.logger import WandbConfig, WandbLogger
+from mars.record.manifest import logged_metrics
+from mars.record.run_directory import RunDirectory, record_of, scores_of
+from mars.reward.scoring import ModelScorer
+
+log = logging.getLogger("benchmarks.evaluate")
+
+
+def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
+    """The record of `model` on the benchmark, written beside its scores; what is there already is not done again.
+
+    Raises UserError for a model, a file or a setting that cannot be used.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    options = _options(settings)
+    place = Path(settings.cache).expanduser(), assembly.device(settings.device)
+    asked: Asked = assembly.benchmark(settings.benchmark, place, settings.label or "")
+    found = model_files.find(model, settings.revision, settings.trust_remote_code)
+    dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.needs_dataset else None
+    if dataset and settings.dataset and not settings.label:
+        asked = replace(asked, label=f"{asked.name}-{dataset['name']}")
+    preferences = choices.load(dataset) if dataset else None
+    question = assembly.question(asked, preferences, dataset, options.unusual)
+    weights = model_files.weights(found)
+    directory = _directory(settings, found, digest([weights, options.unusual]))
+    if not settings.force and (known := _answered(directory, asked.label, question, weights)):
+        return known
+    judged = pretrained.load(found, options, *place)
+    scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings))
+    record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
+    lost = record["truncated"]
+    if lost["response"]:
+        log.info("%d of %d texts lost part of the response to max_length", lost["response"], lost["texts"])
+    if found.run == directory:
+        try:
+            write_card(directory)
+        except (UserError, KeyError) as error:
+            log.warning("the model card could not be written anew: %s", error)
+    if settings.logger == "wandb":
+        _to_wandb(settings, found, directory, record)
+    log.info("%s", directory / record_of(asked.label))
+    return record
+
+
+def _most(settings: EvaluateConfig) -> int | None:
+    """Texts of a forward pass, at most."""
+    return None if settings.batch_size is None else 2 * settings.batch_size
+
+
+def _dataset(settings: EvaluateConfig, run: Path | None, benchmark: str) -> dict[str, Any]:
+    """The dataset named, else the one the run was tested on."""
+    if settings.dataset:
+        return settings.dataset
+    if run is None:
+        raise ConfigError(f"dataset: {benchmark} judges on a dataset's rows (dataset=hh_rlhf dataset.path=DIR, say)")
+    return RunDirectory(run).config()["dataset"]
+
+
+def _options(settings: EvaluateConfig) -> pretrained.Options:
+    names = ("template", "max_length", "truncation", "dtype", "attention", "trust_remote_code", "token_budget")
+    return pretrained.Options(**{name: getattr(settings, name) for name in names})
+
+
+def _directory(settings: EvaluateConfig, found: model_files.Found, question: str) -> Path:
+    """Where the result goes. question: what names the model, and how text reaches it."""
+    if settings.out:
+        return Path(settings.out)
+    if found.run:
+        return found.run
+    return Path("outputs") / "evaluations" / f"{found.name.replace('/', '--')}-{question[:8]}"
+
+
+def _answered(directory: Path, label: str, question: Mapping[str, str], weights: str) -> dict[str, Any] | None:
+    """The record there that answers this question about this model. Raises ConfigError where it answers another."""
+    path = directory / record_of(label)
+    instead = "name this one with label=NAME, or replace it with force=true"
+    if not path.exists():
+        if (scores := directory / scores_of(label)).exists():
+            raise ConfigError(f"label: {scores} holds scores without a record ({instead})")
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"label: {path} is not JSON: {error} ({instead})") from None
+    asked = {**question, "model": weights}
+    answers = {**(record.get("question") or {}), "model": record.get("model", {}).get("weights")}
+    if differing := [what for what, told in asked.items() if answers.get(what) != told]:
+        raise ConfigError(f"label: {path} holds another evaluation, of other {' and '.join(differing)} ({instead})")
+    log.info("%s is there already (force=true does it again)", path)
+    return record
+
+
+def _to_wandb(settings: EvaluateConfig, found: model_files.Found, directory: Path, record: Mapping[str, Any]) -> None:
+    """Metrics as a summary: of the run's own W&B run where the model is a run of ours."""
+    config = {} if found.run else {"model": record["model"], "protocol": record["protocol"]}
+    group = found.run.parent.name if found.run else "evaluations"
+    logger = WandbLogger(settings.wandb or WandbConfig(), directory, config, group)
+    logger.summary(logged_metrics(record))
+    logger.close(failed=False)
