@@ -97,10 +97,13 @@ def _cell(text: str) -> str:
 
 
 def _settings_table(file: Path, prefix: str) -> str:
-    rows = [
-        f"| `{prefix}{one.key}` | {f'`{_cell(one.default)}`' if one.default else ''} | {_cell(one.comment)} |"
-        for one in settings(file)
-    ]
+    """A setting without a comment has that of the same setting in another file of its group."""
+    siblings = sorted(file.parent.glob("*.yaml")) if file.parent != CONF else [CONF / "config.yaml"]
+    said = {one.key: one.comment for sibling in siblings for one in settings(sibling) if one.comment}
+    rows = []
+    for one in settings(file):
+        default = f"`{_cell(one.default)}`" if one.default else ""
+        rows.append(f"| `{prefix}{one.key}` | {default} | {_cell(one.comment or said.get(one.key, ''))} |")
     return "\n".join(["| key | default | |", "|---|---|---|", *rows])
 
 

@@ -106,6 +106,7 @@ def test_the_reference_has_every_key_of_the_config(hooks: ModuleType, compose):
         key for key in keys(compose()) if f"`{key.replace('pool.gates.encoder.', 'backbone.')}`" not in reference
     ]
     assert set(missing) <= of_a_group
+    assert not [row for row in reference.splitlines() if row.startswith("| `") and row.endswith("|  |")]
 
 
 def test_a_key_s_default_and_meaning_are_read_from_its_line(hooks: ModuleType, tmp_path: Path):
