@@ -1,7 +1,7 @@
 """Stratified uniform augmentation: every base pair gets B/N rows, which of them is drawn.
 
-Source: this project. What MARS becomes at τ = 0 or with flat margins, without the cost of scoring:
-the difference to it is worth of *where* alone, that to uniform is the worth of equal shares.
+Source: this project. What MARS becomes at τ = 0 or with flat margins, without the cost of scoring. MARS's difference to
+it is what choosing *where* to augment is worth; its own difference to uniform is what equal shares are worth.
 """
 
 from __future__ import annotations
