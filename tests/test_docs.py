@@ -93,6 +93,15 @@ def test_the_readme_is_short_and_names_every_arm():
     assert sorted(named) == sorted(arm.name for arm in ARMS)
 
 
+def test_numbers_on_the_front_pages_are_those_of_the_studies():
+    kept = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "results" / "data").rglob("*.md"))
+    interval = re.compile(r"([−+]?\d+\.\d)(?: points)? (\[[−+]?\d+\.\d, [−+]?\d+\.\d\])")
+    for page in (ROOT / "README.md", ROOT / "docs" / "results" / "index.md"):
+        found = interval.findall(page.read_text(encoding="utf-8"))
+        assert len(found) >= 2
+        assert not [number for number in map(" ".join, found) if number not in kept], page
+
+
 def test_the_reference_has_every_key_of_the_config(hooks: ModuleType, compose):
     def keys(node: dict, path: str = "") -> Iterator[str]:
         for key, value in node.items():
