@@ -11,7 +11,8 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 import copy
 import functools
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The same overrides are composed once a process, which takes a tenth of a second."""
     return composed("config", [f"study={_UNSET}", f"cache={_UNSET}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless browser; the test is skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on PATH")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
 """The pages name what exists: every command's keys and choices, every generated part, file and figure; examples run."""
 
+import functools
+import http.server
 import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -146,3 +150,37 @@ def test_blocks_marked_as_runnable_run(page: Path, tmp_path: Path):
         )
         assert done.returncode == 0, done.stderr[-2000:]
         assert list(tmp_path.glob("outputs/*/*/DONE"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The site, built with broken links as errors, at an address of this machine."""
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed (extra docs)")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    handler = functools.partial(SilentHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Not to the terminal."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_the_site(site: str, browser: Any, scheme: str):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    tab = browser.new_page(color_scheme=scheme)
+    for page in ("guides/own_data/", "results/matched/", "reference/config/"):
+        tab.goto(f"{site}/{page}")
+        tab.wait_for_timeout(600)  # wide tables are wrapped after the page is shown
+        found = axe.Axe().run(tab).response["violations"]
+        assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")], page
+    tab.close()
