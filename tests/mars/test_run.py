@@ -299,3 +299,17 @@ def test_a_sweep_goes_on_after_a_bad_job_and_a_repeat_makes_nothing_twice(tmp_pa
     second = command(*arguments, "rounds.budget=0,1")
     assert second.returncode == 0
     assert second.stderr.count("is finished") == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (["method=mars,unifrom"], 'error: method: "unifrom" is unknown (did you mean "uniform"?)'),
+        (["method=mars,uniform", "method.tau=1"], "error: method.tau: not every method of the sweep has this setting"),
+    ],
+)
+def test_a_sweep_with_a_choice_that_does_not_compose_makes_no_run(values, line, tmp_path):
+    done = command("-m", "scale=tiny", f"study={tmp_path}/study", f"cache={tmp_path}/cache", "seed=0,1", *values)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == line
+    assert not list(tmp_path.glob("study/*/"))
