@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from support import ROOT
+from support.commands import run_here
 
 from benchmarks import evaluate
 from mars.config import UserError
@@ -326,8 +327,7 @@ def test_a_row_that_cannot_be_used_is_one_line(change, line, runs, ask, rows, tm
     ],
 )
 def test_a_mistake_is_one_line_on_standard_error(overrides, line, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.evaluate", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = run_here(evaluate.main, *overrides, cwd=ROOT)
     assert done.returncode == 1
     assert done.stdout == ""
     (only,) = done.stderr.strip().splitlines()

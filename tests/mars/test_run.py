@@ -11,11 +11,12 @@ import pytest
 import torch
 import yaml
 from support import ROOT
+from support.commands import run_here
 from transformers import AutoModelForSequenceClassification
 
 from mars.config import ConfigError, UserError
 from mars.method import trainer
-from mars.run import execute
+from mars.run import execute, main
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
 CONTRACT = [
@@ -218,7 +219,9 @@ def test_flat_margins_are_said_in_words(compose):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_two_steps_on_tiny(experiment, compose):
-    directory = execute(compose(f"experiment={experiment}", "scale=tiny", "rounds.steps=1", "method=mars"))
+    directory = execute(
+        compose(f"experiment={experiment}", "scale=tiny", "rounds.steps=1", "rounds.budget=8", "method=mars")
+    )
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["steps"] == (1 if experiment == "paper_v2_code" else 2)
     assert manifest["backbone"] == "tiny"
@@ -236,10 +239,8 @@ def test_a_loss_that_diverges_leaves_no_finished_run(compose):
     assert not list(study.glob("*/DONE"))
 
 
-def command(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "mars.run", *arguments], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def command(*arguments):
+    return run_here(main, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,16 @@ def test_a_mistake_is_one_line_on_standard_error_and_no_run(overrides, line, tmp
     assert "Traceback" not in done.stderr
     assert line is None or errors == [line]
     assert not list(tmp_path.glob("study/*/DONE"))
+
+
+def test_a_process_ends_as_its_command_does_here(tmp_path):
+    arguments = ["scale=tiny", f"study={tmp_path}/study", "method.tua=1"]
+    done, here = (
+        subprocess.run([sys.executable, "-m", "mars.run", *arguments], capture_output=True, text=True),
+        command(*arguments),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert here.returncode == 1
 
 
 def test_an_unknown_sub_command_is_one_line():
