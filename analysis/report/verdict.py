@@ -118,7 +118,8 @@ def _went_with(study: Study) -> Iterator[str]:
     for row in records(table):
         rho, lo, hi = (number(row[f"within{end}"], "+.2f") for end in ("", "_lo", "_hi"))
         if not lo:
-            yield f"A round's {GAINS[row['gain']]}: one seed, so no telling whether it goes with accuracy (ρ {rho})."
+            known = f" (ρ {rho})" if rho else ""
+            yield f"A round's {GAINS[row['gain']]}: one seed, so no telling whether it goes with accuracy{known}."
             continue
         said = (
             "went with"

@@ -39,7 +39,7 @@ def leads(tmp_path_factory):
     """{(labels, arm): [seeds] gold accuracy less uniform's}: runs of experiment=regimes in three worlds."""
     place = tmp_path_factory.mktemp("regimes")
     found = {}
-    for labels, arm, seed in itertools.product(("bt_noisy", "flip25"), ARMS, SEEDS):
+    for labels, seed, arm in itertools.product(("bt_noisy", "flip25"), SEEDS, ARMS):  # a world is made once
         overrides = [
             f"labels={labels}",
             f"method={arm}",
