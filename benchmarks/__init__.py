@@ -4,6 +4,6 @@ protocol, choices   what a benchmark is, and which there are
 protocols/          the benchmarks
 metrics, pair_metrics, calibration   scores to numbers
 evaluate, settings, judging, models/   the command, and any model judged
-card, share         the model card, and the hub
+card, card_files, share   the model card: its facts and its words; the hub
 speed/              how fast it all is
 """

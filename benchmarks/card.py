@@ -1,36 +1,39 @@
 """A model card for a finished run, model/README.md: what it is, what it learnt from, its numbers and its limits.
 
 A pure function of the run directory, so the same run gives the same bytes and every number can be looked up in
-metrics.json and evaluations/. Two things are left out on purpose. There is no `model-index`: it has no place for an
-interval, and a bare number is what this project argues against. And there is no `license` but a non-commercial one of
-the data, or the note of who shares the model: what a model may be used for follows from its data *and* its backbone,
-and a card cannot grant it.
+metrics.json and evaluations/. card_files/ has the words, here are the facts they are filled with. Two things are left
+out on purpose. There is no `model-index`: it has no place for an interval, and a bare number is what this project
+argues against. And there is no `license` but a non-commercial one of the data, or the note of who shares the model:
+what a model may be used for follows from its data *and* its backbone, and a card cannot grant it.
 
     python -m benchmarks.share model=outputs/quick/RUN
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 
-from benchmarks.card_findings import limits, pairs_by_split, restriction, sentence, trained_on
-from benchmarks.card_results import grouped, results
-from benchmarks.card_text import LINEAR_HEAD, cell, classifier_code, public, settings, table
+from benchmarks.card_results import grouped, named, on_own_data, results
+from benchmarks.card_text import cell, public, settings
 from mars import files
 from mars.config import WITHOUT_EFFECT, UserError
+from mars.preferences import contamination
 from mars.record.run_directory import DONE, ROUNDS, RunDirectory
 
 _WITHOUT_INTEREST = ("token_budget", "gradient_checkpointing", "window")  # of the training settings: speed, memory
 _HUB_NON_COMMERCIAL = re.compile(r"cc-by-nc(-nd|-sa)?-[234]\.0")  # as the hub spells them
+_NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non[- ]?commercial", re.IGNORECASE)
+_UNSTATED = {"", "unknown", "none", "other", "null"}
 _PATHS = ("dataset.path", "dataset.train", "dataset.test")
-_SCORE_OF = {"plain": "in the plain `Human: … Assistant: …` template", "chat": "in the tokenizer's own chat template"}
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,44 @@ def facts(run: Path) -> Facts:
 
 def card(of: Facts, licence_note: str = "") -> str:
     """The whole card: front matter and sections."""
-    evaluations = grouped(of.evaluations)
-    parts = {
-        "Use": _use(of),
-        "Data": _data(of),
-        "Training": _training(of),
-        "Results": results(evaluations),
-        "Limits": _bullets(limits(of.config, of.manifest, evaluations)),
-        "Licence": _licence(of, licence_note),
-        "Reproduce": _reproduce(of.manifest),
-    }
-    head = yaml.safe_dump(front_matter(of, licence_note), sort_keys=False, allow_unicode=True)
-    sections = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
-    return f"---\n{head}---\n\n# Reward model {of.manifest['run_id']}\n\n{_what(of)}\n\n{sections}\n"
+    manifest, evaluations = of.manifest, grouped(of.evaluations)
+    own, others = on_own_data(evaluations, manifest["dataset"])
+    reason = restriction(manifest)
+    return _template().render(
+        config=of.config,
+        manifest=manifest,
+        front_matter=yaml.safe_dump(front_matter(of, licence_note), sort_keys=False, allow_unicode=True),
+        backbone=_backbone(of),
+        base_model=base_model(of),
+        without_model=_without_model(of),
+        trained_on=_trained_on(manifest),
+        pairs=_pairs_by_split(manifest),
+        shape=_shape(manifest["pool"]),
+        optimisation=_optimisation(of),
+        results=results(evaluations),
+        held_out=named(own),
+        others=named(others),
+        contamination=_contamination(manifest["data"].get("contamination", {})),
+        cut=_cut(manifest),
+        restriction=reason and cell(reason[0].upper() + reason[1:]),
+        licence_note=licence_note,
+        writers=_writers(manifest),
+        packages={name: manifest["packages"].get(name) for name in ("mars-reward", "torch", "transformers")},
+        command=_command(manifest["overrides"]),
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("benchmarks", "card_files"),
+        autoescape=False,  # Markdown, not HTML: `cell` makes a value safe
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": cell, "settings": settings, "rows_read": _rows_read}
+    return environment.get_template("card.md.jinja")
 
 
 def front_matter(of: Facts, licence_note: str = "") -> dict[str, Any]:
@@ -104,6 +132,17 @@ def front_matter(of: Facts, licence_note: str = "") -> dict[str, Any]:
         "tags": ["reward-model", "preference", of.manifest["method"]],
     }
     return {key: value for key, value in made.items() if value}
+
+
+def restriction(manifest: Mapping[str, Any]) -> str:
+    """Why a model trained on this data wants a licence note before it is shared; empty where it needs none."""
+    data, name = manifest["data"], manifest["dataset"]
+    licence = str(data.get("licence") or "").strip()
+    if _NON_COMMERCIAL.search(licence):
+        return f"the licence of the data ({name}: {licence}) is non-commercial"
+    if licence.lower() in _UNSTATED and "generated" not in data:
+        return f"the licence of the data ({name}) is unknown"
+    return ""
 
 
 def base_model(of: Facts) -> str | None:
@@ -136,58 +175,24 @@ def _without_model(of: Facts) -> bool:
     return of.manifest["weights"].startswith("features:")
 
 
-def _what(of: Facts) -> str:
-    manifest = of.manifest
-    kind = {
-        "full": "Every weight was fine-tuned.",
-        "lora": "LoRA adapters and the head were trained and merged.",
-        "head": "Only the linear head θ was trained, on frozen unit-length features.",
-    }[of.config["train"]["mode"]]
-    if _without_model(of):
-        kind = "Only the linear head θ was trained; its features are given numbers that no text has."
-    return (
-        f"A scalar reward r(prompt, reply) on the backbone {_backbone(of)}, trained on {trained_on(manifest)} "
-        f"with the Bradley–Terry loss by the arm `{manifest['method']}`. {kind} A reward alone "
-        "means nothing; of two for one prompt, σ(r(a) − r(b)) is the modelled probability that a is preferred to b."
-    )
-
-
-def _use(of: Facts) -> str:
-    manifest, mode = of.manifest, of.config["train"]["mode"]
-    length, side = manifest["max_length"], manifest["truncation"]
-    cut = {
-        "left": "its oldest prompt tokens, and the end of a reply that takes more than three quarters of the room",
-        "right": "its end",
-    }[side]
-    notes = [
-        f"Text was rendered {_SCORE_OF[manifest['template']]}, at most {length} tokens; a longer text lost {cut} "
-        f"(truncation {side})."
-    ]
-    if mode == "head":
-        notes.append("The checkpoint is θ alone: the package mars-reward and the same backbone are needed to load it.")
-        code = LINEAR_HEAD
-    else:
-        code = classifier_code(manifest["template"], side, length)
-    return " ".join(notes) + f"\n\n```python\n{code}```"
-
-
-def _data(of: Facts) -> str:
-    manifest, data = of.manifest, of.manifest["data"]
-    rows = [("dataset", manifest["dataset"]), ("rule of the label", data.get("rule"))]
+def _trained_on(manifest: Mapping[str, Any]) -> str:
+    """How many pairs of what; a local copy is not called the dataset, for it may be a part of it."""
+    name, data, count = manifest["dataset"], manifest["data"], len(manifest["base_ids"])
     if "generated" in data:
-        rows = [("dataset", f"{manifest['dataset']}: generated, so that the true reward is known")]
-        rows += [(name, settings(data[name])) for name in ("labels", "settings") if name in data]
-    if flips := data.get("flips"):
-        rows.append(("labels turned round on purpose", settings(flips)))
-    rows.append(("licence", data.get("licence")))
-    rows.append(("pairs", settings(pairs_by_split(manifest))))
-    rows += [(f"source, {split}", _source(one)) for split, all_ in data.get("sources", {}).items() for one in all_]
-    digests = {"base": "base pairs", "validation": "validation pairs", "test": "all test splits together"}
-    rows += [(f"sha256, {what}", f"`{manifest[f'{split}_sha256']}`") for split, what in digests.items()]
-    return table(("property", "value"), ((name, text) for name, text in rows if text))
+        return f"{count} generated preference pairs ({name})"
+    if all(source.get("hub") for source in data.get("sources", {}).get("train", [])):
+        return f"{count} preference pairs of {name}"
+    return f"{count} preference pairs of a local {'file' if name == 'files' else f'copy of {name}'}"
 
 
-def _source(one: Mapping[str, Any]) -> str:
+def _pairs_by_split(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Of base, validation and the test splits whose number of pairs is on record."""
+    checked = manifest["data"].get("contamination", {}).items()
+    tests = {split: found["pairs"] for split, found in checked if split != "validation"}
+    return {"base": len(manifest["base_ids"]), "validation": len(manifest["validation_ids"]), **tests}
+
+
+def _rows_read(one: Mapping[str, Any]) -> str:
     """A file or hub split, and what became of its rows."""
     place = f"{public(one.get('file'))} (sha256 `{one.get('sha256')}`)"
     if one.get("hub"):
@@ -197,72 +202,54 @@ def _source(one: Mapping[str, Any]) -> str:
     return f"{place}: {one['kept']} of {one['rows']} rows usable" + (f"; dropped {dropped}" if dropped else "")
 
 
-def _training(of: Facts) -> str:
-    config, manifest, pool = of.config, of.manifest, of.manifest["pool"]
-    train = {key: value for key, value in config["train"].items() if key not in _WITHOUT_INTEREST}
+def _shape(pool: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the pool, gates that are shut excluded."""
+    gates = {key: value for key, value in pool["config"]["gates"].items() if value and key != "encoder"}
+    return {key: pool["config"][key] for key in ("width", "rows", "prompts")} | gates
+
+
+def _optimisation(of: Facts) -> dict[str, Any]:
+    train = {key: value for key, value in of.config["train"].items() if key not in _WITHOUT_INTEREST}
     if train["mode"] != "lora":
         train = {key: value for key, value in train.items() if not key.startswith("lora")}
-    gates = {key: value for key, value in pool["config"]["gates"].items() if value and key != "encoder"}
-    shape = {key: pool["config"][key] for key in ("width", "rows", "prompts")} | gates
-    drawn = f"{pool['augmenter']} ({settings(pool['settings'])}); {settings(shape)}; {pool['rows']} rows drawn in all"
-    rows = [
-        ("arm", manifest["method"]),
-        ("its settings", settings(manifest["strategy"])),
-        ("rounds", settings(config["rounds"])),
-        ("augmenter", "none" if pool["augmenter"] == "none" else drawn),
-        ("semantic layer", manifest["semantic_layer"]),
-        ("optimisation", settings({**train, "batch_size": manifest["batch_size"]})),
-        ("optimiser steps", f"{manifest['steps']} ({manifest['pairs_trained']} pairs, repeats counted)"),
-        ("seed", manifest["seed"]),
-    ]
-    return table(("setting", "value"), ((name, text) for name, text in rows if text != ""))
+    return {**train, "batch_size": of.manifest["batch_size"]}
 
 
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+def _contamination(report: Mapping[str, Any]) -> list[str]:
+    tests = {split: found for split, found in report.items() if split != "validation"}
+    if not tests:
+        return ["Whether the training data holds test pairs was not checked."]
+    kinds = ("prompt", "prompt_response", "any_ngram")
+    if not any(found[kind]["count"] for found in tests.values() for kind in kinds):
+        run = next(iter(tests.values()))["ngram"]
+        return [f"Contamination: no test pair shares its prompt, or {run} words in a row, with a training pair."]
+    return [f"Contamination, {line}." for line in contamination.summary(tests)]
 
 
-def _licence(of: Facts, note: str) -> str:
-    data, hub = of.manifest["data"], base_model(of)
-    lines = [f"Stated by who shares this model: {cell(note)}"] if note else []
-    if "generated" in data:
-        lines.append("The training data is generated and carries no licence of its own.")
-    else:
-        lines.append(f"Training data: {of.manifest['dataset']}, licence {cell(data.get('licence') or 'unknown')}.")
-    if reason := restriction(of.manifest):
-        lines.append(f"**{sentence(reason)}.** Settle what that allows before using or passing on this model.")
-    if writers := _writers(of.manifest):
-        lines.append(f"Synthetic text was written by {' and '.join(writers)}, which may have terms of its own.")
-    if not of.manifest["weights"].startswith("random:") and not _without_model(of):
-        lines.append(f"The backbone comes under its own licence{f': see {hub}' if hub else ''}.")
-    lines.append("This directory holds no rows of data.")
-    return "\n\n".join(lines)
+def _cut(manifest: Mapping[str, Any]) -> str:
+    """How many of each split's texts, two a pair, were cut; empty where none was."""
+    pairs = _pairs_by_split(manifest)
+    return "; ".join(
+        f"{split} {lost['prompt']} in the prompt, {lost['response']} in the reply"
+        + (f", of {2 * pairs[split]}" if split in pairs else "")
+        for split, lost in manifest["truncated"].items()
+        if lost["prompt"] or lost["response"]
+    )
 
 
 def _writers(manifest: Mapping[str, Any]) -> list[str]:
     """The models that wrote synthetic text, where models did."""
     makers = (manifest["pool"], (manifest.get("semantic") or {}).get("writer") or {})
-    named = [(maker.get("settings") or {}) for maker in makers]
-    return [f"`{public(given[key])}`" for given in named for key in ("source", "model") if given.get(key)]
+    given = [(maker.get("settings") or {}) for maker in makers]
+    return [f"`{public(one[key])}`" for one in given for key in ("source", "model") if one.get(key)]
 
 
-def _reproduce(manifest: Mapping[str, Any]) -> str:
-    git = manifest.get("git") or {}
-    packages = settings({name: manifest["packages"].get(name) for name in ("mars-reward", "torch", "transformers")})
-    commit = f", commit `{git['commit']}`" + (" with uncommitted changes" if git.get("dirty") else "") if git else ""
-    overrides = [shown for override in manifest["overrides"] if (shown := _override(override))]
-    command = " ".join(["python -m mars.run", *map(shlex.quote, overrides)])
-    local = "\n\nLOCAL stands for a path or an address of the machine it ran on." if "=LOCAL" in command else ""
-    return (
-        f"Config hash `{manifest['config_hash']}`{commit}; python {manifest['python']}, {packages}.\n\n"
-        f"```bash\n{command}\n```{local}"
-    )
-
-
-def _override(override: str) -> str:
-    """An override as the card shows it; empty where it changed no result."""
-    key, _, value = override.partition("=")
-    name = key.lstrip("+~")
-    if name.split(".")[0] in WITHOUT_EFFECT - {"scale"}:
-        return ""
-    return f"{key}={'LOCAL' if name in _PATHS else public(value)}"
+def _command(overrides: list[str]) -> str:
+    """What makes the run again, without what changed no result; LOCAL for a path or address of this machine."""
+    shown = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        name = key.lstrip("+~")
+        if name.split(".")[0] not in WITHOUT_EFFECT - {"scale"}:
+            shown.append(f"{key}={'LOCAL' if name in _PATHS else public(value)}")
+    return " ".join(["python -m mars.run", *map(shlex.quote, shown)])

@@ -67,6 +67,31 @@ def grouped(records: Mapping[str, Mapping[str, Any]]) -> list[Evaluation]:
     return list(found.values())
 
 
+def on_own_data(evaluations: list[Evaluation], dataset: str) -> tuple[list[Evaluation], list[Evaluation]]:
+    """(those on the run's own held-out pairs, all others). dataset: the one it was trained on.
+
+    Own pairs have the digest of the run's test pairs or, where that is not known, are no dataset that was named anew.
+    """
+    own = next((e.record for e in evaluations if "in_distribution" in e.labels), {})
+    known = (own.get("data") or {}).get("sha256")
+
+    def held_out(evaluation: Evaluation) -> bool:
+        benchmark, data = evaluation.benchmark, evaluation.record.get("data") or {}
+        if not (benchmark in names() and find(benchmark).needs_dataset) or data.get("name", dataset) != dataset:
+            return False
+        if known and (digests := data.get("sha256")):
+            return all(known.get(split) == digest for split, digest in digests.items())
+        return f"{benchmark}-{dataset}" not in evaluation.labels
+
+    return [e for e in evaluations if held_out(e)], [e for e in evaluations if not held_out(e)]
+
+
+def named(evaluations: list[Evaluation]) -> str:
+    """Their labels: `a, b and c`."""
+    labels = [label for evaluation in evaluations for label in evaluation.labels]
+    return f"{', '.join(labels[:-1])} and {labels[-1]}" if len(labels) > 1 else "".join(labels)
+
+
 def results(evaluations: list[Evaluation]) -> str:
     """Lead, headlines and folded tables, in Markdown."""
     rows = [row for evaluation in evaluations for row in _headlines(evaluation)]

@@ -38,7 +38,7 @@ def run(installed: Path, tmp_path: Path, *arguments: str) -> subprocess.Complete
 
 
 def test_the_wheel_holds_configs_tables_and_licences(installed):
-    for name in ("conf/config.yaml", "conf/experiment/quick.yaml", "mars/augment/synonyms.txt.gz"):
+    for name in ("conf/config.yaml", "benchmarks/card_files/card.md.jinja", "mars/augment/synonyms.txt.gz"):
         assert (installed / name).exists()
     assert list(installed.glob("mars_reward-*.dist-info/licenses/**/WORDNET-LICENSE"))
 
