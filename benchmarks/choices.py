@@ -72,7 +72,7 @@ def recompute(benchmark: str, protocol: Mapping[str, Any], table: pd.DataFrame) 
 
 
 def remade(benchmark: str, protocol: Mapping[str, Any], table: pd.DataFrame) -> tuple[dict[str, Any], Parts]:
-    """(`settled` protocol, point estimates), both as the score table bears them out.
+    """(`essential_protocol`, point estimates), both as the score table bears them out.
 
     So weights, parts of a benchmark that are missing and `partial` are what the table has; settings are those of the
     recorded `protocol`. Raises UserError as `recompute` does.

@@ -120,9 +120,11 @@ class Benchmark(ABC):
         """A pure function of what `score` returned. Raises UserError for missing columns or scores not finite."""
 
     def remade(self, table: pd.DataFrame) -> tuple[dict[str, Any], Parts]:
-        """(`settled` protocol, point estimates) as the score table bears them out. Raises UserError as `evaluate`."""
+        """(`essential_protocol`, point estimates) as the score table bears them out. Raises UserError as `evaluate`."""
         result = self.evaluate(table)
-        return settled(result.protocol), {part: estimates_of(values) for part, values in result.metrics.items()}
+        return essential_protocol(result.protocol), {
+            part: estimates_of(values) for part, values in result.metrics.items()
+        }
 
     def interval(self, table: pd.DataFrame, part: str, metric: str) -> tuple[float, float]:
         """The ends of one number's 95 % interval over the examples; NaN where there is none."""
@@ -130,7 +132,7 @@ class Benchmark(ABC):
         return found.get(f"{metric}_lo", math.nan), found.get(f"{metric}_hi", math.nan)
 
 
-def settled(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def essential_protocol(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """What of a protocol a number depends on: not how its interval was drawn, nor what the file of rows was called."""
     return {key: value for key, value in protocol.items() if key not in ("resamples", "seed", "intervals", "file")}
 

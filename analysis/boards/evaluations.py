@@ -18,7 +18,7 @@ from analysis.boards.score_tables import read_scores
 from analysis.study.study import BENCHMARK
 from benchmarks.choices import names, remade
 from benchmarks.pair_metrics import VALIDATION
-from benchmarks.protocol import settled
+from benchmarks.protocol import essential_protocol
 from mars.config import UserError
 from mars.files import digest
 from mars.record.facts import Facts, Measured, Parts
@@ -79,7 +79,7 @@ def _scored(label: str, facts: Facts) -> Scored:
     if measured is None or measured.metrics is None:
         raise UserError(f"{record_of(label)}: the benchmark {benchmark!r} is not known here")
     if asked := record.get("protocol"):
-        _check_protocol(record_of(label), settled(asked), measured.protocol)
+        _check_protocol(record_of(label), essential_protocol(asked), measured.protocol)
     rows = _rows(label, record, facts.manifest, measured.table)
     return Scored(label, str(benchmark), measured.protocol, rows, measured.table, measured.metrics)
 

@@ -87,13 +87,13 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     ours, theirs = (pd.MultiIndex.from_frame(rows[key]) for rows in (one, other))
     for names, what in ((theirs.difference(ours), "lacks"), (ours.difference(theirs), "has besides")):
         if len(names):
-            return f'{what} {len(names)} of the examples, "{_called(key, names[0])}" among them'
+            return f'{what} {len(names)} of the examples, "{_method_of(key, names[0])}" among them'
     for name in sorted({*one.columns.astype(str), *other.columns.astype(str)}):
         if name not in one or name not in other:
             return f"{'lacks' if name not in one else 'has besides'} the column {name}"
         differ = np.flatnonzero(~((one[name] == other[name]) | (one[name].isna() & other[name].isna())).to_numpy(bool))
         if len(differ):
-            return f'differs in {name} on {len(differ)} examples, "{_called(key, ours[differ[0]])}" among them'
+            return f'differs in {name} on {len(differ)} examples, "{_method_of(key, ours[differ[0]])}" among them'
     return ""
 
 
@@ -123,7 +123,7 @@ def _check_rows(table: pd.DataFrame, names: list[str]) -> None:
             raise UserError(f'column "{name}" holds texts ("{long.iloc[0][:20]}…"), and texts are not to be passed on')
     key = example_columns(table)
     if (twice := table.duplicated(key)).any():
-        raise UserError(f'"{_called(key, table.loc[twice, key].iloc[0])}" is there more than once')
+        raise UserError(f'"{_method_of(key, table.loc[twice, key].iloc[0])}" is there more than once')
     for name in score_columns(table):
         bad = ~np.isfinite(table[name].to_numpy(float))
         if bad.any():
@@ -131,7 +131,7 @@ def _check_rows(table: pd.DataFrame, names: list[str]) -> None:
             raise UserError(f'the {name} of "{first["id"]}" is {first[name]} ({int(bad.sum())} such scores)')
 
 
-def _called(key: list[str], values: object) -> str:
+def _method_of(key: list[str], values: object) -> str:
     """An example's name: its split, id, edit or response."""
     parts = values if isinstance(values, tuple | list) else list(values) if isinstance(values, pd.Series) else [values]
     return " ".join(str(part) for part in parts if str(part))

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
-from analysis.exhibits.measures import OVER_SEEDS, arm_rows, column, measured, over_seeds, whole
-from analysis.exhibits.reference import Published, beside, cited, published
+from analysis.exhibits.measures import OVER_SEEDS, arm_rows, column, over_seeds, values_by_arm, whole
+from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
-from analysis.inference.comparisons import counterpart, paired
+from analysis.inference.comparisons import counterpart, paired_difference
 from analysis.study.naming import place
 from analysis.study.study import NothingToShow, Study
 
@@ -42,7 +42,7 @@ class Main(Exhibit):
     )
 
     def __init__(self, reference: Iterable[Published] | None = None) -> None:
-        known = published() if reference is None else reference
+        known = load_published() if reference is None else reference
         self.known = [entry for entry in known if entry.table == self.name]
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -57,17 +57,17 @@ class Main(Exhibit):
         return (
             f"On the main test split; {OVER_SEEDS}. Accuracy: a tie counts ½. AUC of all scores, chosen against "
             "rejected; SNR: mean over population sd of the margins; margins in units of the score, which differ "
-            f"between models. {cited(self.known, records(frame))}"
+            f"between models. {citation(self.known, records(frame))}"
         )
 
     def _rows(self, group: Study) -> list[dict[str, object]]:
-        split, found, rows = group.splits[0], measured(group), []
+        split, found, rows = group.splits[0], values_by_arm(group), []
         for _, arm, row in arm_rows(group):
             values = found.get((arm, split))
             row["split"] = split
             for metric in _METRICS:
                 row |= over_seeds(metric, column(values, metric))
-                row[f"{metric}_published"] = beside(self.known, row, metric)
+                row[f"{metric}_published"] = published_value(self.known, row, metric)
             known = {metric: row[f"{metric}_published"] for metric in _METRICS if row[f"{metric}_published"]}
             row["published"] = "; ".join(f"{metric} {value}" for metric, value in known.items())
             accuracy, n = column(values, "accuracy"), column(values, "n")
@@ -95,8 +95,7 @@ class Splits(Exhibit):
             f"Accuracy in %, a tie counts ½, {OVER_SEEDS}. Difference to {study.reference} in points on the same seeds "
             "and pairs, with a 95 % interval for new seeds and new pairs: exploratory, one interval at a time and not "
             "adjusted for their number; the declared comparisons are on the main split alone. Gold: agreement with the "
-            "true reward instead of the labels, where it is known and they differ. Nothing is tested, so nothing is "
-            "bold."
+            "true reward instead of the labels, where it is known and they differ."
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -108,7 +107,7 @@ class Splits(Exhibit):
         )
 
     def _rows(self, group: Study, split: str) -> list[dict[str, Any]]:
-        found, rows, unfit = measured(group), [], bool(why_not_comparable(group))
+        found, rows, unfit = values_by_arm(group), [], bool(why_not_comparable(group))
         for _, arm, row in arm_rows(group):
             values = found.get((arm, split))
             row |= {"split": split, **over_seeds("accuracy", column(values, "accuracy"))}
@@ -121,7 +120,7 @@ class Splits(Exhibit):
         return rows
 
     def _difference(self, group: Study, arm: str, reference: str, split: str) -> dict[str, float]:
-        found = paired(group.pairs(arm, split), group.pairs(reference, split)).result
+        found = paired_difference(group.pairs(arm, split), group.pairs(reference, split)).result
         if math.isnan(found.difference):
             return {}
         return {"difference": found.difference, "difference_lo": found.lo, "difference_hi": found.hi}

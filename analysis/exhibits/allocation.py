@@ -245,12 +245,12 @@ def _margin_rows(arms: dict[str, list[Spent]]) -> pd.DataFrame:
     parts = []
     for arm, spent in arms.items():
         known = [Spent(s.budget[ok], s.margin[ok]) for s in spent for ok in [np.isfinite(s.margin)] if ok.any()]
-        parts.append(_rows(_AT_MARGINS, arm, *binned(known)))
+        parts.append(_rows(_AT_MARGINS, arm, *budget_by_margin(known)))
     equal = {round(float(s.budget.mean()), 1) for spent in arms.values() for s in spent}
     return pd.concat(parts, ignore_index=True).assign(even=equal.pop() if len(equal) == 1 else math.nan)
 
 
-def binned(spent: Sequence[Spent]) -> tuple[np.ndarray, np.ndarray]:
+def budget_by_margin(spent: Sequence[Spent]) -> tuple[np.ndarray, np.ndarray]:
     """Mean margin [K] of bins of equally many pairs, and the mean budget in each, [S, K], NaN where a seed has none."""
     margins = np.concatenate([s.margin for s in spent])
     edges = np.unique(np.quantile(margins, np.linspace(0, 1, MARGIN_BINS + 1)))[1:-1]

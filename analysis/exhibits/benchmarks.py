@@ -19,15 +19,15 @@ from analysis.exhibits.measures import (
     benchmark,
     by_seed,
     column,
+    has_records,
     judged_parts,
     labels,
-    measured,
     over_seeds,
     partial,
-    recorded,
+    values_by_arm,
     whole,
 )
-from analysis.exhibits.reference import Published, beside, cited, published
+from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
 from analysis.study.study import NothingToShow, Study
 from benchmarks.choices import family
@@ -67,7 +67,7 @@ class RewardBenchTable(Exhibit):
     by = ("dataset", "backbone", "label")
 
     def __init__(self, reference: Iterable[Published] | None = None) -> None:
-        known = published() if reference is None else reference
+        known = load_published() if reference is None else reference
         self.known = [entry for entry in known if entry.table == self.name]
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -83,7 +83,7 @@ class RewardBenchTable(Exhibit):
             )
         for row in rows:
             if row["protocol"] == _PUBLISHED:
-                row |= {f"{part}_published": beside(self.known, row, part) for part in _sections()}
+                row |= {f"{part}_published": published_value(self.known, row, part) for part in _sections()}
         return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "seeds")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
@@ -92,7 +92,7 @@ class RewardBenchTable(Exhibit):
             f"Accuracy in %, {OVER_SEEDS}; of RewardBench 2's Ties its score. Sections by the weights of the protocol "
             "that heads them; overall is the mean of its four sections (Core) or six subsets, absent unless all are "
             "there. Numbers with a remark in the last column are of a part of the benchmark and are no RewardBench "
-            f"numbers. No value is tested, so none is bold. {cited(self.known, theirs)}"
+            f"numbers. No value is tested. {citation(self.known, theirs)}"
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -115,7 +115,7 @@ def _section_rows(study: Study, label: str, protocol: str, measures: Sequence[Me
     """A row for each arm that was judged on a label."""
     rows = []
     for _, group in study.groups():
-        found = measured(group, label)
+        found = values_by_arm(group, label)
         for _, arm, row in arm_rows(group):
             of_arm = [m for m in measures if (arm, m.part) in found]
             values = {m.part.removeprefix("subset/"): (found[arm, m.part], m.metric) for m in of_arm}
@@ -126,7 +126,7 @@ def _section_rows(study: Study, label: str, protocol: str, measures: Sequence[Me
                 row |= over_seeds(name, column(*values.get(name, (None, ""))), "accuracy")
             seeds = max(len(of_part) for of_part, _ in values.values())
             runs = group.of(arm)
-            why = partial(runs, label) or ("" if recorded(runs, label) else _UNKNOWN)
+            why = partial(runs, label) or ("" if has_records(runs, label) else _UNKNOWN)
             rows.append(row | {"seeds": seeds, "not_the_benchmark": why})
     return rows
 
@@ -178,8 +178,7 @@ class Further(Exhibit):
     caption = (
         f"{OVER_SEEDS[0].upper()}{OVER_SEEDS[1:]}; a section a label of metrics.json. Worst case: right as it is and "
         "under every edit that keeps the label, and what that changes. Flips: how often an edit turned an order round, "
-        "of the pairs whose text it changed. The intervals of flips are in the csv. No value is tested, so none is "
-        "bold."
+        "of the pairs whose text it changed. The intervals of flips are in the csv. No value is tested."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -188,7 +187,7 @@ class Further(Exhibit):
         rows = []
         for label in others:
             for _, group in study.groups():
-                found = measured(group, label)
+                found = values_by_arm(group, label)
                 for _, arm, row in arm_rows(group):
                     parts = {part: values for (of_arm, part), values in found.items() if of_arm == arm}
                     if parts:
@@ -257,18 +256,18 @@ class WinRates(Exhibit):
     )
 
     def __init__(self, reference: Iterable[Published] | None = None) -> None:
-        known = published() if reference is None else reference
+        known = load_published() if reference is None else reference
         self.known = [entry for entry in known if entry.table == self.name]
 
     def frame(self, study: Study) -> pd.DataFrame:
         rows = []
         for label, part in judged_parts(study):
             for _, group in study.groups():
-                found = measured(group, label)
+                found = values_by_arm(group, label)
                 for _, arm, row in arm_rows(group):
                     if (values := found.get((arm, part))) is None:
                         continue
-                    row |= {"label": label, "opponent": part, "win_published": beside(self.known, row, "win")}
+                    row |= {"label": label, "opponent": part, "win_published": published_value(self.known, row, "win")}
                     for verdict in _VERDICTS:
                         row |= over_seeds(verdict, column(values, verdict))
                     prompts = column(values, "n")
@@ -282,6 +281,6 @@ class WinRates(Exhibit):
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"Shares of the judged prompts in %, {OVER_SEEDS}; headed by label and opponent. No value is tested, so "
-            f"none is bold. {cited(self.known, records(frame))}"
+            f"Shares of the judged prompts in %, {OVER_SEEDS}; headed by label and opponent. No value is tested. "
+            f"{citation(self.known, records(frame))}"
         )

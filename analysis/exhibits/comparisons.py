@@ -65,8 +65,7 @@ class Comparisons(Exhibit):
             f"{family} comparison{'' if family == 1 else 's'} with a p; the verdict goes by it, and “inconclusive” is "
             "not “no difference”. Detectable: the smallest difference that a study like this finds four times in five, "
             "at the level the smallest p of the family has to pass. Beside it the percentile bootstrap's interval over "
-            "seeds × pairs, too narrow for few seeds, and the exact McNemar p of the seeds' models, combined. Nothing "
-            "is bold: the verdict says it."
+            "seeds × pairs, too narrow for few seeds, and the exact McNemar p of the seeds' models, combined."
         )
         if "own_rows" in frame:
             caption += (
@@ -99,7 +98,7 @@ class Comparisons(Exhibit):
         look = style.looks(study.arms)
         for y, row in enumerate(records(frame)):
             _draw_row(axes, y, row, look.get(row["reference"], style.Look("0.3", "o", "-")))
-            text = style.fitted(_numbers(row), _NUMBERS - 0.2, style.SMALL)
+            text = style.wrap_text(_numbers(row), _NUMBERS - 0.2, style.SMALL)
             axes.text(1.03, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=style.SMALL)
         style.name_rows(axes, _names(frame))
         axes.set_xlabel("difference in accuracy, points")

@@ -22,7 +22,7 @@ from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
 from analysis.exhibits.measures import arm_rows, over_seeds
 from analysis.exhibits.table import Column, number
 from analysis.exhibits.training import over_rounds
-from analysis.inference.curvature import GAINS, HOW, KINDS, PARTS, recorded, require, spectra
+from analysis.inference.curvature import GAINS, HOW, KINDS, PARTS, has_curvature, require, spectra
 from analysis.study.study import NothingToShow, Study
 
 _WHOLE_MODEL = {"hessian_trace": "trace", "hessian_largest": "largest", "hessian_smallest": "smallest"}
@@ -64,7 +64,7 @@ class ByArm(Exhibit):
             [
                 row | values
                 for group, arm, row in arm_rows(study)
-                if recorded(group)
+                if has_curvature(group)
                 for values in _parts(group.rounds[group.rounds["arm"] == arm])
             ]
         )
@@ -120,7 +120,7 @@ class OverRounds(Exhibit):
         return in_panels(
             (f"{title}, {names[name]}", over_rounds(group, name).assign(group=title, measure=name))
             for title, group in study.groups()
-            if recorded(group)
+            if has_curvature(group)
             for name in known
         )
 
@@ -131,7 +131,8 @@ class OverRounds(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         arms = self.legend(study, frame)
         crowded = len(arms) > style.FEW
-        key = "95 % interval over seeds, at the last round" if crowded else "bands and bars: 95 % interval over seeds"
+        kind = "bands" if frame["round"].nunique() > 1 else "bars"
+        key = "95 % interval over seeds, at the last round" if crowded else f"{kind}: 95 % interval over seeds"
         return f"in nats per direction; dashed: no gain; {style.seeds_key(key, most_seeds(study, arms))}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

@@ -65,7 +65,7 @@ class Exhibit:
 
     def draw(self, study: Study, frame: pd.DataFrame) -> Sheet:
         """A figure of a frame that is there already."""
-        with style.styled():
+        with style.house_style():
             panels = self.panels(study, frame)
             known = [panel for panel in panels if panel is not None]
             titles = [None if panel is None else panel.title for panel in panels]

@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
 from analysis.exhibits.table import Column, number
-from analysis.inference.curvature import EVERYWHERE, GAINS, OUTCOMES, correlations, finals, points, recorded, require
+from analysis.inference.curvature import (
+    EVERYWHERE,
+    GAINS,
+    OUTCOMES,
+    correlations,
+    finals,
+    has_curvature,
+    points,
+    require,
+)
 from analysis.inference.regimes import split_arm
 from analysis.study.naming import place
 from analysis.study.study import NothingToShow, Study
@@ -72,7 +81,7 @@ class OfRounds(Exhibit):
         table = table[(table["outcome"] == "accuracy_change") & (table["dataset"] != EVERYWHERE)]
         parts = []
         for title, group in study.groups():
-            own = points(group).dropna(subset=["accuracy_change"]) if recorded(group) else pd.DataFrame()
+            own = points(group).dropna(subset=["accuracy_change"]) if has_curvature(group) else pd.DataFrame()
             own = own.dropna(subset=list(GAINS), how="all") if len(own) else own
             for gain, name in GAINS.items() if len(own) else ():
                 rows = own[["arm", "seed", "round"]].assign(
@@ -122,7 +131,9 @@ class OfArms(Exhibit):
         """kind, group, arm, strategy: the arm without its variants; gain and accuracy: means over seeds."""
         require(study)
         cells = [
-            own.assign(group=title) for title, group in study.groups() if recorded(group) and len(own := finals(group))
+            own.assign(group=title)
+            for title, group in study.groups()
+            if has_curvature(group) and len(own := finals(group))
         ]
         known = pd.concat(cells) if cells else pd.DataFrame(columns=["gold_accuracy"])
         metric = "gold_accuracy" if known["gold_accuracy"].notna().any() else "accuracy"

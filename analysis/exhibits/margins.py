@@ -36,7 +36,7 @@ class Margins(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return in_panels((title, _densities(pooled)) for title, pooled in _pooled(study).items())
+        return in_panels((title, _densities(pooled)) for title, pooled in _pool_seeds(study).items())
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
         names, row = style.names_room(study.arms)
@@ -75,7 +75,7 @@ class Reliability(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         parts = []
-        for title, pooled in _pooled(study).items():
+        for title, pooled in _pool_seeds(study).items():
             bins = []
             for arm, values in pooled.items():
                 rows = pd.DataFrame(reliability_bins(values), columns=["pairs", "confidence", "accuracy"])
@@ -125,7 +125,7 @@ def reliability_bins(margins: np.ndarray) -> np.ndarray:
     return np.column_stack([pairs, *means])
 
 
-def _pooled(study: Study) -> dict[str, dict[str, np.ndarray]]:
+def _pool_seeds(study: Study) -> dict[str, dict[str, np.ndarray]]:
     """{panel's title: {arm: margins of all its seeds}} on the main split, of what has scores that are numbers."""
     panels = {}
     for title, group in study.groups():
@@ -171,7 +171,7 @@ def _draw_ridges(axes: Axes, density: dict[str, np.ndarray], edges: np.ndarray, 
         top, colour = -row + scale * values, look[arm].colour
         fill: dict[str, Any] = {"facecolor": style.lighter(colour), "edgecolor": colour}
         axes.stairs(top, edges, baseline=-row, fill=True, linewidth=1, zorder=2 + row, **fill)
-    axes.set_yticks([-row for row in range(len(density))], [style.wrapped(arm) for arm in density])
+    axes.set_yticks([-row for row in range(len(density))], [style.wrap_name(arm) for arm in density])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(0.3 - len(density), 1.4)

@@ -36,7 +36,7 @@ def arm_rows(study: Study) -> Iterator[tuple[Study, str, dict[str, Any]]]:
             yield group, arm, {"dataset": dataset, "backbone": backbone, "arm": arm}
 
 
-def measured(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
+def values_by_arm(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
     """{(arm, part): [S seeds × metrics]} of one benchmark's label, without what was not measured."""
     rows = group.metrics[(group.metrics["benchmark"] == benchmark) & group.metrics["value"].notna()]
     wide = rows.pivot_table(index=["arm", "split", "seed"], columns="metric", values="value")
@@ -62,7 +62,7 @@ def over_seeds(key: str, values: pd.Series | None, metric: str = "") -> dict[str
 
 
 def column(values: pd.DataFrame | None, metric: str) -> pd.Series | None:
-    """[S] of what `measured` found, None where it was not measured."""
+    """[S] of what `values_by_arm` found, None where it was not measured."""
     return None if values is None or metric not in values else values[metric]
 
 
@@ -106,7 +106,7 @@ def partial(runs: list[Run], label: str) -> str:
     return "; ".join(dict.fromkeys(why))
 
 
-def recorded(runs: list[Run], label: str) -> bool:
+def has_records(runs: list[Run], label: str) -> bool:
     """Whether every number of these runs under a label has its record."""
     return all(run.record(label) for run in runs if label in run.metrics)
 

@@ -20,8 +20,8 @@ import pandas as pd
 
 from analysis.exhibits.table import Column, Table, cell
 from analysis.inference import stats
-from analysis.inference.comparability import blocking, confounds, gathered
-from analysis.inference.comparisons import counterpart, paired
+from analysis.inference.comparability import blocking, confounds, say_once
+from analysis.inference.comparisons import counterpart, paired_difference
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Pairs, Study
 from benchmarks.metrics import coin_half_width
@@ -95,7 +95,7 @@ def rank(study: Study) -> Ranking:
         raise UserError(
             f"study: no finished run of {study.name} has an accuracy in metrics.json, nor scores to take it from"
         )
-    told = [*gathered(notes, len(list(study.groups()))), *study.remarks]
+    told = [*say_once(notes, len(list(study.groups()))), *study.remarks]
     for reason, runs in study.left_out.groupby("reason")["run"]:
         told.append(f"{len(runs)} left out, {reason}: {', '.join(runs)}")
     return Ranking(_table(pd.concat(tables, ignore_index=True), study.reference), tuple(told))
@@ -246,7 +246,7 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
 def _against(group: Study, arm: str, reference: str) -> tuple[stats.Difference, str]:
     """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
     both = ours, theirs = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
-    found = paired(ours, theirs)
+    found = paired_difference(ours, theirs)
     if not found.seeds:
         return stats.Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
     judged = sum(map(len, found.differences))

@@ -54,7 +54,7 @@ class Published:
 
 
 @functools.cache
-def published(file: Path = FILE) -> tuple[Published, ...]:
+def load_published(file: Path = FILE) -> tuple[Published, ...]:
     """Every entry of a reference file. Raises UserError with the file and the entry's number."""
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
@@ -65,12 +65,12 @@ def published(file: Path = FILE) -> tuple[Published, ...]:
     return tuple(_entry(entry, f"{file}: entry {i}") for i, entry in enumerate(entries, 1))
 
 
-def beside(known: Iterable[Published], row: Mapping[str, Any], metric: str) -> str:
+def published_value(known: Iterable[Published], row: Mapping[str, Any], metric: str) -> str:
     """What is published of `metric` for the arm, dataset and backbone of a row; empty where nobody knows."""
     return ", ".join(entry.text for entry in known if entry.fits(row, metric))
 
 
-def cited(known: Iterable[Published], rows: Iterable[Mapping[str, Any]]) -> str:
+def citation(known: Iterable[Published], rows: Iterable[Mapping[str, Any]]) -> str:
     """A sentence with the source of every published value beside `rows`, or that there is none."""
     rows = list(rows)
     shown = [entry for entry in known if any(entry.fits(row, entry.metric) for row in rows)]

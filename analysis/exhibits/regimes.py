@@ -150,7 +150,7 @@ def _axes_of_the_map(frame: pd.DataFrame) -> tuple[list[str], list[str], list[in
 
 
 def _heads(columns: list[str]) -> list[str]:
-    return [style.fitted(name, _CELL[0] - 0.06, style.SMALL) for name in columns]
+    return [style.wrap_text(name, _CELL[0] - 0.06, style.SMALL) for name in columns]
 
 
 def _draw_cell(axes: Axes, cell: dict[str, Any], norm: FuncNorm) -> None:

@@ -87,7 +87,7 @@ class Sheet(Figure):
 
 
 @contextmanager
-def styled() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Whatever the reader's own matplotlibrc says: the same study is the same picture."""
     with matplotlib.style.context(["default", _RC]):
         yield
@@ -113,7 +113,7 @@ def lighter(colour: str) -> tuple[float, float, float]:
     return 1 - 0.35 * (1 - red), 1 - 0.35 * (1 - green), 1 - 0.35 * (1 - blue)
 
 
-def wrapped(arm: str) -> str:
+def wrap_name(arm: str) -> str:
     """An arm's name over as many lines as keep it from crowding out what it names; a setting stays in one piece."""
     return textwrap.fill(arm, WIDE, break_long_words=False, break_on_hyphens=False)
 
@@ -131,7 +131,7 @@ def lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def fitted(text: str, inches: float, points: float = TEXT) -> str:
+def wrap_text(text: str, inches: float, points: float = TEXT) -> str:
     """`text` over as many lines as it takes in `inches`; a word too long for one is broken, best after `_` or `-`."""
     done: list[str] = []
     line = ""
@@ -176,12 +176,12 @@ def sheet(
     """
     across, size, left, below, names, right = layout
     down = -(-len(titles) // across)
-    heads = [None if title is None else fitted(title, size[0] + min(0.6 * left, 0.3)) for title in titles]
+    heads = [None if title is None else wrap_text(title, size[0] + min(0.6 * left, 0.3)) for title in titles]
     above = LINE * max(lines(head) for head in heads if head is not None) + 0.12
     legend = _legend_size(arms)
     step = left + size[0] + right
     wide = max(names + across * step + 0.2 + legend[0], 4.5)
-    foot = fitted(foot, wide - 0.3, SMALL) if foot else ""
+    foot = wrap_text(foot, wide - 0.3, SMALL) if foot else ""
     under = LINE * lines(foot) + 0.1 if foot else 0.05
     cell = above + size[1] + below
     tall = min(2.0 * size[1], max(size[1], size[1] + legend[1] / down - cell))  # beside a long legend
@@ -209,7 +209,7 @@ def _legend_size(arms: Sequence[str]) -> tuple[float, float]:
     """Inches across and down."""
     if not arms:
         return 0.0, 0.0
-    named = [wrapped(arm) for arm in arms]
+    named = [wrap_name(arm) for arm in arms]
     return max(map(width, named)) + 0.75, sum(LINE * lines(name) + 0.07 for name in named) + 0.25
 
 
@@ -217,7 +217,7 @@ def _legend(figure: Figure, arms: Sequence[str], x: float, y: float) -> None:
     handles = [handle(look) for look in looks(arms).values()]
     figure.legend(
         handles,
-        [wrapped(arm) for arm in arms],
+        [wrap_name(arm) for arm in arms],
         loc="upper left",
         bbox_to_anchor=(x, y),
         frameon=False,
@@ -233,13 +233,13 @@ def handle(look: Look) -> Line2D:
 
 def names_room(arms: Sequence[str]) -> tuple[float, float]:
     """Inches that the arms' names take beside a panel, and that an arm takes down."""
-    named = [wrapped(arm) for arm in arms]
+    named = [wrap_name(arm) for arm in arms]
     return max(width(name, SMALL) for name in named) + 0.15, max(0.27, LINE * max(map(lines, named)) + 0.07)
 
 
 def name_rows(axes: Axes, arms: Sequence[str], shown: bool = True) -> None:
     """Arms down the y axis from the top, named or not."""
-    axes.set_yticks(range(len(arms)), [wrapped(arm) for arm in arms] if shown else [""] * len(arms))
+    axes.set_yticks(range(len(arms)), [wrap_name(arm) for arm in arms] if shown else [""] * len(arms))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(arms) - 0.4, -0.6)
 
@@ -293,6 +293,6 @@ def pdf(figure: Figure) -> bytes:
 
 def _bytes(figure: Figure, form: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    with styled():
+    with house_style():
         figure.savefig(file, format=form, **options)
     return file.getvalue()

@@ -65,7 +65,7 @@ class Rounds(Exhibit):
         return style.Layout(measures if measures > 1 else style.columns(len(panels)), (2.9, 2.3), left=0.85)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        return f"dashed: what a coin gets; {_key(study)}"
+        return f"dashed: what a coin gets; {_key(study, frame['round'].nunique() > 1)}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         measure = next(m for m in MEASURES if m.column == frame["measure"].iloc[0])
@@ -105,8 +105,8 @@ class Steps(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"dashed: chance; {_key(study)}; test accuracy is that after all steps, where arms at equal steps are "
-            "drawn side by side"
+            f"dashed: chance; {_key(study, 'bands and bars')}; test accuracy is that after all steps, where arms at "
+            "equal steps are drawn side by side"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -194,6 +194,7 @@ def _draw_ends(axes: Axes, frame: pd.DataFrame, look: Mapping[str, Look], most: 
     style.lay_grid(axes)
 
 
-def _key(study: Study) -> str:
-    kind = "bands, or bars after the end" if len(study.arms) > FEW else "bands and bars"
+def _key(study: Study, few: str) -> str:
+    """What shows the seeds: `few`, or for many arms the bars that stand in for bands which would hide each other."""
+    kind = "bands, or bars after the end" if len(study.arms) > FEW else few
     return style.seeds_key(f"{kind}: 95 % interval over seeds", most_seeds(study, study.arms))

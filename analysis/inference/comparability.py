@@ -124,7 +124,7 @@ def why_not_comparable(group: Study) -> str:
     return "" if group.allow_confounded else blocking(group)
 
 
-def gathered(lines: Iterable[tuple[str, str]], groups: int) -> list[str]:
+def say_once(lines: Iterable[tuple[str, str]], groups: int) -> list[str]:
     """`title: line` of what is said of each group by its title; what is said of many alike, once.
 
     groups: how many there are.

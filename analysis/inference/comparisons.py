@@ -98,7 +98,7 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def shared(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
+def shared_pairs(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
     """Both on the seeds they share and the examples all of these were judged on."""
     seeds = np.intersect1d(arm.seeds, reference.seeds)
     ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
@@ -108,20 +108,20 @@ def shared(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
     return ours, theirs
 
 
-def paired(arm: Pairs, reference: Pairs) -> Paired:
+def paired_difference(arm: Pairs, reference: Pairs) -> Paired:
     """arm − reference in correctness on the seeds and examples they share.
 
     Where seeds have examples of their own, each seed is compared on those both arms were judged on, and examples are
     nested in seeds (`stats.nested_difference`); otherwise every seed is on the examples that all of them share.
     """
     if arm.own_rows and reference.own_rows:
-        return _nested(arm, reference)
-    ours, theirs = (correctness(pairs.margins) for pairs in shared(arm, reference))
+        return _nested_difference(arm, reference)
+    ours, theirs = (correctness(pairs.margins) for pairs in shared_pairs(arm, reference))
     found = stats.paired_difference(ours, theirs) if ours.size else stats.Difference(math.nan)
     return Paired(found, ours - theirs if ours.size else [], False)
 
 
-def _nested(arm: Pairs, reference: Pairs) -> Paired:
+def _nested_difference(arm: Pairs, reference: Pairs) -> Paired:
     seeds = np.intersect1d(arm.seeds, reference.seeds)
     ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
     ours, theirs = (pairs.on(seeds, ids).margins for pairs in (arm, reference))
@@ -137,7 +137,7 @@ def _nested(arm: Pairs, reference: Pairs) -> Paired:
 
 def _of_group(group: Study) -> list[dict[str, Any]]:
     """One group's comparisons, unadjusted."""
-    rows = list(_declared(group))
+    rows = list(_declared_comparisons(group))
     confounded = why_not_comparable(group)
     cells = {}
     for place, row in enumerate(rows):
@@ -145,7 +145,7 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
             row["not_compared"] = f"arms differ in {confounded}"
         elif row["not_compared"] == "":
             ours, theirs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
-            numbers, differences = _compared(paired(ours, theirs))
+            numbers, differences = _compare_pair(paired_difference(ours, theirs))
             row |= numbers
             cells[place] = differences
     for shape in {differences.shape for differences in cells.values() if differences.size}:
@@ -156,7 +156,7 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _declared(group: Study) -> Iterator[dict[str, Any]]:
+def _declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     """What is to be compared, still without numbers."""
     method, *named = group.focus.split()
     ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
@@ -193,7 +193,7 @@ def same_variants(group: Study, arm: str, reference: str) -> bool:
     return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, _, value in named)
 
 
-def _compared(found: Paired) -> tuple[dict[str, Any], np.ndarray]:
+def _compare_pair(found: Paired) -> tuple[dict[str, Any], np.ndarray]:
     """One comparison's numbers, and the differences that are drawn from to bootstrap it."""
     seeds, examples = found.seeds, found.examples
     if not seeds:
@@ -206,7 +206,7 @@ def _compared(found: Paired) -> tuple[dict[str, Any], np.ndarray]:
         "difference_hi": found.result.hi,
         "p": found.result.p,
         "spread": found.result.spread,
-        "mcnemar_p": stats.combined(np.concatenate([stats.mcnemar(own, 0 * own) for own in by_seed])),
+        "mcnemar_p": stats.combined_p(np.concatenate([stats.mcnemar(own, 0 * own) for own in by_seed])),
         "seeds": seeds,
         "examples": examples,
         "own_rows": found.own_rows,

@@ -48,14 +48,14 @@ OUTCOMES = {
 }
 
 
-def recorded(study: Study) -> bool:
+def has_curvature(study: Study) -> bool:
     """Whether any round of the study has its curvature."""
     return "h_gain" in study.rounds and bool(study.rounds["h_gain"].notna().any())
 
 
 def require(study: Study) -> None:
     """Raises NothingToShow where no round has its curvature."""
-    if not recorded(study):
+    if not has_curvature(study):
         raise NothingToShow(f"no run recorded its curvature ({HOW})")
 
 
@@ -148,7 +148,7 @@ _ENDS = ("", "_lo", "_hi")
 
 def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
     """dataset, backbone, gain, outcome, seed, rho, within, points of each seed that has enough points."""
-    if not recorded(group):
+    if not has_curvature(group):
         return
     keys = group.runs[["dataset", "backbone"]].iloc[0]
     tables = {True: points(group), False: finals(group)}

@@ -258,7 +258,7 @@ def _fair_coin(heads: int, tails: int) -> float:
     return min(1.0, 2 * math.exp(tail - tosses * math.log(2)))
 
 
-def combined(p: np.ndarray) -> float:
+def combined_p(p: np.ndarray) -> float:
     """One p from several that may depend on each other in any way: twice their median, or less for a few.
 
     Rüger (1978): K/k times the k-th smallest of K, here with k = ⌈K/2⌉. The seeds' McNemar tests share the examples, so

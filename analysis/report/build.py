@@ -30,7 +30,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
 from analysis.report.reproduce import reproduction
-from analysis.report.run_list import listed
+from analysis.report.run_list import list_runs
 from analysis.report.verdict import on_curvature, verdict, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
@@ -151,7 +151,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         tables=[_on_page(table) for table in tables if table.name not in _OF_RUNS],
         figures=figures,
         missing=list(dict.fromkeys([*no_tables, *no_figures])),
-        runs=listed(study, directory),
+        runs=list_runs(study, directory),
         left_out=[
             *(Left(run, reason) for run, reason in study.left_out[["run", "reason"]].itertuples(index=False)),
             *(Left(title, f"{reason}; shown, neither ranked nor in {RESULTS}") for title, reason in confounded.items()),

@@ -17,7 +17,7 @@ from analysis.study.study import Run, Study
 from mars.record.run_directory import MANIFEST, METRICS, record_of
 
 
-def listed(study: Study, page: Path) -> tuple[ListedGroup, ...]:
+def list_runs(study: Study, page: Path) -> tuple[ListedGroup, ...]:
     """Every counted run by group and arm. page: the directory that the page will lie in."""
     return tuple(_group(title, group, page) for title, group in study.groups())
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.table import number, records
-from analysis.inference.comparability import confounds, gathered
-from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, recorded
+from analysis.inference.comparability import confounds, say_once
+from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
 from analysis.inference.stats import ALPHA
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Study
@@ -92,7 +92,7 @@ def _sentence(row: dict[str, Any], several: bool) -> str:
 
 def on_curvature(study: Study) -> tuple[str, ...]:
     """One line on what was recorded: whether the bound's conditions held, and what went with accuracy; or nothing."""
-    if not recorded(study):
+    if not has_curvature(study):
         return ()
     parts = [*_bound(study.rounds), *_went_with(study)]
     return (f"Curvature was recorded. {' '.join(parts)}",) if parts else ()
@@ -138,7 +138,7 @@ def warnings(study: Study) -> tuple[str, ...]:
     """What in the runs' records speaks against taking the numbers at their word, group by group."""
     groups = list(study.groups())
     lines = [(title, line) for title, group in groups for line in _of_group(group)]
-    found = gathered(lines, len(groups)) if len(groups) > 1 else [line for _, line in lines]
+    found = say_once(lines, len(groups)) if len(groups) > 1 else [line for _, line in lines]
     return (*found, *study.remarks)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from benchmarks import calibration, metrics
 from benchmarks.pair_metrics import VALIDATION, pair_estimates, recompute_splits
-from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, settled
+from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, essential_protocol
 from benchmarks.protocols.released_v1 import V1_PAIRS, released_v1
 from benchmarks.splits import checked_scores, coin, length_only, margins_of, needed, scored, test_splits
 from mars.config import UserError
@@ -89,7 +89,7 @@ class InDistribution(Benchmark):
         if "split" not in table:
             raise UserError("in_distribution: the score table lacks split")
         splits = {str(split): rows for split, rows in table.groupby("split", sort=False)}
-        return settled(self._protocol(VALIDATION in splits)), recompute_splits(splits)
+        return essential_protocol(self._protocol(VALIDATION in splits)), recompute_splits(splits)
 
     def interval(self, table: pd.DataFrame, part: str, metric: str) -> tuple[float, float]:
         """Of one split alone, its temperature aside."""

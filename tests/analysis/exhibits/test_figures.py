@@ -195,13 +195,13 @@ def test_a_sweep_beside_the_baselines_takes_colours_they_do_not_have() -> None:
 
 
 def test_long_names_are_wrapped_and_a_setting_stays_in_one_piece(sweep: Study) -> None:
-    assert style.wrapped(sweep.arms[1]) == "mars\nschedule_of_temperature=linear_absolute\nscore=absolute tau=-1"
+    assert style.wrap_name(sweep.arms[1]) == "mars\nschedule_of_temperature=linear_absolute\nscore=absolute tau=-1"
 
 
 @given(st.text(alphabet="ab_- .", max_size=60), st.floats(0.3, 3))
 @settings(max_examples=60)
 def test_a_fitted_text_loses_nothing_and_fits(text: str, inches: float) -> None:
-    fitted = style.fitted(text, inches)
+    fitted = style.wrap_text(text, inches)
     assert "".join(fitted.split()) == "".join(text.split())
     assert style.width(fitted) <= inches
 
@@ -293,10 +293,12 @@ def test_lorenz_by_hand() -> None:
 
 def test_margin_bins_hold_equally_many_pairs_and_each_seeds_mean_budget() -> None:
     margin = np.arange(24.0)
-    x, by_seed = allocation.binned([allocation.Spent(24 - margin, margin), allocation.Spent(np.ones(24), margin)])
+    x, by_seed = allocation.budget_by_margin(
+        [allocation.Spent(24 - margin, margin), allocation.Spent(np.ones(24), margin)]
+    )
     assert x == pytest.approx(np.arange(12) * 2 + 0.5)
     assert by_seed == pytest.approx(np.array([23.5 - np.arange(12) * 2, np.ones(12)]))
-    constant, budgets = allocation.binned([allocation.Spent(np.array([1.0, 3.0]), np.zeros(2))])
+    constant, budgets = allocation.budget_by_margin([allocation.Spent(np.array([1.0, 3.0]), np.zeros(2))])
     assert (constant.tolist(), budgets.tolist()) == ([0.0], [[2.0]])
 
 

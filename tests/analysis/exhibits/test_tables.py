@@ -19,7 +19,7 @@ from analysis import NothingToShow, Study, load
 from analysis.exhibits import TABLES
 from analysis.exhibits.accuracy import Main
 from analysis.exhibits.benchmarks import RewardBenchTable
-from analysis.exhibits.reference import beside, cited, published
+from analysis.exhibits.reference import citation, load_published, published_value
 from analysis.exhibits.table import LATEX_PACKAGES, Column, Table, anchor, cell, number
 from analysis.study.pools import changed_labels, pool_table
 from benchmarks.protocols.in_distribution import InDistribution
@@ -375,7 +375,7 @@ def test_what_is_published_stands_beside_its_own_protocol_only(tmp_path: Path) -
     run = make_run(tmp_path, "mars", 0, 0.5)
     for label in ("reward_bench", "reward_bench_raw"):
         judge(run, label, {"overall": {"accuracy": 0.5}}, benchmark=label)
-    table = RewardBenchTable(published(tmp_path / "reference.yaml")).table(load(tmp_path))
+    table = RewardBenchTable(load_published(tmp_path / "reference.yaml")).table(load(tmp_path))
     shown = table.frame.set_index("label")["overall_published"].fillna("")
     assert dict(shown) == {"reward_bench": "", "reward_bench_raw": "71.5 %"}
     assert "mars 71.5 % (v1, Table 9" in table.caption
@@ -539,7 +539,7 @@ ENTRY = """
 
 
 def test_the_known_values_are_the_three_win_rates_with_their_caveats() -> None:
-    known = published()
+    known = load_published()
     assert [(e.table, e.dataset, e.arm, e.metric, e.text) for e in known] == [
         ("win_rates", "hh_rlhf", "mars", "win", "62"),
         ("win_rates", "pku_saferlhf", "mars", "win", "0.58"),
@@ -551,13 +551,13 @@ def test_the_known_values_are_the_three_win_rates_with_their_caveats() -> None:
 def test_an_entry_stands_beside_its_arm_in_any_setting(tmp_path: Path) -> None:
     file = tmp_path / "reference.yaml"
     file.write_text(ENTRY)
-    known = published(file)
+    known = load_published(file)
     row = {"dataset": "hh_rlhf", "backbone": "minilm", "arm": "mars tau=2"}
-    assert beside(known, row, "accuracy") == "71.5 %"
+    assert published_value(known, row, "accuracy") == "71.5 %"
     for other in ({"dataset": "planted"}, {"arm": "uniform"}):
-        assert beside(known, row | other, "accuracy") == ""
-    assert beside(known, row, "auc") == ""
-    assert "mars 71.5 % (v1, Table 9; read off a plot)" in cited(known, [row])
+        assert published_value(known, row | other, "accuracy") == ""
+    assert published_value(known, row, "auc") == ""
+    assert "mars 71.5 % (v1, Table 9; read off a plot)" in citation(known, [row])
     table = Main(known).table(load(make_study(tmp_path / "study", {"uniform": 0.5, "mars": 0.5}, dataset="hh_rlhf")))
     assert list(table.frame["accuracy_published"]) == ["", "71.5 %"]
     assert "v1, Table 9" in table.to_latex()
@@ -587,5 +587,5 @@ def test_a_mistaken_entry_is_named_with_its_file(tmp_path: Path, edit: Callable[
     file = tmp_path / "reference.yaml"
     file.write_text(edit(ENTRY))
     with pytest.raises(UserError, match=rf"reference\.yaml: {message}") as caught:
-        published(file)
+        load_published(file)
     assert "\n" not in str(caught.value)

@@ -181,11 +181,11 @@ def test_mcnemar_of_many_examples_does_not_overflow() -> None:
 
 
 def test_combined_is_twice_the_median_or_less() -> None:
-    assert stats.combined(np.array([0.03])) == 0.03
-    assert stats.combined(np.array([0.2, 0.03])) == pytest.approx(0.06)
-    assert stats.combined(np.array([0.9, 0.01, 0.02, 0.03, 0.8])) == pytest.approx(0.03 * 5 / 3)
-    assert stats.combined(np.array([0.9, 0.8])) == 1
-    assert math.isnan(stats.combined(np.array([])))
+    assert stats.combined_p(np.array([0.03])) == 0.03
+    assert stats.combined_p(np.array([0.2, 0.03])) == pytest.approx(0.06)
+    assert stats.combined_p(np.array([0.9, 0.01, 0.02, 0.03, 0.8])) == pytest.approx(0.03 * 5 / 3)
+    assert stats.combined_p(np.array([0.9, 0.8])) == 1
+    assert math.isnan(stats.combined_p(np.array([])))
 
 
 def test_holm_by_hand_and_around_what_is_missing() -> None:

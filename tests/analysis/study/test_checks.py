@@ -15,7 +15,7 @@ from support.study import make_run
 
 from analysis.study.run_files import measure
 from benchmarks.choices import interval, names, recompute, remade
-from benchmarks.protocol import Benchmark, estimates_of, settled
+from benchmarks.protocol import Benchmark, essential_protocol, estimates_of
 from benchmarks.protocols.files import PreferenceFiles
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.released_v1 import ReleasedV1
@@ -119,7 +119,7 @@ def test_every_number_of_every_benchmark_can_be_had_again_from_its_table_and_rec
         assert set(found[part]) == set(stated), part
         assert found[part] == pytest.approx(stated, rel=1e-12, abs=1e-12), part
     told, also = remade(name, protocol, again)
-    assert json.loads(json.dumps(told)) == settled(protocol)
+    assert json.loads(json.dumps(told)) == essential_protocol(protocol)
     assert also == found
 
 
