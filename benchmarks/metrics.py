@@ -117,9 +117,9 @@ def check_bootstrap(resamples: int, seed: int) -> None:
         raise ValueError(f"seed: must not be negative, not {seed}")
 
 
-def resample_counts(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Blocks [≤ resamples, n] of how often each of n things occurs in a bootstrap resample of size n."""
-    step = max(1, _BLOCK // n)
+def resample_counts(n: int, resamples: int, rng: np.random.Generator, block: int = _BLOCK) -> Iterator[np.ndarray]:
+    """Blocks [R, n], R · n at most `block`, of how often each of n things occurs in a bootstrap resample of size n."""
+    step = max(1, block // n)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = rng.integers(0, n, size=(rows, n)) + n * np.arange(rows)[:, None]

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 import torch
+from support.plugins import distribution
 
 from mars.cli import composed
+from mars.plugins import declared
 
 _UNSET = "of-the-test"  # in the place of a test's own directories
 
@@ -56,6 +58,19 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str], str], None]]:
+    """`plugin(files, entry_points)`: from now on a package of these files is installed."""
+
+    def install(files: dict[str, str], entry_points: str) -> None:
+        distribution(tmp_path / "site", files, entry_points)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        declared.cache_clear()
+
+    yield install
+    declared.cache_clear()
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ class Rounds(Exhibit):
         return style.Layout(measures if measures > 1 else style.columns(len(panels)), (2.9, 2.3), left=0.85)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        return f"dashed: what a coin gets; {_key(study, frame['round'].nunique() > 1)}"
+        kind = "bands" if frame["round"].nunique() > 1 else "bars"
+        return f"dashed: what a coin gets; {_key(study, kind)}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         measure = next(m for m in MEASURES if m.column == frame["measure"].iloc[0])

@@ -231,10 +231,9 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= covered <= 0.99
 
 
-def test_blocks_do_not_change_the_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_resamples() -> None:
     whole = np.concatenate(list(metrics.resample_counts(10, 30, np.random.default_rng(0))))
-    monkeypatch.setattr(metrics, "_BLOCK", 70)
-    blocks = list(metrics.resample_counts(10, 30, np.random.default_rng(0)))
+    blocks = list(metrics.resample_counts(10, 30, np.random.default_rng(0), block=70))
     assert len(blocks) == 5
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
 

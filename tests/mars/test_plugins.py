@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support import ROOT
+from support.plugins import distribution
 
 from mars import plugins
 from mars.config import ConfigError
@@ -19,14 +20,8 @@ PAGE = (ROOT / "docs" / "adding_an_arm.md").read_text(encoding="utf-8")
 
 
 def installed(folder: Path, files: dict[str, str], entry_points: str) -> dict[str, str]:
-    """An environment in which a distribution of these files is importable, as pip would leave it."""
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    info = folder / "plugin-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text(entry_points)
+    """An environment in which a distribution of these files is importable."""
+    distribution(folder, files, entry_points)
     return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
@@ -109,11 +104,8 @@ def test_augmenters_and_datasets_come_by_entry_point_too(tmp_path):
     assert manifest["base_ids"] == [f"mine/{i}" for i in range(8)]
 
 
-def test_an_unknown_name_is_one_line_and_a_broken_package_another(monkeypatch):
-    from importlib.metadata import EntryPoint
-
-    broken = EntryPoint("broken", "no_such_package:Arm", "mars.strategies")
-    monkeypatch.setattr(plugins, "declared", lambda group: {"broken": broken})
+def test_an_unknown_name_is_one_line_and_a_broken_package_another(plugin):
+    plugin({}, "[mars.strategies]\nbroken = no_such_package:Arm")
     with pytest.raises(ConfigError, match=r'method\.name: "brokn" is unknown \(did you mean "broken"\?\)'):
         plugins.find("strategies", {"mars": "mars.method.strategy:Mars"}, "brokn", "method.name")
     with pytest.raises(ConfigError, match=r'"broken" \(no_such_package:Arm\) cannot be loaded: No module named'):

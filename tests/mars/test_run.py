@@ -15,7 +15,6 @@ from support.commands import run_here
 from transformers import AutoModelForSequenceClassification
 
 from mars.config import ConfigError, UserError
-from mars.method import trainer
 from mars.run import execute, main
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -170,23 +169,29 @@ def test_a_damaged_checkpoint_starts_the_run_afresh_and_says_so(damage, compose,
     assert "starts from its first round" in (directory / "run.log").read_text()
 
 
-def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "train_round", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, interrupt_at):
+    interrupt_at(1)
     with pytest.raises(KeyboardInterrupt):
         execute(compose("scale=tiny", f"out={tmp_path}/run"))
     with pytest.raises(ConfigError, match="holds a run of another config"):
         execute(compose("scale=tiny", f"out={tmp_path}/run", "seed=1"))
 
 
-def test_a_weighted_arm_refuses_to_accumulate(compose, monkeypatch):
-    from mars.method.strategy import Mars, Selection
+WEIGHTED = """
+import numpy as np
+from mars.method.strategy import Mars, Selection
 
+
+class Weighted(Mars):
     def select(self, view):
         return Selection(view.pool.inherited()[[9, 2]], weights=np.ones(34))
+"""
 
-    monkeypatch.setattr(Mars, "select", select)
+
+def test_a_weighted_arm_refuses_to_accumulate(compose, plugin):
+    plugin({"weighted.py": WEIGHTED}, "[mars.strategies]\nweighted = weighted:Weighted")
     with pytest.raises(ConfigError, match=r"rounds\.history: this arm weights its rows"):
-        execute(compose("scale=tiny", "rounds.history=accumulate"))
+        execute(compose("scale=tiny", "method.name=weighted", "rounds.history=accumulate"))
 
 
 def test_accumulating_trains_on_every_draw_so_far_and_reinitialising_starts_over(compose):

@@ -14,7 +14,7 @@ import yaml
 from support.study import make_run
 
 from analysis import load
-from analysis.study import loading, wandb_runs
+from analysis.study import wandb_runs
 from mars.config import UserError
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.record.manifest import logged_manifest
@@ -175,7 +175,7 @@ def test_a_project_holds_the_same_runs_as_the_offline_directories(
     runs = wandb_runs.online("wandb:me/mars/quick", api)
     assert wandb_runs.online("wandb:me/mars", api)[0].name == runs[0].name
     assert api.asked == [("me/mars", {"group": "quick"}), ("me/mars", None)]
-    monkeypatch.setattr(loading.wandb_runs, "online", lambda where: runs)
+    monkeypatch.setattr(wandb, "Api", lambda: api)
     study = load("wandb:me/mars/quick")
     assert (study.name, set(study.runs["source"])) == ("wandb:me/mars/quick", {"wandb:me/mars/quick"})
     assert {name: run.metrics for name, run in study.members.items()} == {
