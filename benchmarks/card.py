@@ -250,6 +250,6 @@ def _command(overrides: list[str]) -> str:
     for override in overrides:
         key, _, value = override.partition("=")
         name = key.lstrip("+~")
-        if name.split(".")[0] not in WITHOUT_EFFECT - {"scale"}:
+        if name.split(".")[0] not in WITHOUT_EFFECT - {"scale", "replicate"}:
             shown.append(f"{key}={'LOCAL' if name in _PATHS else public(value)}")
     return " ".join(["python -m mars.run", *map(shlex.quote, shown)])

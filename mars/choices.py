@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mars.config import build
+from mars.config import ConfigError, build
 from mars.method.logger import WandbConfig
 from mars.method.settings import Plan, RoundsConfig, TrainConfig
 from mars.plugins import find, resolve
@@ -25,6 +25,8 @@ from mars.preferences.pair import Preferences
 from mars.reward.backbone import BackboneConfig
 
 log = logging.getLogger(__name__)
+
+SEEDS = 1000  # training seeds within a replicate: seed 1 of replicate 3 is 3001, and no other replicate has it
 
 # "module:Name" of (settings dataclass, (settings, cache directory, device) → augmenter)
 AUGMENTERS = {
@@ -66,6 +68,7 @@ class Settings:
     study: str
     out: str | None
     seed: int
+    replicate: int | None
     batch_size: int
     device: str
     threads: int | None
@@ -87,6 +90,8 @@ class Settings:
                 raise ValueError(f"{name}: must be at least 1, not {value}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
+        if self.replicate is not None and self.replicate < 0:
+            raise ValueError(f"replicate: must be at least 0, not {self.replicate}")
         if not self.study.strip():
             raise ValueError("study: must name a directory")
 
@@ -100,13 +105,44 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` as the arm has it: its own augmenter or semantic layer in the place of the study's.
 
     An arm that draws nothing has neither, so that its runs do not need the pool's models and do not differ by them.
+    Seeds are those of the replicate, which is then said no more: what is left is the run, however it was asked for.
     """
     own = {key: value for key, value in config["method"].items() if key in ("augmenter", "semantic")}
     method = {key: value for key, value in config["method"].items() if key not in own}
     strategy = find("strategies", strategies(), method.get("name", ""), "method.name")
     if not getattr(strategy, "draws", True):
         own = {"augmenter": {"name": "none"}, "semantic": {"name": "off"}, "pool": {}}
-    return {**config, **own, "method": method}
+    return _drawn_anew({**config, **own, "method": method})
+
+
+def _drawn_anew(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` with every seed moved by its replicate, if it names one, so that no two replicates share a draw."""
+    replicate = config.pop("replicate", None)
+    if replicate is None or isinstance(replicate, bool) or not isinstance(replicate, int) or replicate < 0:
+        return {**config, "replicate": replicate}  # where it is no replicate, the check of the settings says so
+    if not 0 <= config["seed"] < SEEDS:
+        raise ConfigError(f"seed: with replicate={replicate} it must be below {SEEDS}, not {config['seed']}")
+    groups = {
+        name: {**config[name], "seed": config[name]["seed"] + replicate}
+        for name in ("dataset", "augmenter")
+        if "seed" in config[name]
+    }
+    rounds = {**config["rounds"], "warmup_seed": config["rounds"]["warmup_seed"] + replicate}
+    return {**config, **groups, "rounds": rounds, "seed": config["seed"] + SEEDS * replicate, "replicate": None}
+
+
+def check_replicate(replicate: int | None, preferences: Preferences) -> None:
+    """Raises ConfigError where another replicate would draw the very same base pairs, all there are."""
+    subset = preferences.report.get("subset")
+    if replicate is None or subset is None:  # a generated world has as many pairs as are asked for
+        return
+    asked, found = subset["size_requested"], subset["size"]
+    if asked is None or found < asked:
+        wanted = "dataset.size is null" if asked is None else f"dataset.size={asked} asks for more than there are"
+        raise ConfigError(
+            f"replicate: {wanted}, so every replicate would train on the same {found} base pairs "
+            f"(set dataset.size to at most half of them)"
+        )
 
 
 def shaping(config: Any) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mars import files
-from mars.choices import Settings, effective, load, read, shaping
+from mars.choices import Settings, check_replicate, effective, load, read, shaping
 from mars.cli import command, task_overrides
 from mars.config import UserError, build, nearest
 from mars.plugins import resolve
@@ -31,10 +31,12 @@ def execute(config: Mapping[str, Any]) -> Path:
 
     Raises UserError (bad setting, data or backbone; a loss that is not finite) with the directory left without DONE.
     """
-    config = effective(config)
+    replicate, config = config.get("replicate"), effective(config)
     settings = build(Settings, config, "")
-    config_hash = files.config_hash(shaping(config), read(settings.dataset).digests)
-    names = _names(settings, config, config_hash)
+    rows = read(settings.dataset)
+    check_replicate(replicate, rows)
+    config_hash = files.config_hash(shaping(config), rows.digests)
+    names = _names(settings, config, config_hash) | {"replicate": replicate}
     directory = Path(settings.out) if settings.out else Path(settings.study) / names["run_id"]
     place = RunDirectory(directory)
     place.claim(config_hash)

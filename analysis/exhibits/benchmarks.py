@@ -17,7 +17,7 @@ from analysis.exhibits.measures import (
     REWARD_BENCH,
     arm_rows,
     benchmark,
-    by_seed,
+    by_replicate,
     column,
     has_records,
     judged_parts,
@@ -160,7 +160,7 @@ def _section_panels(group: Study, title: str, label: str, judged: type[Benchmark
     found = []
     for measure in judged.measures:
         chance = float("nan") if measure.chance is None else measure.chance
-        rows = by_seed(group, measure.part, measure.metric, label).assign(label=measure.metric, chance=chance)
+        rows = by_replicate(group, measure.part, measure.metric, label).assign(label=measure.metric, chance=chance)
         if rows["value"].notna().any():
             found.append((f"{title}, {label}{incomplete}: {measure.part.removeprefix('subset/')}", rows))
     return found

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
-from analysis.exhibits.measures import CHANCE, by_seed
+from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.study.study import NothingToShow, Study
 
 MOST = 12  # panels, before further test splits are left to the tables
@@ -43,7 +43,7 @@ class _ByArm(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         parts = [
-            (title, by_seed(group, split, self.metric).assign(unit=title.removesuffix(split), label=self.label))
+            (title, by_replicate(group, split, self.metric).assign(unit=title.removesuffix(split), label=self.label))
             for title, group, split in split_panels(study)[0]
         ]
         known = [(title, rows) for title, rows in parts if rows["value"].notna().any()]

@@ -80,15 +80,15 @@ def _parts(rounds: pd.DataFrame) -> list[dict[str, Any]]:
             continue
         row: dict[str, Any] = {"part": part}
         for gain in GAINS:
-            by_seed = known.groupby("seed")[gain].mean() if part == "mixture" and gain in known else None
-            row |= over_seeds(gain, by_seed)
+            by_replicate = known.groupby("replicate")[gain].mean() if part == "mixture" and gain in known else None
+            row |= over_seeds(gain, by_replicate)
         means = _means(known)
         for kind in KINDS:
             for summary in ("logdet", "effective_rank", "condition"):
                 row[f"{kind}_{summary}"] = means.get(f"{kind}_{part}_{summary}", math.nan)
         row |= {name: means.get(name, math.nan) if part == "base" else math.nan for name in _WHOLE_MODEL}
         row |= {"labels": means.get("curvature_labels", math.nan), "directions": means.get("curvature_span", math.nan)}
-        row |= {"seeds": known["seed"].nunique()}
+        row |= {"seeds": known["replicate"].nunique()}
         rows.append(row | {"rounds": known["round"].nunique()})
     return rows
 
@@ -99,7 +99,7 @@ def _means(rounds: pd.DataFrame) -> dict[str, float]:
     ratios = [str(name) for name in values.columns if str(name).endswith("_condition")]
     values = values.where(np.isfinite(values))
     values[ratios] = np.log(values[ratios])
-    means = values.groupby(rounds["seed"]).mean().mean()
+    means = values.groupby(rounds["replicate"]).mean().mean()
     return {str(name): math.exp(mean) if name in ratios else float(mean) for name, mean in means.items()}
 
 

@@ -84,7 +84,7 @@ class OfRounds(Exhibit):
             own = points(group).dropna(subset=["accuracy_change"]) if has_curvature(group) else pd.DataFrame()
             own = own.dropna(subset=list(GAINS), how="all") if len(own) else own
             for gain, name in GAINS.items() if len(own) else ():
-                rows = own[["arm", "seed", "round"]].assign(
+                rows = own[["arm", "replicate", "round"]].assign(
                     kind=name, gain=own[gain], accuracy_change=own["accuracy_change"]
                 )
                 parts.append((f"{title}, {name}{_rho(table, group, gain)}", rows))

@@ -37,9 +37,9 @@ def arm_rows(study: Study) -> Iterator[tuple[Study, str, dict[str, Any]]]:
 
 
 def values_by_arm(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
-    """{(arm, part): [S seeds × metrics]} of one benchmark's label, without what was not measured."""
+    """{(arm, part): [replicates × metrics]} of one benchmark's label, without what was not measured."""
     rows = group.metrics[(group.metrics["benchmark"] == benchmark) & group.metrics["value"].notna()]
-    wide = rows.pivot_table(index=["arm", "split", "seed"], columns="metric", values="value")
+    wide = rows.pivot_table(index=["arm", "split", "replicate"], columns="metric", values="value")
     return {
         (str(arm), str(part)): wide.loc[(arm, part)].dropna(axis="columns", how="all")
         for arm, part in rows[["arm", "split"]].drop_duplicates().itertuples(index=False)
@@ -47,7 +47,7 @@ def values_by_arm(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, s
 
 
 def over_seeds(key: str, values: pd.Series | None, metric: str = "") -> dict[str, float]:
-    """KEY, KEY_lo and KEY_hi of a metric [S] by seed, NaN where there is none.
+    """KEY, KEY_lo and KEY_hi of a metric [R] by replicate, NaN where there is none.
 
     metric: its name, `key` unless told; the interval of a share ends at 0 and 1, which a t interval over few seeds does
     not know.
@@ -71,15 +71,15 @@ def whole(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].round().astype("Int64") for name in names if name in frame})
 
 
-def by_seed(group: Study, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.DataFrame:
-    """arm, seed, value, mean, lo and hi: a row for each seed of each arm, one of NaN for an arm without a value."""
+def by_replicate(group: Study, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.DataFrame:
+    """arm, replicate, value, mean, lo and hi: a row for each replicate of each arm, NaN for an arm without any."""
     m = group.metrics
     rows = m[(m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)].dropna(subset=["value"])
     parts = []
     for arm in group.arms:
-        own = rows.loc[rows["arm"] == arm, ["arm", "seed", "value"]].sort_values("seed")
+        own = rows[rows["arm"] == arm].groupby(["arm", "replicate"])["value"].mean().reset_index()
         if own.empty:
-            own = pd.DataFrame({"arm": [arm], "seed": [math.nan], "value": [math.nan]})
+            own = pd.DataFrame({"arm": [arm], "replicate": [math.nan], "value": [math.nan]})
             interval = stats.Interval(math.nan, math.nan, math.nan)
         else:
             interval = stats.mean_interval(own["value"].to_numpy(float))

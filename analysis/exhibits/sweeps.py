@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from analysis.exhibits import style
 from analysis.exhibits.by_arm import split_panels
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
-from analysis.exhibits.measures import CHANCE, by_seed
+from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.table import number
 from analysis.study.study import NothingToShow, Study
 
@@ -57,7 +57,7 @@ class _Sweep(Exhibit):
         for title, group, split in split_panels(study)[0]:
             if not (own := points(group.arms, self.setting)):
                 continue
-            means = by_seed(group, split, "accuracy").drop_duplicates("arm").set_index("arm")[["mean", "lo", "hi"]]
+            means = by_replicate(group, split, "accuracy").drop_duplicates("arm").set_index("arm")[["mean", "lo", "hi"]]
             lines = [{"line": p.rest, "arm": p.arm, "value": p.value, **means.loc[p.arm]} for p in own]
             levels = [
                 {"line": arm, "arm": arm, "value": np.nan, **means.loc[arm]}

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
-from analysis.exhibits.measures import CHANCE, by_seed
+from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.style import FEW, Look
 from analysis.study.study import NothingToShow, Study
 
@@ -94,7 +94,7 @@ class Steps(Exhibit):
                 split = group.splits[0]
                 on_the_way = over_rounds(group, ACCURACY.column).assign(measure=ACCURACY.column)
                 ends = on_the_way.groupby("arm")["steps"].max()
-                tested = by_seed(group, split, "accuracy").drop_duplicates("arm")[["arm", "mean", "lo", "hi"]]
+                tested = by_replicate(group, split, "accuracy").drop_duplicates("arm")[["arm", "mean", "lo", "hi"]]
                 tested = tested[tested["arm"].isin(ends.index)]
                 at_the_end = tested.assign(steps=tested["arm"].map(ends), measure=TEST_ACCURACY.column)
                 parts += [(f"{title}, validation", on_the_way), (f"{title}, {split}", at_the_end)]
@@ -129,8 +129,12 @@ def over_rounds(group: Study, column: str) -> pd.DataFrame:
         rows = group.rounds[group.rounds["arm"] == arm]
         if rows.empty:
             continue
-        table = rows.pivot(index="round", columns="seed", values=column)
-        done = rows.pivot(index="round", columns="seed", values="steps").cumsum() if "steps" in rows else table * np.nan
+        table = rows.pivot_table(index="round", columns="replicate", values=column, dropna=False)
+        done = (
+            rows.pivot_table(index="round", columns="replicate", values="steps").cumsum()
+            if "steps" in rows
+            else table * np.nan
+        )
         curve = pd.DataFrame(style.intervals(table.to_numpy(float).T), columns=["mean", "lo", "hi"])
         curve.insert(0, "arm", arm)
         curve.insert(1, "round", table.index.to_numpy(float))

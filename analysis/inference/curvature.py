@@ -74,9 +74,9 @@ def points(group: Study) -> pd.DataFrame:
     Changes are from the round before, so the first round has none; positive is better in both. A round that tried its
     rows on the held-out pairs has none either: what it chose by flatters it.
     """
-    columns = ["arm", "seed", "round", *(gain for gain in GAINS if gain in group.rounds)]
+    columns = ["arm", "replicate", "round", *(gain for gain in GAINS if gain in group.rounds)]
     ordered = group.rounds.sort_values(["run", "round"], kind="stable")
-    found = ordered[columns].reindex(columns=["arm", "seed", "round", *GAINS])
+    found = ordered[columns].reindex(columns=["arm", "replicate", "round", *GAINS])
     for name, column, sign in (("accuracy_change", "validation_accuracy", 1), ("loss_fall", "validation_loss", -1)):
         known = column in ordered
         found[name] = sign * ordered.groupby("run")[column].diff() if known else math.nan
@@ -91,18 +91,18 @@ def finals(group: Study) -> pd.DataFrame:
     The reference itself is left out, as it differs in nothing. Empty where arms differ in more than their strategy,
     unless the study is judged all the same.
     """
-    means = points(group).groupby(["arm", "seed"], as_index=False)[list(GAINS)].mean()
+    means = points(group).groupby(["arm", "replicate"], as_index=False)[list(GAINS)].mean()
     if why_not_comparable(group) or not group.splits:
-        return means.iloc[:0].reindex(columns=["arm", "seed", *GAINS, "accuracy", "gold_accuracy"])
+        return means.iloc[:0].reindex(columns=["arm", "replicate", *GAINS, "accuracy", "gold_accuracy"])
     for metric in ("accuracy", "gold_accuracy"):
         values = {arm: group.values(arm, group.splits[0], metric) for arm in group.arms}
-        pairs = zip(means["arm"], means["seed"], strict=True)
+        pairs = zip(means["arm"], means["replicate"], strict=True)
         means[metric] = [values[arm].get(seed, math.nan) for arm, seed in pairs]
     others = {arm: counterpart(group.arms, arm, group.reference) for arm in group.arms}
     others = {a: r for a, r in others.items() if r is not None and r != a and same_variants(group, a, r)}
     ours = means[means["arm"].isin(list(others))].reset_index(drop=True)
-    keys = ours[["arm", "seed"]].assign(arm=ours["arm"].map(others))
-    theirs = keys.merge(means, on=["arm", "seed"], how="left")
+    keys = ours[["arm", "replicate"]].assign(arm=ours["arm"].map(others))
+    theirs = keys.merge(means, on=["arm", "replicate"], how="left")
     columns = [*GAINS, "accuracy", "gold_accuracy"]
     ours[columns] -= theirs[columns]
     return ours
@@ -123,7 +123,7 @@ def correlations(study: Study) -> pd.DataFrame:
 def _correlations(study: Study) -> pd.DataFrame:
     found = pd.DataFrame(
         [row for _, group in study.groups() for row in _of_group(group)],
-        columns=["dataset", "backbone", "gain", "outcome", "seed", "rho", "within", "points"],
+        columns=["dataset", "backbone", "gain", "outcome", "replicate", "rho", "within", "points"],
     )
     several = len(found[["dataset", "backbone"]].drop_duplicates()) > 1
     tables = [found, found.assign(dataset=EVERYWHERE, backbone="mean over groups")] if several else [found]
@@ -132,12 +132,13 @@ def _correlations(study: Study) -> pd.DataFrame:
         for keys, same in table.groupby(["dataset", "backbone", "gain", "outcome"], sort=False):
             row = dict(zip(("dataset", "backbone", "gain", "outcome"), keys, strict=True))
             for name in ("rho", "within"):
-                by_seed = same.dropna(subset=[name]).groupby("seed")[name].mean().to_numpy(float)
+                by_seed = same.dropna(subset=[name]).groupby("replicate")[name].mean().to_numpy(float)
                 mean, lo, hi = stats.mean_interval(by_seed) if len(by_seed) else (math.nan,) * 3
                 row |= {name: mean, f"{name}_lo": max(lo, -1.0), f"{name}_hi": min(hi, 1.0)}
             known = same.dropna(subset=["rho"])
             rows.append(
-                row | {"points": known.groupby("seed")["points"].sum().mean(), "seeds": known["seed"].nunique()}
+                row
+                | {"points": known.groupby("replicate")["points"].sum().mean(), "seeds": known["replicate"].nunique()}
             )
     columns = ["dataset", "backbone", "gain", "outcome", *(f"{n}{end}" for n in ("rho", "within") for end in _ENDS)]
     return pd.DataFrame(rows, columns=[*columns, "points", "seeds"])
@@ -155,7 +156,7 @@ def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
     for outcome, (_, of_rounds) in OUTCOMES.items():
         for gain in GAINS:
             known = tables[of_rounds].dropna(subset=[gain, outcome])
-            for seed, own in known.groupby("seed"):
+            for seed, own in known.groupby("replicate"):
                 x, y = own[gain].to_numpy(float), own[outcome].to_numpy(float)
                 rho, within = stats.rank_correlation(x, y), math.nan
                 if of_rounds and not math.isnan(rho):

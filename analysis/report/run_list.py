@@ -9,11 +9,9 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import pandas as pd
-
 from analysis.exhibits.table import anchor
 from analysis.report.page import ListedArm, ListedGroup, ListedRun
-from analysis.study.study import Run, Study
+from analysis.study.study import BENCHMARK, Run, Study
 from mars.record.run_directory import MANIFEST, METRICS, record_of
 
 
@@ -27,21 +25,21 @@ def _group(title: str, group: Study, page: Path) -> ListedGroup:
     arms = []
     for arm in group.arms:
         runs = group.of(arm)
-        accuracy = group.values(arm, split, "accuracy")
         row = group.runs.loc[group.runs["arm"] == arm].iloc[0].to_dict()
         place = anchor({key: row[key] for key in ("dataset", "backbone", "arm")})
-        arms.append(ListedArm(place, arm, tuple(_run(run, accuracy, page) for run in runs)))
+        arms.append(ListedArm(place, arm, tuple(_run(run, split, page) for run in runs)))
     return ListedGroup(title, split, tuple(arms))
 
 
-def _run(run: Run, accuracy: pd.Series, page: Path) -> ListedRun:
+def _run(run: Run, split: str, page: Path) -> ListedRun:
+    accuracy = run.metrics.get(BENCHMARK, {}).get(split, {}).get("accuracy")
     commit = (run.manifest.get("git") or {}).get("commit") or ""
     steps = run.manifest.get("steps")
     return ListedRun(
         anchor=anchor({"run": run.name}),
         name=run.name,
         seed=int(run.manifest["seed"]),
-        accuracy=float(accuracy.get(run.manifest["seed"], float("nan"))),
+        accuracy=float("nan") if accuracy is None else float(accuracy),
         steps=float("nan") if steps is None else float(steps),
         commit=str(commit)[:8],
         href=_link(run.directory, page) + "/" if run.directory else "",

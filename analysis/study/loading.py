@@ -94,6 +94,7 @@ def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], rema
         dataset=naming.datasets([r.manifest["dataset"] for r in members], [r.config for r in members]),
     )
     runs["arm"] = naming.arms(runs, [dict(r.config) for r in members])
+    runs["replicate"] = naming.replicates(runs)
     runs = runs[KEYS + [c for c in runs.columns if c not in KEYS]]
     keys = runs[KEYS]
     return Study(

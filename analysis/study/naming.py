@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from baselines import ARMS
+from mars.choices import SEEDS
 from mars.config import WITHOUT_EFFECT, UserError
 
 _ORDER = {arm.name: place for place, arm in enumerate(ARMS)} | {ARMS[-1].name: len(ARMS)}  # room for others before MARS
@@ -53,6 +54,17 @@ def _of_data(config: Mapping[str, Any]) -> set[str]:
         if key.startswith("dataset.") and key != "dataset.name" and key not in _DATA
         if noise is None or _OF_A_NOISE.get(key, noise) == noise
     }
+
+
+def replicates(runs: pd.DataFrame) -> list[int]:
+    """The replicate of each run: one fresh draw of all that is random and not the arm, which the arms share.
+
+    Where no run of a dataset × backbone states one, base pairs are one draw for all, or are drawn by the training seed,
+    and a seed is a replicate. A run that was made as no replicate may be one: its seed says which.
+    """
+    stated = runs["replicate"].notna() if "replicate" in runs else pd.Series(False, runs.index)
+    of_group = stated.groupby([runs["dataset"], runs["backbone"]]).transform("any")
+    return list(runs["seed"].where(~of_group, runs["seed"] // SEEDS))
 
 
 def arms(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:

@@ -22,7 +22,7 @@ from analysis.study.naming import flat, place, short, text
 from mars.config import UserError
 from mars.record.run_directory import MAIN, RunDirectory
 
-KEYS = ["run", "arm", "method", "dataset", "backbone", "seed"]
+KEYS = ["run", "arm", "method", "dataset", "backbone", "seed", "replicate"]
 BENCHMARK = MAIN
 FOCUS, REFERENCE = "mars", "uniform"
 
@@ -64,6 +64,7 @@ class Pairs(NamedTuple):
     """One arm's scores on one split: [S seeds, E examples], NaN where a seed was not judged on an example."""
 
     seeds: np.ndarray  # [S] ascending
+    replicates: np.ndarray  # [S] of each seed
     ids: pd.Index  # [E]
     chosen: np.ndarray
     rejected: np.ndarray
@@ -83,9 +84,8 @@ class Pairs(NamedTuple):
         """The part of it on some of its seeds and examples, in their order."""
         rows = np.searchsorted(self.seeds, seeds)
         columns = slice(None) if ids.equals(self.ids) else self.ids.get_indexer(ids)
-        return Pairs(
-            self.seeds[rows], self.ids[columns], self.chosen[rows][:, columns], self.rejected[rows][:, columns]
-        )
+        scores = (side[rows][:, columns] for side in (self.chosen, self.rejected))
+        return Pairs(self.seeds[rows], self.replicates[rows], self.ids[columns], *scores)
 
 
 @dataclass(frozen=True, eq=False)  # one study is the same as another only if it is that one
@@ -162,10 +162,10 @@ class Study:
         return [self.members[name] for name in runs["run"]]
 
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
-        """[S] a metric by seed; empty where it was not measured."""
+        """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
         m = self.metrics
         chosen = (m["arm"] == arm) & (m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)
-        return m[chosen].set_index("seed")["value"].sort_index().dropna()
+        return m[chosen].dropna(subset=["value"]).groupby("replicate")["value"].mean()
 
     def settings(self, arm: str) -> dict[str, str]:
         """What the arm's strategy was set to, as text, less what its name says already."""
@@ -185,6 +185,7 @@ class Study:
 def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     """Of one arm and split: tables and figures ask for it again, a group at a time."""
     found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
+    known = study.runs[study.runs["arm"] == arm].set_index("seed")["replicate"]
     orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
     alike = all(order.equals(orders[0]) for order in orders)
     ids = orders[0] if alike else orders[0].append(orders[1:])
@@ -193,7 +194,8 @@ def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     for row, scores in enumerate(found.values()):
         columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
         sides[0, row, columns], sides[1, row, columns] = _sides(scores, gold)
-    return Pairs(np.array(list(found), dtype=int), ids, *sides)
+    seeds = np.array(list(found), dtype=int)
+    return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
 
 
 def _sides(scores: Mapping[str, Any], gold: bool) -> tuple[np.ndarray, np.ndarray]:
