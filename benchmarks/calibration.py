@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.metrics import ECE_BINS, confidence_bins, correctness, sigmoid, wilson
 
+FEWEST_HELD_OUT = 50  # pairs that a temperature is fitted on
 RANGE = (0.01, 1000.0)  # of T, in mean |Δ| of the validation pairs, so that T follows the scale of the scores
 
 
@@ -47,6 +48,38 @@ def fit_temperature(margins: np.ndarray) -> Temperature:
     while (middle := (low + high) / 2) not in (low, high):
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return Temperature(size / middle, "")
+
+
+def information(margins: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """[N] bits that a model's margins [N] tell of each pair's label: 1 + log₂ σ(Δ/T), whose mean is at most 1.
+
+    1: known for sure; 0: a coin; below: worse than a coin, and sure of it. T is fitted on the margins `held_out` [V],
+    never on the pairs that are judged, so that to stretch all margins wins nothing. Where these are fewer than
+    FEWEST_HELD_OUT, T is cross-fitted: pairs at even places are judged at the T of those at odd places, and the other
+    way round.
+    """
+    if len(held_out) >= FEWEST_HELD_OUT:
+        return _bits(margins / _safe_temperature(held_out))
+    scaled = np.empty(len(margins))
+    for half in (0, 1):
+        others = margins[1 - half :: 2]
+        scaled[half::2] = margins[half::2] / (_safe_temperature(others) if len(others) else np.inf)
+    return _bits(scaled)
+
+
+def _bits(scaled: np.ndarray) -> np.ndarray:
+    return 1.0 - np.logaddexp(0.0, -scaled) / np.log(2.0)
+
+
+def _safe_temperature(margins: np.ndarray) -> float:
+    """The T of `fit_temperature`. Where no T is best, one pair of mean size is added on either side.
+
+    A model that ranks every held-out pair right would be believed without a bound, and its first mistake would cost
+    hundreds of bits.
+    """
+    found = fit_temperature(margins)
+    size = float(np.abs(margins).mean())
+    return fit_temperature(np.append(margins, [size, -size])).value if found.note and size > 0 else found.value
 
 
 def reliability(margins: np.ndarray) -> list[dict[str, Any]]:

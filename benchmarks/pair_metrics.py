@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.calibration import fit_temperature
+from benchmarks.calibration import fit_temperature, information
 from benchmarks.protocol import Parts
 from mars.config import UserError
 
@@ -26,10 +26,13 @@ VALIDATION = "validation"
 PAIRS = ("split", "chosen_score", "rejected_score", "chosen_length", "rejected_length", "gold_margin")
 
 
-def pair_estimates(table: Columns, temperature: float | None, weights: np.ndarray) -> dict[str, np.ndarray]:
+def pair_estimates(
+    table: Columns, temperature: float | None, bits: np.ndarray | None, weights: np.ndarray
+) -> dict[str, np.ndarray]:
     """Every metric of one split, [R] each, under weights [R, N]: those that `in_distribution.split_metrics` explains.
 
-    table: PAIRS of N rows. NaN where a metric is not defined. Raises UserError for a score that is not finite.
+    table: PAIRS of N rows. bits: [N] of `calibration.information`. NaN where a metric is not defined. Raises UserError
+    for a score that is not finite.
     """
     chosen, rejected, chosen_length, rejected_length = _columns(table)
     gold = np.asarray(table["gold_margin"], float) if "gold_margin" in table else np.full(len(chosen), np.nan)
@@ -42,6 +45,8 @@ def pair_estimates(table: Columns, temperature: float | None, weights: np.ndarra
         "length_accuracy": length,
         "gold_accuracy": np.divide(agreed, judged, out=np.full_like(agreed, np.nan), where=judged > 0),
     }
+    if bits is not None:
+        found["information"] = metrics.means(bits[:, None], weights)[:, 0]
     if temperature is not None:
         scaled = metrics.forecasts(margins / temperature, weights)
         found |= {f"{name}_scaled": value for name, value in scaled.items()}
@@ -55,18 +60,22 @@ def recompute_splits(tables: Mapping[str, Columns]) -> Parts:
     """
     if not tables.keys() - {VALIDATION}:
         raise UserError("in_distribution: there is nothing to judge (no test split in the table)")
-    temperature = None
-    if VALIDATION in tables:
-        chosen, rejected, *_ = _columns(tables[VALIDATION])
-        temperature = fit_temperature(chosen - rejected).value
-    return {split: _split(rows, temperature) for split, rows in tables.items() if split != VALIDATION}
+    held_out = _margins(tables[VALIDATION]) if VALIDATION in tables else np.empty(0)
+    temperature = fit_temperature(held_out).value if len(held_out) else None
+    return {split: _split(rows, temperature, held_out) for split, rows in tables.items() if split != VALIDATION}
 
 
-def _split(table: Columns, temperature: float | None) -> dict[str, float]:
+def _split(table: Columns, temperature: float | None, held_out: np.ndarray) -> dict[str, float]:
     pairs = len(table["chosen_score"])
-    estimated = pair_estimates(table, temperature, np.ones((1, pairs)))
+    bits = information(_margins(table), held_out)
+    estimated = pair_estimates(table, temperature, bits, np.ones((1, pairs)))
     found = {name: float(value[0]) for name, value in estimated.items() if not np.isnan(value[0])}
     return found | ({} if temperature is None else {"temperature": temperature}) | {"n": float(pairs)}
+
+
+def _margins(table: Columns) -> np.ndarray:
+    chosen, rejected, *_ = _columns(table)
+    return chosen - rejected
 
 
 def _columns(table: Columns) -> list[np.ndarray]:

@@ -34,6 +34,7 @@ class InDistribution(Benchmark):
     columns: ClassVar = PAIR_KINDS
     measures: ClassVar = (
         Measure("", "accuracy", "accuracy"),
+        Measure("", "information", "information", share=False),
         Measure("", "length_controlled_accuracy", "len.-contr."),
         Measure("", "auc", "AUC", share=False),
         Measure("", "snr", "SNR", share=False),
@@ -95,7 +96,7 @@ class InDistribution(Benchmark):
         """Of one split alone, its temperature aside."""
         rows = table[table["split"] == part]
         rng = np.random.default_rng(self.seed)
-        found = metrics.with_intervals(partial(pair_estimates, rows, None), len(rows), self.resamples, rng)
+        found = metrics.with_intervals(partial(pair_estimates, rows, None, None), len(rows), self.resamples, rng)
         return found.get(f"{metric}_lo", np.nan), found.get(f"{metric}_hi", np.nan)
 
     def _protocol(self, fitted: bool) -> dict[str, Any]:
@@ -115,25 +116,28 @@ class InDistribution(Benchmark):
         """Metrics by test split, and the temperature, if there are validation pairs to fit one on."""
         held_out = margins_of(table[table["split"] == VALIDATION])
         temperature = calibration.fit_temperature(held_out) if len(held_out) else None
-        value = temperature.value if temperature else None
         tests = test_splits(table, "in_distribution")
-        return {split: split_metrics(t, self.resamples, self.seed, value) for split, t in tests.items()}, temperature
+        return {split: split_metrics(t, self.resamples, self.seed, held_out) for split, t in tests.items()}, temperature
 
 
 BENCHMARK = InDistribution
 
 
-def split_metrics(table: pd.DataFrame, resamples: int, seed: int, temperature: float | None = None) -> dict[str, float]:
-    """Every metric of one split as `<metric>`, `<metric>_lo`, `<metric>_hi`, and n.
+def split_metrics(table: pd.DataFrame, resamples: int, seed: int, held_out: np.ndarray) -> dict[str, float]:
+    """Every metric of one split as `<metric>`, `<metric>_lo`, `<metric>_hi`, and n. held_out: validation margins [V].
 
-    Those of `metrics.estimates`; `length_accuracy`, what "longer is better" gets, and `length_controlled_accuracy`
-    (`metrics.length_controlled`, absent where one side is empty); with a temperature T, which has no interval here,
-    also log_loss, brier and ece of Δ/T as `<metric>_scaled`. Where any gold margin is known also `gold_accuracy`, over
-    the pairs whose gold margin is known and not zero: is the response that is truly better scored higher, whatever the
-    label says? Raises UserError for a missing column, an empty table, or a score that is not finite.
+    Those of `metrics.estimates`; `information`, the mean of `calibration.information`; `length_accuracy`, what "longer
+    is better" gets, and `length_controlled_accuracy` (`metrics.length_controlled`, absent where one side is empty).
+    With validation pairs the temperature T fitted on them, which has no interval here, and log_loss, brier and ece of
+    Δ/T as `<metric>_scaled`. Where any gold margin is known also `gold_accuracy`, over the pairs whose gold margin is
+    known and not zero: is the response that is truly better scored higher, whatever the label says?
+
+    Raises UserError for a missing column, an empty table, or a score that is not finite.
     """
     checked_scores(table)
-    estimate = partial(pair_estimates, table, temperature)
+    temperature = calibration.fit_temperature(held_out).value if len(held_out) else None
+    bits = calibration.information(margins_of(table), held_out)
+    estimate = partial(pair_estimates, table, temperature, bits)
     result = metrics.with_intervals(estimate, len(table), resamples, np.random.default_rng(seed))
     return result | ({} if temperature is None else {"temperature": temperature}) | {"n": float(len(table))}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from benchmarks import metrics
-from benchmarks.calibration import RANGE, fit_temperature, reliability
+from benchmarks.calibration import FEWEST_HELD_OUT, RANGE, fit_temperature, information, reliability
 
 some_margins = st.lists(st.floats(-20, 20), min_size=1, max_size=60).map(np.array)
 
@@ -106,3 +106,49 @@ def test_without_a_minimum_the_temperature_is_at_its_bound_and_says_so(
     temperature = fit_temperature(np.array(margins))
     assert temperature.value == pytest.approx(value)
     assert why in temperature.note
+
+
+# information
+
+
+def noisy(n: int, seed: int = 0, skill: float = 1.0) -> np.ndarray:
+    """Margins with label noise: log-odds are `skill` times what is scored."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 2, n)
+    return np.where(rng.random(n) < 1 / (1 + np.exp(-skill * truth)), truth, -truth)
+
+
+def test_information_is_one_less_the_log_loss_at_the_held_out_temperature_in_bits() -> None:
+    margins, held_out = noisy(500), noisy(200, seed=1)
+    temperature = fit_temperature(held_out).value
+    bits = information(margins, held_out)
+    assert bits.mean() == pytest.approx(1 - log_loss(margins, temperature) / math.log(2))
+    assert 0.2 < bits.mean() < 1
+    assert bits.max() <= 1
+
+
+def test_stretching_all_margins_changes_no_information() -> None:
+    margins, held_out = noisy(300), noisy(100, seed=1)
+    for fitted_on in (held_out, held_out[:10]):  # the second is cross-fitted
+        plain, stretched = information(margins, fitted_on), information(50 * margins, 50 * fitted_on)
+        assert stretched == pytest.approx(plain, rel=1e-9)
+
+
+def test_few_held_out_pairs_are_left_alone_and_no_pair_is_judged_at_a_temperature_of_its_own_half() -> None:
+    margins, few = noisy(301), noisy(FEWEST_HELD_OUT - 1, seed=1)
+    bits = information(margins, few)
+    np.testing.assert_array_equal(bits, information(margins, few[:0]))
+    moved = margins.copy()
+    moved[0::2] *= 3
+    assert (information(moved, few)[1::2] != bits[1::2]).all()
+    by_hand = 1 - np.logaddexp(0, -margins[::2] / fit_temperature(margins[1::2]).value) / math.log(2)
+    assert bits[::2] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("held_out", [np.ones(60), np.zeros(60), -np.ones(60)], ids=["all right", "flat", "all wrong"])
+def test_a_temperature_that_has_no_minimum_costs_no_hundreds_of_bits(held_out: np.ndarray) -> None:
+    bits = information(np.array([1.0, -1.0, 0.5]), held_out)
+    assert np.isfinite(bits).all()
+    assert bits.min() > -8
+    assert information(np.zeros(3), held_out) == pytest.approx([0, 0, 0])  # scores that say nothing
+    assert information(np.array([1.0]), np.empty(0)) == pytest.approx([0])  # nothing to fit on

@@ -19,7 +19,7 @@ from benchmarks import metrics
 from benchmarks.protocol import PAIR_COLUMNS
 from benchmarks.protocols.in_distribution import InDistribution, breakdown, split_metrics
 from benchmarks.protocols.released_v1 import V1_METRICS, ReleasedV1, released_v1
-from benchmarks.splits import coin
+from benchmarks.splits import coin, margins_of
 from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences, pairs_digest
@@ -28,8 +28,8 @@ from mars.worlds.planted import PlantedConfig, load_planted
 pair_scores = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=1, max_size=25)
 
 
-def evaluate(data: pd.DataFrame, resamples: int = 200, seed: int = 0, temperature: float | None = None):
-    return split_metrics(data, resamples, seed, temperature)
+def evaluate(data: pd.DataFrame, resamples: int = 200, seed: int = 0, held_out: np.ndarray | None = None):
+    return split_metrics(data, resamples, seed, np.empty(0) if held_out is None else held_out)
 
 
 def table(chosen: list[float], rejected: list[float], **columns: object) -> pd.DataFrame:
@@ -316,10 +316,11 @@ def study_table() -> pd.DataFrame:
 def test_evaluate_judges_the_test_splits_and_validation_only_sets_the_temperature() -> None:
     data = study_table()
     result = InDistribution(resamples=50).evaluate(data)
+    held_out = margins_of(data[data["split"] == "validation"])
     assert list(result.metrics) == ["test", "test_rare"]
     for split, measured in result.metrics.items():
         rows = data[data["split"] == split]
-        assert measured == evaluate(rows, 50, temperature=measured["temperature"])
+        assert measured == evaluate(rows, 50, held_out=held_out)
         margins = (rows["chosen_score"] - rows["rejected_score"]) / measured["temperature"]
         scaled = direct(margins.to_numpy(), np.zeros(len(rows)))
         for name in ("log_loss", "brier", "ece"):
@@ -328,8 +329,10 @@ def test_evaluate_judges_the_test_splits_and_validation_only_sets_the_temperatur
     alone = InDistribution(resamples=50).evaluate(data[data["split"] != "validation"])
     assert "temperature" not in alone.details
     assert not [name for name in alone.metrics["test"] if name == "temperature" or "scaled" in name]
-    for split in alone.metrics:
-        assert alone.metrics[split].items() <= result.metrics[split].items()
+    for split, measured in alone.metrics.items():  # information is cross-fitted then
+        same = {name: value for name, value in measured.items() if not name.startswith("information")}
+        assert same.items() <= result.metrics[split].items()
+        assert measured["information"] == pytest.approx(result.metrics[split]["information"], abs=0.1)
 
 
 def test_every_detail_is_json_and_the_same_twice() -> None:
