@@ -43,9 +43,10 @@ class LoadedStudy(Study):
     def verdict(self) -> tuple[str, ...]:
         """What the study settles, in sentences: the declared comparisons of its arm in focus, then the curvature."""
         from analysis.inference.comparisons import compare
+        from analysis.inference.design import in_words
         from analysis.report.verdict import on_curvature, verdict
 
-        return (*verdict(compare(self)), *on_curvature(self))
+        return (*verdict(compare(self)), *in_words(self), *on_curvature(self))
 
 
 def load(*sources: str | Path) -> LoadedStudy:

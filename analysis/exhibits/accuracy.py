@@ -15,11 +15,12 @@ from analysis.exhibits.reference import Published, citation, load_published, pub
 from analysis.exhibits.table import Column, records
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
-from analysis.inference.comparisons import counterpart, paired_difference
+from analysis.inference.comparisons import counterpart
+from analysis.inference.pairing import paired_difference
 from analysis.study.naming import place
 from analysis.study.study import NothingToShow, Study
 
-_METRICS = ("accuracy", "auc", "snr", "margin_mean")
+_METRICS = ("accuracy", "information", "auc", "snr", "margin_mean")
 
 
 class Main(Exhibit):
@@ -33,6 +34,7 @@ class Main(Exhibit):
     columns = (
         Column("arm", "arm"),
         Column("accuracy", "accuracy %", ".1f", 100, interval=True),
+        Column("information", "information, bits", ".3f", interval=True),
         Column("auc", "AUC", ".3f", interval=True),
         Column("snr", "SNR", ".2f", interval=True),
         Column("margin_mean", "mean margin", ".3f", interval=True),
@@ -55,7 +57,8 @@ class Main(Exhibit):
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"On the main test split; {OVER_SEEDS}. Accuracy: a tie counts ½. AUC of all scores, chosen against "
+            f"On the main test split; {OVER_SEEDS}. Accuracy: a tie counts ½. Information: bits that a "
+            "model tells of a label, at the temperature of held-out pairs. AUC of all scores, chosen against "
             "rejected; SNR: mean over population sd of the margins; margins in units of the score, which differ "
             f"between models. {citation(self.known, records(frame))}"
         )

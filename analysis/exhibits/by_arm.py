@@ -188,6 +188,16 @@ class Bars(_ByArm):
             axes.set_xlim(low - room if low < 0 else 0, high + room)
 
 
+class Bits(Bars):
+    """Information of each arm: what a model tells of a label."""
+
+    name, title, metric = "bits", "Information", "information"
+    label = "information, bits a pair"
+    caption = (
+        f"1 − log-loss in bits at the temperature of held-out pairs: 1 knows every label, 0 knows nothing. {EACH_SEED}"
+    )
+
+
 class MeanMargin(Bars):
     """Mean margin of each arm, each dataset × backbone at its own scale."""
 

@@ -15,38 +15,24 @@ from matplotlib.axes import Axes
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel
 from analysis.exhibits.table import Column, number, records
-from analysis.inference.comparisons import compare
+from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
+from analysis.inference.pairing import ACCURACY, INFORMATION, Endpoint
 from analysis.study.study import NothingToShow, Study
 
 _NUMBERS = 2.5  # inches beside a panel
 
 
 class Comparisons(Exhibit):
-    """A row for each comparison of the study's declared family; drawn, a panel per dataset × backbone."""
+    """A row for each comparison of the study's declared family by accuracy; drawn, a panel per dataset × backbone."""
 
-    name, title = "comparisons", "Declared comparisons"
+    name, title = "comparisons", "Declared comparisons: accuracy"
+    endpoint = ACCURACY
     caption = (
-        "Differences in accuracy on the same seeds and test pairs, with 95 % intervals for new seeds and new pairs. "
-        "Hollow: inconclusive. A difference within the grey bar would have been missed in more than one of five "
-        "studies of this size."
+        "Differences on the same replicates and test pairs, with 95 % intervals for new replicates and new pairs. "
+        "Dotted: the margin within which two arms count as equivalent. A difference within the grey bar would have "
+        "been missed in more than one of five studies of this size."
     )
     by = ("dataset", "backbone", "split")
-    columns = (
-        Column("arm", "arm"),
-        Column("reference", "against"),
-        Column("verdict", "verdict"),
-        Column("difference", "difference, points", "+.1f", 100, interval=True),
-        Column("p", "p", "p"),
-        Column("p_holm", "adjusted p", "p"),
-        Column("detectable", "detectable, points", ".1f", 100),
-        Column("bootstrap", "bootstrap interval", "+.1f", 100, interval=True),
-        Column("mcnemar_p", "McNemar p", "p"),
-        Column("seeds", "seeds", "d"),
-        Column("examples", "pairs", ",d"),
-        Column("steps", "steps", ",d"),
-        Column("reference_steps", "reference's steps", ",d"),
-        Column("not_compared", "not compared"),
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         frame = compare(study)
@@ -55,22 +41,46 @@ class Comparisons(Exhibit):
                 f"no declared comparison: run {study.focus} beside another arm (python -m mars.run -m "
                 "method=uniform,mars) or name focus=ARM"
             )
-        return frame.astype({"seeds": "Int64", "examples": "Int64"})
+        frame = frame[frame["endpoint"] == self.endpoint.metric].reset_index(drop=True)
+        return frame.astype({"replicates": "Int64", "examples": "Int64"})
+
+    def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
+        _, _, unit, scale, spec = self.endpoint
+        return (
+            Column("arm", "arm"),
+            Column("reference", "against"),
+            Column("verdict", "verdict"),
+            Column("difference", f"difference, {unit}", f"+{spec}", scale, interval=True),
+            Column("p", "p", "p"),
+            Column("p_adjusted", "adjusted p", "p"),
+            Column("equivalence_p_adjusted", "adjusted p, equivalence", "p"),
+            Column("more_replicates", "more replicates", ",.0f"),
+            Column("detectable", f"detectable, {unit}", spec, scale),
+            Column("bootstrap", "bootstrap interval", f"+{spec}", scale, interval=True),
+            *([Column("mcnemar_p", "McNemar p", "p")] if self.endpoint is ACCURACY else []),
+            Column("replicates", "replicates", "d"),
+            Column("examples", "pairs", ",d"),
+            Column("steps", "steps", ",d"),
+            Column("reference_steps", "reference's steps", ",d"),
+            Column("not_compared", "not compared"),
+        )
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
-        family = int(frame["family"].max())
+        family, margin = int(frame["family"].max()), _margin(study, self.endpoint)
         caption = (
-            "Accuracy on the main test split, arm − reference in points, on the same seeds and test pairs: mean, 95 % "
-            "interval and p for new seeds and new pairs. Adjusted p: Holm's, over the study's "
-            f"{family} comparison{'' if family == 1 else 's'} with a p; the verdict goes by it, and “inconclusive” is "
-            "not “no difference”. Detectable: the smallest difference that a study like this finds four times in five, "
-            "at the level the smallest p of the family has to pass. Beside it the percentile bootstrap's interval over "
-            "seeds × pairs, too narrow for few seeds, and the exact McNemar p of the seeds' models, combined."
+            f"Arm − reference on the main test split, in {self.endpoint.unit}, on the same replicates and test pairs: "
+            "mean, 95 % interval and p for new replicates and new pairs. Adjusted: times the study's "
+            f"{family} comparison{'' if family == 1 else 's'} by either endpoint; verdicts go by it, for a difference "
+            f"or for equivalence within ± {margin}. More replicates: how many would about settle it, if the truth is "
+            "the estimate. Detectable: the smallest difference that a study like this finds four times in five. Beside "
+            "it the percentile bootstrap's interval over replicates × pairs, too narrow for few replicates"
         )
+        caption += ", and the exact McNemar p of the seeds' models, combined." if self.endpoint is ACCURACY else "."
         if "own_rows" in frame:
             caption += (
-                " Where every seed has test pairs of its own, a comparison takes one number a seed: interval and p are "
-                "Student's t over seeds, pairs are those of a seed, and the bootstrap draws seeds."
+                " Where every replicate has test pairs of its own, a comparison takes one number a replicate: interval "
+                "and p are Student's t over replicates, pairs are those of a replicate, and the bootstrap draws "
+                "replicates."
             )
         return caption
 
@@ -90,23 +100,27 @@ class Comparisons(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            "bars: 95 % interval for new seeds and pairs; p: adjusted for all comparisons (Holm), filled below 0.05; "
-            "grey: the differences that would have been missed in more than one of five such studies"
+            f"bars: 95 % interval; filled: different; ring: equivalent within ± {_margin(study, self.endpoint)} "
+            "(dotted); hollow: not settled; p: adjusted for all comparisons; grey: differences that would have been "
+            "missed in more than one of five such studies"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look = style.looks(study.arms)
         for y, row in enumerate(records(frame)):
-            _draw_row(axes, y, row, look.get(row["reference"], style.Look("0.3", "o", "-")))
-            text = style.wrap_text(_numbers(row), _NUMBERS - 0.2, style.SMALL)
+            _draw_row(axes, y, row, look.get(row["reference"], style.Look("0.3", "o", "-")), self.endpoint.scale)
+            text = style.wrap_text(_numbers(row, self.endpoint), _NUMBERS - 0.2, style.SMALL)
             axes.text(1.03, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=style.SMALL)
         style.name_rows(axes, _names(frame))
-        axes.set_xlabel("difference in accuracy, points")
+        axes.set_xlabel(f"difference in {self.endpoint.metric}, {self.endpoint.unit}")
         axes.axvline(0, color="0.3", linewidth=1, zorder=1)
+        for end in (-1, 1):
+            edge = end * self.endpoint.scale * study.margins[self.endpoint.metric]
+            axes.axvline(edge, color=style.FAINT, linestyle=":", linewidth=1, zorder=1)
         style.lay_grid(axes, "x")
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
-        reach = max(_reach(panel.frame) for _, panel in drawn)
+        reach = max(_reach(panel.frame, self.endpoint.scale, study.margins[self.endpoint.metric]) for _, panel in drawn)
         for axes, _ in drawn:
             axes.set_xlim(-1.08 * reach, 1.08 * reach)
 
@@ -115,32 +129,49 @@ def _names(frame: pd.DataFrame) -> list[str]:
     return [f"{row['arm']} −\u00a0{row['reference']}" for row in records(frame)]
 
 
-def _draw_row(axes: Axes, y: int, row: dict[str, Any], look: style.Look) -> None:
+def _draw_row(axes: Axes, y: int, row: dict[str, Any], look: style.Look, scale: float) -> None:
     """A comparison's grey bar, interval and difference."""
     difference, lo, hi, missed = (
-        100 * row[key] for key in ("difference", "difference_lo", "difference_hi", "detectable")
+        scale * row[key] for key in ("difference", "difference_lo", "difference_hi", "detectable")
     )
     if np.isfinite(missed):
         axes.barh(y, 2 * missed, 0.7, left=-missed, color="0.9", linewidth=0, zorder=0.4)
     if np.isfinite(difference):
         axes.plot([lo, hi], [y, y], color=look.colour, linewidth=1.6)
-        fill = look.colour if row["verdict"] in ("better", "worse") else "white"
+        fill = look.colour if row["verdict"] in (BETTER, WORSE) else "white"
         axes.plot(difference, y, look.marker, color=look.colour, markersize=6, markerfacecolor=fill)
+        if row["verdict"] == EQUIVALENT:
+            axes.plot(difference, y, "o", color=look.colour, markersize=11, markerfacecolor="none", markeredgewidth=1)
 
 
-def _reach(frame: pd.DataFrame) -> float:
-    """How far to show a group's comparisons, in points: a grey bar may run off the panel."""
-    shown = np.abs(100 * frame[["difference", "difference_lo", "difference_hi"]].to_numpy(float))
-    far = float(np.nanmax([*shown.ravel(), 1.0]))
-    grey = float(np.nanmax([*(100 * frame["detectable"].to_numpy(float)), 0.0]))
-    return min(100.0, max(far, min(grey, 1.5 * far)))
+def _reach(frame: pd.DataFrame, scale: float, margin: float) -> float:
+    """How far to show a group's comparisons, in the endpoint's unit: a grey bar may run off the panel."""
+    shown = np.abs(scale * frame[["difference", "difference_lo", "difference_hi"]].to_numpy(float))
+    far = float(np.nanmax([*shown.ravel(), scale * margin]))
+    grey = float(np.nanmax([*(scale * frame["detectable"].to_numpy(float)), 0.0]))
+    return max(far, min(grey, 1.5 * far))
 
 
-def _numbers(row: dict[str, Any]) -> str:
+def _numbers(row: dict[str, Any], endpoint: Endpoint) -> str:
     """The numbers of a row, or why there are none."""
     if not np.isfinite(row["difference"]):
         return f"not compared: {row['not_compared']}"
-    points, lo, hi = (number(100 * row[key], "+.1f") for key in ("difference", "difference_lo", "difference_hi"))
+    scale, spec = endpoint.scale, f"+{endpoint.spec}"
+    points, lo, hi = (number(scale * row[key], spec) for key in ("difference", "difference_lo", "difference_hi"))
     if not lo:
         return f"{points} ({row['not_compared']})"
-    return f"{points} [{lo}, {hi}], p {number(row['p_holm'], 'p')}"
+    equal = f", equivalent p {number(row['equivalence_p_adjusted'], 'p')}" if row["verdict"] == EQUIVALENT else ""
+    return f"{points} [{lo}, {hi}], p {number(row['p_adjusted'], 'p')}{equal}"
+
+
+def _margin(study: Study, endpoint: Endpoint) -> str:
+    """The margin of equivalence with its unit: `1 point`, `0.01 bits`."""
+    value = endpoint.scale * study.margins[endpoint.metric]
+    unit = endpoint.unit.removesuffix("s") if value == 1 else endpoint.unit
+    return f"{number(value, 'g')} {unit}"
+
+
+class OfInformation(Comparisons):
+    """As `Comparisons`, by information."""
+
+    name, title, endpoint = "bit_comparisons", "Declared comparisons: information", INFORMATION

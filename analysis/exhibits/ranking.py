@@ -21,11 +21,15 @@ import pandas as pd
 from analysis.exhibits.table import Column, Table, cell
 from analysis.inference import stats
 from analysis.inference.comparability import blocking, confounds, say_once
-from analysis.inference.comparisons import counterpart, paired_difference
+from analysis.inference.comparisons import counterpart
+from analysis.inference.difference import Difference
+from analysis.inference.pairing import paired_difference
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Pairs, Study
 from benchmarks.metrics import coin_half_width
 from mars.config import UserError
+
+_MEANS = ("information", "auc", "snr", "gold_accuracy")  # shown as means alone
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Ranking:
         if self.notes:
             parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes) + "\n")
         return "\n".join(parts)
+
+
+_MEANS = ("information", "auc", "snr", "gold_accuracy")  # shown as means alone
 
 
 def rank(study: Study) -> Ranking:
@@ -107,7 +114,8 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
     caption = (
         "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
         f"Difference to {reference} in points on the same seeds and test pairs, with a 95 % interval and p for new "
-        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. len.-contr.: the "
+        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. bits: "
+        "information, what a model tells of a label (1 all, 0 nothing). len.-contr.: the "
         "mean of the accuracies where the chosen response is the longer one and where it is the shorter one; what sees "
         "only length gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a "
         "coin (where 95 % of coins land on as many pairs)."
@@ -120,6 +128,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
         Column("difference", f"− {reference}", "+.1f", 100, interval=True),
         Column("p", "p", "p"),
         Column("p_holm", "adj. p", "p"),
+        Column("information", "bits", ".3f"),
         Column("auc", "AUC", ".3f"),
         Column("snr", "SNR", ".2f"),
         Column("gold_accuracy", "gold", ".1f", 100),
@@ -197,7 +206,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 "accuracy_hi": np.minimum(hi, 1.0),
                 "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
                 **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
-                **{metric: group.values(arm, main, metric).mean() for metric in ("auc", "snr", "gold_accuracy")},
+                **{metric: group.values(arm, main, metric).mean() for metric in _MEANS},
                 "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
                 "seeds": len(accuracy),
                 "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
@@ -243,13 +252,13 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
     return table.sort_values("accuracy", ascending=False, kind="stable"), remarks  # equal ones as the study has them
 
 
-def _against(group: Study, arm: str, reference: str) -> tuple[stats.Difference, str]:
+def _against(group: Study, arm: str, reference: str) -> tuple[Difference, str]:
     """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
     both = ours, theirs = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
     found = paired_difference(ours, theirs)
-    if not found.seeds:
-        return stats.Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
-    judged = sum(map(len, found.differences))
+    if not found.replicates:
+        return Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
+    judged = sum(map(len, found.by_seed))
     if all(np.isfinite(pairs.margins).sum() == judged for pairs in both):
         return found.result, ""
-    return found.result, f"− {reference} is over {found.seeds} common seeds and {found.examples} common pairs"
+    return found.result, f"− {reference} is over {found.replicates} common seeds and {found.examples} common pairs"

@@ -1,9 +1,12 @@
-"""The comparisons a study is judged by, named before its numbers are seen: MARS against each other arm, on accuracy.
+"""The comparisons a study is judged by, named before its numbers are seen: MARS against each other arm.
 
-One family for the whole study: every p is adjusted (Holm) for all comparisons that were made, over all datasets and
-backbones, so that a false "better" appears in at most one null study in twenty. Each comparison also says what
-difference the study could have found, without which "no difference" says nothing. Sub-groups, other metrics and other
-splits are shown elsewhere and not tested.
+Each is judged by two endpoints, accuracy and information, and gets one of three verdicts by either: one arm is
+*better*, the two are *equivalent* within a margin declared beforehand, or it is *not settled*. One family a study:
+every p is multiplied by the number of comparisons, over all datasets, backbones and both endpoints. A comparison is
+tested twice, for a difference and for equivalence, and counts once: no difference and a difference of at least the
+margin cannot both be true, so at most one of its two verdicts can be false. (Holm's method would not do here: an arm
+that is rightly called better leaves its other hypothesis standing.) So a false verdict of any kind appears in at most
+one study in twenty.
 
     python -m analysis.report study=outputs/matched              # MARS against all others
     python -m analysis.report study=outputs/mine focus=my_arm    # an arm of your own
@@ -14,60 +17,39 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
+from analysis.inference.design import design
+from analysis.inference.difference import detectable, equivalence_p, more_replicates
+from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, paired_difference
 from analysis.study.naming import text
-from analysis.study.study import Pairs, Study
+from analysis.study.study import Study
 from baselines import ARMS
-from benchmarks.metrics import correctness
 
 AGAINST = tuple(arm.name for arm in sorted(ARMS, key=lambda arm: arm.declared))  # in the order of the verdict
 COLUMNS = [
-    "dataset", "backbone", "split", "arm", "reference", "difference", "difference_lo", "difference_hi", "p", "p_holm",
-    "bootstrap_lo", "bootstrap_hi", "mcnemar_p", "detectable", "seeds", "examples", "steps", "reference_steps",
-    "family", "verdict", "not_compared",
+    "dataset", "backbone", "split", "arm", "reference", "endpoint", "difference", "difference_lo", "difference_hi", "p",
+    "p_adjusted", "margin", "equivalence_p", "equivalence_p_adjusted", "verdict", "more_replicates", "detectable",
+    "bootstrap_lo", "bootstrap_hi", "mcnemar_p", "replicates", "examples", "steps", "reference_steps", "family",
+    "not_compared",
 ]  # fmt: skip
-
-
-class Paired(NamedTuple):
-    """Two arms on what both were judged on.
-
-    differences: of each of S seeds, [E] of its examples. own_rows: whether these are the seed's own.
-    """
-
-    result: stats.Difference
-    differences: Sequence[np.ndarray]
-    own_rows: bool
-
-    @property
-    def seeds(self) -> int:
-        return len(self.differences)
-
-    @property
-    def examples(self) -> int:
-        """Of a seed; their mean where seeds have unlike numbers of their own."""
-        return round(float(np.mean([len(own) for own in self.differences]))) if self.seeds else 0
-
-    @property
-    def cells(self) -> np.ndarray:
-        """[S, E], or [S, 1] a mean each where seeds have examples of their own: what a bootstrap draws from."""
-        return np.array([[own.mean()] if self.own_rows else own for own in self.differences])
+BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "not settled"  # verdicts
 
 
 def compare(study: Study) -> pd.DataFrame:
-    """COLUMNS, a row for each arm that is the study's focus and each of its reference and AGAINST it ran beside.
+    """COLUMNS, a row for each endpoint and comparison: arms in focus against the reference and each of AGAINST.
 
-    Differences are shares of pairs, for new seeds and examples.
-    p_holm, family: adjusted for, and number of, the comparisons that have a p. detectable: at the level the smallest p
-    of the family has to pass. mcnemar_p: of the seeds' exact tests, combined. verdict: better, worse or inconclusive;
-    empty where `not_compared` says why there is none. Where seeds have test pairs of their own, `own_rows` says so of
-    each comparison and examples are those of a seed.
+    Differences are shares of pairs or bits a pair, for new replicates and examples. margin: within which arms are
+    equivalent. p_adjusted, equivalence_p_adjusted, family: adjusted for, and number of, the comparisons that have a p.
+    detectable: at the level that the family demands. more_replicates: that would about settle it. mcnemar_p: of the
+    seeds' exact tests of accuracy, combined. verdict: empty where `not_compared` says why there is none. Where
+    replicates have test pairs of their own, `own_rows` says so of a comparison and examples are those of a replicate.
     """
     return _compare(study).copy()  # asked for by table, figure and verdict alike
 
@@ -76,16 +58,29 @@ def compare(study: Study) -> pd.DataFrame:
 def _compare(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for row in _of_group(group)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    p = table["p"].to_numpy(float)
-    family = int(np.isfinite(p).sum())
-    table["p_holm"], table["family"] = stats.holm(p), family
-    table["detectable"] = [stats.detectable(row.get("spread"), stats.ALPHA / max(1, family)) for row in rows]
     if any(row.get("own_rows") for row in rows):
         table["own_rows"] = [bool(row.get("own_rows")) for row in rows]
-    found = table["p_holm"] < stats.ALPHA
-    table["verdict"] = np.where(found, np.where(table["difference"] > 0, "better", "worse"), "inconclusive")
-    table.loc[np.isnan(p), "verdict"] = ""
+    family = int(np.isfinite(table["p"].to_numpy(float)).sum())
+    level = stats.ALPHA / max(1, family)
+    spreads = [row.get("spread") for row in rows]
+    table["family"] = family
+    table["detectable"] = [detectable(spread, level) for spread in spreads]
+    of = list(zip(table["difference"], spreads, table["margin"], strict=True))
+    table["equivalence_p"] = [equivalence_p(*one) for one in of]
+    table["more_replicates"] = [more_replicates(*one, level) for one in of]
+    for p in ("p", "equivalence_p"):
+        table[f"{p}_adjusted"] = (family * table[p].astype(float)).clip(upper=1.0)
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
     return table
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    """By one endpoint. A difference that is found but lies within the margin is a difference."""
+    if math.isnan(row["p"]):
+        return ""
+    if row["p_adjusted"] < stats.ALPHA:
+        return BETTER if row["difference"] > 0 else WORSE
+    return EQUIVALENT if row["equivalence_p_adjusted"] < stats.ALPHA else OPEN
 
 
 def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
@@ -98,56 +93,23 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def shared_pairs(arm: Pairs, reference: Pairs) -> tuple[Pairs, Pairs]:
-    """Both on the seeds they share and the examples all of these were judged on."""
-    seeds = np.intersect1d(arm.seeds, reference.seeds)
-    ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
-    both = [p.on(seeds, ids) for p in (arm, reference)]
-    known = ~np.any([np.isnan(p.margins).any(axis=0) for p in both], axis=0)
-    ours, theirs = (p.on(seeds, ids[known]) for p in both)
-    return ours, theirs
-
-
-def paired_difference(arm: Pairs, reference: Pairs) -> Paired:
-    """arm − reference in correctness on the seeds and examples they share.
-
-    Where seeds have examples of their own, each seed is compared on those both arms were judged on, and examples are
-    nested in seeds (`stats.nested_difference`); otherwise every seed is on the examples that all of them share.
-    """
-    if arm.own_rows and reference.own_rows:
-        return _nested_difference(arm, reference)
-    ours, theirs = (correctness(pairs.margins) for pairs in shared_pairs(arm, reference))
-    found = stats.paired_difference(ours, theirs) if ours.size else stats.Difference(math.nan)
-    return Paired(found, ours - theirs if ours.size else [], False)
-
-
-def _nested_difference(arm: Pairs, reference: Pairs) -> Paired:
-    seeds = np.intersect1d(arm.seeds, reference.seeds)
-    ids = arm.ids if arm.ids.equals(reference.ids) else arm.ids[arm.ids.isin(reference.ids)]
-    ours, theirs = (pairs.on(seeds, ids).margins for pairs in (arm, reference))
-    judged = ~(np.isnan(ours) | np.isnan(theirs))
-    differences = [
-        correctness(own[known]) - correctness(other[known])
-        for own, other, known in zip(ours, theirs, judged, strict=True)
-        if known.any()
-    ]
-    found = stats.nested_difference(differences) if differences else stats.Difference(math.nan)
-    return Paired(found, differences, True)
-
-
 def _of_group(group: Study) -> list[dict[str, Any]]:
-    """One group's comparisons, unadjusted."""
-    rows = list(_declared_comparisons(group))
-    confounded = why_not_comparable(group)
-    cells = {}
-    for place, row in enumerate(rows):
-        if confounded:
-            row["not_compared"] = f"arms differ in {confounded}"
-        elif row["not_compared"] == "":
-            ours, theirs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
-            numbers, differences = _compare_pair(paired_difference(ours, theirs))
-            row |= numbers
-            cells[place] = differences
+    """One group's comparisons by either endpoint, unadjusted: all by the first, then all by the second."""
+    declared = list(_declared_comparisons(group))
+    confounded, overlap = why_not_comparable(group), design(group).overlap
+    rows: list[dict[str, Any]] = []
+    cells: dict[int, np.ndarray] = {}
+    for endpoint in ENDPOINTS:
+        for one in declared:
+            row = {**one, "endpoint": endpoint.metric, "margin": group.margins[endpoint.metric]}
+            if confounded:
+                row["not_compared"] = f"arms differ in {confounded}"
+            elif row["not_compared"] == "":
+                ours, theirs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
+                found = paired_difference(ours, theirs, endpoint, overlap)
+                row |= _numbers(found, endpoint)
+                cells[len(rows)] = found.cells
+            rows.append(row)
     for shape in {differences.shape for differences in cells.values() if differences.size}:
         alike = [place for place in cells if cells[place].shape == shape]
         ends = stats.bootstrap_intervals(np.array([cells[place] for place in alike]))
@@ -193,33 +155,29 @@ def same_variants(group: Study, arm: str, reference: str) -> bool:
     return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, _, value in named)
 
 
-def _compare_pair(found: Paired) -> tuple[dict[str, Any], np.ndarray]:
-    """One comparison's numbers, and the differences that are drawn from to bootstrap it."""
-    seeds, examples = found.seeds, found.examples
-    if not seeds:
-        missing = {"not_compared": "no seed and pair with scores in common", "seeds": seeds, "examples": examples}
-        return missing, np.empty(0)
-    by_seed = [own[None] for own in found.differences]
-    numbers = {
+def _numbers(found: Paired, endpoint: Endpoint) -> dict[str, Any]:
+    """One comparison's numbers."""
+    size = {"replicates": found.replicates, "examples": found.examples}
+    if not found.replicates:
+        return size | {"not_compared": "no seed and pair with scores in common"}
+    exact = [stats.mcnemar(own[None], np.zeros((1, len(own)))) for own in found.by_seed]
+    return size | {
         "difference": found.result.difference,
         "difference_lo": found.result.lo,
         "difference_hi": found.result.hi,
         "p": found.result.p,
         "spread": found.result.spread,
-        "mcnemar_p": stats.combined_p(np.concatenate([stats.mcnemar(own, 0 * own) for own in by_seed])),
-        "seeds": seeds,
-        "examples": examples,
+        "mcnemar_p": stats.combined_p(np.concatenate(exact)) if endpoint is ACCURACY else math.nan,
         "own_rows": found.own_rows,
         "not_compared": why_not(found),
     }
-    return numbers, found.cells
 
 
 def why_not(found: Paired) -> str:
     """Why a difference has no interval; empty where it has one."""
     if found.result.spread is not None:
         return ""
-    if found.seeds < 2:
+    if found.replicates < 2:
         return "one seed only, so no interval"
     if min(map(len, found.differences)) < stats.FEWEST:
         return f"fewer than {stats.FEWEST} pairs, so no interval"

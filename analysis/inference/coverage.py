@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.inference import stats
+from analysis.inference.difference import crossed_difference
 
 REFERENCES = 9  # that one arm is compared with, as in experiment=matched
 _PHI = NormalDist().cdf
@@ -59,7 +60,7 @@ def coverage(world: World, seeds: int, examples: int, studies: int, rng: np.rand
         shift = 0.1 * (number % 2)
         right, other = study(world, np.array([shift, 0.0]), seeds, examples, rng)
         target = truth(world, shift) - truth(world, 0.0)
-        found = stats.paired_difference(right, other)
+        found = crossed_difference(right - other)
         low, high = stats.bootstrap_intervals((right - other)[None], seed=number, resamples=400)[0]
         held += [found.lo <= target <= found.hi, low <= target <= high]
     return float(held[0]) / studies, float(held[1]) / studies
@@ -72,7 +73,7 @@ def false_verdicts(
     false = np.zeros(2)
     for _ in range(studies):
         ours, *others = study(world, np.zeros(REFERENCES + 1), seeds, examples, rng)
-        p = np.array([stats.paired_difference(ours, other).p for other in others])
+        p = np.array([crossed_difference(ours - other).p for other in others])
         false += [stats.holm(p).min() < stats.ALPHA, p.min() < stats.ALPHA]
     return float(false[0]) / studies, float(false[1]) / studies
 

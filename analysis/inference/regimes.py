@@ -21,7 +21,8 @@ import pandas as pd
 
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
-from analysis.inference.comparisons import counterpart, paired_difference, same_variants, why_not
+from analysis.inference.comparisons import counterpart, same_variants, why_not
+from analysis.inference.pairing import paired_difference
 from analysis.study.study import NothingToShow, Pairs, Study
 from benchmarks.metrics import correctness
 
@@ -106,9 +107,9 @@ def _compare_cell(ours: dict[str, Pairs], theirs: dict[str, Pairs]) -> dict[str,
         "difference_lo": result.lo,
         "difference_hi": result.hi,
         "p": result.p,
-        "seeds": found.seeds,
+        "seeds": found.replicates,
         "examples": found.examples,
-        "not_compared": why_not(found) if found.seeds else "no seed and pair with scores in common",
+        "not_compared": why_not(found) if found.replicates else "no seed and pair with scores in common",
     }
 
 

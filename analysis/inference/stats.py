@@ -1,12 +1,8 @@
-"""How sure we are: intervals over seeds, paired differences over seeds × examples, families of tests, power.
+"""Intervals over replicates, the bootstrap, exact tests, families of tests, rank correlations.
 
-A reward model's test accuracy varies with the seed it was trained on and with the examples it is tested on. Arms share
-both, so a difference is a table of seeds × examples with a part that belongs to the seed, one to the example and a
-rest: two crossed random factors. `paired_difference` estimates the three from mean squares and carries what a few seeds
-leave uncertain into interval and p. That, and not the bootstrap, decides: where most of the spread is between seeds, a
-percentile bootstrap over five of them holds the truth in 86 to 88 of 100 studies (`python -m
-benchmarks.speed coverage`). Its interval is reported beside the other. Where each seed has test examples of its own,
-examples are nested in seeds instead, and `nested_difference` takes one number a seed.
+Differences between arms are judged in `analysis.inference.difference`. That, and not the bootstrap, decides: where most
+of the spread is between replicates, a percentile bootstrap over five of them holds the truth in 86 to 88 of 100 studies
+(`python -m benchmarks.speed coverage`). Its interval is reported beside the other.
 
 No SciPy. Every function is deterministic: those that resample take a seed.
 """
@@ -16,7 +12,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +24,6 @@ POWER = 0.8
 FEWEST = 8  # examples: below them null studies find too much
 FEWEST_POINTS = 4  # of a correlation: any order of three is a strong one
 RESAMPLES = 2000
-_NORMAL = NormalDist()
 
 
 class Interval(NamedTuple):
@@ -38,36 +32,6 @@ class Interval(NamedTuple):
     mean: float
     lo: float
     hi: float
-
-
-class Spread(NamedTuple):
-    """Mean squares of a table [S seeds, E examples]: between seeds, between examples, and of the rest."""
-
-    seeds: int
-    examples: int
-    between_seeds: float
-    between_examples: float
-    rest: float
-
-    @property
-    def se(self) -> float:
-        """Standard error of the table's mean, for new seeds and new examples, as estimated."""
-        total = max(self.between_seeds + self.between_examples - self.rest, self.rest)
-        return math.sqrt(total / (self.seeds * self.examples))
-
-
-class Difference(NamedTuple):
-    """arm − reference with its 95 % interval and two-sided p.
-
-    Both are missing where there is no spread to judge it by: with a single seed, fewer than FEWEST examples, or arms
-    that differ nowhere or by the same everywhere.
-    """
-
-    difference: float
-    lo: float = math.nan
-    hi: float = math.nan
-    p: float = math.nan
-    spread: Spread | None = None
 
 
 def t_central(t: float, df: int) -> float:
@@ -86,10 +50,10 @@ def t_central(t: float, df: int) -> float:
 @functools.cache
 def t_quantile(level: float, df: int) -> float:
     """The t with P(|T| < t) = level."""
-    return _solve(lambda t: t_central(t, df), level)
+    return solve(lambda t: t_central(t, df), level)
 
 
-def _solve(rising: Callable[[float], float], value: float) -> float:
+def solve(rising: Callable[[float], float], value: float) -> float:
     """The x ≥ 0 with rising(x) = value, by bisection."""
     low, high = 0.0, 1.0
     while rising(high) < value:
@@ -106,121 +70,6 @@ def mean_interval(values: np.ndarray) -> Interval:
         return Interval(mean, math.nan, math.nan)
     half = t_quantile(LEVEL, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
-
-
-def paired_difference(arm: np.ndarray, reference: np.ndarray) -> Difference:
-    """Mean of arm − reference, both [S seeds, E examples] in the same order, for new seeds and new examples.
-
-    A cell is one example's correctness. With two or three seeds the interval is wide, as it should be.
-    """
-    if arm.shape != reference.shape:
-        raise ValueError(f"arms must share seeds and examples: {arm.shape} against {reference.shape}")
-    cells = arm - reference
-    mean = float(cells.mean())
-    if cells.shape[0] < 2 or cells.shape[1] < FEWEST:
-        return Difference(mean)
-    spread = _spread(cells)
-    if spread.se == 0:  # the arms do the same, or differ by the same everywhere: there is nothing to judge that by
-        return Difference(mean)
-    half = half_width(spread)
-    return Difference(mean, mean - half, mean + half, p_value(mean, spread), spread)
-
-
-def nested_difference(differences: Sequence[np.ndarray]) -> Difference:
-    """Mean of arm − reference where every seed has examples of its own: [E_s] differences of each of S seeds.
-
-    Examples are nested in seeds, so a seed is one draw of a model *and* of what it is judged on, and its mean is the
-    one number that is independent of the others'. The seeds' means weigh alike; interval and p are Student's t over
-    them, for new seeds with new examples (the p of `p_value`, which is that t test where nothing but seeds varies).
-    What examples vary by is in the spread between seeds already, and is not counted twice.
-    """
-    by_seed = np.array([float(np.mean(own)) for own in differences])
-    mean = float(by_seed.mean())
-    if len(by_seed) < 2 or min(map(len, differences)) < FEWEST:
-        return Difference(mean)
-    spread = _spread(by_seed[:, None])
-    if spread.se == 0:
-        return Difference(mean)
-    half = half_width(spread)
-    return Difference(mean, mean - half, mean + half, p_value(mean, spread), spread)
-
-
-def _spread(cells: np.ndarray) -> Spread:
-    """Of [S, 1] cells, one a seed, all of it is between seeds."""
-    seeds, examples = cells.shape
-    by_seed, by_example = cells.mean(axis=1), cells.mean(axis=0)
-    rest = cells - by_seed[:, None] - by_example + cells.mean()
-    squares = (
-        examples * by_seed.var(ddof=1),
-        seeds * by_example.var(ddof=1) if examples > 1 else 0.0,
-        np.sum(rest**2) / ((seeds - 1) * max(1, examples - 1)),
-    )
-    rounding = 1e-24 * max(1.0, float(np.abs(cells).max())) ** 2
-    return Spread(seeds, examples, *(float(square) if square > rounding else 0.0 for square in squares))
-
-
-def p_value(mean: float, spread: Spread) -> float:
-    """Two-sided p of no difference: P(|Z|·se > |mean|), averaged over what se may be.
-
-    The mean square between a few seeds says little, so it is not plugged in: in its generalised pivot
-    (Weerahandi 1993; Hannig, Iyer & Patterson 2006) it is divided by χ²/df with S − 1 degrees of freedom. The other two
-    rest on hundreds of examples and stand as they are. Satterthwaite's t, which plugs in, is right at 95 % and too
-    sure of itself in the tails that a family of tests needs.
-    """
-    se, weights = _possible(spread)
-    return float(weights @ _two_tails(abs(mean), se))
-
-
-def _possible(spread: Spread) -> tuple[np.ndarray, np.ndarray]:
-    """What the standard error may be, and how probably."""
-    shares, weights = _scaled_chi2(spread.seeds - 1)
-    total = spread.between_seeds / shares + spread.between_examples - spread.rest
-    return np.sqrt(np.maximum(total, spread.rest) / (spread.seeds * spread.examples)), weights
-
-
-@functools.cache
-def _scaled_chi2(df: int, nodes: int = 129) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of χ²/df, on a grid even in its logarithm."""
-    log_share = np.linspace(-60 / df - 3, math.log(1 + 12 / math.sqrt(df) + 60 / df), nodes)
-    log_density = df / 2 * (log_share - np.exp(log_share))
-    weights = np.exp(log_density - log_density.max())
-    return np.exp(log_share), weights / weights.sum()
-
-
-def _two_tails(distance: float, se: np.ndarray) -> np.ndarray:
-    """P(|Z|·se > distance), and of what does not vary at all: 1 at no distance, else 0."""
-    if distance == 0:
-        return np.ones_like(se)
-    return np.array([math.erfc(distance / (x * math.sqrt(2))) if x > 0 else 0.0 for x in se])
-
-
-def half_width(spread: Spread, level: float = ALPHA) -> float:
-    """How far from the mean `p_value` falls to `level`: by Newton's method, from where it is too near.
-
-    p is convex in the distance, so that no step goes too far.
-    """
-    se, weights = _possible(spread)
-    distance, step = _NORMAL.inv_cdf(1 - level / 2) * float(se.min()), math.inf
-    while step > 1e-12 * distance:
-        slope = 2 * weights @ (np.exp(-0.5 * (distance / se) ** 2) / se) / math.sqrt(2 * math.pi)
-        step = float((weights @ _two_tails(distance, se) - level) / slope)
-        distance += step
-    return distance
-
-
-def detectable(spread: Spread | None, level: float = ALPHA) -> float:
-    """The true difference that would be found at `level` with 80 % power, with as many seeds and examples; NaN if None.
-
-    Found is an estimate, normal about the truth, farther from 0 than `half_width`, which itself varies with the mean
-    square between seeds that a study happens to see.
-    """
-    if spread is None:
-        return math.nan
-    shares, weights = _scaled_chi2(spread.seeds - 1)
-    seen = np.interp((np.arange(9) + 0.5) / 9, np.cumsum(weights), shares)  # nine equally likely ones
-    widths = [half_width(spread._replace(between_seeds=spread.between_seeds * share), level) for share in seen]
-    se = spread.se
-    return se * _solve(lambda shift: float(np.mean([_NORMAL.cdf(shift - width / se) for width in widths])), POWER)
 
 
 def bootstrap_intervals(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:

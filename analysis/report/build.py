@@ -28,13 +28,14 @@ from analysis.exhibits.ranking import Ranking, rank
 from analysis.exhibits.table import CSV, Table
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
+from analysis.inference.design import in_words
 from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
 from analysis.report.reproduce import reproduction
 from analysis.report.run_list import list_runs
 from analysis.report.verdict import on_curvature, verdict, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
-from analysis.study.study import FOCUS, REFERENCE, NothingToShow, Study
+from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
 from mars.config import UserError, build, nearest
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
@@ -61,6 +62,8 @@ class ReportConfig:
     allow_confounded: bool = False
     reference: str = REFERENCE
     focus: str = FOCUS
+    margin: float = 100 * MARGINS["accuracy"]
+    margin_bits: float = MARGINS["information"]
     debug: bool = False
 
     def __post_init__(self) -> None:
@@ -69,34 +72,39 @@ class ReportConfig:
         for key in ("reference", "focus"):
             if not getattr(self, key).split():
                 raise ValueError(f"{key}: must name an arm")
+        for key in ("margin", "margin_bits"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"{key}: must be above 0, not {getattr(self, key)}")
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """How the study is judged, as `Study.judged` takes it."""
+        margins = {"accuracy": self.margin / 100, "information": self.margin_bits}
+        named = {key: getattr(self, key) for key in ("focus", "reference", "allow_confounded")}
+        return named | {"margins": margins}
 
     @property
     def sources(self) -> list[str]:
         return [self.study] if isinstance(self.study, str) else self.study
 
 
-def report(
-    sources: str | Path | Sequence[str | Path],
-    out: str | Path | None = None,
-    allow_confounded: bool = False,
-    reference: str = REFERENCE,
-    focus: str = FOCUS,
-) -> Path:
+def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = None, **way: Any) -> Path:
     """Write the report and print leaderboard and verdict. Returns its directory: `out`, or `report` in the study's.
 
-    sources: directories of runs, or wandb:ENTITY/PROJECT. reference: the arm of the leaderboard's differences. focus:
-    the arm of the verdict. Raises UserError when a study is missing or holds no finished run, or `out` is no report.
+    sources: directories of runs, or wandb:ENTITY/PROJECT. way: how they are judged (`Study.judged`).
+
+    Raises UserError when a study is missing or holds no finished run, or `out` is no report.
     """
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     directory = _directory(sources, out)
-    study = load(*sources).judged(focus, reference, allow_confounded)
+    study = load(*sources).judged(**way)
     _check_named(study)
     board, compared = rank(study), compare(study)
     _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
         log.warning("%s", refusal)
     cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
-    said = "\n".join([*verdict(compared), *on_curvature(study), *cautions])
+    said = "\n".join([*verdict(compared), *in_words(study), *on_curvature(study), *cautions])
     print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
     return directory
 
@@ -132,7 +140,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
     tables, no_tables = _tables(study, listed_out)
     figures, their_files, no_figures = _figures(study)
-    sentences, cautions = (*verdict(compared), *on_curvature(study)), warnings(study)
+    sentences, cautions = (*verdict(compared), *in_words(study), *on_curvature(study)), warnings(study)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
@@ -282,7 +290,7 @@ def _write(files: Mapping[str, bytes], directory: Path) -> None:
 def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
-    report(settings.sources, settings.out, settings.allow_confounded, settings.reference, settings.focus)
+    report(settings.sources, settings.out, **settings.way)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What the numbers allow to be said: a sentence for each declared comparison, and what speaks against believing it.
 
 Sentences are made from `analysis.inference.comparisons` alone, always in the same words, so that nobody's hopes find
-their way into them. "Cannot be told apart" is a normal answer and comes with the difference that would have been found.
+their way into them. "Not settled" is a normal answer and comes with what would settle it.
 Warnings come from what runs recorded of themselves; they do not change a verdict, they tell a reader what it rests on.
 """
 
@@ -15,7 +15,9 @@ import pandas as pd
 
 from analysis.exhibits.table import number, records
 from analysis.inference.comparability import confounds, say_once
+from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
+from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Study
@@ -24,11 +26,13 @@ from benchmarks.metrics import coin_half_width
 MANY = 30  # comparisons, beyond which none has a sentence
 FEW_SEEDS = 5  # below it intervals are wide and lean on normality
 _OUTCOMES = {
-    "better": "is better in",
-    "worse": "worse in",
-    "inconclusive": "cannot be told apart in",
+    BETTER: "is better in",
+    WORSE: "worse in",
+    EQUIVALENT: "equivalent in",
+    OPEN: "not settled in",
     "": "could not be tested in",
 }
+_BY_NAME = {endpoint.metric: endpoint for endpoint in ENDPOINTS}
 FINDINGS = {  # of manifest.json's data.contamination, by split
     "prompt": "share their prompt with a training pair",
     "prompt_response": "share prompt and response with a training pair",
@@ -43,51 +47,75 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
     """
     if comparisons.empty:
         return ("No comparison was declared for the arms of this study: it takes the arm in focus and another one.",)
+    pairs = comparisons.groupby(["dataset", "backbone", "arm", "reference"], sort=False)
+    summary = tuple(_summary(of_it) for _, of_it in comparisons.groupby("endpoint", sort=False))
+    if len(pairs) > MANY:
+        return (*summary, f"The {len(pairs)} are in the tables of comparisons, one a row.")
     several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
-    if len(comparisons) > MANY:
-        return (_summary(comparisons), f"The {len(comparisons)} are in the table of comparisons, one a row.")
-    sentences = tuple(_sentence(row, several) for row in records(comparisons))
-    return (_summary(comparisons), *sentences) if len(sentences) > 1 else sentences
+    sentences = tuple(_sentence(records(of_it), several) for _, of_it in pairs)
+    return (*summary, *sentences) if len(sentences) > 1 else sentences
 
 
 def _summary(comparisons: pd.DataFrame) -> str:
-    """How many comparisons came out how, and against whom, where all are of one arm in one group."""
+    """How many comparisons came out how by one endpoint, and against whom, where all are of one arm in one group."""
     one = len(comparisons[["dataset", "backbone", "arm"]].drop_duplicates()) == 1
     parts = []
     for outcome, words in _OUTCOMES.items():
         of_it = comparisons.loc[comparisons["verdict"] == outcome, "reference"]
-        if len(of_it) or outcome in ("better", "worse"):
+        if len(of_it) or outcome in (BETTER, WORSE):
             parts.append(f"{words} {len(of_it)}" + (f" ({', '.join(of_it)})" if one and len(of_it) else ""))
     who = comparisons["arm"].iloc[0] if one else "the arm in focus"
-    return f"Of {len(comparisons)} declared comparisons, {who} " + "; ".join(parts) + "."
+    endpoint = comparisons["endpoint"].iloc[0]
+    return f"By {endpoint}, of {len(comparisons)} declared comparisons {who} " + "; ".join(parts) + "."
 
 
-def _sentence(row: dict[str, Any], several: bool) -> str:
-    where = f"{row['dataset']} / {row['backbone']}: " if several else ""
-    pair = f"{row['arm']} and {row['reference']}"
-    if row["not_compared"] and np.isnan(row["difference"]):
-        return f"{where}{pair} were not compared: {row['not_compared']}."
-    points = f"{number(100 * row['difference'], '+.1f')} points"
-    if row["not_compared"]:
-        return (
-            f"{where}{pair} differ by {points} of accuracy on {row['examples']} pairs; {row['not_compared']} "
-            f"(exact McNemar for these two models p {number(row['mcnemar_p'], 'p')})."
-        )
-    interval = f"[{number(100 * row['difference_lo'], '+.1f')}, {number(100 * row['difference_hi'], '+.1f')}]"
-    adjusted = f", {number(row['p_holm'], 'p')} adjusted for {row['family']} comparisons" if row["family"] > 1 else ""
-    tested = f"p {number(row['p'], 'p')}{adjusted}"
-    numbers = f"{points} of accuracy {interval}, {tested}; {row['seeds']} seeds × {row['examples']} pairs"
-    numbers += " of their own" if row.get("own_rows") is True else ""
-    if row["verdict"] == "inconclusive":
-        alone = ", though the interval alone leaves out 0" if row["p"] < ALPHA else ""
-        text = f"{pair} cannot be told apart{alone}: {numbers}; "
-    else:
-        text = f"{row['arm']} is {row['verdict']} than {row['reference']}: {numbers}; "
-    found = f"a difference of {number(100 * row['detectable'], '.1f')} points"
-    text += f"{found if row['detectable'] < 1 else 'no difference'} would have been found four times in five"
-    ours, theirs = row["steps"], row["reference_steps"]
+def _sentence(rows: list[dict[str, Any]], several: bool) -> str:
+    """One comparison by either endpoint. rows: of `comparisons.compare`."""
+    first = rows[0]
+    where = f"{first['dataset']} / {first['backbone']}: " if several else ""
+    pair = f"{first['arm']} and {first['reference']}"
+    if first["not_compared"] and np.isnan(first["difference"]):
+        return f"{where}{pair} were not compared: {first['not_compared']}."
+    parts = [_by_endpoint(row) for row in rows]
+    if first["not_compared"]:
+        exact = f"exact McNemar for these two models p {number(first['mcnemar_p'], 'p')}"
+        differ = " and ".join(parts)
+        return f"{where}{pair} differ by {differ} on {first['examples']} pairs; {first['not_compared']} ({exact})."
+    size = f"{first['replicates']} replicates × {first['examples']} pairs"
+    size += " of their own" if first.get("own_rows") is True else ""
+    ours, theirs = first["steps"], first["reference_steps"]
     unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
-    return f"{where}{text}.{unequal}"
+    return f"{where}{first['arm']} against {first['reference']}, {size}: {'; '.join(parts)}.{unequal}"
+
+
+def _by_endpoint(row: dict[str, Any]) -> str:
+    """The difference, and what it settles."""
+    _, _, unit, scale, spec = endpoint = _BY_NAME[row["endpoint"]]
+    estimate = f"{number(scale * row['difference'], f'+{spec}')} {unit} of {endpoint.metric}"
+    if row["not_compared"]:
+        return estimate
+    ends = (number(scale * row[key], f"+{spec}") for key in ("difference_lo", "difference_hi"))
+    numbers = f"{estimate} [{', '.join(ends)}], {_tested(row, 'p')}"
+    margin = f"± {number(scale * row['margin'], 'g')}"
+    if row["verdict"] in (BETTER, WORSE):
+        return f"{row['verdict']}, {numbers}"
+    if row["verdict"] == EQUIVALENT:
+        return f"equivalent within {margin}, {numbers}; of a difference that large {_tested(row, 'equivalence_p')}"
+    found = f"a difference of {number(scale * row['detectable'], spec)} would have been found four times in five"
+    return f"not settled within {margin}, {numbers}; {_what_would(row)}; {found}"
+
+
+def _tested(row: dict[str, Any], p: str) -> str:
+    adjusted = f" ({number(row[f'{p}_adjusted'], 'p')} adjusted for {row['family']})" if row["family"] > 1 else ""
+    return f"p {number(row[p], 'p')}{adjusted}"
+
+
+def _what_would(row: dict[str, Any]) -> str:
+    """About how many replicates more would settle it."""
+    more = row["more_replicates"]
+    if np.isinf(more):
+        return "no number of replicates would settle it (more test pairs, or more rows to draw from, would)"
+    return f"about {more:,.0f} more replicate{'' if more == 1 else 's'} would settle it"
 
 
 def on_curvature(study: Study) -> tuple[str, ...]:

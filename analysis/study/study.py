@@ -13,18 +13,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.study.naming import flat, place, short, text
+from benchmarks.calibration import information
+from benchmarks.pair_metrics import VALIDATION
 from mars.config import UserError
 from mars.record.run_directory import MAIN, RunDirectory
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed", "replicate"]
 BENCHMARK = MAIN
 FOCUS, REFERENCE = "mars", "uniform"
+# Of equivalence: a point, a hundredth of a bit.
+MARGINS: Mapping[str, float] = MappingProxyType({"accuracy": 0.01, "information": 0.01})
 
 
 class NothingToShow(UserError):
@@ -61,13 +66,17 @@ class Run:
 
 
 class Pairs(NamedTuple):
-    """One arm's scores on one split: [S seeds, E examples], NaN where a seed was not judged on an example."""
+    """One arm's scores on one split: [S seeds, E examples], NaN where a seed was not judged on an example.
+
+    bits: of `benchmarks.calibration.information`, at each seed's own temperature.
+    """
 
     seeds: np.ndarray  # [S] ascending
     replicates: np.ndarray  # [S] of each seed
     ids: pd.Index  # [E]
     chosen: np.ndarray
     rejected: np.ndarray
+    bits: np.ndarray
 
     @property
     def margins(self) -> np.ndarray:
@@ -76,15 +85,17 @@ class Pairs(NamedTuple):
 
     @property
     def own_rows(self) -> bool:
-        """Whether every seed was judged on examples of its own, no two seeds on one."""
+        """Whether every replicate was judged on examples of its own, no two replicates on one."""
         judged = ~np.isnan(self.margins)
-        return len(self.seeds) > 1 and bool((judged.sum(axis=0) <= 1).all() and judged.any())
+        known = np.unique(self.replicates)
+        by_replicate = np.array([judged[self.replicates == replicate].any(axis=0) for replicate in known])
+        return len(known) > 1 and bool((by_replicate.sum(axis=0) <= 1).all() and judged.any())
 
     def on(self, seeds: np.ndarray, ids: pd.Index) -> Pairs:
         """The part of it on some of its seeds and examples, in their order."""
         rows = np.searchsorted(self.seeds, seeds)
         columns = slice(None) if ids.equals(self.ids) else self.ids.get_indexer(ids)
-        scores = (side[rows][:, columns] for side in (self.chosen, self.rejected))
+        scores = (side[rows][:, columns] for side in (self.chosen, self.rejected, self.bits))
         return Pairs(self.seeds[rows], self.replicates[rows], self.ids[columns], *scores)
 
 
@@ -100,7 +111,7 @@ class Study:
 
     focus: the arm that the verdict compares with the others. reference: the arm that leaderboard and verdict compare
     with. Both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although
-    they differ in more than their strategy.
+    they differ in more than their strategy. margins: {endpoint: the difference within which arms are equivalent}.
     """
 
     name: str
@@ -114,6 +125,7 @@ class Study:
     focus: str = FOCUS
     reference: str = REFERENCE
     allow_confounded: bool = False
+    margins: Mapping[str, float] = field(default_factory=lambda: MARGINS)
 
     @property
     def arms(self) -> list[str]:
@@ -132,9 +144,9 @@ class Study:
         usual = Counter(map(tuple, orders)).most_common(1)[0][0]
         return sorted(known, key=lambda split: usual.index(split) if split in usual else len(usual))
 
-    def judged(self, focus: str = FOCUS, reference: str = REFERENCE, allow_confounded: bool = False) -> Study:
-        """The same runs, judged in another way."""
-        return replace(self, focus=focus, reference=reference, allow_confounded=allow_confounded)
+    def judged(self, **way: Any) -> Study:
+        """The same runs, judged in another way: focus, reference, allow_confounded, margins."""
+        return replace(self, **way)
 
     def groups(self) -> Iterator[tuple[str, Study]]:
         """(`dataset / backbone`, that part of the study): only within one are arms comparable.
@@ -185,17 +197,28 @@ class Study:
 def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     """Of one arm and split: tables and figures ask for it again, a group at a time."""
     found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
+    held_out = [_margins(run.scores.get(VALIDATION)) for run in study.of(arm) if split in run.scores]
     known = study.runs[study.runs["arm"] == arm].set_index("seed")["replicate"]
     orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
     alike = all(order.equals(orders[0]) for order in orders)
     ids = orders[0] if alike else orders[0].append(orders[1:])
     ids = ids if ids.is_unique else functools.reduce(pd.Index.union, orders)
-    sides = np.full((2, len(found), len(ids)), np.nan)
+    sides = np.full((3, len(found), len(ids)), np.nan)
     for row, scores in enumerate(found.values()):
         columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
-        sides[0, row, columns], sides[1, row, columns] = _sides(scores, gold)
+        chosen, rejected = _sides(scores, gold)
+        bits, judged = chosen - rejected, ~np.isnan(chosen)
+        bits[judged] = information(bits[judged], held_out[row])
+        sides[:, row, columns] = chosen, rejected, bits
     seeds = np.array(list(found), dtype=int)
     return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
+
+
+def _margins(scores: Mapping[str, Any] | None) -> np.ndarray:
+    """[V] margins of validation pairs, none where there are no scores of any."""
+    if scores is None:
+        return np.empty(0)
+    return np.asarray(scores["chosen_score"], float) - np.asarray(scores["rejected_score"], float)
 
 
 def _sides(scores: Mapping[str, Any], gold: bool) -> tuple[np.ndarray, np.ndarray]:

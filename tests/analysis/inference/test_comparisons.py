@@ -12,13 +12,17 @@ from support.study import make_run, make_study
 
 from analysis import load
 from analysis.exhibits.ranking import rank
-from analysis.inference import stats
 from analysis.inference.comparisons import COLUMNS, compare
 from analysis.report.verdict import verdict, warnings
 
 
 def named(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(frame["arm"], frame["reference"], strict=True))
+    rows = by(frame, "accuracy")
+    return list(zip(rows["arm"], rows["reference"], strict=True))
+
+
+def by(frame: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+    return frame[frame["endpoint"] == endpoint].reset_index(drop=True)
 
 
 def test_the_arm_in_focus_is_compared_with_every_other_declared_one(tmp_path: Path) -> None:
@@ -26,12 +30,15 @@ def test_the_arm_in_focus_is_compared_with_every_other_declared_one(tmp_path: Pa
     frame = compare(study)
     assert list(frame.columns) == COLUMNS
     assert named(frame) == [("mars", "uniform"), ("mars", "eda"), ("mars", "none")]
-    means = {arm: study.values(arm, "test", "accuracy").mean() for arm in study.arms}
     for row in frame.to_dict("records"):
+        means = {arm: study.values(arm, "test", row["endpoint"]).mean() for arm in study.arms}
         assert row["difference"] == pytest.approx(means["mars"] - means[row["reference"]])
         assert row["difference_lo"] < row["difference"] < row["difference_hi"]
-        assert (row["seeds"], row["examples"], row["family"], row["steps"]) == (3, 60, 3, 30)
-    assert list(frame["p_holm"]) == pytest.approx(list(stats.holm(frame["p"].to_numpy())))
+        assert (row["replicates"], row["examples"], row["family"], row["steps"]) == (3, 60, 6, 30)
+        assert row["p_adjusted"] == pytest.approx(min(1, 6 * row["p"]))
+        assert row["equivalence_p_adjusted"] == pytest.approx(min(1, 6 * row["equivalence_p"]))
+    assert by(frame, "information")["mcnemar_p"].isna().all()
+    assert by(frame, "accuracy")["mcnemar_p"].notna().all()
     assert named(compare(study.judged(focus="mine")))[0] == ("mine", "uniform")
     assert compare(study.judged(focus="nobody")).empty
 
@@ -40,29 +47,77 @@ def test_one_family_spans_all_groups(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8})
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, dataset="hh_rlhf")
     frame = compare(load(tmp_path))
-    assert list(frame["dataset"]) == ["hh_rlhf", "planted"]
-    assert set(frame["family"]) == {2}
+    assert list(by(frame, "accuracy")["dataset"]) == ["hh_rlhf", "planted"]
+    assert set(frame["family"]) == {4}
     alone = compare(next(group for title, group in load(tmp_path).groups() if title.startswith("planted")))
-    assert frame["p"].iloc[1] == alone["p"].iloc[0]
-    assert frame["detectable"].iloc[1] > alone["detectable"].iloc[0]
+    ours, theirs = (frame[frame["dataset"] == "planted"].iloc[0] for frame in (frame, alone))
+    assert ours["p"] == theirs["p"]
+    assert ours["detectable"] > theirs["detectable"]
 
 
 def test_verdicts_follow_the_adjusted_p(tmp_path: Path) -> None:
     study = load(
         make_study(tmp_path, {"none": -0.8, "uniform": 1.0, "mars": 1.02}, seeds=(0, 1, 2, 3, 4), examples=300)
     )
-    frame = compare(study).set_index("reference")
+    frame = by(compare(study), "accuracy").set_index("reference")
     assert frame.loc["none", "verdict"] == "better"
-    assert frame.loc["uniform", "verdict"] == "inconclusive"
-    summary, unclear, better = verdict(compare(study))
+    assert frame.loc["uniform", "verdict"] == "not settled"
+    summary, bits, unclear, better = verdict(compare(study))
     assert summary == (
-        "Of 2 declared comparisons, mars is better in 1 (none); worse in 0; cannot be told apart in 1 (uniform)."
+        "By accuracy, of 2 declared comparisons mars is better in 1 (none); worse in 0; not settled in 1 (uniform)."
     )
-    assert better.startswith("mars is better than none: +")
-    assert unclear.startswith("mars and uniform cannot be told apart: ")
-    assert "adjusted for 2 comparisons; 5 seeds × 300 pairs; a difference of" in unclear
+    assert bits.startswith("By information, of 2 declared comparisons mars is better in 1 (none)")
+    assert better.startswith("mars against none, 5 replicates × 300 pairs: better, +")
+    assert unclear.startswith("mars against uniform, 5 replicates × 300 pairs: not settled within ± 1, ")
+    assert "adjusted for 4); about" in unclear
+    assert "more replicates would settle it; a difference of" in unclear
+    assert " bits of information [" in unclear
     lines = verdict(compare(study.judged(focus="none")))
-    assert [line.split(":")[0] for line in lines[1:]] == ["none is worse than uniform", "none is worse than mars"]
+    assert ["worse, −" in line for line in lines[2:]] == [True, True]
+
+
+def test_arms_that_hardly_differ_are_equivalent_within_a_margin_and_not_within_a_narrower_one(tmp_path: Path) -> None:
+    study = load(make_study(tmp_path, {"uniform": 1.0, "mars": 1.0}, seeds=tuple(range(8)), examples=400))
+    wide = by(compare(study.judged(margins={"accuracy": 0.08, "information": 0.2})), "accuracy").iloc[0]
+    assert wide["verdict"] == "equivalent"
+    assert abs(wide["difference"]) < 0.08
+    (sentence,) = verdict(compare(study.judged(margins={"accuracy": 0.08, "information": 0.2})))
+    assert "equivalent within ± 8, " in sentence
+    assert "; of a difference that large p " in sentence
+    narrow = by(compare(study.judged(margins={"accuracy": 0.0001, "information": 0.0001})), "accuracy").iloc[0]
+    assert narrow["verdict"] == "not settled"
+    assert narrow["equivalence_p"] > 0.4
+    assert (narrow["difference"], narrow["p"]) == (wide["difference"], wide["p"])
+
+
+def test_seeds_of_one_replicate_are_averaged_and_count_once(tmp_path: Path) -> None:
+    for method, skill in (("uniform", 0.6), ("mars", 0.9)):
+        for replicate in range(4):
+            for seed in (0, 1):
+                make_run(tmp_path, method, 1000 * replicate + seed, skill, manifest={"replicate": replicate})
+    study = load(tmp_path)
+    row = by(compare(study), "accuracy").iloc[0]
+    assert (row["replicates"], row["examples"]) == (4, 60)
+    gained = study.values("mars", "test", "accuracy") - study.values("uniform", "test", "accuracy")
+    assert list(gained.index) == [0, 1, 2, 3]
+    assert row["difference"] == pytest.approx(gained.mean())
+    each = [study.runs.loc[study.runs["arm"] == arm].sort_values("seed")["replicate"].tolist() for arm in study.arms]
+    assert each == [[0, 0, 1, 1, 2, 2, 3, 3]] * 2
+
+
+def test_subsamples_that_overlap_widen_the_interval_and_are_said_to(tmp_path: Path) -> None:
+    def of_rows(rows: int) -> pd.Series:
+        for method, skill in (("uniform", 0.6), ("mars", 0.9)):
+            for seed in range(6):
+                subset = {"subset": {"size": 50, "train": rows}}
+                make_run(tmp_path / str(rows), method, seed, skill, manifest={"data": subset})
+        return by(compare(load(tmp_path / str(rows))), "accuracy").iloc[0]
+
+    few, many = of_rows(100), of_rows(100_000)
+    assert few["difference"] == many["difference"]
+    assert few["difference_hi"] - few["difference_lo"] > many["difference_hi"] - many["difference_lo"]
+    said = "\n".join(load(tmp_path / "100").verdict())
+    assert "6 subsamples of 50 of 100 pairs: what is said holds for new draws of 50 pairs" in said
 
 
 def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> None:
@@ -79,7 +134,7 @@ def test_a_swept_arm_meets_its_reference_at_the_same_setting(tmp_path: Path) -> 
             make_run(tmp_path / "tau", "uniform", seed, 0.5, settings={"share": tau})
     frame = compare(load(tmp_path / "tau"))
     assert set(frame["not_compared"]) == {"several arms of uniform, none with this arm's settings"}
-    summary, first, _ = verdict(frame)
+    summary, _, first, _ = verdict(frame)
     assert summary.endswith("worse in 0; could not be tested in 2.")
     assert "were not compared: several arms of uniform" in first
 
@@ -99,8 +154,8 @@ def test_confounded_arms_are_not_compared_unless_allowed(tmp_path: Path) -> None
     make_study(tmp_path, {"uniform": 0.5})
     make_study(tmp_path, {"mars": 0.9}, manifest={"steps": 80})
     frame = compare(load(tmp_path))
-    assert list(frame["not_compared"]) == ["arms differ in optimiser steps"]
-    assert frame[["difference", "p", "p_holm", "detectable"]].isna().all(axis=None)
+    assert list(frame["not_compared"]) == ["arms differ in optimiser steps"] * 2
+    assert frame[["difference", "p", "p_adjusted", "detectable"]].isna().all(axis=None)
     assert verdict(frame) == ("mars and uniform were not compared: arms differ in optimiser steps.",)
     (sentence,) = verdict(compare(load(tmp_path).judged(allow_confounded=True)))
     assert sentence.endswith("Steps differ: 80 against 30.")
@@ -120,7 +175,7 @@ def test_runs_without_scores_cannot_be_paired(tmp_path: Path) -> None:
     for file in tmp_path.glob("mars*/scores/*.parquet"):
         file.unlink()
     frame = compare(load(tmp_path))
-    assert list(frame["not_compared"]) == ["no seed and pair with scores in common"]
+    assert list(frame["not_compared"]) == ["no seed and pair with scores in common"] * 2
 
 
 def test_a_study_of_one_arm_says_that_there_is_no_comparison(tmp_path: Path) -> None:
@@ -162,7 +217,7 @@ def test_models_that_a_coin_matches_are_named_as_such(tmp_path: Path) -> None:
 def test_seeds_with_test_pairs_of_their_own_are_compared_seed_by_seed(tmp_path: Path) -> None:
     options = {"seeds": (0, 1, 2, 3), "own_rows": True, "examples": 200}
     study = load(make_study(tmp_path, {"uniform": 0.1, "mars": 0.8}, **options))
-    (row,) = compare(study).to_dict("records")
+    (row,) = by(compare(study), "accuracy").to_dict("records")
     gained = study.values("mars", "test", "accuracy") - study.values("uniform", "test", "accuracy")
     expected = scipy_stats.ttest_1samp(gained, 0)
     assert row["difference"] == pytest.approx(gained.mean())
@@ -170,10 +225,10 @@ def test_seeds_with_test_pairs_of_their_own_are_compared_seed_by_seed(tmp_path: 
     interval = tuple(expected.confidence_interval(0.95))
     assert (row["difference_lo"], row["difference_hi"]) == pytest.approx(interval, rel=1e-6)
     assert min(gained) <= row["bootstrap_lo"] < row["bootstrap_hi"] <= max(gained)
-    assert (row["seeds"], row["examples"], row["own_rows"]) == (4, 200, True)
+    assert (row["replicates"], row["examples"], row["own_rows"]) == (4, 200, True)
     assert row["detectable"] > row["difference"] - row["difference_lo"]
     (sentence,) = verdict(compare(study))
-    assert "4 seeds × 200 pairs of their own; a difference of" in sentence
+    assert "4 replicates × 200 pairs of their own: " in sentence
     board = rank(study)
     mars = board.table.frame.set_index("arm").loc["mars"]
     assert (mars["difference"], mars["p"], mars["examples"]) == pytest.approx((row["difference"], row["p"], 200))
@@ -184,11 +239,12 @@ def test_seeds_with_test_pairs_of_their_own_are_compared_seed_by_seed(tmp_path: 
 def test_of_seeds_with_pairs_of_their_own_only_shared_ones_count(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
     make_study(tmp_path, {"mars": 0.8}, seeds=(0, 1, 2), own_rows=True)
-    (row,) = compare(load(tmp_path)).to_dict("records")
-    assert (row["seeds"], row["examples"]) == (2, 60)
+    (row,) = by(compare(load(tmp_path)), "accuracy").to_dict("records")
+    assert (row["replicates"], row["examples"]) == (2, 60)
     make_study(tmp_path / "unpaired", {"uniform": 0.1}, seeds=(0, 1), own_rows=True)
     make_study(tmp_path / "unpaired", {"mars": 0.8}, seeds=(2, 3), own_rows=True)
-    (row,) = compare(load(tmp_path / "unpaired").judged(allow_confounded=True)).to_dict("records")
+    unpaired = load(tmp_path / "unpaired").judged(allow_confounded=True)
+    (row,) = by(compare(unpaired), "accuracy").to_dict("records")
     assert row["not_compared"] == "no seed and pair with scores in common"
 
 
@@ -203,7 +259,7 @@ def test_what_is_said_of_many_groups_alike_is_said_once(tmp_path: Path) -> None:
 
 
 def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
-    row = {"dataset": "d", "backbone": "b", "arm": "mars", "reference": "uniform", "verdict": "inconclusive"}
-    lines = verdict(pd.DataFrame([row] * 61))
-    assert lines[0].startswith("Of 61 declared comparisons, mars is better in 0;")
-    assert lines[1:] == ("The 61 are in the table of comparisons, one a row.",)
+    row = {"dataset": "d", "backbone": "b", "arm": "mars", "endpoint": "accuracy", "verdict": "not settled"}
+    lines = verdict(pd.DataFrame([row | {"reference": f"uniform {i}"} for i in range(61)]))
+    assert lines[0].startswith("By accuracy, of 61 declared comparisons mars is better in 0;")
+    assert lines[1:] == ("The 61 are in the tables of comparisons, one a row.",)
