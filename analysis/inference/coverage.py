@@ -10,6 +10,7 @@ difference is known in closed form.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
@@ -17,7 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.inference import stats
-from analysis.inference.difference import crossed_difference
+from analysis.inference.difference import (
+    Difference,
+    Draws,
+    crossed_difference,
+    equivalence_p,
+    nested_difference,
+)
 
 REFERENCES = 9  # that one arm is compared with, as in experiment=matched
 _PHI = NormalDist().cdf
@@ -78,6 +85,96 @@ def false_verdicts(
     return float(false[0]) / studies, float(false[1]) / studies
 
 
+# ---- three verdicts, over replicates that may be overlapping subsamples
+
+
+class Design(NamedTuple):
+    """A simulated study. overlap: share of a replicate's rows that another has too. own: pairs of each replicate's own.
+
+    Standard deviations of one comparison's difference, in margins of equivalence: of a draw of the base pairs, of a
+    training seed, of a pair's own effect (over its number of pairs), of the rest.
+    """
+
+    replicates: int
+    seeds: int
+    overlap: float = 0.0
+    own: bool = True
+    draw: float = 0.5
+    seed: float = 0.5
+    pairs: float = 0.2
+    rest: float = 0.2
+
+
+DESIGNS = {
+    "8 draws, pairs of their own": Design(8, 1),
+    "16 draws, pairs of their own": Design(16, 1),
+    "16 draws, shared pairs": Design(16, 1, own=False),
+    "12 subsamples that share 20 %, 2 seeds": Design(12, 2, 0.2, False),
+    "12 subsamples that share 50 %, 2 seeds": Design(12, 2, 0.5, False),
+    "12 subsamples that share 50 %, 1 seed": Design(12, 1, 0.5, False),
+    "40 subsamples that share 20 %, 1 seed": Design(40, 1, 0.2, False),
+}
+EXAMPLES = 50  # cells a replicate: what pairs vary by is scaled to it
+TRUTHS = (0.0, 0.0, 1.0, -1.0, 2.0, 0.5)  # of a family's comparisons in turn, in margins
+FAMILY = 14  # seven arms against one by two endpoints
+_ALIKE = 0.7  # correlation of the two endpoints
+
+
+def differences(design: Design, truths: np.ndarray, rng: np.random.Generator) -> list[Difference]:
+    """One study's comparisons, their truths `truths` [K] in margins of equivalence, the two of a pair correlated."""
+    comparisons = len(truths)
+
+    def normal(*shape: int) -> np.ndarray:
+        """[K, …] in pairs of endpoints that go together."""
+        drawn = rng.normal(size=(comparisons, *shape))
+        drawn[1::2] = _ALIKE * drawn[0::2] + math.sqrt(1 - _ALIKE**2) * drawn[1::2]
+        return drawn
+
+    shared, own = math.sqrt(design.overlap) * normal(1), math.sqrt(1 - design.overlap) * normal(design.replicates)
+    means = design.draw * (shared + own)[:, :, None] + design.seed * normal(design.replicates, design.seeds)
+    cells = truths[:, None, None] + means.mean(axis=2)[:, :, None]
+    cells = cells + design.rest * math.sqrt(EXAMPLES) * normal(design.replicates, EXAMPLES)
+    cells += design.pairs * math.sqrt(EXAMPLES) * normal(*((design.replicates,) if design.own else (1,)), EXAMPLES)
+    found = []
+    for mean, table in zip(means, cells, strict=True):
+        within = float(mean.var(axis=1, ddof=1).mean()) / design.seeds if design.seeds > 1 else 0.0
+        draws = Draws(design.overlap, within, design.replicates * (design.seeds - 1))
+        found.append(nested_difference(list(table), draws) if design.own else crossed_difference(table, draws))
+    return found
+
+
+class Shares(NamedTuple):
+    """Of simulated studies or comparisons. held: intervals that hold the truth. false: studies with any false verdict.
+
+    Of comparisons without a difference, equivalent: declared so; of those two margins apart, different.
+    """
+
+    held: float
+    false: float
+    equivalent: float
+    different: float
+
+
+def verdicts(design: Design, studies: int, rng: np.random.Generator) -> Shares:
+    """What a study of FAMILY comparisons declares, adjusted as `comparisons.compare` does."""
+    truths = np.resize(np.repeat(TRUTHS, 2), FAMILY)
+    level = stats.ALPHA / FAMILY
+    held, false, equal, unequal = 0, 0, 0, 0
+    for _ in range(studies):
+        wrong = False
+        for truth_, found in zip(truths, differences(design, truths, rng), strict=True):
+            held += found.lo <= truth_ <= found.hi
+            different = found.p < level
+            alike = not different and equivalence_p(found.difference, found.spread, 1.0) < level
+            wrong |= different and truth_ * found.difference <= 0
+            wrong |= alike and abs(truth_) >= 1
+            equal += alike and truth_ == 0
+            unequal += different and abs(truth_) == 2
+        false += wrong
+    counts = studies * (truths == 0).sum(), studies * (np.abs(truths) == 2).sum()
+    return Shares(held / studies / FAMILY, false / studies, equal / counts[0], unequal / counts[1])
+
+
 def over_seeds(seeds: int, studies: int, rng: np.random.Generator, draw: Callable[..., np.ndarray]) -> float:
     """Share of `mean_interval`s over `draw` of so many seeds that hold its mean, 0."""
     found = [stats.mean_interval(draw(size=seeds)) for _ in range(studies)]
@@ -94,5 +191,11 @@ def main(studies: int = 4000) -> None:
             held = coverage(world, seeds, examples, studies, rng)
             false = false_verdicts(world, seeds, examples, studies // 4, rng)
             print(line.format(name, seeds, examples, *(f"{share:.3f}" for share in (*held, *false))), flush=True)
+    print(f"\nfamilies of {FAMILY} comparisons, {studies // 2} studies a row; truths in margins: {TRUTHS}")
+    line = "| {:<40} | {:>8} | {:>13} | {:>14} | {:>12} |"
+    print(line.format("design", "interval", "false verdict", "equivalent at 0", "found at 2"))
+    for named, design in DESIGNS.items():
+        shares = verdicts(design, studies // 2, rng)
+        print(line.format(named, *(f"{share:.3f}" for share in shares)), flush=True)
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")
