@@ -113,6 +113,8 @@ def main() -> None:
         commands[sys.argv.pop(1)]()
     elif first.isidentifier():
         sys.exit(f'error: "{first}" is no sub-command{nearest(first, commands)}')
+    elif any(argument.startswith("until=") for argument in sys.argv[1:]):
+        _module("analysis.settle")()
     else:
         command("config", execute, "the same command resumes after the last finished round")()
 

@@ -28,6 +28,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
 from analysis.inference.difference import detectable, equivalence_p, more_replicates
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, paired_difference
+from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
 from analysis.study.study import Study
 from baselines import ARMS
@@ -70,14 +71,19 @@ def _compare(study: Study) -> pd.DataFrame:
     table["more_replicates"] = [more_replicates(*one, level) for one in of]
     for p in ("p", "equivalence_p"):
         table[f"{p}_adjusted"] = (family * table[p].astype(float)).clip(upper=1.0)
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    table["verdict"] = [_verdict(row, study.settled) for row in table.to_dict("records")]
     return table
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
-    """By one endpoint. A difference that is found but lies within the margin is a difference."""
+def _verdict(row: Mapping[Any, Any], settled: Mapping[str, str] | None) -> str:
+    """By one endpoint. A difference that is found but lies within the margin is a difference.
+
+    settled: of a study that was looked at while it grew, by its rule, which this p does not know of.
+    """
     if math.isnan(row["p"]):
         return ""
+    if settled is not None:
+        return settled.get(key_of(row), OPEN).replace(FUTILE, OPEN)
     if row["p_adjusted"] < stats.ALPHA:
         return BETTER if row["difference"] > 0 else WORSE
     return EQUIVALENT if row["equivalence_p_adjusted"] < stats.ALPHA else OPEN

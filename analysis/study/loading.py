@@ -17,14 +17,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.study import naming, run_files, wandb_runs
+from analysis.study import looks, naming, run_files, wandb_runs
 from analysis.study.study import BENCHMARK, KEYS, Run, Study
 from mars.config import UserError
 from mars.record.facts import NEEDED
@@ -80,7 +80,12 @@ def load(*sources: str | Path) -> Study:
     if not runs:
         raise UserError(f"study: {', '.join(map(str, sources))} holds {_why_none(ledger)}")
     remarks = [*dict.fromkeys(ledger.remarks), *_remarks(runs)]
-    return assemble(", ".join(names), runs, ledger.left_out, remarks)
+    study = assemble(", ".join(names), runs, ledger.left_out, remarks)
+    looked_at = [found for source in sources if not _is_project(source) and (found := looks.read(Path(source)))]
+    if not looked_at:
+        return study
+    settled = {key: verdict for found in looked_at for key, verdict in found.settled.items()}
+    return replace(study, settled=settled, margins=looked_at[0].rule.margins)
 
 
 def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], remarks: list[str]) -> Study:

@@ -56,6 +56,12 @@ def _of_data(config: Mapping[str, Any]) -> set[str]:
     }
 
 
+def as_asked(config: Mapping[str, Any], replicate: int | None) -> dict[str, Any]:
+    """A run's flat `config` with the seeds that its replicate moved as they were asked for: they make no arm."""
+    moved = {key: config[key] for key in ("augmenter.seed", "rounds.warmup_seed") if isinstance(config.get(key), int)}
+    return {**config, **{key: seed - (replicate or 0) for key, seed in moved.items()}}
+
+
 def replicates(runs: pd.DataFrame) -> list[int]:
     """The replicate of each run: one fresh draw of all that is random and not the arm, which the arms share.
 

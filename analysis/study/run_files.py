@@ -68,7 +68,7 @@ def as_run(facts: Facts, source: str, directory: Path) -> Run:
         source,
         directory,
         _without_ids(facts.manifest),
-        naming.flat(shaping(facts.config)),
+        naming.as_asked(naming.flat(shaping(facts.config)), facts.manifest.get("replicate")),
         facts.metrics,
         facts.rounds,
         facts.records,
@@ -88,6 +88,7 @@ def from_wandb(logged: Logged, source: str) -> Run:
         raise UserError(f"{MANIFEST}: {error}") from None
     settings = naming.flat(shaping({key: value for key, value in logged.config.items() if key != "_wandb"}))
     manifest = _without_ids(logged.manifest)
+    settings = naming.as_asked(settings, manifest.get("replicate"))
     return Run(manifest["run_id"], source, None, manifest, settings, logged.metrics, logged.rounds)
 
 

@@ -112,6 +112,7 @@ class Study:
     focus: the arm that the verdict compares with the others. reference: the arm that leaderboard and verdict compare
     with. Both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although
     they differ in more than their strategy. margins: {endpoint: the difference within which arms are equivalent}.
+    settled: of a study that was looked at while it grew, what the looks settled (`analysis.study.looks`).
     """
 
     name: str
@@ -126,6 +127,7 @@ class Study:
     reference: str = REFERENCE
     allow_confounded: bool = False
     margins: Mapping[str, float] = field(default_factory=lambda: MARGINS)
+    settled: Mapping[str, str] | None = None
 
     @property
     def arms(self) -> list[str]:

@@ -33,6 +33,7 @@ _KINDS: dict[str, Any] = {  # of a manifest's values, where they are there; grou
     **dict.fromkeys(("git", "strategy", "pool", "semantic", "semantic.writer", "data", "peak_memory_bytes"), Mapping),
     **dict.fromkeys(("pool.preservation", "pool.refused", "data.contamination", "data.sources"), Mapping),
     **dict.fromkeys(("data.subset", "data.settings", "data.generated", "data.labels"), Mapping),
+    "replicate": int,
     **dict.fromkeys(("steps", "pairs_trained", "tokens", "wall_seconds", "batch_size"), _NUMBER),
     **dict.fromkeys(("peak_memory_bytes.process", "peak_memory_bytes.gpu"), _NUMBER),
     **dict.fromkeys(("git.commit", "pool.augmenter", "start", "base_sha256", "test_sha256", "config_hash"), str),

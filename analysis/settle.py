@@ -1,0 +1,165 @@
+"""A sweep that adds replicates until its comparisons are settled, by a rule that is fixed before the first of them.
+
+    python -m mars.run experiment=settle until=settled max_replicates=40
+    python -m mars.run experiment=settle until=settled max_replicates=40 batch=4 dataset=hh_rlhf dataset.path=DIR …
+
+After each batch of replicates every comparison that is open is looked at: different, equivalent, or neither yet. The
+levels of the looks spend α as O'Brien and Fleming do (`analysis.inference.sequential`), so that ten looks find no more
+than one would where there is nothing. An arm is run no further once its comparisons are settled, or as good as sure to
+stay open. `looks.json` in the study's directory keeps the rule and what each look settled; the same command goes on
+from there, another rule is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pandas as pd
+
+from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
+from analysis.inference.sequential import (
+    STUDENT,
+    conditional_power,
+    levels,
+    one_sided_conditional_power,
+    one_sided_levels,
+)
+from analysis.inference.stats import ALPHA
+from analysis.study import loading
+from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
+from analysis.study.study import FOCUS, MARGINS, REFERENCE
+from mars.cli import command, composed
+from mars.config import UserError
+from mars.run import execute
+
+_NORMAL = NormalDist()
+_OURS = {"max_replicates": "40", "batch": "4"}  # settings of this command, and what they are unless told
+log = logging.getLogger("analysis.settle")
+
+
+def settle(arguments: Sequence[str], rule: Rule) -> Looks:
+    """Run the sweep of `arguments` (as of `mars.run`) under the rule; returns what was settled at which look.
+
+    Raises UserError for another rule than the study began with.
+    """
+    place = _study_of(arguments)
+    found = read(place) or Looks(rule)
+    if found.rule != rule:
+        raise UserError(f"until: {place} began with another rule, {found.rule} (repeat it, or name another study=DIR)")
+    found.write(place)
+    methods: list[str] = []
+    for look in range(len(found.looks) + 1, rule.looks + 1):
+        _sweep(arguments, range((look - 1) * rule.batch, look * rule.batch), methods)
+        study = loading.load(place).judged(focus=rule.focus, reference=rule.reference, margins=rule.margins)
+        table = compare(study)
+        found.family = found.family or int(table["difference"].notna().sum())
+        if not found.family:
+            raise UserError(f"until: nothing to settle in {place}: {_why_nothing(table)}")
+        found.looks.append(look_at(table, found, look))
+        found.write(place)
+        still = [row for row in table.to_dict("records") if _open(row, found)]
+        _say(found, look, still)
+        if not still:
+            break
+        arms = {arm for row in still for arm in (row["arm"], row["reference"])}
+        methods = list(dict.fromkeys(arm.split()[0] for arm in study.arms if arm in arms))
+    return found
+
+
+def look_at(table: pd.DataFrame, found: Looks, look: int) -> dict[str, str]:
+    """{comparison: verdict} of those that this look settles or gives up. table: of `comparisons.compare`."""
+    rule = found.rule
+    alpha = STUDENT * ALPHA / max(1, found.family)
+    every = rule.fractions(rule.looks)
+    different, equal = levels(every, alpha), one_sided_levels(every, alpha)
+    settled = {}
+    for row in table.to_dict("records"):
+        if not _open(row, found):
+            continue
+        if pd.isna(row["p"]):  # nothing varied yet
+            continue
+        if row["p"] <= different[look - 1]:
+            settled[key_of(row)] = BETTER if row["difference"] > 0 else WORSE
+        elif row["equivalence_p"] <= equal[look - 1]:
+            settled[key_of(row)] = EQUIVALENT
+        elif 0.5 <= every[look - 1] < 1 and _chance(row, every[look - 1], different[-1], equal[-1]) < rule.chance:
+            settled[key_of(row)] = FUTILE
+    return settled
+
+
+def _chance(row: dict[Any, Any], fraction: float, different: float, equal: float) -> float:
+    """How probably the last look settles it, if things go on as they did."""
+    if row["more_replicates"] == float("inf"):
+        return 0.0
+    z = -_NORMAL.inv_cdf(max(row["p"], 1e-300) / 2)
+    inside = -_NORMAL.inv_cdf(min(max(row["equivalence_p"], 1e-300), 1 - 1e-15))
+    return max(
+        conditional_power(z, fraction, different),
+        one_sided_conditional_power(inside, fraction, equal),
+    )
+
+
+def _open(row: dict[Any, Any], found: Looks) -> bool:
+    """Whether a comparison can be made and is neither settled nor given up."""
+    return not pd.isna(row["difference"]) and key_of(row) not in found.settled
+
+
+def _why_nothing(table: pd.DataFrame) -> str:
+    reasons = list(dict.fromkeys(table["not_compared"]))
+    return "; ".join(reasons) if reasons else f"{FOCUS} did not run beside another arm"
+
+
+def _say(found: Looks, look: int, still: list[dict[Any, Any]]) -> None:
+    rule, new = found.rule, found.looks[-1]
+    log.info(
+        "look %d of %d, %d replicates: %d of %d comparisons settled or given up, %d open",
+        look, rule.looks, look * rule.batch, len(found.settled), found.family, len(still),
+    )  # fmt: skip
+    for key, verdict in new.items():
+        log.info("  %s: %s", key, verdict)
+
+
+def _sweep(arguments: Sequence[str], replicates: range, methods: Sequence[str]) -> None:
+    """One batch as `mars.run` would run it; runs that are finished are skipped."""
+    only = [f"method={','.join(methods)}"] if methods else []
+    kept = [a for a in arguments if not (methods and a.startswith("method=")) and not a.startswith("replicate=")]
+    sys.argv = [sys.argv[0], "-m", *kept, f"replicate={','.join(map(str, replicates))}", *only]
+    command("config", execute, "the same command goes on after the last finished round")()
+
+
+def _study_of(arguments: Sequence[str]) -> Path:
+    """The directory that the sweep writes into."""
+    naming = ("experiment=", "study=", "name=", "scale=")
+    return Path(composed("config", [a for a in arguments if a.startswith(naming)])["study"])
+
+
+def _rule(settings: dict[str, str]) -> Rule:
+    """Raises UserError for settings that make no rule."""
+    numbers = {}
+    for key, value in settings.items():
+        if not value.isdecimal() or int(value) < 2:
+            raise UserError(f"{key}: must be a whole number of at least 2, not {value}")
+        numbers[key] = int(value)
+    if numbers["max_replicates"] % numbers["batch"]:
+        raise UserError(f"batch: max_replicates={numbers['max_replicates']} is no multiple of {numbers['batch']}")
+    return Rule(**numbers, margins=dict(MARGINS), focus=FOCUS, reference=REFERENCE)
+
+
+def main() -> None:
+    """`mars.run … until=settled`: the sweep's own arguments, and max_replicates and batch."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    log.setLevel(logging.INFO)
+    given = dict(a.split("=", 1) for a in sys.argv[1:] if a.split("=", 1)[0] in {*_OURS, "until"} and "=" in a)
+    rest = [a for a in sys.argv[1:] if a.split("=", 1)[0] not in {*_OURS, "until"} and a not in ("-m", "--multirun")]
+    try:
+        if given.pop("until") != "settled":
+            raise UserError("until: settled is the only thing to wait for")
+        found = settle(rest, _rule(_OURS | given))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(f"{len(found.looks)} looks; python -m analysis.report study={_study_of(rest)} says what came out")
