@@ -11,7 +11,7 @@ difference is known in closed form.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from analysis.inference.difference import (
     equivalence_p,
     nested_difference,
 )
+from analysis.inference.sequential import STUDENT, levels, one_sided_levels
 
 REFERENCES = 9  # that one arm is compared with, as in experiment=matched
 _PHI = NormalDist().cdf
@@ -120,27 +121,41 @@ FAMILY = 14  # seven arms against one by two endpoints
 _ALIKE = 0.7  # correlation of the two endpoints
 
 
-def differences(design: Design, truths: np.ndarray, rng: np.random.Generator) -> list[Difference]:
-    """One study's comparisons, their truths `truths` [K] in margins of equivalence, the two of a pair correlated."""
-    comparisons = len(truths)
+class Simulated(NamedTuple):
+    """One study. means: [K comparisons, R replicates, S seeds] of the models; cells: [K, R, E] with what pairs add."""
+
+    means: np.ndarray
+    cells: np.ndarray
+
+    def found(self, design: Design, replicates: int) -> list[Difference]:
+        """The comparisons on the first so many replicates."""
+        return [_found(design, m[:replicates], c[:replicates]) for m, c in zip(self.means, self.cells, strict=True)]
+
+
+def simulated(design: Design, truths: np.ndarray, rng: np.random.Generator) -> Simulated:
+    """A study whose comparisons differ by `truths` [K], in margins of equivalence; the two of a pair are correlated."""
 
     def normal(*shape: int) -> np.ndarray:
         """[K, …] in pairs of endpoints that go together."""
-        drawn = rng.normal(size=(comparisons, *shape))
+        drawn = rng.normal(size=(len(truths), *shape))
         drawn[1::2] = _ALIKE * drawn[0::2] + math.sqrt(1 - _ALIKE**2) * drawn[1::2]
         return drawn
 
-    shared, own = math.sqrt(design.overlap) * normal(1), math.sqrt(1 - design.overlap) * normal(design.replicates)
-    means = design.draw * (shared + own)[:, :, None] + design.seed * normal(design.replicates, design.seeds)
-    cells = truths[:, None, None] + means.mean(axis=2)[:, :, None]
-    cells = cells + design.rest * math.sqrt(EXAMPLES) * normal(design.replicates, EXAMPLES)
-    cells += design.pairs * math.sqrt(EXAMPLES) * normal(*((design.replicates,) if design.own else (1,)), EXAMPLES)
-    found = []
-    for mean, table in zip(means, cells, strict=True):
-        within = float(mean.var(axis=1, ddof=1).mean()) / design.seeds if design.seeds > 1 else 0.0
-        draws = Draws(design.overlap, within, design.replicates * (design.seeds - 1))
-        found.append(nested_difference(list(table), draws) if design.own else crossed_difference(table, draws))
-    return found
+    size = design.replicates
+    drawn = math.sqrt(design.overlap) * normal(1) + math.sqrt(1 - design.overlap) * normal(size)
+    means = design.draw * drawn[:, :, None] + design.seed * normal(size, design.seeds)
+    cells = (truths[:, None] + means.mean(axis=2))[:, :, None] + design.rest * math.sqrt(EXAMPLES) * normal(
+        size, EXAMPLES
+    )
+    pairs = normal(size, EXAMPLES) if design.own else normal(1, EXAMPLES)
+    return Simulated(means, cells + design.pairs * math.sqrt(EXAMPLES) * pairs)
+
+
+def _found(design: Design, means: np.ndarray, cells: np.ndarray) -> Difference:
+    several = design.seeds > 1
+    within = float(means.var(axis=1, ddof=1).mean()) / design.seeds if several else 0.0
+    draws = Draws(design.overlap, within, len(means) * (design.seeds - 1))
+    return nested_difference(list(cells), draws) if design.own else crossed_difference(cells, draws)
 
 
 class Shares(NamedTuple):
@@ -157,22 +172,44 @@ class Shares(NamedTuple):
 
 def verdicts(design: Design, studies: int, rng: np.random.Generator) -> Shares:
     """What a study of FAMILY comparisons declares, adjusted as `comparisons.compare` does."""
-    truths = np.resize(np.repeat(TRUTHS, 2), FAMILY)
     level = stats.ALPHA / FAMILY
-    held, false, equal, unequal = 0, 0, 0, 0
+    return _shares(studies, rng, design, [(design.replicates, level, level)])
+
+
+def looks(design: Design, batch: int, studies: int, rng: np.random.Generator) -> Shares:
+    """The same of a study that is looked at after every `batch` replicates, by the rule of `analysis.settle`.
+
+    Nothing is given up, which could only lower the share of false verdicts. held: at the last look.
+    """
+    fractions = [n / design.replicates for n in range(batch, design.replicates + 1, batch)]
+    alpha = STUDENT * stats.ALPHA / FAMILY
+    different, equal = levels(fractions, alpha), one_sided_levels(fractions, alpha)
+    sizes = (round(fraction * design.replicates) for fraction in fractions)
+    return _shares(studies, rng, design, list(zip(sizes, different, equal, strict=True)))
+
+
+def _shares(studies: int, rng: np.random.Generator, design: Design, rule: Sequence[tuple[int, float, float]]) -> Shares:
+    """rule: at each look its replicates, and the levels of a difference and of equivalence."""
+    truths = np.resize(np.repeat(TRUTHS, 2), FAMILY)
+    held = false = 0
+    equal, unequal = np.zeros(FAMILY), np.zeros(FAMILY)
     for _ in range(studies):
-        wrong = False
-        for truth_, found in zip(truths, differences(design, truths, rng), strict=True):
-            held += found.lo <= truth_ <= found.hi
-            different = found.p < level
-            alike = not different and equivalence_p(found.difference, found.spread, 1.0) < level
-            wrong |= different and truth_ * found.difference <= 0
-            wrong |= alike and abs(truth_) >= 1
-            equal += alike and truth_ == 0
-            unequal += different and abs(truth_) == 2
-        false += wrong
-    counts = studies * (truths == 0).sum(), studies * (np.abs(truths) == 2).sum()
-    return Shares(held / studies / FAMILY, false / studies, equal / counts[0], unequal / counts[1])
+        study, said = simulated(design, truths, rng), np.zeros(FAMILY, dtype=int)  # 0 open, ±1 different, 2 equivalent
+        for replicates, different, equivalent in rule:
+            found = study.found(design, replicates)
+            for place in np.flatnonzero(said == 0):
+                one = found[place]
+                if one.p <= different:
+                    said[place] = 1 if one.difference > 0 else -1
+                elif equivalence_p(one.difference, one.spread, 1.0) <= equivalent:
+                    said[place] = 2
+        held += sum(one.lo <= truth <= one.hi for one, truth in zip(found, truths, strict=True))
+        wrong = (np.abs(said) == 1) & (said * truths <= 0) | (said == 2) & (np.abs(truths) >= 1)
+        false += bool(wrong.any())
+        equal += said == 2
+        unequal += np.abs(said) == 1
+    at_zero, at_two = equal[truths == 0].mean() / studies, unequal[np.abs(truths) == 2].mean() / studies
+    return Shares(held / studies / FAMILY, false / studies, float(at_zero), float(at_two))
 
 
 def over_seeds(seeds: int, studies: int, rng: np.random.Generator, draw: Callable[..., np.ndarray]) -> float:
@@ -197,5 +234,8 @@ def main(studies: int = 4000) -> None:
     for named, design in DESIGNS.items():
         shares = verdicts(design, studies // 2, rng)
         print(line.format(named, *(f"{share:.3f}" for share in shares)), flush=True)
+    for own, named in ((True, "pairs of their own"), (False, "shared pairs")):
+        shares = looks(Design(40, 1, own=own), 4, studies // 2, rng)
+        print(line.format(f"ten looks up to 40 draws, {named}", *(f"{share:.3f}" for share in shares)), flush=True)
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")

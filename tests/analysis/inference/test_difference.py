@@ -222,3 +222,18 @@ def test_without_overlap_draws_change_nothing() -> None:
     cells = np.random.default_rng(0).normal(0.1, 1, (6, 40))
     plain, stated = (difference.crossed_difference(cells, draws) for draws in (FRESH, Draws(0.0, 0.3, 6)))
     assert (plain.lo, plain.hi, plain.p) == (stated.lo, stated.hi, stated.p)
+
+
+@pytest.mark.parametrize("name", ["16 draws, pairs of their own", "12 subsamples that share 20 %, 2 seeds"])
+def test_families_of_three_verdicts_are_seldom_false(name: str) -> None:
+    """A small edition of `python -m benchmarks.speed coverage`: no difference called one, nor a margin's called none."""
+    shares = verdicts(DESIGNS[name], 150, np.random.default_rng(0))
+    assert abs(shares.held - 0.955) < 0.02
+    assert shares.false < 0.05 + 3 * 0.018
+    assert shares.different > 0.9
+
+
+def test_looking_ten_times_makes_no_more_verdicts_false() -> None:
+    shares = looks(Design(40, 1), 4, 25, np.random.default_rng(0))
+    assert shares.false <= 3 / 25
+    assert shares.equivalent > 0.9
