@@ -1,7 +1,7 @@
 """A sweep that adds replicates until its comparisons are settled, by a rule that is fixed before the first of them.
 
     python -m mars.run experiment=settle until=settled max_replicates=40
-    python -m mars.run experiment=settle until=settled max_replicates=40 batch=4 dataset=hh_rlhf dataset.path=DIR …
+    python -m mars.run experiment=settle until=settled max_replicates=40 look_every=4 dataset=hh_rlhf dataset.path=DIR …
 
 After each batch of replicates every comparison that is open is looked at: different, equivalent, or neither yet. The
 levels of the looks spend α as O'Brien and Fleming do (`analysis.inference.sequential`), so that ten looks find no more
@@ -38,7 +38,7 @@ from mars.config import UserError
 from mars.run import execute
 
 _NORMAL = NormalDist()
-_OURS = {"max_replicates": "40", "batch": "4"}  # settings of this command, and what they are unless told
+_OURS = {"max_replicates": "40", "look_every": "4"}  # settings of this command, and what they are unless told
 log = logging.getLogger("analysis.settle")
 
 
@@ -54,7 +54,7 @@ def settle(arguments: Sequence[str], rule: Rule) -> Looks:
     found.write(place)
     methods: list[str] = []
     for look in range(len(found.looks) + 1, rule.looks + 1):
-        _sweep(arguments, range((look - 1) * rule.batch, look * rule.batch), methods)
+        _sweep(arguments, range((look - 1) * rule.look_every, look * rule.look_every), methods)
         study = loading.load(place).judged(focus=rule.focus, reference=rule.reference, margins=rule.margins)
         table = compare(study)
         found.family = found.family or int(table["difference"].notna().sum())
@@ -118,7 +118,7 @@ def _say(found: Looks, look: int, still: list[dict[Any, Any]]) -> None:
     rule, new = found.rule, found.looks[-1]
     log.info(
         "look %d of %d, %d replicates: %d of %d comparisons settled or given up, %d open",
-        look, rule.looks, look * rule.batch, len(found.settled), found.family, len(still),
+        look, rule.looks, look * rule.look_every, len(found.settled), found.family, len(still),
     )  # fmt: skip
     for key, verdict in new.items():
         log.info("  %s: %s", key, verdict)
@@ -145,13 +145,15 @@ def _rule(settings: dict[str, str]) -> Rule:
         if not value.isdecimal() or int(value) < 2:
             raise UserError(f"{key}: must be a whole number of at least 2, not {value}")
         numbers[key] = int(value)
-    if numbers["max_replicates"] % numbers["batch"]:
-        raise UserError(f"batch: max_replicates={numbers['max_replicates']} is no multiple of {numbers['batch']}")
+    if numbers["max_replicates"] % numbers["look_every"]:
+        raise UserError(
+            f"look_every: max_replicates={numbers['max_replicates']} is no multiple of {numbers['look_every']}"
+        )
     return Rule(**numbers, margins=dict(MARGINS), focus=FOCUS, reference=REFERENCE)
 
 
 def main() -> None:
-    """`mars.run … until=settled`: the sweep's own arguments, and max_replicates and batch."""
+    """`mars.run … until=settled`: the sweep's own arguments, max_replicates and look_every."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     log.setLevel(logging.INFO)
     given = dict(a.split("=", 1) for a in sys.argv[1:] if a.split("=", 1)[0] in {*_OURS, "until"} and "=" in a)

@@ -69,6 +69,9 @@ class Settings:
     out: str | None
     seed: int
     replicate: int | None
+    until: Literal["settled"] | None
+    max_replicates: int
+    look_every: int
     batch_size: int
     device: str
     threads: int | None

@@ -24,6 +24,7 @@ T = TypeVar("T")
 WITHOUT_EFFECT = frozenset(
     {"study", "out", "cache", "logger", "wandb", "threads", "save_model", "force", "debug", "name", "dry_run"}
     | {"steps_may_differ", "scale", "curvature"}
+    | {"until", "max_replicates", "look_every"}
     | {"replicate"}  # which moves the seeds that stand beside it (`mars.choices.effective`)
 )
 

@@ -21,14 +21,14 @@ FUTILE = "futile"  # beside the verdicts: no number of the planned replicates is
 
 @dataclass(frozen=True)
 class Rule:
-    """Fixed beforehand: as many replicates at most, in batches of so many, a look after each.
+    """Fixed beforehand: as many replicates at most, and a look after every so many.
 
     chance: from half of the replicates on, a comparison is given up when it is settled by the last look with less than
     this probability.
     """
 
     max_replicates: int
-    batch: int
+    look_every: int
     margins: Mapping[str, float]
     focus: str
     reference: str
@@ -36,11 +36,11 @@ class Rule:
 
     @property
     def looks(self) -> int:
-        return self.max_replicates // self.batch
+        return self.max_replicates // self.look_every
 
     def fractions(self, look: int) -> list[float]:
         """Shares of the planned replicates at the looks up to `look`, counted from 1."""
-        return [number * self.batch / self.max_replicates for number in range(1, look + 1)]
+        return [number * self.look_every / self.max_replicates for number in range(1, look + 1)]
 
 
 @dataclass

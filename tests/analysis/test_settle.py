@@ -74,7 +74,7 @@ def test_a_report_goes_by_the_looks_and_not_by_its_own_p(tmp_path: Path) -> None
 
 def test_a_sweep_goes_on_in_batches_and_from_where_it_stopped(tmp_path: Path) -> None:
     arguments = ["scale=tiny", "dataset.test_size=64", f"study={tmp_path}/study", f"cache={tmp_path}/cache"]
-    arguments += ["method=none_matched,uniform,mars", "until=settled", "max_replicates=4", "batch=2"]
+    arguments += ["method=none_matched,uniform,mars", "until=settled", "max_replicates=4", "look_every=2"]
     done = run_here(main, *arguments)
     assert done.returncode == 0, done.stderr
     looks = read(tmp_path / "study")
@@ -97,8 +97,8 @@ def test_a_sweep_goes_on_in_batches_and_from_where_it_stopped(tmp_path: Path) ->
     ("arguments", "line"),
     [
         (["until=tomorrow"], "error: until: settled is the only thing to wait for"),
-        (["until=settled", "batch=many"], "error: batch: must be a whole number of at least 2, not many"),
-        (["until=settled", "max_replicates=10"], "error: batch: max_replicates=10 is no multiple of 4"),
+        (["until=settled", "look_every=many"], "error: look_every: must be a whole number of at least 2, not many"),
+        (["until=settled", "max_replicates=10"], "error: look_every: max_replicates=10 is no multiple of 4"),
     ],
 )
 def test_a_rule_that_is_none_is_one_line(arguments: list[str], line: str, tmp_path: Path) -> None:
