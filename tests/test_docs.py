@@ -27,6 +27,19 @@ PAGES = sorted(
 )
 PAGES = [page for page in PAGES if "data" not in page.relative_to(ROOT).parts]
 BLOCK = re.compile(r"(<!-- run -->\n)?```bash\n(.*?)```", re.DOTALL)
+QUESTIONS = {  # typed into the site's search: the page that must be among the first results
+    "effective pairs": "glossary/",
+    "own data": "guides/own_data/",
+    "csv": "guides/own_data/",
+    "bad rows": "guides/own_data/",
+    "own model": "guides/own_model/",
+    "temperature": "glossary/",
+    "tau": "method/presets/",
+    "resume": "guides/sweeps/",
+    "submit": "submitting/",
+    "leaderboard": "submitting/",
+    "wandb": "guides/wandb/",
+}
 ENTRIES = {  # module: its config
     "mars.run": "config", "benchmarks.evaluate": "evaluate", "benchmarks.share": "share", "analysis.report": "report",
     "analysis.leaderboard": "leaderboard", "analysis.submission": "submission",
@@ -194,4 +207,24 @@ def test_everybody_can_read_the_site(site: str, browser: Any, scheme: str):
         tab.wait_for_timeout(600)  # wide tables are wrapped after the page is shown
         found = axe.Axe().run(tab).response["violations"]
         assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")], page
+    tab.close()
+
+
+def test_the_search_of_the_site_answers_a_newcomer_s_questions(site: str, browser: Any):
+    """The search looks at a key that is let go, not at text that is put in; it is ready when it invites to type."""
+    expect = importlib.import_module("playwright.sync_api").expect
+    tab = browser.new_page()
+    tab.goto(f"{site}/")
+    field, said = tab.get_by_role("textbox", name="Search"), tab.locator(".md-search-result__meta")
+    links = tab.locator(".md-search-result__item > a:first-child")  # the others are its sections
+    for question, page in QUESTIONS.items():
+        field.fill("")
+        field.press("End")
+        expect(said).to_have_text("Type to start searching")  # so what is listed next is the answer to this question
+        field.fill(question)
+        field.press("End")
+        expect(said).not_to_have_text("Type to start searching")
+        found = links.evaluate_all("links => links.map(link => link.href)")
+        first = [link.removeprefix(f"{site}/").partition("?")[0] for link in found[:3]]
+        assert page in first, f"{question}: {said.inner_text()}, {', '.join(first)}"
     tab.close()
