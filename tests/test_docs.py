@@ -21,6 +21,7 @@ from support import ROOT
 from support.commands import run_here
 
 from baselines import ARMS
+from mars.run import COMMANDS
 
 PAGES = sorted(
     [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
@@ -40,10 +41,7 @@ QUESTIONS = {  # typed into the site's search: the page that must be among the f
     "leaderboard": "submitting/",
     "wandb": "guides/wandb/",
 }
-ENTRIES = {  # module: its config
-    "mars.run": "config", "benchmarks.evaluate": "evaluate", "benchmarks.share": "share", "analysis.report": "report",
-    "analysis.leaderboard": "leaderboard", "analysis.submission": "submission",
-}  # fmt: skip
+ENTRIES = {"mars.run": "config", **{module: name for name, module in COMMANDS.items() if name != "show"}}  # its config
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +70,17 @@ def test_every_page_is_generated_in_full(hooks: ModuleType):
         text = hooks.on_page_markdown(page.read_text(encoding="utf-8"))
         assert not re.search(r"^<!-- (generated|from):", text, re.MULTILINE), page
     assert len(hooks.GENERATED) >= 8
+
+
+def test_every_command_is_there_and_in_the_reference(hooks: ModuleType):
+    assert all(callable(importlib.import_module(module).main) for module in COMMANDS.values())
+    assert re.findall(r"^## python -m (\S+)$", hooks.commands(), re.MULTILINE) == list(ENTRIES)
+
+
+def test_the_reference_has_the_rooms_in_their_order(hooks: ModuleType):
+    rooms = re.findall(r"^\| `([\w.]+)` \| \S", hooks.rooms(), re.MULTILINE)
+    assert rooms.index("mars.record") < rooms.index("mars") < rooms.index("baselines") < rooms.index("analysis.study")
+    assert len(rooms) == hooks.rooms().count("\n") - 1  # each has a sentence
 
 
 def test_commands_of_the_pages_have_keys_and_choices_that_exist(hooks: ModuleType):
@@ -170,7 +179,7 @@ def test_blocks_marked_as_runnable_run(page: Path, tmp_path: Path, monkeypatch: 
         for minus_m, module, *arguments in asked:
             assert minus_m == "-m"
             more = toy if module == "mars.run" else []
-            main = importlib.import_module({"analysis.report": "analysis.report.build"}.get(module, module)).main
+            main = importlib.import_module(module).main
             done = run_here(main, *arguments, *more, cwd=tmp_path)
             assert done.returncode == 0, done.stderr[-2000:]
         assert list(tmp_path.glob("outputs/*/*/DONE"))
