@@ -25,6 +25,7 @@ class AdaBoost:
     draws: ClassVar[bool] = False
 
     def select(self, view: Round) -> Selection:
+        """Draws nothing: the base pairs with weights that grow where the current model mis-ranks them."""
         before = np.ones(len(view.pairs)) if view.weights is None else view.weights
         wrong = np.where(view.margins == 0, 0.5, view.margins < 0)
         error = np.clip(np.average(wrong, weights=before), _EDGE, 0.5 - _EDGE)

@@ -44,6 +44,7 @@ class Fisher:
             raise ValueError(f"ridge: must be above 0, not {self.ridge}")
 
     def select(self, view: Round) -> Selection:
+        """Variants of the pairs that got the greedy draws, as many of each as it got."""
         rows = whitened(view.differences(view.pool.copies), view.margins, self.ridge)
         budgets, gain = greedy(rows, view.budget, view.rng)
         effective = allocation.effective_pairs(budgets / budgets.sum()) if budgets.any() else 0.0

@@ -22,6 +22,7 @@ class NoAugmentation:
     draws: ClassVar[bool] = False
 
     def select(self, view: Round) -> Selection:
+        """No rows."""
         return Selection(np.empty(0, dtype=np.int64))
 
 
@@ -32,4 +33,5 @@ class NoneMatched:
     draws: ClassVar[bool] = False
 
     def select(self, view: Round) -> Selection:
+        """B rows that are the base pairs themselves, each as often as any other, give or take one."""
         return Selection(np.repeat(view.pool.copies, equal_shares(view)))

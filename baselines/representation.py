@@ -29,5 +29,6 @@ class Representation:
                 raise ValueError(f"{name}: must not be negative, not {getattr(self, name)}")
 
     def select(self, view: Round) -> Selection:
+        """B rows that are the base pairs themselves in equal shares, with noise on them in training."""
         rows = np.repeat(view.pool.copies, equal_shares(view))
         return Selection(rows, noise=Noise(self.alpha, self.feature_alpha))

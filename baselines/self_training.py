@@ -26,6 +26,7 @@ class SelfTraining:
             raise ValueError(f"confidence: must be in [0.5, 1), not {self.confidence}")
 
     def select(self, view: Round) -> Selection:
+        """Those of B uniform rows whose label the model is sure of, sides exchanged where it turns the label round."""
         rows = anywhere(view, view.budget)
         margins = view.margins_of(rows)
         kept = np.abs(margins) >= np.log(self.confidence / (1 - self.confidence))  # σ(|Δ|) ≥ confidence

@@ -16,4 +16,5 @@ class Stratified:
     """B/N rows from each pair by largest remainder, never looking at a margin."""
 
     def select(self, view: Round) -> Selection:
+        """B variants, from each pair as many as from any other, give or take one."""
         return Selection(within_pairs(view, equal_shares(view)))

@@ -32,6 +32,7 @@ class Tempered:
             raise ValueError(f"effective: must be in (0, 1], not {self.effective}")
 
     def select(self, view: Round) -> Selection:
+        """What `Mars` draws at the τ that this round's margins ask for."""
         tau = temperature(view.margins, self.effective * len(view.pairs), self.score)
         chosen = Mars(tau, self.score).select(view)
         return replace(chosen, diagnostics={**chosen.diagnostics, "tau": tau})

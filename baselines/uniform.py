@@ -15,4 +15,5 @@ class Uniform:
     """B rows uniformly over the whole pool, never looking at a margin."""
 
     def select(self, view: Round) -> Selection:
+        """B variants from anywhere in the pool, so that a pair's share is chance."""
         return Selection(anywhere(view, view.budget))

@@ -31,6 +31,7 @@ class Validated:
             raise ValueError(f"grid: needs 0 and other finite numbers, none of them twice, not {list(self.grid)}")
 
     def select(self, view: Round) -> Selection:
+        """What `Mars` draws at the τ of the grid that suits held-out pairs best, or at 0 if none is clearly better."""
         random = view.rng.bit_generator.state
         selections, refusals = [], []
         for tau in self.grid:

@@ -32,6 +32,7 @@ class WestOfN:
             raise ValueError(f"quantile: must be in [0, 0.99], not {self.quantile}")
 
     def select(self, view: Round) -> Selection:
+        """The B surest of the rows that put the best against the worst of `n` random variants of a pair."""
         pool, width = view.pool, view.pool.config.width
         if not view.budget:
             return Selection(np.empty(0, dtype=np.int64))

@@ -22,6 +22,7 @@ class WoN:
     drop_prompt: bool = False
 
     def select(self, view: Round) -> Selection:
+        """B variants, from each pair in equal shares those with the largest margins."""
         if not view.budget:
             return Selection(np.empty(0, dtype=np.int64))
         pool, budgets = view.pool, equal_shares(view)

@@ -21,16 +21,6 @@ CONF = ROOT / "conf"
 DATA = ROOT / "docs" / "results" / "data"
 MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+) -->$", re.MULTILINE)
 _KEY = re.compile(r'^(?P<indent> *)"?(?P<name>[\w]+)"?:(?P<rest>(?: .*)?)$')
-_MARS = ("preferences", "theory", "worlds", "reward", "augment", "pool", "method", "record")
-_ANALYSIS = ("study", "inference", "exhibits", "report", "boards")
-_COMMANDS = {  # config: how the command is called; its text is `hydra.help` of the config
-    "config": "python -m mars.run",
-    "evaluate": "python -m benchmarks.evaluate",
-    "report": "python -m analysis.report",
-    "leaderboard": "python -m analysis.leaderboard",
-    "submission": "python -m analysis.submission",
-    "share": "python -m benchmarks.share",
-}
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -141,11 +131,15 @@ def config() -> str:
 
 def commands() -> str:
     """Every command with its help."""
+    from mars.run import COMMANDS
+
     parts = []
-    for name, command in _COMMANDS.items():
+    for name, module in {"config": "mars.run", **COMMANDS}.items():
+        if not (CONF / f"{name}.yaml").exists():
+            continue
         template = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))["hydra"]["help"]["template"]
         text = re.split(r"\n== (?:Groups|Settings)", template)[0].strip()
-        parts += [f"## {command}", f"```text\n{text}\n```"]
+        parts += [f"## python -m {module}", f"```text\n{text}\n```"]
         if name != "config":
             parts.append(_settings_table(CONF / f"{name}.yaml", ""))
     return "\n\n".join(parts)
@@ -217,14 +211,11 @@ def api() -> str:
 
 
 def rooms() -> str:
-    """The rooms, lowest first, from the docstring of each package."""
-    names = [
-        "mars",
-        *(f"mars.{room}" for room in _MARS),
-        "baselines",
-        "benchmarks",
-        *(f"analysis.{r}" for r in _ANALYSIS),
-    ]
+    """The rooms, lowest first as tests/test_order.py has them, each with the first line of its package's docstring."""
+    tree = ast.parse((ROOT / "tests" / "test_order.py").read_text(encoding="utf-8"))
+    order = next(n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "ORDER")
+    modules = [name for floor in ast.literal_eval(order) for name in floor]
+    names = [name for name in modules if (ROOT / name.replace(".", "/")).is_dir()]
     rows = [f"| `{name}` | {_cell(_docstring(f'{name}.__init__').partition(chr(10))[0])} |" for name in names]
     return "\n".join(["| room | what it is for |", "|---|---|", *rows])
 

@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,14 @@ from mars.config import UserError, build, nearest
 from mars.plugins import resolve
 from mars.record.run_directory import LOG, RunDirectory
 
+COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are conf/NAME.yaml, but `show` has none
+    "evaluate": "benchmarks.evaluate",
+    "report": "analysis.report",
+    "leaderboard": "analysis.leaderboard",
+    "submission": "analysis.submission",
+    "share": "benchmarks.share",
+    "show": "mars.show",
+}
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
 
@@ -99,29 +107,16 @@ def _logged(file: Path) -> Iterator[None]:
 
 def main() -> None:
     """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, leaderboard, …"""
-    commands: dict[str, Callable[[], None]] = {
-        "evaluate": _module("benchmarks.evaluate"),
-        "leaderboard": _module("analysis.leaderboard"),
-        "report": _module("analysis.report.build"),
-        "share": _module("benchmarks.share"),
-        "show": _module("mars.show"),
-        "submission": _module("analysis.submission"),
-    }
     gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first in commands:
-        commands[sys.argv.pop(1)]()
+    if first in COMMANDS:
+        resolve(f"{COMMANDS[sys.argv.pop(1)]}:main")()
     elif first.isidentifier():
-        sys.exit(f'error: "{first}" is no sub-command{nearest(first, commands)}')
+        sys.exit(f'error: "{first}" is no sub-command{nearest(first, COMMANDS)}')
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):
-        _module("analysis.settle")()
+        resolve("analysis.settle:main")()
     else:
         command("config", execute, "the same command resumes after the last finished round")()
-
-
-def _module(name: str) -> Callable[[], None]:
-    """`main` of a module that is imported when it is called."""
-    return lambda: resolve(f"{name}:main")()
 
 
 if __name__ == "__main__":

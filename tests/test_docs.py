@@ -21,16 +21,27 @@ from support import ROOT
 from support.commands import run_here
 
 from baselines import ARMS
+from mars.run import COMMANDS
 
 PAGES = sorted(
     [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
 )
 PAGES = [page for page in PAGES if "data" not in page.relative_to(ROOT).parts]
 BLOCK = re.compile(r"(<!-- run -->\n)?```bash\n(.*?)```", re.DOTALL)
-ENTRIES = {  # module: its config
-    "mars.run": "config", "benchmarks.evaluate": "evaluate", "benchmarks.share": "share", "analysis.report": "report",
-    "analysis.leaderboard": "leaderboard", "analysis.submission": "submission",
-}  # fmt: skip
+QUESTIONS = {  # typed into the site's search: the page that must be among the first results
+    "effective pairs": "glossary/",
+    "own data": "guides/own_data/",
+    "csv": "guides/own_data/",
+    "bad rows": "guides/own_data/",
+    "own model": "guides/own_model/",
+    "temperature": "glossary/",
+    "tau": "method/presets/",
+    "resume": "guides/sweeps/",
+    "submit": "submitting/",
+    "leaderboard": "submitting/",
+    "wandb": "guides/wandb/",
+}
+ENTRIES = {"mars.run": "config", **{module: name for name, module in COMMANDS.items() if name != "show"}}  # its config
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +70,17 @@ def test_every_page_is_generated_in_full(hooks: ModuleType):
         text = hooks.on_page_markdown(page.read_text(encoding="utf-8"))
         assert not re.search(r"^<!-- (generated|from):", text, re.MULTILINE), page
     assert len(hooks.GENERATED) >= 8
+
+
+def test_every_command_is_there_and_in_the_reference(hooks: ModuleType):
+    assert all(callable(importlib.import_module(module).main) for module in COMMANDS.values())
+    assert re.findall(r"^## python -m (\S+)$", hooks.commands(), re.MULTILINE) == list(ENTRIES)
+
+
+def test_the_reference_has_the_rooms_in_their_order(hooks: ModuleType):
+    rooms = re.findall(r"^\| `([\w.]+)` \| \S", hooks.rooms(), re.MULTILINE)
+    assert rooms.index("mars.record") < rooms.index("mars") < rooms.index("baselines") < rooms.index("analysis.study")
+    assert len(rooms) == hooks.rooms().count("\n") - 1  # each has a sentence
 
 
 def test_commands_of_the_pages_have_keys_and_choices_that_exist(hooks: ModuleType):
@@ -157,7 +179,7 @@ def test_blocks_marked_as_runnable_run(page: Path, tmp_path: Path, monkeypatch: 
         for minus_m, module, *arguments in asked:
             assert minus_m == "-m"
             more = toy if module == "mars.run" else []
-            main = importlib.import_module({"analysis.report": "analysis.report.build"}.get(module, module)).main
+            main = importlib.import_module(module).main
             done = run_here(main, *arguments, *more, cwd=tmp_path)
             assert done.returncode == 0, done.stderr[-2000:]
         assert list(tmp_path.glob("outputs/*/*/DONE"))
@@ -194,4 +216,24 @@ def test_everybody_can_read_the_site(site: str, browser: Any, scheme: str):
         tab.wait_for_timeout(600)  # wide tables are wrapped after the page is shown
         found = axe.Axe().run(tab).response["violations"]
         assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")], page
+    tab.close()
+
+
+def test_the_search_of_the_site_answers_a_newcomer_s_questions(site: str, browser: Any):
+    """The search looks at a key that is let go, not at text that is put in; it is ready when it invites to type."""
+    expect = importlib.import_module("playwright.sync_api").expect
+    tab = browser.new_page()
+    tab.goto(f"{site}/")
+    field, said = tab.get_by_role("textbox", name="Search"), tab.locator(".md-search-result__meta")
+    links = tab.locator(".md-search-result__item > a:first-child")  # the others are its sections
+    for question, page in QUESTIONS.items():
+        field.fill("")
+        field.press("End")
+        expect(said).to_have_text("Type to start searching")  # so what is listed next is the answer to this question
+        field.fill(question)
+        field.press("End")
+        expect(said).not_to_have_text("Type to start searching")
+        found = links.evaluate_all("links => links.map(link => link.href)")
+        first = [link.removeprefix(f"{site}/").partition("?")[0] for link in found[:3]]
+        assert page in first, f"{question}: {said.inner_text()}, {', '.join(first)}"
     tab.close()

@@ -15,6 +15,11 @@ from analysis.exhibits.table import Column
 from analysis.inference.curvature import NO_BOUND, require
 from analysis.study.study import NothingToShow, Study
 
+_HELD = {  # how many of the bound's two conditions: how a point says it
+    2: "filled: both of its conditions hold",
+    1: "with a dot: one of its conditions holds",
+    0: "hollow: none of its conditions holds",
+}
 _NEEDED = {"bound_factor", "bound_truth", "bound_separated", "bound_gains"}
 
 
@@ -105,10 +110,9 @@ class Bound(Exhibit):
         return style.Layout(style.columns(len(panels)), (3.4, 3.2), left=0.75)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        return (
-            "a point a round of a run; dashed: the bound, which no point may lie under; dotted: no gain; filled: both "
-            "of its conditions hold, with a dot: one, hollow: neither"
-        )
+        held = [words for conditions, words in _HELD.items() if frame["conditions"].eq(conditions).any()]
+        lines = ("dashed: the bound, which no point may lie under", "dotted: no gain")
+        return "; ".join(("a point a round of a run", *lines, *held))
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look = style.looks(study.arms)
@@ -129,4 +133,5 @@ class Bound(Exhibit):
             line(1.0, color=style.FAINT, linestyle=":", linewidth=1, zorder=1)
         axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
         axes.set(xlabel="the bound's factor", ylabel="smallest generalised eigenvalue")
+        style.few_ticks(axes)
         style.lay_grid(axes, "both")

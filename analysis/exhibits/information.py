@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
 from analysis.exhibits.table import Column, number
 from analysis.inference.curvature import (
     EVERYWHERE,
@@ -99,10 +99,8 @@ class OfRounds(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         thinned = "; not every point is drawn" if frame["panel"].value_counts().max() > _MOST_POINTS else ""
-        return (
-            "a point a round of a run, without its first; ρ: Spearman's within a seed, mean over seeds with its 95 % "
-            f"interval; dashed: no change{thinned}"
-        )
+        rho = _rho_key(frame, "within a seed", "mean over seeds with its 95 % interval")
+        return f"a point a round of a run, without its first; dashed: no change{rho}{thinned}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look, shown = style.looks(study.arms), frame.iloc[:: math.ceil(len(frame) / _MOST_POINTS)]
@@ -112,6 +110,7 @@ class OfRounds(Exhibit):
             axes.plot(own["gain"], 100 * own["accuracy_change"], look[arm].marker, **dot)
         style.mark(axes, 0.0)
         axes.set(xlabel=f"{frame['kind'].iloc[0]}, nats per direction", ylabel="change in accuracy, points")
+        style.few_ticks(axes)
         style.lay_grid(axes, "both")
 
 
@@ -164,10 +163,11 @@ class OfArms(Exhibit):
         return sorted(frame["strategy"].unique(), key=place)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        return (
-            f"a point an arm of each kind of data and variants, mean over seeds; all less {study.reference}; ρ: "
-            "Spearman's over the arms of a seed, mean over kinds of data and seeds with its 95 % interval over seeds"
-        )
+        several = frame["group"].nunique() > 1
+        kinds, over = (" of each kind of data and variants", "kinds of data and ") if several else ("", "")
+        means = ", mean over seeds" if most_seeds(study, frame["arm"]) > 1 else ""
+        rho = _rho_key(frame, "over the arms of a seed", f"mean over {over}seeds with its 95 % interval over seeds")
+        return f"a point an arm{kinds}{means}; all less {study.reference}{rho}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         looks = style.looks(self.legend(study, frame))
@@ -179,7 +179,16 @@ class OfArms(Exhibit):
         axes.axvline(0.0, color=style.FAINT, linestyle="--", linewidth=1, zorder=1)
         axes.set_xlabel(f"{frame['kind'].iloc[0]} − {study.reference}, nats per direction")
         axes.set_ylabel(f"{'accuracy against the true reward' if gold else 'test accuracy'}, points")
+        style.few_ticks(axes)
         style.lay_grid(axes, "both")
+
+
+def _rho_key(frame: pd.DataFrame, of: str, mean: str) -> str:
+    """What a foot says of the titles' ρ; empty where none has one. mean: said where an interval over seeds is shown."""
+    titles = frame["title"]
+    if not titles.str.contains(": ρ ", regex=False).any():
+        return ""
+    return f"; ρ: Spearman's {of}" + (f", {mean}" if titles.str.contains(r": ρ \S+ \[").any() else "")
 
 
 def _rho(table: pd.DataFrame, group: Study, gain: str) -> str:

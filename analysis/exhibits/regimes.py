@@ -113,9 +113,12 @@ class Regimes(Exhibit):
         if not gold.all():
             right = "by labels" + (" where no truth is known" if gold.any() else "")
         warmth = "; Bradley–Terry at: its temperature" if frame["dataset"].str.contains("temperature=").any() else ""
+        crossed = "; ×: not compared" if frame["difference"].isna().any() else ""
+        rows, columns, _, _ = _axes_of_the_map(frame)
+        blank = "; blank: not run" if len(frame) < len(rows) * len(columns) * frame["variants"].nunique() else ""
         return (
             f"accuracy {right}, arm − {study.reference}, points; bold and framed: significant over the map (Holm, "
-            f"5 %); ×: not compared; blank: not run; {frame['seeds'].min()} seeds or more{warmth}"
+            f"5 %){crossed}{blank}; {frame['seeds'].min()} seeds or more{warmth}"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

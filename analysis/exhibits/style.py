@@ -181,7 +181,7 @@ def sheet(
     legend = _legend_size(arms)
     step = left + size[0] + right
     wide = max(names + across * step + 0.2 + legend[0], 4.5)
-    foot = wrap_text(foot, wide - 0.3, SMALL) if foot else ""
+    foot = wrap_text(foot, 0.96 * (wide - 0.3), SMALL) if foot else ""  # letters are drawn in whole pixels, so wider
     under = LINE * lines(foot) + 0.1 if foot else 0.05
     cell = above + size[1] + below
     tall = min(2.0 * size[1], max(size[1], size[1] + legend[1] / down - cell))  # beside a long legend
@@ -253,6 +253,11 @@ def whole_ticks(axes: Axes, last: float) -> None:
     """Ticks of the x axis at whole numbers from 0 to `last`."""
     ticks = np.asarray(MaxNLocator(nbins=8, integer=True, min_n_ticks=1).tick_values(0, last))
     axes.set_xticks(ticks[(ticks >= 0) & (ticks <= last)])
+
+
+def few_ticks(axes: Axes) -> None:
+    """So few ticks on the x axis of a panel three inches wide that numbers of four decimals stand apart."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
 
 
 def seeds_key(several: str, seeds: int) -> str:

@@ -4,3 +4,10 @@ build      everything under DIR/report
 verdict    the sentences, and the warnings
 page, run_list, reproduce   the page, its list of runs, and the commands that make the study again
 """
+
+
+def main() -> None:
+    """`python -m analysis.report`."""
+    from analysis.report.build import main as build  # here, because pandas and matplotlib come with it
+
+    build()

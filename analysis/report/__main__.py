@@ -1,5 +1,5 @@
 """The command `python -m analysis.report`."""
 
-from analysis.report.build import main
+from analysis.report import main
 
 main()

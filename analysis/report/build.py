@@ -47,7 +47,7 @@ _OWNED = (  # all that a report may make, and so may remove when it no longer do
     *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf", "csv")),
 )  # fmt: skip
 _OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
-_OVERVIEWS = ("regimes",)  # of all groups at once, however many
+_OVERVIEWS = ("regimes", "gains")  # of all groups at once, however many
 _MANY, _FIRST = 6, 2  # groups: of more than so many, figures with panels for each show the first few
 _ROWS = 200  # of a table that are on the page, whole groups; its files have them all
 _CSS_DPI = 96

@@ -33,6 +33,7 @@ from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
 
 ROOT = Path(__file__).resolve().parents[2]
+TOKENS = 4096  # padded, in one forward pass of ours: what `benchmarks.evaluate` takes
 
 
 def usual(reward: RewardModel, tokenizer: object, pairs: list[Pair], length: int, batch: int) -> np.ndarray:
@@ -58,13 +59,12 @@ def main(
     pairs: int = 400,
     length: int = 512,
     batch: int = 16,
-    token_budget: int = 4096,
     repeats: int = 3,
 ) -> None:
     settings = yaml.safe_load((ROOT / "conf" / "backbone" / f"{backbone}.yaml").read_text())
     cfg = build(BackboneConfig, settings | {"max_length": length}, "backbone")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    engine = Engine(cfg, "full", device, token_budget, Path(tempfile.gettempdir()))
+    engine = Engine(cfg, "full", device, TOKENS, Path(tempfile.gettempdir()))
     plain = engine.new_model(seed=0)
     assert isinstance(plain, RewardModel)
     packed = plain if device.type == "cuda" else copy.deepcopy(plain)
@@ -77,7 +77,7 @@ def main(
 
     def ours() -> np.ndarray:
         texts = Texts(Tokens(text_encoder(cfg, tokenizer), device), engine.texts.render)
-        scorer = ModelScorer(packed, texts, token_budget)
+        scorer = ModelScorer(packed, texts, TOKENS)
         return scorer((p.prompt, p.side(s)) for p in test for s in ("chosen", "rejected")).reshape(-1, 2)
 
     theirs = partial(usual, plain, tokenizer, length=length, batch=batch)

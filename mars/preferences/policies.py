@@ -177,4 +177,4 @@ def _check_share(tallies: Sequence[_Tally], most: float) -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in bad.most_common())
         first = next(tally.first_bad for tally in tallies if tally.first_bad)
         share = f"{bad.total()} of {rows} rows ({bad.total() / rows:.1%}) cannot be used: {kinds}"
-        raise DataError(f"{first}; {share} (at most dataset.max_bad_fraction={most})")
+        raise DataError(f"{first}; {share} (mend them, or allow more than dataset.max_bad_fraction={most})")

@@ -156,9 +156,11 @@ def _json_row(number: int, line: bytes) -> RawRow:
         text = line.decode(errors="replace")
         defect = Defect("encoding", f"byte {error.start + 1} of the line is not UTF-8")
     try:
-        value = json.loads(text)
+        value = json.loads(text.strip())
     except (ValueError, RecursionError) as error:
-        return RawRow(number, None, Defect("bad_json", f"the line is not JSON: {_reason(error)}"))
+        reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        beside = f", and {defect}" if defect else ""
+        return RawRow(number, None, Defect("bad_json", f"the line is not JSON: {reason}{beside}"))
     if not isinstance(value, dict):
         return RawRow(number, None, Defect("bad_json", f"the line is a JSON {type(value).__name__}, not an object"))
     if "\\ud" in text.lower():  # an escaped surrogate; one without its other half cannot be written as UTF-8
@@ -184,7 +186,11 @@ def _table(path: Path, label: str, kind: str) -> Iterator[RawRow]:
             files = {"train": glob.escape(str(path.resolve()))}
             rows = datasets.load_dataset(kind, data_files=files, split="train", **options)
     except Exception as error:  # pandas, pyarrow and datasets have one family each
-        raise DataError(f"{label}: cannot be read as {kind}: {_reason(error)}") from error
+        reason = _reason(error)
+        quote = (
+            " (a field that holds a comma, a quote or a line break stands in quotes)" if "tokenizing" in reason else ""
+        )
+        raise DataError(f"{label}: cannot be read as {kind}: {reason}{quote}") from error
     for number, row in enumerate(rows, 1):
         broken = damaged and any("\ufffd" in field for field in row.values())
         yield RawRow(number, row, Defect("encoding", "holds bytes that are not UTF-8") if broken else None)

@@ -61,6 +61,11 @@ def rows_of(study: Study, name: str, **keys: Any) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
+def foot(figure: Any) -> str:
+    """What is said below all panels, on one line."""
+    return " ".join(figure.texts[0].get_text().split())
+
+
 # curvature and the bound
 
 
@@ -213,6 +218,9 @@ def test_points_of_the_bound_show_which_conditions_hold(curved: Study) -> None:
         for line in axes.lines
         if line.get_marker() == "D" and len(line.get_xdata())
     )
+    assert foot(curved.figure("bound")).endswith(
+        "no gain; with a dot: one of its conditions holds; hollow: none of its conditions holds"
+    )
 
 
 def test_the_panels_of_gains_carry_their_correlation(curved: Study) -> None:
@@ -221,6 +229,34 @@ def test_the_panels_of_gains_carry_their_correlation(curved: Study) -> None:
         "planted / minilm, gain in H: ρ +1.00 [+1.00, +1.00]",
         "planted / minilm, gain in G: ρ −1.00 [−1.00, −1.00]",
     ]
+    assert foot(curved.figure("information")).endswith(
+        "no change; ρ: Spearman's within a seed, mean over seeds with its 95 % interval"
+    )
+
+
+def test_a_foot_says_only_what_is_in_the_figure(curved: Study, tmp_path: Path) -> None:
+    rho = "; ρ: Spearman's over the arms of a seed, mean over seeds with its 95 % interval over seeds"
+    assert foot(curved.figure("gains")) == f"a point an arm, mean over seeds; all less uniform{rho}"
+    for arm in ("uniform", "mars"):  # too few for a correlation, and one seed
+        run = make_run(tmp_path, arm, 0, 0.5, rounds=ROUNDS)
+        add_curvature(run, gains(arm, 0), gains(arm, 0), np.full(ROUNDS, 0.5))
+    figure = load(tmp_path).figure("gains")
+    assert [axes.get_title() for axes in figure.axes] == ["gain in H", "gain in G"]
+    assert foot(figure) == "a point an arm; all less uniform"
+
+
+@pytest.mark.parametrize("size", [3.0, 0.012, 0.00012])
+def test_the_numbers_of_gains_do_not_run_into_each_other(size: float, tmp_path: Path) -> None:
+    for i, arm in enumerate(("uniform", "stratified", "mars")):
+        run = make_run(tmp_path, arm, 0, 0.5, rounds=ROUNDS)
+        add_curvature(run, np.full(ROUNDS, 0.1 - size * i), np.full(ROUNDS, 0.1 + size * i), np.full(ROUNDS, 0.5))
+    figure = load(tmp_path).figure("gains")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        at = [tick.label1.get_window_extent() for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        assert len(at) >= 2
+        assert all(left.x1 + 5 < right.x0 for left, right in itertools.pairwise(at))
 
 
 # the map of regimes
@@ -337,6 +373,8 @@ def test_the_phase_diagram_says_each_number_and_frames_what_is_significant(mappe
     numbers = {(0, 0): "0.0", (1, 0): "−3.0", (0, 1): "+6.0", (1, 1): "−8.0"}
     assert {place: text.get_text() for place, text in said.items()} == numbers
     assert {place for place, text in said.items() if text.get_fontweight() == "bold"} == {(1, 0), (0, 1), (1, 1)}
+    assert "blank" not in foot(figure)  # every cell was run and compared
+    assert "×" not in foot(figure)
     low, high = bar.get_ylim()
     assert low == pytest.approx(-high)  # white is no difference
 
@@ -357,6 +395,7 @@ def test_a_report_of_many_groups_has_one_map_few_panels_and_a_line_on_curvature(
         assert f'id="table-{name}"' in page
         assert f'id="figure-{name}"' in page
     assert len(pd.read_csv(directory / "tables" / "regimes.csv")) == 7
+    assert pd.read_csv(directory / "figures" / "gains.csv")["group"].nunique() == 7  # two panels, however many groups
     verdict = (directory / "verdict.md").read_text()
     assert "Curvature was recorded." in verdict
     assert "(ρ )" not in verdict  # every run's accuracy moves alike here, so there is no correlation to state

@@ -335,7 +335,7 @@ def test_too_many_bad_rows_are_an_error_with_counts_and_the_first_place(tmp_path
         load_lines(tmp_path, b"\n".join(lines), max_bad_fraction=0.19)
     assert one_line(error) == (
         'train.jsonl:4: "rejected" is empty; 2 of 10 rows (20.0%) cannot be used: 1 empty, 1 bad_json '
-        "(at most dataset.max_bad_fraction=0.19)"
+        "(mend them, or allow more than dataset.max_bad_fraction=0.19)"
     )
     assert len(load_lines(tmp_path, b"\n".join(lines), max_bad_fraction=0.2).base) == 8
 
@@ -404,7 +404,11 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
         ("train.jsonl", b"", "train.jsonl: the file is empty"),
         ("train.jsonl", b"\n\n", "train.jsonl: holds no rows"),
         ("train.csv", b"prompt,chosen,rejected\n", "train.csv: cannot be read as csv"),
-        ("train.csv", b"prompt,chosen,rejected\na,b,c\na,b,c,d\n", "Expected 3 fields in line 3, saw 4"),
+        (
+            "train.csv",
+            b"prompt,chosen,rejected\na,b,c\na,b,c,d\n",
+            "Expected 3 fields in line 3, saw 4 (a field that holds a comma",
+        ),
         ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "does not match length of data"),
         ("train.parquet", b"junk", "train.parquet: cannot be read as parquet: Parquet file size is 4 bytes"),
         ("train.jsonl.gz", b"not gzip", "train.jsonl.gz: is not a whole gzip file: Not a gzipped file"),
