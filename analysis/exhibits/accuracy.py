@@ -16,7 +16,7 @@ from analysis.exhibits.table import Column, records
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart
-from analysis.inference.pairing import paired_difference
+from analysis.inference.pairing import ACCURACY, INFORMATION, Paired, difference_of
 from analysis.study.naming import place
 from analysis.study.study import NothingToShow, Study
 
@@ -95,10 +95,10 @@ class Splits(Exhibit):
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"Accuracy in %, a tie counts ½, {OVER_SEEDS}. Difference to {study.reference} in points on the same seeds "
-            "and pairs, with a 95 % interval for new seeds and new pairs: exploratory, one interval at a time and not "
-            "adjusted for their number; the declared comparisons are on the main split alone. Gold: agreement with the "
-            "true reward instead of the labels, where it is known and they differ."
+            f"Accuracy in %, a tie counts ½, and information in bits, {OVER_SEEDS}. Differences to {study.reference} "
+            "on the same replicates and pairs, with a 95 % interval for new ones: exploratory, one interval at a time "
+            "and not adjusted for their number; the declared comparisons are on the main split alone. Gold: agreement "
+            "with the true reward instead of the labels, where it is known and they differ."
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -106,6 +106,8 @@ class Splits(Exhibit):
             Column("arm", "arm"),
             Column("accuracy", "accuracy %", ".1f", 100, interval=True),
             Column("difference", f"− {study.reference}", "+.1f", 100, interval=True),
+            Column("information", "information, bits", ".3f", interval=True),
+            Column("bits_difference", f"− {study.reference}, bits", "+.3f", interval=True),
             Column("gold_accuracy", "gold %", ".1f", 100, interval=True),
         )
 
@@ -114,19 +116,21 @@ class Splits(Exhibit):
         for _, arm, row in arm_rows(group):
             values = found.get((arm, split))
             row |= {"split": split, **over_seeds("accuracy", column(values, "accuracy"))}
+            row |= over_seeds("information", column(values, "information"))
             gold = over_seeds("gold_accuracy", column(values, "gold_accuracy"))
             row |= gold if abs(gold["gold_accuracy"] - row["accuracy"]) > 1e-12 else dict.fromkeys(gold, math.nan)
             reference = counterpart(group.arms, arm, group.reference)
             if reference not in (None, arm) and not unfit:
-                row |= self._difference(group, arm, str(reference), split)
+                for name, endpoint in (("difference", ACCURACY), ("bits_difference", INFORMATION)):
+                    row |= self._difference(name, difference_of(group, arm, str(reference), split, endpoint))
             rows.append(row)
         return rows
 
-    def _difference(self, group: Study, arm: str, reference: str, split: str) -> dict[str, float]:
-        found = paired_difference(group.pairs(arm, split), group.pairs(reference, split)).result
-        if math.isnan(found.difference):
-            return {}
-        return {"difference": found.difference, "difference_lo": found.lo, "difference_hi": found.hi}
+    @staticmethod
+    def _difference(name: str, found: Paired) -> dict[str, float]:
+        result = found.result
+        known = not math.isnan(result.difference)
+        return {name: result.difference, f"{name}_lo": result.lo, f"{name}_hi": result.hi} if known else {}
 
 
 class Aggregate(Exhibit):

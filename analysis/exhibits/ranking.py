@@ -23,7 +23,7 @@ from analysis.inference import stats
 from analysis.inference.comparability import blocking, confounds, say_once
 from analysis.inference.comparisons import counterpart
 from analysis.inference.difference import Difference
-from analysis.inference.pairing import paired_difference
+from analysis.inference.pairing import difference_of
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Pairs, Study
 from benchmarks.metrics import coin_half_width
@@ -254,8 +254,8 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
 
 def _against(group: Study, arm: str, reference: str) -> tuple[Difference, str]:
     """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
-    both = ours, theirs = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
-    found = paired_difference(ours, theirs)
+    both = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
+    found = difference_of(group, arm, reference, group.splits[0])
     if not found.replicates:
         return Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
     judged = sum(map(len, found.by_seed))

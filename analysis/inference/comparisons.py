@@ -25,9 +25,8 @@ import pandas as pd
 
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
-from analysis.inference.design import design
 from analysis.inference.difference import detectable, equivalence_p, more_replicates
-from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, paired_difference
+from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
 from analysis.study.study import Study
@@ -102,7 +101,7 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
 def _of_group(group: Study) -> list[dict[str, Any]]:
     """One group's comparisons by either endpoint, unadjusted: all by the first, then all by the second."""
     declared = list(_declared_comparisons(group))
-    confounded, overlap = why_not_comparable(group), design(group).overlap
+    confounded = why_not_comparable(group)
     rows: list[dict[str, Any]] = []
     cells: dict[int, np.ndarray] = {}
     for endpoint in ENDPOINTS:
@@ -111,8 +110,7 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
             if confounded:
                 row["not_compared"] = f"arms differ in {confounded}"
             elif row["not_compared"] == "":
-                ours, theirs = (group.pairs(row[arm], row["split"]) for arm in ("arm", "reference"))
-                found = paired_difference(ours, theirs, endpoint, overlap)
+                found = difference_of(group, row["arm"], row["reference"], row["split"], endpoint)
                 row |= _numbers(found, endpoint)
                 cells[len(rows)] = found.cells
             rows.append(row)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.inference.design import design
 from analysis.inference.difference import Difference, Draws, crossed_difference, nested_difference
-from analysis.study.study import Pairs
+from analysis.study.study import Pairs, Study
 from benchmarks.metrics import correctness
 
 
@@ -101,3 +102,8 @@ def _draws(means: Sequence[float], replicates: np.ndarray, overlap: float) -> Dr
         return Draws(overlap)
     pooled = sum(float(((own - own.mean()) ** 2).sum()) for own in groups) / df
     return Draws(overlap, pooled * float(np.mean([1 / len(own) for own in groups])), df)
+
+
+def difference_of(group: Study, arm: str, reference: str, split: str, endpoint: Endpoint = ACCURACY) -> Paired:
+    """arm − reference in an endpoint on a split of one dataset × backbone, for new replicates of its design."""
+    return paired_difference(group.pairs(arm, split), group.pairs(reference, split), endpoint, design(group).overlap)

@@ -22,6 +22,7 @@ import pandas as pd
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants, why_not
+from analysis.inference.design import design
 from analysis.inference.pairing import paired_difference
 from analysis.study.study import NothingToShow, Pairs, Study
 from benchmarks.metrics import correctness
@@ -87,17 +88,17 @@ def _of_group(group: Study) -> Iterator[dict[str, Any]]:
         elif reference is None or not same_variants(group, arm, reference):
             yield row | {"not_compared": f"no arm of {group.reference} with this arm's settings"}
         else:
-            yield row | _compare_cell(scores(arm), scores(reference))
+            yield row | _compare_cell(scores(arm), scores(reference), design(group).overlap)
 
 
 def _scores(group: Study, arm: str, split: str) -> dict[str, Pairs]:
     return {GOLD: group.pairs(arm, split, gold=True), LABEL: group.pairs(arm, split)}
 
 
-def _compare_cell(ours: dict[str, Pairs], theirs: dict[str, Pairs]) -> dict[str, Any]:
+def _compare_cell(ours: dict[str, Pairs], theirs: dict[str, Pairs], overlap: float) -> dict[str, Any]:
     known = all(np.isfinite(pairs[GOLD].margins).any() for pairs in (ours, theirs))
     measure = GOLD if known else LABEL
-    found = paired_difference(ours[measure], theirs[measure])
+    found = paired_difference(ours[measure], theirs[measure], overlap=overlap)
     result = found.result
     return {
         "measure": measure,
