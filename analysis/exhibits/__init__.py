@@ -19,6 +19,7 @@ TABLES = {  # in the order of a results section
     "main": "analysis.exhibits.accuracy:Main",
     "comparisons": "analysis.exhibits.comparisons:Comparisons",
     "bit_comparisons": "analysis.exhibits.comparisons:OfInformation",
+    "variance": "analysis.exhibits.variance:Variance",
     "aggregate": "analysis.exhibits.accuracy:Aggregate",
     "splits": "analysis.exhibits.accuracy:Splits",
     "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
@@ -35,15 +36,16 @@ TABLES = {  # in the order of a results section
     "left_out": "analysis.exhibits.runs:LeftOut",
 }
 
-# The map where there is one, is there a difference, what kind of model makes it, how did training get there, where did
-# the budget go, what did that do to curvature and information, what if it had been set otherwise, and can the scores be
-# believed elsewhere.
+# The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
+# training get there, where did the budget go, what did that do to curvature and information, what if it had been set
+# otherwise, and can the scores be believed elsewhere.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
     "comparisons": "analysis.exhibits.comparisons:Comparisons",
     "bits": "analysis.exhibits.by_arm:Bits",
     "bit_comparisons": "analysis.exhibits.comparisons:OfInformation",
+    "variance": "analysis.exhibits.variance:Variance",
     "auc": "analysis.exhibits.by_arm:Auc",
     "margins": "analysis.exhibits.margins:Margins",
     "mean_margin": "analysis.exhibits.by_arm:MeanMargin",

@@ -7,10 +7,11 @@ its frame, so that the numbers of every figure are a csv.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
@@ -93,8 +94,8 @@ class Exhibit:
         """Where panels are, and how large."""
         raise NotImplementedError
 
-    def legend(self, study: Study, frame: pd.DataFrame) -> list[str]:
-        """The arms of the legend: those that anything is known of."""
+    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
+        """The arms of the legend: those that anything is known of. Or what else is told apart, and how it is drawn."""
         known = set(frame.dropna(subset=["mean"])["arm"] if "mean" in frame else frame["arm"])
         return [arm for arm in study.arms if arm in known]
 

@@ -6,11 +6,12 @@ the reliability is a map of its error, because ten curves over each other are no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
@@ -45,7 +46,7 @@ class Margins(Exhibit):
             return style.Layout(across, (3.8, max(2.6, 1.25 * row * (len(study.arms) + 1))), left=names + 0.1)
         return style.Layout(across, (3.8, 2.6), left=0.75)
 
-    def legend(self, study: Study, frame: pd.DataFrame) -> list[str]:
+    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
         return [] if len(study.arms) > FEW else super().legend(study, frame)
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -92,7 +93,7 @@ class Reliability(Exhibit):
             return style.Layout(style.columns(len(panels), 2), size, left=names)
         return style.Layout(style.columns(len(panels)), (3.2, 3.2), left=0.75)
 
-    def legend(self, study: Study, frame: pd.DataFrame) -> list[str]:
+    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
         return [] if len(study.arms) > FEW else super().legend(study, frame)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:

@@ -12,12 +12,13 @@ import functools
 import io
 import itertools
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -168,11 +169,11 @@ class Layout(NamedTuple):
 
 
 def sheet(
-    titles: Sequence[str | None], layout: Layout, arms: Sequence[str] = (), foot: str = ""
+    titles: Sequence[str | None], layout: Layout, arms: Sequence[str] | Mapping[str, Artist] = (), foot: str = ""
 ) -> tuple[Sheet, list[Axes]]:
     """A figure with a panel for each title (none where it is None), and those panels in their order.
 
-    arms: of the one legend, right of all panels; none without any. foot: said below it all.
+    arms: of the one legend, right of all panels, or what else it names; none without any. foot: said below it all.
     """
     across, size, left, below, names, right = layout
     down = -(-len(titles) // across)
@@ -205,7 +206,7 @@ def sheet(
     return figure, panels
 
 
-def _legend_size(arms: Sequence[str]) -> tuple[float, float]:
+def _legend_size(arms: Collection[str]) -> tuple[float, float]:
     """Inches across and down."""
     if not arms:
         return 0.0, 0.0
@@ -213,8 +214,8 @@ def _legend_size(arms: Sequence[str]) -> tuple[float, float]:
     return max(map(width, named)) + 0.75, sum(LINE * lines(name) + 0.07 for name in named) + 0.25
 
 
-def _legend(figure: Figure, arms: Sequence[str], x: float, y: float) -> None:
-    handles = [handle(look) for look in looks(arms).values()]
+def _legend(figure: Figure, arms: Sequence[str] | Mapping[str, Artist], x: float, y: float) -> None:
+    handles = list(arms.values() if isinstance(arms, Mapping) else map(handle, looks(arms).values()))
     figure.legend(
         handles,
         [wrap_name(arm) for arm in arms],

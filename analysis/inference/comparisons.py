@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -98,22 +98,37 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _of_group(group: Study) -> list[dict[str, Any]]:
-    """One group's comparisons by either endpoint, unadjusted: all by the first, then all by the second."""
+class Declared(NamedTuple):
+    """A declared comparison by one endpoint. row: those of COLUMNS that name it. found: None where `row` says why."""
+
+    row: dict[str, Any]
+    endpoint: Endpoint
+    found: Paired | None
+
+
+def declared_pairs(group: Study) -> Iterator[Declared]:
+    """One group's comparisons, each with its two arms paired: all by the first endpoint, then all by the second."""
     declared = list(_declared_comparisons(group))
     confounded = why_not_comparable(group)
-    rows: list[dict[str, Any]] = []
-    cells: dict[int, np.ndarray] = {}
     for endpoint in ENDPOINTS:
         for one in declared:
-            row = {**one, "endpoint": endpoint.metric, "margin": group.margins[endpoint.metric]}
+            row, found = {**one, "endpoint": endpoint.metric, "margin": group.margins[endpoint.metric]}, None
             if confounded:
                 row["not_compared"] = f"arms differ in {confounded}"
             elif row["not_compared"] == "":
                 found = difference_of(group, row["arm"], row["reference"], row["split"], endpoint)
-                row |= _numbers(found, endpoint)
-                cells[len(rows)] = found.cells
-            rows.append(row)
+            yield Declared(row, endpoint, found)
+
+
+def _of_group(group: Study) -> list[dict[str, Any]]:
+    """The rows of `declared_pairs` with their numbers, unadjusted."""
+    rows: list[dict[str, Any]] = []
+    cells: dict[int, np.ndarray] = {}
+    for row, endpoint, found in declared_pairs(group):
+        if found is not None:
+            row |= _numbers(found, endpoint)
+            cells[len(rows)] = found.cells
+        rows.append(row)
     for shape in {differences.shape for differences in cells.values() if differences.size}:
         alike = [place for place in cells if cells[place].shape == shape]
         ends = stats.bootstrap_intervals(np.array([cells[place] for place in alike]))

@@ -34,11 +34,13 @@ class Draws(NamedTuple):
     overlap: share of a replicate's base pairs that another replicate has too; n/N for subsamples, 0 for fresh draws.
     within: variance of a replicate's mean that its training seeds leave, and `within_df` its degrees of freedom, 0 with
     one seed a replicate. Then all that replicates differ by counts as drawn, which errs on the wide side.
+    within_rest: the part of `within` that seeds × examples leave, so that more examples lessen it; 0 where unknown.
     """
 
     overlap: float = 0.0
     within: float = 0.0
     within_df: int = 0
+    within_rest: float = 0.0
 
 
 FRESH = Draws()

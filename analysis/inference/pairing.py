@@ -89,19 +89,31 @@ def paired_difference(arm: Pairs, reference: Pairs, endpoint: Endpoint = ACCURAC
     by_replicate = [
         np.mean([by_seed[i] for i in known if replicates[i] == r], axis=0) for r in np.unique(replicates[known])
     ]
-    draws = _draws([by_seed[i].mean() for i in known], replicates[known], overlap)
+    draws = _draws([by_seed[i] for i in known], replicates[known], overlap, own_rows)
     found = nested_difference(by_replicate, draws) if own_rows else crossed_difference(np.array(by_replicate), draws)
     return Paired(found, by_replicate, [by_seed[i] for i in known], own_rows)
 
 
-def _draws(means: Sequence[float], replicates: np.ndarray, overlap: float) -> Draws:
-    """The overlap, and what seeds leave of a replicate's mean, where replicates have several. means: [S] by seed."""
-    groups = [np.array(means)[replicates == replicate] for replicate in np.unique(replicates)]
+def _draws(by_seed: Sequence[np.ndarray], replicates: np.ndarray, overlap: float, own_rows: bool) -> Draws:
+    """The overlap, and what seeds leave of a replicate's mean, where replicates have several. by_seed: [S] of [E]."""
+    groups = [
+        [row for row, of in zip(by_seed, replicates, strict=True) if of == replicate]
+        for replicate in np.unique(replicates)
+    ]
     df = sum(len(own) - 1 for own in groups)
     if not df:
         return Draws(overlap)
-    pooled = sum(float(((own - own.mean()) ** 2).sum()) for own in groups) / df
-    return Draws(overlap, pooled * float(np.mean([1 / len(own) for own in groups])), df)
+    means = [np.array([row.mean() for row in own]) for own in groups]
+    share = float(np.mean([1 / len(own) for own in groups])) / df
+    within = share * sum(float(((own - own.mean()) ** 2).sum()) for own in means)
+    if own_rows:
+        return Draws(overlap, within, df)
+    rests = (
+        np.array(own) - np.mean(own, axis=0) - (of - of.mean())[:, None] for own, of in zip(groups, means, strict=True)
+    )
+    examples = len(by_seed[0])
+    left = share * sum(float((rest**2).sum()) for rest in rests) / max(1, examples - 1) / examples
+    return Draws(overlap, within, df, left)
 
 
 def difference_of(group: Study, arm: str, reference: str, split: str, endpoint: Endpoint = ACCURACY) -> Paired:

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from support.study import add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
-from analysis.exhibits import FIGURES, allocation, margins, measures, style, sweeps, training
+from analysis.exhibits import FIGURES, allocation, margins, measures, style, sweeps, training, variance
 from analysis.inference.comparisons import compare
 from benchmarks.metrics import forecasts
 from benchmarks.protocols.in_distribution import InDistribution
@@ -28,7 +28,7 @@ CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 ELSEWHERE = {  # what each of the studies below has nothing for
     "study": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
     "crowd": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"budget_sweep", "sections", "variance", "regimes", *CURVATURE},
     "several": {"tau_sweep", "budget_sweep", *CURVATURE},
     "mapped": {"tau_sweep", "budget_sweep", "sections"},
 }
@@ -154,6 +154,7 @@ def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
     if which == "crowd" and name not in (
         "comparisons",
         "bit_comparisons",
+        "variance",
         "allocation",
     ):  # an arm need not be compared, nor draw rows
         assert set(study.arms) <= {text.get_text() for text, _ in words(figure)}
@@ -483,3 +484,35 @@ def test_nothing_measured_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(NothingToShow, match="run it again with force=true"):
             study.figure(name)
     assert training.MEASURES[1].column not in study.rounds
+
+
+def test_variance_bars_are_filled_and_told_by_what_the_study_tells_apart(tmp_path: Path) -> None:
+    for method, skill in (("uniform", 0.6), ("mars", 0.9)):
+        for seed in range(4):
+            make_run(tmp_path / "shared", method, seed, skill)
+            make_run(tmp_path / "own", method, seed, skill, own_rows=True)
+            for draw in range(4):
+                named = {"replicate": draw, "data": {"subset": {"size": 50, "train": 100}}}
+                make_run(tmp_path / "several", method, 1000 * draw + seed, skill, manifest=named)
+    told = {
+        "shared": ["draws and seeds", "pair × replicate", "test pairs"],
+        "own": ["draws, seeds and pairs"],
+        "several": ["draws", "seeds", "pair × replicate", "test pairs", "overlap of draws"],
+    }
+    for name, parts in told.items():
+        study = load(tmp_path / name)
+        figure, frame = study.figure("variance"), study.table("variance").frame
+        check_nothing_overlaps(figure)
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == parts
+        foot = " ".join(figure.texts[0].get_text().split())
+        assert all((f"{part.name.capitalize()}: " in foot) == (part.name in parts) for part in variance.PARTS.values())
+        assert frame.filter(like="share_").sum(axis=1).tolist() == pytest.approx([1.0, 1.0])
+        for axes in figure.axes:
+            assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(1)
+            assert axes.get_xlim() == (0, 1)
+        declared = compare(study)
+        half = (declared["difference_hi"] - declared["difference_lo"]) / 2 * [100, 1]
+        assert (half / frame["se"] > 1.96).all()  # the interval allows for an uncertain standard error
+        assert (frame["se_floor"] <= frame["se_replicates"]).all()
+        assert (frame["se_replicates"] < frame["se"]).all()
+        assert frame["se_examples"].isna().all() == (name == "own")

@@ -227,8 +227,8 @@ def test_a_bare_study_builds_or_says_in_one_line_what_is_missing(tmp_path: Path)
         except NothingToShow as nothing:
             missing[name] = str(nothing)
     assert set(missing) == {
-        "comparisons", "bit_comparisons", "rewardbench", "benchmarks", "win_rates", "allocation", "compute", "pools",
-        "data", "left_out", "regimes", "curvature", "bound", "information",
+        "comparisons", "bit_comparisons", "variance", "rewardbench", "benchmarks", "win_rates", "allocation", "compute",
+        "pools", "data", "left_out", "regimes", "curvature", "bound", "information",
     }  # fmt: skip
     assert all("\n" not in line and len(line) > 20 for line in missing.values())
 
