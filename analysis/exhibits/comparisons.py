@@ -123,6 +123,7 @@ class Comparisons(Exhibit):
         reach = max(_reach(panel.frame, self.endpoint.scale, study.margins[self.endpoint.metric]) for _, panel in drawn)
         for axes, _ in drawn:
             axes.set_xlim(-1.08 * reach, 1.08 * reach)
+            style.few_ticks(axes)
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
