@@ -26,6 +26,7 @@ _ANALYSIS = ("study", "inference", "exhibits", "report", "boards")
 _COMMANDS = {  # config: how the command is called; its text is `hydra.help` of the config
     "config": "python -m mars.run",
     "evaluate": "python -m benchmarks.evaluate",
+    "plan": "python -m analysis.plan",
     "report": "python -m analysis.report",
     "leaderboard": "python -m analysis.leaderboard",
     "submission": "python -m analysis.submission",

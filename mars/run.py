@@ -102,6 +102,7 @@ def main() -> None:
     commands: dict[str, Callable[[], None]] = {
         "evaluate": _module("benchmarks.evaluate"),
         "leaderboard": _module("analysis.leaderboard"),
+        "plan": _module("analysis.plan"),
         "report": _module("analysis.report.build"),
         "share": _module("benchmarks.share"),
         "show": _module("mars.show"),

@@ -30,6 +30,7 @@ BLOCK = re.compile(r"(<!-- run -->\n)?```bash\n(.*?)```", re.DOTALL)
 ENTRIES = {  # module: its config
     "mars.run": "config", "benchmarks.evaluate": "evaluate", "benchmarks.share": "share", "analysis.report": "report",
     "analysis.leaderboard": "leaderboard", "analysis.submission": "submission",
+    "analysis.plan": "plan",
 }  # fmt: skip
 
 
