@@ -26,7 +26,8 @@ class Asked:
 
     first: overrides that sweep over its first replicate alone, all seeds of it.
     arms, groups, seeds: runs a replicate are their product. comparisons: of arms in focus, over all groups.
-    test_pairs: of a split, None where it takes all there are. read: base and validation pairs.
+    test_pairs: of a split; base_pairs: of a replicate; None where it takes all there are. read: base and validation
+    pairs.
     """
 
     first: tuple[str, ...]
@@ -39,6 +40,7 @@ class Asked:
     seeds: int
     comparisons: int
     test_pairs: int | None
+    base_pairs: int | None
     read: int
 
     @property
@@ -72,6 +74,7 @@ def asked(overrides: Sequence[str]) -> Asked:
         seeds=len(axes["seed"]) if "replicate" in axes and "seed" in axes else 1,
         comparisons=comparisons,
         test_pairs=config["dataset"].get("test_size"),
+        base_pairs=config["dataset"].get("size"),
         read=read_pairs(flat(config)),
     )
 

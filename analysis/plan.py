@@ -102,6 +102,7 @@ def plan(settings: PlanConfig, overrides: Sequence[str]) -> dict[str, Any]:
         "family": family,
         "level": ALPHA / family,
         "test_pairs": pairs,
+        "base_pairs": study.base_pairs,
         "spread": source,
         "endpoints": [
             _endpoint(metric, spreads[metric], size, pairs, ALPHA / family) for metric, size in settings.sizes.items()
@@ -148,7 +149,9 @@ def _known(settings: PlanConfig, study: Asked) -> tuple[Spreads, dict[str, Any],
         pilot = _loaded(settings.pilots)
         spreads = of_study(pilot)
         ran = sorted({f"{dataset} / {backbone}" for dataset, backbone in pilot.runs[["dataset", "backbone"]].values})
-        source = _source(spreads) | {"from": f"the pilot {', '.join(settings.pilots)}", "ran": ran}
+        sizes = {run.config.get("dataset.size") for run in pilot.members.values()}
+        told = {"ran": ran, "base_pairs": sizes.pop() if len(sizes) == 1 else None}
+        source = _source(spreads) | {"from": f"the pilot {', '.join(settings.pilots)}", **told}
         return spreads, source, costs(pilot)
     spreads, row = measured(study.dataset, study.backbone, study.train)
     told = {"base_pairs": row["base_pairs"], "date": str(row["date"]), "command": row["command"]}

@@ -31,6 +31,8 @@ def _head(plan: Mapping[str, Any]) -> Iterator[str]:
     )
     if "command" in spread:
         yield f"  ({spread['date']}, {spread['base_pairs']} base pairs: {spread['command']})"
+    if None not in (sizes := (spread["base_pairs"], plan["base_pairs"])) and sizes[0] != sizes[1]:
+        yield f"! Measured with {sizes[0]} base pairs, planned for {sizes[1]}: the spread may be another."
     if plan["data"] not in spread.get("ran", [plan["data"]]):
         yield f"! The pilot ran on {', '.join(spread['ran'])}, the plan is for {plan['data']}."
 

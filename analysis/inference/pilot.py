@@ -112,7 +112,10 @@ def _named(name: str, sd: Mapping[str, float], row: Mapping[str, Any]) -> Named:
     """The mean squares behind the standard deviations of a row's entry (`as_rows`)."""
     replicates, examples = row["replicates"], row["test_pairs"]
     between, rest = examples * sd["observed"] ** 2, examples * sd["pairs"] ** 2
-    return Named(name, Spread(replicates, examples, between, rest + replicates * examples * sd["shared"] ** 2, rest))
+    draws = Draws(row.get("overlap", 0.0), sd.get("seeds", 0.0) ** 2, row.get("seeds_df", 0))
+    return Named(
+        name, Spread(replicates, examples, between, rest + replicates * examples * sd["shared"] ** 2, rest, draws)
+    )
 
 
 def as_rows(spreads: Spreads) -> list[dict[str, Any]]:
@@ -120,18 +123,24 @@ def as_rows(spreads: Spreads) -> list[dict[str, Any]]:
 
     Standard deviations of a replicate's difference on so many test pairs. observed: between replicates. pairs: what
     its own draw of pairs alone would make it vary by. shared: what pairs that all replicates share would, which more
-    replicates do not average out.
+    replicates do not average out. seeds: what its training seeds would, where it has several. overlap, seeds_df: of
+    base pairs that are subsamples (`analysis.inference.difference.Draws`).
     """
     rows = []
     for endpoint, named in spreads.items():
         first = named[0].spread
-        entries = {}
-        for name, spread in named:
-            shared = max(0.0, spread.between_examples - spread.rest) / spread.replicates
-            squares = {"observed": spread.between_replicates, "pairs": spread.rest, "shared": shared}
-            entries[name] = {key: float(f"{math.sqrt(s / spread.examples):.3g}") for key, s in squares.items()}
-        rows.append({"endpoint": endpoint, "replicates": first.replicates, "test_pairs": first.examples, "sd": entries})
+        row: dict[str, Any] = {"endpoint": endpoint, "replicates": first.replicates, "test_pairs": first.examples}
+        if first.draws.overlap:
+            row |= {"overlap": round(first.draws.overlap, 3), "seeds_df": first.draws.within_df}
+        rows.append(row | {"sd": {name: _deviations(spread) for name, spread in named}})
     return rows
+
+
+def _deviations(spread: Spread) -> dict[str, float]:
+    shared = max(0.0, spread.between_examples - spread.rest) / spread.replicates
+    squares = {"observed": spread.between_replicates, "pairs": spread.rest, "shared": shared}
+    seeds = {"seeds": spread.draws.within * spread.examples} if spread.draws.within_df else {}
+    return {key: float(f"{math.sqrt(s / spread.examples):.3g}") for key, s in (squares | seeds).items()}
 
 
 def main() -> None:

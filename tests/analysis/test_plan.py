@@ -129,7 +129,7 @@ def test_what_is_kept_of_a_study_makes_the_same_plan(pilot: Path) -> None:
 
 
 def test_every_row_that_was_measured_says_how() -> None:
-    for dataset, backbone in (("planted", "minilm"), ("gaussian", "gaussian")):
+    for dataset, backbone in (("planted", "minilm"), ("gaussian", "gaussian"), ("hh_rlhf", "minilm")):
         spreads, row = measured_of(dataset, backbone, "head")
         assert set(spreads) == {"accuracy", "information"}
         assert row["command"].startswith("python -m mars.run ")
@@ -138,6 +138,18 @@ def test_every_row_that_was_measured_says_how() -> None:
             assert all(0 < replicate_sd(spread) < 0.1 for _, spread in named)
             widths = [predicted(spread, 1, named[0].spread.examples).se for _, spread in named]
             assert widths == sorted(widths)
+
+
+def test_subsamples_that_overlap_may_leave_too_much_for_any_number_of_replicates() -> None:
+    spreads, row = measured_of("hh_rlhf", "minilm", "head")
+    spread = spreads["accuracy"][-1].spread
+    assert (spread.draws.overlap, spread.draws.within_df) == (row["overlap"], row["seeds_df"])
+    assert spread.draws.within > 0
+    done = run_here(main, *SETTLE, ARMS, "dataset=hh_rlhf", "dataset.test_size=null")
+    assert done.returncode == 0, done.stderr
+    assert "on 795 test pairs" in done.stdout
+    assert "! Measured with 200 base pairs, planned for 1000: the spread may be another." in done.stdout
+    assert "never" in done.stdout
 
 
 def test_the_median_of_an_even_number_is_the_first_of_two() -> None:
@@ -204,9 +216,10 @@ def test_a_replicate_is_run_to_measure_time_and_room(tmp_path: Path) -> None:
             "mars (give method=uniform,mars or more, or another experiment)",
         ),
         (
-            ["experiment=settle", "detect=1", "dataset=hh_rlhf"],
-            "error: pilot: nothing was measured of hh_rlhf / minilm / head (run two replicates or more and give their "
-            "directory as pilot=DIR; measured: planted / minilm / head, gaussian / gaussian / head)",
+            ["experiment=settle", "detect=1", "dataset=ultrafeedback"],
+            "error: pilot: nothing was measured of ultrafeedback / minilm / head (run two replicates or more and "
+            "give their directory as pilot=DIR; measured: planted / minilm / head, gaussian / gaussian / head, "
+            "hh_rlhf / minilm / head)",
         ),
     ],
 )  # fmt: skip
