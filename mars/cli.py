@@ -22,12 +22,14 @@ from hydra._internal.core_plugins.importlib_resources_config_source import Impor
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mars.config import UserError, nearest
@@ -182,6 +184,32 @@ def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with hydra.initialize_config_module("conf", version_base="1.3"):
         cfg = hydra.compose(config_name, list(overrides))
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What `-m` would run: the config of the first job, resolved, and {key: its values as text} of the sweep.
+
+    Of the keys in hydra.sweeper.params and in `overrides`, which win; a key with one value is there as well.
+    """
+    parse = OverridesParser.create().parse_overrides
+    given = {one.get_key_element(): _values(one) for one in parse(list(overrides))}
+    first = [f"{key}={values[0]}" for key, values in given.items()]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        cfg = hydra.compose(config_name, first, return_hydra_config=True)
+        params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
+    with open_dict(cfg):
+        del cfg["hydra"]
+    of_config = parse([f"{key}={value}" for key, value in params.items()])
+    axes = {one.get_key_element(): _values(one) for one in of_config} | given
+    return OmegaConf.to_container(cfg, resolve=True), axes  # type: ignore[return-value]
+
+
+def _values(override: Override) -> list[str]:
+    """The values that an override asks for, one or a sweep's."""
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [str(override.get_value_element_as_str())]
 
 
 def _compose(config_name: str) -> DictConfig:

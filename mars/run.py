@@ -24,6 +24,7 @@ from mars.plugins import resolve
 from mars.record.run_directory import LOG, RunDirectory
 
 COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are conf/NAME.yaml, but `show` has none
+    "plan": "analysis.plan",
     "evaluate": "benchmarks.evaluate",
     "report": "analysis.report",
     "leaderboard": "analysis.leaderboard",

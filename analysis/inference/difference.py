@@ -178,7 +178,7 @@ def _possible(spread: Spread) -> tuple[np.ndarray, np.ndarray]:
     share, weights = _scaled_chi2(spread.replicates - 1)
     within = np.ones(1)
     if spread.draws.overlap and spread.draws.within_df:
-        within = _quantiles(spread.draws.within_df)
+        within = chi2_quantiles(spread.draws.within_df)
     variance = spread.variance(share[:, None], within)
     return np.sqrt(variance).ravel(), np.repeat(weights, len(within)) / len(within)
 
@@ -193,10 +193,10 @@ def _scaled_chi2(df: int, nodes: int = 129) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _quantiles(df: int, number: int = 9) -> np.ndarray:
+def chi2_quantiles(df: int, number: int = 9) -> np.ndarray:
     """`number` equally likely values of χ²/df."""
     shares, weights = _scaled_chi2(df)
-    return np.interp((np.arange(number) + 0.5) / number, np.cumsum(weights), shares)
+    return np.interp((np.arange(number) + 0.5) / number, np.cumsum(weights) - weights / 2, shares)
 
 
 def _two_tails(distance: float, se: np.ndarray) -> np.ndarray:
@@ -232,7 +232,7 @@ def detectable(spread: Spread | None, level: float = ALPHA) -> float:
     """
     if spread is None:
         return math.nan
-    seen = spread.between_replicates * _quantiles(spread.replicates - 1)
+    seen = spread.between_replicates * chi2_quantiles(spread.replicates - 1)
     widths = [half_width(spread._replace(between_replicates=square), level) for square in seen]
     se = spread.se
     return se * solve(lambda shift: float(np.mean([_NORMAL.cdf(shift - width / se) for width in widths])), POWER)

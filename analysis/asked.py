@@ -1,0 +1,98 @@
+"""What an experiment would run, told without running it: runs a replicate, and the comparisons it will be judged by.
+
+asked(["experiment=settle", "method=none_matched,uniform,mars"]).comparisons  # 2
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.inference.comparisons import AGAINST
+from analysis.study.costs import read_pairs
+from analysis.study.naming import flat
+from analysis.study.study import FOCUS, REFERENCE
+from mars.cli import composed, swept
+from mars.config import UserError
+
+_ANEW = ("replicate", "seed")  # sweep axes that make no arm
+_OF_DATA = ("dataset", "labels", "backbone")  # and those that make a group of its own
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An experiment's sweep.
+
+    first: overrides that sweep over its first replicate alone, all seeds of it.
+    arms, groups, seeds: runs a replicate are their product. comparisons: of arms in focus, over all groups.
+    test_pairs: of a split; base_pairs: of a replicate; None where it takes all there are. read: base and validation
+    pairs.
+    """
+
+    first: tuple[str, ...]
+    name: str
+    dataset: str
+    backbone: str
+    train: str
+    arms: int
+    groups: int
+    seeds: int
+    comparisons: int
+    test_pairs: int | None
+    base_pairs: int | None
+    read: int
+
+    @property
+    def runs(self) -> int:
+        """Of a replicate."""
+        return self.arms * self.groups * self.seeds
+
+
+def asked(overrides: Sequence[str]) -> Asked:
+    """The sweep of `overrides`, as `mars.run` takes them. Raises UserError where nothing in it would be compared."""
+    config, axes = swept("config", overrides)
+    methods = [_name(choice) for choice in axes.get("method", [config["method"]["name"]])]
+    groups = _product(values for key, values in axes.items() if _is_of_data(key))
+    others = {key: values for key, values in axes.items() if key not in _ANEW and not _is_of_data(key)}
+    settings = _product(values for key, values in others.items() if key != "method")
+    against = (set(AGAINST) | {REFERENCE}) & set(methods) - {FOCUS}
+    comparisons = groups * settings * methods.count(FOCUS) * len(against)
+    if not comparisons:
+        raise UserError(
+            f"experiment: it compares nothing: {FOCUS} has to run beside another declared arm, and its arms are "
+            f"{', '.join(dict.fromkeys(methods))} (give method={REFERENCE},{FOCUS} or more, or another experiment)"
+        )
+    return Asked(
+        first=tuple(_first(overrides, axes)),
+        name=config["name"],
+        dataset=config["dataset"]["name"],
+        backbone=config["backbone"]["name"],
+        train=config["train"]["mode"],
+        arms=len(methods) * settings,
+        groups=groups,
+        seeds=len(axes["seed"]) if "replicate" in axes and "seed" in axes else 1,
+        comparisons=comparisons,
+        test_pairs=config["dataset"].get("test_size"),
+        base_pairs=config["dataset"].get("size"),
+        read=read_pairs(flat(config)),
+    )
+
+
+def _name(choice: str) -> str:
+    """The arm behind a choice of `method`."""
+    return choice if choice in AGAINST else str(composed("config", [f"method={choice}"])["method"]["name"])
+
+
+def _first(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> list[str]:
+    key = next((key for key in _ANEW if key in axes), "replicate")
+    kept = [one for one in overrides if not one.startswith(f"{key}=")]
+    return [*kept, f"{key}={axes.get(key, ['0'])[0]}"]
+
+
+def _is_of_data(key: str) -> bool:
+    return key.split(".")[0].split("@")[0] in _OF_DATA and key != "dataset.seed"
+
+
+def _product(axes: Iterable[Sequence[str]]) -> int:
+    return math.prod(len(values) for values in axes)
