@@ -58,7 +58,7 @@ class ByRound(Exhibit):
 
     name, title = "allocation", "Budgets and margins by round"
     caption = (
-        "Of each round, mean over seeds; only where rows were drawn or margins taken. Rows a base pair got, least "
+        "Of each round, mean over replicates; only where rows were drawn or margins taken. Rows a base pair got, least "
         "and most; share of pairs with none; share of the rows that the tenth with most got (10 if all got as many); "
         "effective pairs: exp of the entropy of the shares; steering: share of the runs in which any pair got more "
         "than one row above or below the mean, without which this is stratified sampling. Margins of the base pairs as "
@@ -122,7 +122,7 @@ class Allocation(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         arms = self.legend(study, frame)
-        key = "mean over seeds" if len(arms) > FEW else "bands: 95 % interval over seeds"
+        key = "mean over replicates" if len(arms) > FEW else "bands: 95 % interval over replicates"
         last = "last round only; " if _last_only(study) else ""
         return f"{last}dashed: every pair gets equally many; {style.seeds_key(key, most_seeds(study, arms))}"
 

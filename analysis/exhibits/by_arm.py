@@ -19,7 +19,7 @@ from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.study.study import NothingToShow, Study
 
 MOST = 12  # panels, before further test splits are left to the tables
-EACH_SEED = "Mean and 95 % t interval over training seeds, each seed a small dot."
+EACH_SEED = "Mean and 95 % t interval over replicates, each a small dot."
 
 
 def split_panels(study: Study) -> tuple[list[tuple[str, Study, str]], str]:
@@ -65,7 +65,7 @@ class _ByArm(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         seeds = int(frame.groupby(["panel", "arm"])["value"].count().max())
-        return style.seeds_key(f"{self.interval}: 95 % interval over seeds; small dots: seeds", seeds)
+        return style.seeds_key(f"{self.interval}: 95 % interval over replicates; small dots: replicates", seeds)
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look = style.looks(study.arms)
@@ -146,7 +146,7 @@ class Accuracy(Shares):
     name, title, metric, label = "accuracy", "Pairwise accuracy", "accuracy", "pairwise accuracy"
     caption = (
         f"{EACH_SEED} The axis holds chance and reaches to 1. Intervals of two arms say little about their "
-        "difference, which is taken on the same seeds and pairs: see the comparisons."
+        "difference, which is taken on the same replicates and pairs: see the comparisons."
     )
 
 

@@ -3,7 +3,7 @@
 H rises when rows of small margin are added, copies or not; G counts a label once, however many copies it has. An arm
 that raises the one and not the other has gained steepness and no knowledge, which is why they stand side by side, at
 one scale where they share a unit. Eigenvalues stand on a logarithmic axis, since a determinant is about ratios; their
-mean over seeds is geometric.
+mean over replicates is geometric.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class OverRounds(Exhibit):
         arms = self.legend(study, frame)
         crowded = len(arms) > style.FEW
         kind = "bands" if frame["round"].nunique() > 1 else "bars"
-        key = "95 % interval over seeds, at the last round" if crowded else f"{kind}: 95 % interval over seeds"
+        interval = "95 % interval over replicates"
+        key = f"{interval}, at the last round" if crowded else f"{kind}: {interval}"
         return f"in nats per direction; dashed: no gain; {style.seeds_key(key, most_seeds(study, arms))}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -192,7 +193,7 @@ class Spectra(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         return (
             "with markers: base pairs and drawn rows together; thin, dashed: drawn rows alone; broad, grey: base "
-            "pairs, mean over arms; geometric mean over seeds; where G is not defined it is left out"
+            "pairs, mean over arms; geometric mean over replicates; where G is not defined it is left out"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -221,7 +222,7 @@ class Spectra(Exhibit):
 
 
 def _spectra(group: Study) -> list[tuple[str, dict[str, pd.DataFrame]]]:
-    """(which round, {arm: part, index, h, g, mean over seeds}) of the first and the last round."""
+    """(which round, {arm: part, index, h, g, mean over replicates}) of the first and the last round."""
     ends: dict[str, dict[str, list[pd.DataFrame]]] = {"first round": {}, "last round": {}}
     several = False
     for arm in group.arms:

@@ -99,7 +99,7 @@ class OfRounds(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         thinned = "; not every point is drawn" if frame["panel"].value_counts().max() > _MOST_POINTS else ""
-        rho = _rho_key(frame, "within a seed", "mean over seeds with its 95 % interval")
+        rho = _rho_key(frame, "within a seed", "mean over replicates with its 95 % interval")
         return f"a point a round of a run, without its first; dashed: no change{rho}{thinned}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -165,8 +165,9 @@ class OfArms(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         several = frame["group"].nunique() > 1
         kinds, over = (" of each kind of data and variants", "kinds of data and ") if several else ("", "")
-        means = ", mean over seeds" if most_seeds(study, frame["arm"]) > 1 else ""
-        rho = _rho_key(frame, "over the arms of a seed", f"mean over {over}seeds with its 95 % interval over seeds")
+        means = ", mean over replicates" if most_seeds(study, frame["arm"]) > 1 else ""
+        interval = f"mean over {over}replicates with its 95 % interval over replicates"
+        rho = _rho_key(frame, "over the arms of a replicate", interval)
         return f"a point an arm{kinds}{means}; all less {study.reference}{rho}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from analysis.inference import stats
 from analysis.study.study import BENCHMARK, Run, Study
 from benchmarks.choices import names
 
-OVER_SEEDS = "mean over training seeds with its 95 % t interval, none for a single seed"
+OVER_SEEDS = "mean over replicates with its 95 % t interval, none for a single one"
 
 
 _SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1

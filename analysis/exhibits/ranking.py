@@ -112,13 +112,12 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
     """`frame` as the leaderboard is read."""
     named = frame.assign(entry=frame["arm"].where(frame["kind"] == "arm", frame["arm"] + " (baseline)"))
     caption = (
-        "Accuracy in %, a tie counts ½, mean over training seeds with its 95 % t interval (for this test set). "
-        f"Difference to {reference} in points on the same seeds and test pairs, with a 95 % interval and p for new "
-        "seeds and new pairs; p is of one comparison, adj. p adjusted (Holm) for all of its table. bits: "
-        "information, what a model tells of a label (1 all, 0 nothing). len.-contr.: the "
-        "mean of the accuracies where the chosen response is the longer one and where it is the shorter one; what sees "
-        "only length gets 50. Baselines: length only prefers the longer response (interval over pairs), random is a "
-        "coin (where 95 % of coins land on as many pairs)."
+        "Accuracy in %, a tie counts ½, mean over replicates with its 95 % t interval (for this test set). Difference "
+        f"to {reference} in points on the same replicates and pairs, with a 95 % interval and p for new ones; p is "
+        "of one comparison, adj. p adjusted (Holm) for all of its table. bits: information, what a model tells of a "
+        "label (1 all, 0 nothing). len.-contr.: the mean of the accuracies where the chosen response is the longer one "
+        "and where it is the shorter one; what sees only length gets 50. Baselines: length only prefers the longer "
+        "response (interval over pairs), random is a coin (where 95 % of coins land on as many pairs)."
     )
     columns = (
         Column("rank", "#", "d"),

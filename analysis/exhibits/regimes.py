@@ -45,7 +45,7 @@ class Regimes(Exhibit):
 
     name, title = "regimes", "Where arms win, tie and lose"
     caption = (
-        "Difference to the reference arm on the same seeds and pairs of a cell, in points of accuracy. Only cells "
+        "Difference to the reference arm on the same replicates and pairs of a cell, in points of accuracy. Only cells "
         "framed and bold differ by more than chance, judged over the whole map; the table has their intervals."
     )
     by = ("backbone",)
@@ -62,8 +62,8 @@ class Regimes(Exhibit):
         counts = frame["outcome"].value_counts()
         low, better = frame["p"] < ALPHA, frame["difference"] > 0
         return (
-            f"Arm − {study.reference} of the same data and variants, at equal steps, on the same seeds and test pairs: "
-            f"{right} on the main test split, in points, with a 95 % interval and p for new seeds and new pairs. "
+            f"Arm − {study.reference} of the same data and variants, at equal steps, on the same replicates and pairs: "
+            f"{right} on the main test split, in points, with a 95 % interval and p for new ones. "
             f"Adjusted p: Holm's, over the {tested} differences of the map; win and loss go by it, and a tie is not "
             f"“no difference”. {counts.get('win', 0)} wins, {counts.get('tie', 0)} ties, {counts.get('loss', 0)} "
             f"losses; at an unadjusted p below .05 {int((low & better).sum())} differences are above 0 and "

@@ -263,7 +263,7 @@ def few_ticks(axes: Axes) -> None:
 
 def seeds_key(several: str, seeds: int) -> str:
     """What shows the seeds in a figure: `several`, or that there is one. seeds: most that an arm has."""
-    return several if seeds > 1 else "one seed, so no interval"
+    return several if seeds > 1 else "one replicate, so no interval"
 
 
 def mark(axes: Axes, y: float) -> None:

@@ -78,7 +78,7 @@ class _Sweep(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         seeds = most_seeds(study, frame.loc[frame["value"].notna(), "arm"])
-        bands = style.seeds_key("bands: 95 % interval over seeds", seeds)
+        bands = style.seeds_key("bands: 95 % interval over replicates", seeds)
         return "; ".join(filter(None, [f"dashed: chance; {bands}", split_panels(study)[1]]))
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """Training as it went: loss, validation accuracy and margin over the rounds, and accuracy against optimiser steps.
 
 Steps are what an arm costs: an arm that takes more of them may win by that alone, so equal steps are on one vertical.
-The 95 % interval over seeds is a band for a few arms. Bands of many hide each other: those get a bar after their end.
+The 95 % interval over replicates is a band for a few arms. Bands of many hide each other: those get a bar after them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Rounds(Exhibit):
 
     name, title = "rounds", "Training over the rounds"
     caption = (
-        "After each round, mean over seeds: training loss over what the arm trained on, accuracy and mean margin on "
-        "the held-out validation pairs. Training losses of arms with other rows or weights are not comparable."
+        "After each round, mean over replicates: training loss over what the arm trained on, accuracy and mean margin "
+        "on the held-out validation pairs. Training losses of arms with other rows or weights are not comparable."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -202,4 +202,4 @@ def _draw_ends(axes: Axes, frame: pd.DataFrame, look: Mapping[str, Look], most: 
 def _key(study: Study, few: str) -> str:
     """What shows the seeds: `few`, or for many arms the bars that stand in for bands which would hide each other."""
     kind = "bands, or bars after the end" if len(study.arms) > FEW else few
-    return style.seeds_key(f"{kind}: 95 % interval over seeds", most_seeds(study, study.arms))
+    return style.seeds_key(f"{kind}: 95 % interval over replicates", most_seeds(study, study.arms))

@@ -224,7 +224,9 @@ def _augmenters(group: Study) -> pd.Series:
 
 def _seeds(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
     """Arms on different seeds. Without one seed in common nothing above was compared, and no difference is paired."""
-    seeds_of = {arm: frozenset(runs.loc[runs["arm"] == arm, "seed"]) for arm in arms}
+    drawn = bool((runs["replicate"] != runs["seed"]).any())
+    unit, noun = ("replicate", "replicates") if drawn else ("seed", "seeds")
+    seeds_of = {arm: frozenset(runs.loc[runs["arm"] == arm, unit]) for arm in arms}
     if len(set(seeds_of.values())) == 1:
         return []
     alike: dict[frozenset[int], list[str]] = {}
@@ -232,8 +234,8 @@ def _seeds(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
         alike.setdefault(seeds, []).append(arm)
     listing = "; ".join(f"{', '.join(map(str, sorted(seeds)))}: {', '.join(same)}" for seeds, same in alike.items())
     if frozenset.intersection(*seeds_of.values()):
-        return [Confound("seed", "seeds", f"arms ran different seeds ({listing})", False)]
-    return [Confound("seed", "seeds", f"no seed was run by every arm ({listing}), {_NOT_THE_STRATEGY}", True)]
+        return [Confound("seed", noun, f"arms ran different {noun} ({listing})", False)]
+    return [Confound("seed", noun, f"no {unit} was run by every arm ({listing}), {_NOT_THE_STRATEGY}", True)]
 
 
 def _shown(value: Any) -> str:

@@ -20,8 +20,10 @@ from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlat
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
 from analysis.study.pools import changed_labels, pool_table
-from analysis.study.study import Study
+from analysis.study.study import Run, Study
+from benchmarks.calibration import FEWEST_HELD_OUT
 from benchmarks.metrics import coin_half_width
+from benchmarks.pair_metrics import VALIDATION
 
 MANY = 30  # comparisons, beyond which none has a sentence
 FEW_SEEDS = 5  # below it intervals are wide and lean on normality
@@ -172,6 +174,7 @@ def warnings(study: Study) -> tuple[str, ...]:
 def _of_group(group: Study) -> Iterator[str]:
     yield from (confound.text for confound in confounds(group))
     yield from _seeds(group)
+    yield from _cross_fitted(group)
     yield from _flat(group)
     yield from _contaminated(group)
     yield from changed_labels(pool_table(group))
@@ -187,6 +190,20 @@ def _seeds(group: Study) -> Iterator[str]:
     if few:
         fewest = min(counts[arm] for arm in few)
         yield f"as few as {fewest} seeds ({FEW_SEEDS} or more are wanted): {_named(few, group)}"
+
+
+def _cross_fitted(group: Study) -> Iterator[str]:
+    """That too few validation pairs were scored to fit a temperature on."""
+    scored = [len(run.scores[VALIDATION]["id"]) if VALIDATION in run.scores else 0 for run in _judged_runs(group)]
+    if few := [number for number in scored if number < FEWEST_HELD_OUT]:
+        yield (
+            f"{min(few)} validation pairs, fewer than {FEWEST_HELD_OUT}: the temperature of information is fitted on "
+            "one half of the test pairs for the other"
+        )
+
+
+def _judged_runs(group: Study) -> list[Run]:
+    return [run for name in group.runs["run"] if (run := group.members[name]).scores]
 
 
 def _named(arms: list[str], group: Study) -> str:

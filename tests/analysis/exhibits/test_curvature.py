@@ -230,13 +230,13 @@ def test_the_panels_of_gains_carry_their_correlation(curved: Study) -> None:
         "planted / minilm, gain in G: ρ −1.00 [−1.00, −1.00]",
     ]
     assert foot(curved.figure("information")).endswith(
-        "no change; ρ: Spearman's within a seed, mean over seeds with its 95 % interval"
+        "no change; ρ: Spearman's within a seed, mean over replicates with its 95 % interval"
     )
 
 
 def test_a_foot_says_only_what_is_in_the_figure(curved: Study, tmp_path: Path) -> None:
-    rho = "; ρ: Spearman's over the arms of a seed, mean over seeds with its 95 % interval over seeds"
-    assert foot(curved.figure("gains")) == f"a point an arm, mean over seeds; all less uniform{rho}"
+    rho = "; ρ: Spearman's over the arms of a replicate, mean over replicates with its 95 % interval over replicates"
+    assert foot(curved.figure("gains")) == f"a point an arm, mean over replicates; all less uniform{rho}"
     for arm in ("uniform", "mars"):  # too few for a correlation, and one seed
         run = make_run(tmp_path, arm, 0, 0.5, rounds=ROUNDS)
         add_curvature(run, gains(arm, 0), gains(arm, 0), np.full(ROUNDS, 0.5))

@@ -236,7 +236,7 @@ def test_bars_start_at_zero(name: str, study: Study) -> None:
 
 def test_one_seed_has_no_interval_and_the_figure_says_so(tmp_path: Path) -> None:
     figure = load(make_study(tmp_path, {"mars": 0.8}, seeds=(0,))).figure("accuracy")
-    assert "one seed, so no interval" in figure.texts[0].get_text()
+    assert "one replicate, so no interval" in figure.texts[0].get_text()
     assert all(len(line.get_xdata()) == 1 for axes in figure.axes for line in axes.lines if line.get_marker() == "D")
 
 

@@ -207,6 +207,17 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
     assert any("allocation of mars was flat in every round" in line for line in warnings(load(tmp_path)))
 
 
+def test_too_few_validation_pairs_and_replicates_that_do_not_match_are_said(tmp_path: Path) -> None:
+    study = load(make_study(tmp_path / "few", {"uniform": 0.5, "mars": 0.8}))
+    assert any(line.startswith("20 validation pairs, fewer than 50: ") for line in warnings(study))
+    for method, replicates in (("uniform", (0, 1, 2)), ("mars", (1, 2, 3))):
+        for replicate in replicates:
+            make_run(tmp_path / "unlike", method, 1000 * replicate, 0.5, manifest={"replicate": replicate})
+    study = load(tmp_path / "unlike")
+    assert "arms ran different replicates (0, 1, 2: uniform; 1, 2, 3: mars)" in warnings(study)
+    assert set(compare(study)["replicates"]) == {2}
+
+
 def test_models_that_a_coin_matches_are_named_as_such(tmp_path: Path) -> None:
     weak = load(make_study(tmp_path / "weak", {"uniform": -0.3, "mars": -0.3}, examples=40))
     assert any("no arm can be told from a coin on 40 pairs" in line for line in warnings(weak))
