@@ -7,6 +7,7 @@ parameter is all that a few hundred validation pairs can carry; a diagram that i
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,21 +51,27 @@ def fit_temperature(margins: np.ndarray) -> Temperature:
     return Temperature(size / middle, "")
 
 
-def information(margins: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+def information(margins: np.ndarray, held_out: np.ndarray | float) -> np.ndarray:
     """[N] bits that a model's margins [N] tell of each pair's label: 1 + log₂ σ(Δ/T), whose mean is at most 1.
 
-    1: known for sure; 0: a coin; below: worse than a coin, and sure of it. T is fitted on the margins `held_out` [V],
-    never on the pairs that are judged, so that to stretch all margins wins nothing. Where these are fewer than
-    FEWEST_HELD_OUT, T is cross-fitted: pairs at even places are judged at the T of those at odd places, and the other
-    way round.
+    1: known for sure; 0: a coin; below: worse than a coin, and sure of it. held_out: margins [V] that T is fitted on,
+    or T itself (`held_out_temperature`). It is never fitted on the pairs that are judged, so that to stretch all
+    margins wins nothing. Where held-out pairs are fewer than FEWEST_HELD_OUT, T is cross-fitted: pairs at even places
+    are judged at the T of those at odd places, and the other way round.
     """
-    if len(held_out) >= FEWEST_HELD_OUT:
-        return _bits(margins / _safe_temperature(held_out))
+    temperature = held_out if isinstance(held_out, float) else held_out_temperature(held_out)
+    if not math.isnan(temperature):
+        return _bits(margins / temperature)
     scaled = np.empty(len(margins))
     for half in (0, 1):
         others = margins[1 - half :: 2]
         scaled[half::2] = margins[half::2] / (_safe_temperature(others) if len(others) else np.inf)
     return _bits(scaled)
+
+
+def held_out_temperature(held_out: np.ndarray) -> float:
+    """The T that all of a model's splits are judged at; NaN of fewer than FEWEST_HELD_OUT margins [V]."""
+    return _safe_temperature(held_out) if len(held_out) >= FEWEST_HELD_OUT else math.nan
 
 
 def _bits(scaled: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.calibration import fit_temperature, information
+from benchmarks.calibration import fit_temperature, held_out_temperature, information
 from benchmarks.protocol import Parts
 from mars.config import UserError
 
@@ -62,12 +62,13 @@ def recompute_splits(tables: Mapping[str, Columns]) -> Parts:
         raise UserError("in_distribution: there is nothing to judge (no test split in the table)")
     held_out = _margins(tables[VALIDATION]) if VALIDATION in tables else np.empty(0)
     temperature = fit_temperature(held_out).value if len(held_out) else None
-    return {split: _split(rows, temperature, held_out) for split, rows in tables.items() if split != VALIDATION}
+    of_all = held_out_temperature(held_out)
+    return {split: _split(rows, temperature, of_all) for split, rows in tables.items() if split != VALIDATION}
 
 
-def _split(table: Columns, temperature: float | None, held_out: np.ndarray) -> dict[str, float]:
+def _split(table: Columns, temperature: float | None, of_information: float) -> dict[str, float]:
     pairs = len(table["chosen_score"])
-    bits = information(_margins(table), held_out)
+    bits = information(_margins(table), of_information)
     estimated = pair_estimates(table, temperature, bits, np.ones((1, pairs)))
     found = {name: float(value[0]) for name, value in estimated.items() if not np.isnan(value[0])}
     return found | ({} if temperature is None else {"temperature": temperature}) | {"n": float(pairs)}

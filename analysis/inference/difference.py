@@ -248,6 +248,7 @@ def more_replicates(mean: float, spread: Spread | None, margin: float, level: fl
         return math.nan
     room = _settling_se(mean, margin, level) ** 2 - spread.fixed
     fewest = spread.between_replicates / spread.examples / room if room > 0 else math.inf
+    fewest += _NORMAL.inv_cdf(level / 2) ** 2 / 2  # what Student's t takes beyond the normal (Guenther 1981)
     return max(1.0, math.ceil(fewest - spread.replicates)) if fewest < _MOST else math.inf
 
 
