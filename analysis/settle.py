@@ -52,23 +52,31 @@ def settle(arguments: Sequence[str], rule: Rule) -> Looks:
     if found.rule != rule:
         raise UserError(f"until: {place} began with another rule, {found.rule} (repeat it, or name another study=DIR)")
     found.write(place)
-    methods: list[str] = []
+    methods = _still_open(_compared(place, rule), found) if found.looks else []
     for look in range(len(found.looks) + 1, rule.looks + 1):
+        if found.looks and not methods:
+            break
         _sweep(arguments, range((look - 1) * rule.look_every, look * rule.look_every), methods)
-        study = loading.load(place).judged(focus=rule.focus, reference=rule.reference, margins=rule.margins)
-        table = compare(study)
+        table = _compared(place, rule)
         found.family = found.family or int(table["difference"].notna().sum())
         if not found.family:
             raise UserError(f"until: nothing to settle in {place}: {_why_nothing(table)}")
         found.looks.append(look_at(table, found, look))
         found.write(place)
-        still = [row for row in table.to_dict("records") if _open(row, found)]
-        _say(found, look, still)
-        if not still:
-            break
-        arms = {arm for row in still for arm in (row["arm"], row["reference"])}
-        methods = list(dict.fromkeys(arm.split()[0] for arm in study.arms if arm in arms))
+        methods = _still_open(table, found)
+        _say(found, look)
     return found
+
+
+def _compared(place: Path, rule: Rule) -> pd.DataFrame:
+    study = loading.load(place).judged(focus=rule.focus, reference=rule.reference, margins=rule.margins)
+    return compare(study)
+
+
+def _still_open(table: pd.DataFrame, found: Looks) -> list[str]:
+    """The methods that take part in a comparison that is open."""
+    rows = [row for row in table.to_dict("records") if _open(row, found)]
+    return list(dict.fromkeys(row[arm].split()[0] for row in rows for arm in ("arm", "reference")))
 
 
 def look_at(table: pd.DataFrame, found: Looks, look: int) -> dict[str, str]:
@@ -114,11 +122,11 @@ def _why_nothing(table: pd.DataFrame) -> str:
     return "; ".join(reasons) if reasons else f"{FOCUS} did not run beside another arm"
 
 
-def _say(found: Looks, look: int, still: list[dict[Any, Any]]) -> None:
+def _say(found: Looks, look: int) -> None:
     rule, new = found.rule, found.looks[-1]
     log.info(
-        "look %d of %d, %d replicates: %d of %d comparisons settled or given up, %d open",
-        look, rule.looks, look * rule.look_every, len(found.settled), found.family, len(still),
+        "look %d of %d, %d replicates: %d of %d comparisons settled or given up",
+        look, rule.looks, look * rule.look_every, len(found.settled), found.family,
     )  # fmt: skip
     for key, verdict in new.items():
         log.info("  %s: %s", key, verdict)

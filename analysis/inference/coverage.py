@@ -89,7 +89,7 @@ def false_verdicts(
 # ---- three verdicts, over replicates that may be overlapping subsamples
 
 
-class Design(NamedTuple):
+class Setup(NamedTuple):
     """A simulated study. overlap: share of a replicate's rows that another has too. own: pairs of each replicate's own.
 
     Standard deviations of one comparison's difference, in margins of equivalence: of a draw of the base pairs, of a
@@ -107,13 +107,13 @@ class Design(NamedTuple):
 
 
 DESIGNS = {
-    "8 draws, pairs of their own": Design(8, 1),
-    "16 draws, pairs of their own": Design(16, 1),
-    "16 draws, shared pairs": Design(16, 1, own=False),
-    "12 subsamples that share 20 %, 2 seeds": Design(12, 2, 0.2, False),
-    "12 subsamples that share 50 %, 2 seeds": Design(12, 2, 0.5, False),
-    "12 subsamples that share 50 %, 1 seed": Design(12, 1, 0.5, False),
-    "40 subsamples that share 20 %, 1 seed": Design(40, 1, 0.2, False),
+    "8 draws, pairs of their own": Setup(8, 1),
+    "16 draws, pairs of their own": Setup(16, 1),
+    "16 draws, shared pairs": Setup(16, 1, own=False),
+    "12 subsamples that share 20 %, 2 seeds": Setup(12, 2, 0.2, False),
+    "12 subsamples that share 50 %, 2 seeds": Setup(12, 2, 0.5, False),
+    "12 subsamples that share 50 %, 1 seed": Setup(12, 1, 0.5, False),
+    "40 subsamples that share 20 %, 1 seed": Setup(40, 1, 0.2, False),
 }
 EXAMPLES = 50  # cells a replicate: what pairs vary by is scaled to it
 TRUTHS = (0.0, 0.0, 1.0, -1.0, 2.0, 0.5)  # of a family's comparisons in turn, in margins
@@ -127,12 +127,12 @@ class Simulated(NamedTuple):
     means: np.ndarray
     cells: np.ndarray
 
-    def found(self, design: Design, replicates: int) -> list[Difference]:
+    def found(self, design: Setup, replicates: int) -> list[Difference]:
         """The comparisons on the first so many replicates."""
         return [_found(design, m[:replicates], c[:replicates]) for m, c in zip(self.means, self.cells, strict=True)]
 
 
-def simulated(design: Design, truths: np.ndarray, rng: np.random.Generator) -> Simulated:
+def simulated(design: Setup, truths: np.ndarray, rng: np.random.Generator) -> Simulated:
     """A study whose comparisons differ by `truths` [K], in margins of equivalence; the two of a pair are correlated."""
 
     def normal(*shape: int) -> np.ndarray:
@@ -151,7 +151,7 @@ def simulated(design: Design, truths: np.ndarray, rng: np.random.Generator) -> S
     return Simulated(means, cells + design.pairs * math.sqrt(EXAMPLES) * pairs)
 
 
-def _found(design: Design, means: np.ndarray, cells: np.ndarray) -> Difference:
+def _found(design: Setup, means: np.ndarray, cells: np.ndarray) -> Difference:
     several = design.seeds > 1
     within = float(means.var(axis=1, ddof=1).mean()) / design.seeds if several else 0.0
     draws = Draws(design.overlap, within, len(means) * (design.seeds - 1))
@@ -170,13 +170,13 @@ class Shares(NamedTuple):
     different: float
 
 
-def verdicts(design: Design, studies: int, rng: np.random.Generator) -> Shares:
+def verdicts(design: Setup, studies: int, rng: np.random.Generator) -> Shares:
     """What a study of FAMILY comparisons declares, adjusted as `comparisons.compare` does."""
     level = stats.ALPHA / FAMILY
     return _shares(studies, rng, design, [(design.replicates, level, level)])
 
 
-def looks(design: Design, batch: int, studies: int, rng: np.random.Generator) -> Shares:
+def looks(design: Setup, batch: int, studies: int, rng: np.random.Generator) -> Shares:
     """The same of a study that is looked at after every `batch` replicates, by the rule of `analysis.settle`.
 
     Nothing is given up, which could only lower the share of false verdicts. held: at the last look.
@@ -188,7 +188,7 @@ def looks(design: Design, batch: int, studies: int, rng: np.random.Generator) ->
     return _shares(studies, rng, design, list(zip(sizes, different, equal, strict=True)))
 
 
-def _shares(studies: int, rng: np.random.Generator, design: Design, rule: Sequence[tuple[int, float, float]]) -> Shares:
+def _shares(studies: int, rng: np.random.Generator, design: Setup, rule: Sequence[tuple[int, float, float]]) -> Shares:
     """rule: at each look its replicates, and the levels of a difference and of equivalence."""
     truths = np.resize(np.repeat(TRUTHS, 2), FAMILY)
     held = false = 0
@@ -235,7 +235,7 @@ def main(studies: int = 4000) -> None:
         shares = verdicts(design, studies // 2, rng)
         print(line.format(named, *(f"{share:.3f}" for share in shares)), flush=True)
     for own, named in ((True, "pairs of their own"), (False, "shared pairs")):
-        shares = looks(Design(40, 1, own=own), 4, studies // 2, rng)
+        shares = looks(Setup(40, 1, own=own), 4, studies // 2, rng)
         print(line.format(f"ten looks up to 40 draws, {named}", *(f"{share:.3f}" for share in shares)), flush=True)
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")

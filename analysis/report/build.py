@@ -97,7 +97,10 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     """
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     directory = _directory(sources, out)
-    study = load(*sources).judged(**way)
+    study = load(*sources)
+    if study.settled is not None and way.get("margins", study.margins) != study.margins:
+        raise UserError("margin: the rule of this study fixed its margins before the first replicate (leave it away)")
+    study = study.judged(**way)
     _check_named(study)
     board, compared = rank(study), compare(study)
     _write(_files(study, board, compared, directory), directory)

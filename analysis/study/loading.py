@@ -85,7 +85,9 @@ def load(*sources: str | Path) -> Study:
     if not looked_at:
         return study
     settled = {key: verdict for found in looked_at for key, verdict in found.settled.items()}
-    return replace(study, settled=settled, margins=looked_at[0].rule.margins)
+    times = ", ".join(str(len(found.looks)) for found in looked_at)
+    remark = f"looked at {times} times while it grew: verdicts are by the rule in {looks.FILE}, p knows of no looks"
+    return replace(study, settled=settled, margins=looked_at[0].rule.margins, remarks=(*study.remarks, remark))
 
 
 def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], remarks: list[str]) -> Study:

@@ -16,6 +16,7 @@ from analysis import load
 from analysis.inference.comparisons import compare
 from analysis.inference.sequential import STUDENT, levels
 from analysis.inference.stats import ALPHA
+from analysis.report.build import report
 from analysis.settle import look_at
 from analysis.study.looks import FILE, FUTILE, Looks, Rule, key_of, read
 from mars.config import UserError
@@ -70,6 +71,23 @@ def test_a_report_goes_by_the_looks_and_not_by_its_own_p(tmp_path: Path) -> None
     (path / FILE).write_text("{")
     with pytest.raises(UserError, match=r"looks\.json: cannot be read .* without the rule in it"):
         load(path)
+
+
+def test_a_settled_study_is_not_run_further(tmp_path: Path) -> None:
+    arguments = ["scale=tiny", f"study={tmp_path}/study", f"cache={tmp_path}/cache", "method=uniform,mars"]
+    assert run_here(main, "-m", *arguments, "replicate=0,1").returncode == 0
+    path = tmp_path / "study"
+    rule = Rule(6, 2, MARGINS, "mars", "uniform")
+    keys = [key_of(one) for one in compare(load(path)).to_dict("records")]
+    Looks(rule, len(keys), [dict.fromkeys(keys, "equivalent")]).write(path)
+    runs = sorted(path.iterdir())
+    done = run_here(main, *arguments, "until=settled", "max_replicates=6", "look_every=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 looks; ")
+    assert sorted(path.iterdir()) == runs
+    assert any(line.startswith("looked at 1 times while it grew") for line in load(path).remarks)
+    with pytest.raises(UserError, match="margin: the rule of this study fixed its margins"):
+        report(path, margins={"accuracy": 0.02, "information": 0.01})
 
 
 def test_a_sweep_goes_on_in_batches_and_from_where_it_stopped(tmp_path: Path) -> None:

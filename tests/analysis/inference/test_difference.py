@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from analysis.inference import difference, stats
-from analysis.inference.coverage import DESIGNS, WORLDS, Design, looks, truth, verdicts
+from analysis.inference.coverage import DESIGNS, WORLDS, Setup, looks, truth, verdicts
 from analysis.inference.coverage import study as simulated
 from analysis.inference.difference import FRESH, Draws, Spread
 
@@ -236,6 +236,6 @@ def test_families_of_three_verdicts_are_seldom_false(name: str, studies: int) ->
 
 
 def test_looking_ten_times_makes_no_more_verdicts_false() -> None:
-    shares = looks(Design(40, 1), 4, 25, np.random.default_rng(0))
+    shares = looks(Setup(40, 1), 4, 25, np.random.default_rng(0))
     assert shares.false <= 3 / 25
     assert shares.equivalent > 0.9
