@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
-from analysis.exhibits.measures import OVER_SEEDS, arm_rows, column, over_seeds, values_by_arm, whole
+from analysis.exhibits.measures import OVER_REPLICATES, arm_rows, column, over_replicates, values_by_arm, whole
 from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
 from analysis.inference import stats
@@ -39,7 +39,7 @@ class Main(Exhibit):
         Column("snr", "SNR", ".2f", interval=True),
         Column("margin_mean", "mean margin", ".3f", interval=True),
         Column("published", "published", always=True),
-        Column("seeds", "seeds", "d"),
+        Column("replicates", "replicates", "d"),
         Column("examples", "pairs", ",d"),
     )
 
@@ -53,11 +53,11 @@ class Main(Exhibit):
                 "no run has in_distribution metrics (python -m benchmarks.evaluate study=DIR benchmark=in_distribution)"
             )
         rows = [row for _, group in study.groups() if group.splits for row in self._rows(group)]
-        return whole(pd.DataFrame(rows), "seeds", "examples")
+        return whole(pd.DataFrame(rows), "replicates", "examples")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"On the main test split; {OVER_SEEDS}. Accuracy: a tie counts ½. Information: bits that a "
+            f"On the main test split; {OVER_REPLICATES}. Accuracy: a tie counts ½. Information: bits that a "
             "model tells of a label, at the temperature of held-out pairs. AUC of all scores, chosen against "
             "rejected; SNR: mean over population sd of the margins; margins in units of the score, which differ "
             f"between models. {citation(self.known, records(frame))}"
@@ -69,12 +69,12 @@ class Main(Exhibit):
             values = found.get((arm, split))
             row["split"] = split
             for metric in _METRICS:
-                row |= over_seeds(metric, column(values, metric))
+                row |= over_replicates(metric, column(values, metric))
                 row[f"{metric}_published"] = published_value(self.known, row, metric)
             known = {metric: row[f"{metric}_published"] for metric in _METRICS if row[f"{metric}_published"]}
             row["published"] = "; ".join(f"{metric} {value}" for metric, value in known.items())
             accuracy, n = column(values, "accuracy"), column(values, "n")
-            row["seeds"] = 0 if accuracy is None else accuracy.count()
+            row["replicates"] = 0 if accuracy is None else accuracy.count()
             rows.append(row | {"examples": None if n is None else n.mean()})
         return rows
 
@@ -95,10 +95,10 @@ class Splits(Exhibit):
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"Accuracy in %, a tie counts ½, and information in bits, {OVER_SEEDS}. Differences to {study.reference} "
-            "on the same replicates and pairs, with a 95 % interval for new ones: exploratory, one interval at a time "
-            "and not adjusted for their number; the declared comparisons are on the main split alone. Gold: agreement "
-            "with the true reward instead of the labels, where it is known and they differ."
+            f"Accuracy in %, a tie counts ½, and information in bits, {OVER_REPLICATES}. Differences to "
+            f"{study.reference} on the same replicates and pairs, with a 95 % interval for new ones: exploratory, "
+            "one interval at a time and not adjusted for their number; the declared comparisons are on the main split "
+            "alone. Gold: agreement with the true reward instead of the labels, where it is known and they differ."
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -115,9 +115,9 @@ class Splits(Exhibit):
         found, rows, unfit = values_by_arm(group), [], bool(why_not_comparable(group))
         for _, arm, row in arm_rows(group):
             values = found.get((arm, split))
-            row |= {"split": split, **over_seeds("accuracy", column(values, "accuracy"))}
-            row |= over_seeds("information", column(values, "information"))
-            gold = over_seeds("gold_accuracy", column(values, "gold_accuracy"))
+            row |= {"split": split, **over_replicates("accuracy", column(values, "accuracy"))}
+            row |= over_replicates("information", column(values, "information"))
+            gold = over_replicates("gold_accuracy", column(values, "gold_accuracy"))
             row |= gold if abs(gold["gold_accuracy"] - row["accuracy"]) > 1e-12 else dict.fromkeys(gold, math.nan)
             reference = counterpart(group.arms, arm, group.reference)
             if reference not in (None, arm) and not unfit:
@@ -163,7 +163,7 @@ class Aggregate(Exhibit):
             "Over all runs of an arm in all dataset × backbone groups where it ran, on their main test splits. "
             f"P: how often a run of the arm beats one of {study.reference} in the same group, a tie counting ½, mean "
             "over the groups where both ran and may be compared; 50 is no improvement. Intervals are 95 %, from "
-            "resampling seeds within groups: too narrow for few seeds, and none where a group has a single one. Arms "
+            "resampling replicates within groups: too narrow for few, and none where a group has a single one. Arms "
             "over different groups do not compare. No value is tested."
         )
 

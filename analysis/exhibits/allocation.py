@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import arm_rows
 from analysis.exhibits.style import FEW
 from analysis.exhibits.table import Column
@@ -64,7 +64,13 @@ class ByRound(Exhibit):
         "than one row above or below the mean, without which this is stratified sampling. Margins of the base pairs as "
         "the round began: mean, population sd, quantiles, and the share below zero."
     )
-    columns = (Column("arm", "arm"), Column("round", "round", "d"), Column("seeds", "seeds", "d"), *_BUDGETS, *_MARGINS)
+    columns = (
+        Column("arm", "arm"),
+        Column("round", "round", "d"),
+        Column("replicates", "replicates", "d"),
+        *_BUDGETS,
+        *_MARGINS,
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         names = [c.key for c in (*_BUDGETS, *_MARGINS) if c.key in study.rounds]
@@ -73,12 +79,12 @@ class ByRound(Exhibit):
             rounds = group.rounds[group.rounds["arm"] == arm].dropna(subset=names, how="all")
             if names and len(rounds):
                 by_round = rounds.groupby("round")
-                means = by_round[names].mean().assign(seeds=by_round["seed"].nunique()).reset_index()
+                means = by_round[names].mean().assign(replicates=by_round["replicate"].nunique()).reset_index()
                 parts.append(means.assign(**row))
         if not parts:
             raise NothingToShow("no arm drew rows or took margins (method=uniform draws, method=mars does both)")
         frame = pd.concat(parts, ignore_index=True)
-        return frame[["dataset", "backbone", "arm", "round", "seeds", *names]]
+        return frame[["dataset", "backbone", "arm", "round", "replicates", *names]]
 
 
 class Spent(NamedTuple):
@@ -124,7 +130,7 @@ class Allocation(Exhibit):
         arms = self.legend(study, frame)
         key = "mean over replicates" if len(arms) > FEW else "bands: 95 % interval over replicates"
         last = "last round only; " if _last_only(study) else ""
-        return f"{last}dashed: every pair gets equally many; {style.seeds_key(key, most_seeds(study, arms))}"
+        return f"{last}dashed: every pair gets equally many; {style.replicates_key(key, most_replicates(study, arms))}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look, lorenz_curves = style.looks(study.arms), frame["kind"].iloc[0] == _LORENZ
@@ -229,15 +235,17 @@ def _counted(drawn: pd.DataFrame, run: Run) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True)
 
 
-def _rows(kind: str, arm: str, x: np.ndarray, by_seed: np.ndarray) -> pd.DataFrame:
-    """kind, arm, x [K], and mean, lo and hi over seeds of [S, K]."""
-    rows = pd.DataFrame(style.intervals(by_seed), columns=["mean", "lo", "hi"])
+def _rows(kind: str, arm: str, x: np.ndarray, by_replicate: np.ndarray) -> pd.DataFrame:
+    """kind, arm, x [K], and mean, lo and hi over replicates of [S, K]."""
+    rows = pd.DataFrame(style.intervals(by_replicate), columns=["mean", "lo", "hi"])
     return rows.assign(kind=kind, arm=arm, x=x)[["kind", "arm", "x", "mean", "lo", "hi"]]
 
 
 def _lorenz_rows(arms: dict[str, list[Spent]]) -> pd.DataFrame:
     curves = {arm: np.array([np.interp(GRID, *lorenz(s.budget).T) for s in spent]) for arm, spent in arms.items()}
-    return pd.concat([_rows(_LORENZ, arm, GRID, by_seed) for arm, by_seed in curves.items()], ignore_index=True)
+    return pd.concat(
+        [_rows(_LORENZ, arm, GRID, by_replicate) for arm, by_replicate in curves.items()], ignore_index=True
+    )
 
 
 def _margin_rows(arms: dict[str, list[Spent]]) -> pd.DataFrame:
@@ -251,7 +259,7 @@ def _margin_rows(arms: dict[str, list[Spent]]) -> pd.DataFrame:
 
 
 def budget_by_margin(spent: Sequence[Spent]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean margin [K] of bins of equally many pairs, and the mean budget in each, [S, K], NaN where a seed has none."""
+    """Mean margin [K] of bins of equally many pairs, and the mean budget in each, [R, K]; NaN where a run has none."""
     margins = np.concatenate([s.margin for s in spent])
     edges = np.unique(np.quantile(margins, np.linspace(0, 1, MARGIN_BINS + 1)))[1:-1]
     bins = len(edges) + 1
@@ -261,5 +269,5 @@ def budget_by_margin(spent: Sequence[Spent]) -> tuple[np.ndarray, np.ndarray]:
         return np.divide(np.bincount(at, values, bins), number, out=np.full(bins, np.nan), where=number > 0)
 
     x = means(margins, np.searchsorted(edges, margins, side="right"))
-    by_seed = np.array([means(s.budget, np.searchsorted(edges, s.margin, side="right")) for s in spent])
-    return x[~np.isnan(x)], by_seed[:, ~np.isnan(x)]
+    by_replicate = np.array([means(s.budget, np.searchsorted(edges, s.margin, side="right")) for s in spent])
+    return x[~np.isnan(x)], by_replicate[:, ~np.isnan(x)]

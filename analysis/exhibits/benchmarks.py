@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exhibits.by_arm import EACH_SEED, Shares
+from analysis.exhibits.by_arm import EACH_REPLICATE, Shares
 from analysis.exhibits.exhibit import Exhibit, in_panels
 from analysis.exhibits.measures import (
-    OVER_SEEDS,
+    OVER_REPLICATES,
     REWARD_BENCH,
     arm_rows,
     benchmark,
@@ -22,7 +22,7 @@ from analysis.exhibits.measures import (
     has_records,
     judged_parts,
     labels,
-    over_seeds,
+    over_replicates,
     partial,
     values_by_arm,
     whole,
@@ -84,15 +84,15 @@ class RewardBenchTable(Exhibit):
         for row in rows:
             if row["protocol"] == _PUBLISHED:
                 row |= {f"{part}_published": published_value(self.known, row, part) for part in _sections()}
-        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "seeds")
+        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "replicates")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         theirs = records(frame[frame["protocol"] == _PUBLISHED])
         return (
-            f"Accuracy in %, {OVER_SEEDS}; of RewardBench 2's Ties its score. Sections by the weights of the protocol "
-            "that heads them; overall is the mean of its four sections (Core) or six subsets, absent unless all are "
-            "there. Numbers with a remark in the last column are of a part of the benchmark and are no RewardBench "
-            f"numbers. No value is tested. {citation(self.known, theirs)}"
+            f"Accuracy in %, {OVER_REPLICATES}; of RewardBench 2's Ties its score. Sections by the weights of the "
+            "protocol that heads them; overall is the mean of its four sections (Core) or six subsets, absent "
+            "unless all are there. Numbers with a remark in the last column are of a part of the benchmark and are no "
+            f"RewardBench numbers. No value is tested. {citation(self.known, theirs)}"
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -101,7 +101,7 @@ class RewardBenchTable(Exhibit):
             head = "overall (Core) %" if part == "overall" else f"{part} %"
             columns.append(Column(part, head, ".1f", 100, interval=True))
             columns.append(Column(f"{part}_published", f"publ. {part}", always=part == "overall"))
-        return (*columns, Column("seeds", "seeds", "d"), Column("not_the_benchmark", "not the benchmark"))
+        return (*columns, Column("replicates", "replicates", "d"), Column("not_the_benchmark", "not the benchmark"))
 
 
 def _sections() -> tuple[str, ...]:
@@ -123,11 +123,11 @@ def _section_rows(study: Study, label: str, protocol: str, measures: Sequence[Me
                 continue
             row |= {"label": label, "protocol": protocol}
             for name in _sections():
-                row |= over_seeds(name, column(*values.get(name, (None, ""))), "accuracy")
-            seeds = max(len(of_part) for of_part, _ in values.values())
+                row |= over_replicates(name, column(*values.get(name, (None, ""))), "accuracy")
+            replicates = max(len(of_part) for of_part, _ in values.values())
             runs = group.of(arm)
             why = partial(runs, label) or ("" if has_records(runs, label) else _UNKNOWN)
-            rows.append(row | {"seeds": seeds, "not_the_benchmark": why})
+            rows.append(row | {"replicates": replicates, "not_the_benchmark": why})
     return rows
 
 
@@ -135,7 +135,7 @@ class Sections(Shares):
     """A row of panels per dataset × backbone × RewardBench protocol, a panel per section."""
 
     name, title, wide = "sections", "RewardBench by section", 1.7
-    caption = f"{EACH_SEED} Ties lose, officially. Chance is ½ for pairs and ¼ for the best of four."
+    caption = f"{EACH_REPLICATE} Ties lose, officially. Chance is ½ for pairs and ¼ for the best of four."
 
     def frame(self, study: Study) -> pd.DataFrame:
         parts: list[tuple[str, pd.DataFrame]] = []
@@ -176,9 +176,9 @@ class Further(Exhibit):
     name, title = "benchmarks", "Further evaluations by arm"
     by = ("dataset", "backbone", "label")
     caption = (
-        f"{OVER_SEEDS[0].upper()}{OVER_SEEDS[1:]}; a section a label of metrics.json. Worst case: right as it is and "
-        "under every edit that keeps the label, and what that changes. Flips: how often an edit turned an order round, "
-        "of the pairs whose text it changed. The intervals of flips are in the csv. No value is tested."
+        f"{OVER_REPLICATES[0].upper()}{OVER_REPLICATES[1:]}; a section a label of metrics.json. Worst case: right as "
+        "it is and under every edit that keeps the label, and what that changes. Flips: how often an edit turned an "
+        "order round, of the pairs whose text it changed. The intervals of flips are in the csv. No value is tested."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -191,19 +191,25 @@ class Further(Exhibit):
                 for _, arm, row in arm_rows(group):
                     parts = {part: values for (of_arm, part), values in found.items() if of_arm == arm}
                     if parts:
-                        seeds = max(len(values) for values in parts.values())
-                        row |= {"label": label, "seeds": seeds, "not_the_benchmark": partial(group.of(arm), label)}
+                        replicates = max(len(values) for values in parts.values())
+                        row |= {
+                            "label": label,
+                            "replicates": replicates,
+                            "not_the_benchmark": partial(group.of(arm), label),
+                        }
                         metrics = _headline_values(parts)
-                        rows.append(row | {k: v for key, of in metrics.items() for k, v in over_seeds(key, of).items()})
+                        rows.append(
+                            row | {k: v for key, of in metrics.items() for k, v in over_replicates(key, of).items()}
+                        )
         if not rows:
             raise NothingToShow(
                 "the runs were judged on their own test splits only (python -m benchmarks.evaluate study=DIR "
                 "benchmark=robustness, or benchmark=files benchmark.path=F)"
             )
-        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "seeds")
+        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "replicates")
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
-        own = {"dataset", "backbone", "arm", "label", "seeds", "not_the_benchmark"}
+        own = {"dataset", "backbone", "arm", "label", "replicates", "not_the_benchmark"}
         shown = dict.fromkeys([*_HEADLINE, *(k for k in map(str, frame) if k not in own and f"{k}_lo" in frame)])
         columns = [Column("arm", "arm")]
         for metric in shown:
@@ -213,7 +219,7 @@ class Further(Exhibit):
                 columns.append(Column(metric, f"flips: {flips} %", ".1f", 100))
             else:
                 columns.append(Column(metric, head, spec, scale, interval=True))
-        return (*columns, Column("seeds", "seeds", "d"), Column("not_the_benchmark", "remark"))
+        return (*columns, Column("replicates", "replicates", "d"), Column("not_the_benchmark", "remark"))
 
 
 def _headline_values(parts: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
@@ -251,7 +257,7 @@ class WinRates(Exhibit):
         Column("win_published", "publ. win", always=True),
         Column("tie", "tie %", ".1f", 100, interval=True),
         Column("lose", "lose %", ".1f", 100, interval=True),
-        Column("seeds", "seeds", "d"),
+        Column("replicates", "replicates", "d"),
         Column("prompts", "prompts", ",d"),
     )
 
@@ -269,18 +275,20 @@ class WinRates(Exhibit):
                         continue
                     row |= {"label": label, "opponent": part, "win_published": published_value(self.known, row, "win")}
                     for verdict in _VERDICTS:
-                        row |= over_seeds(verdict, column(values, verdict))
+                        row |= over_replicates(verdict, column(values, verdict))
                     prompts = column(values, "n")
-                    rows.append(row | {"seeds": len(values), "prompts": None if prompts is None else prompts.mean()})
+                    rows.append(
+                        row | {"replicates": len(values), "prompts": None if prompts is None else prompts.mean()}
+                    )
         if not rows:
             raise NothingToShow(
                 "no downstream policy was judged: no label of metrics.json has a part with win, tie and lose "
                 "(WinRates in analysis/exhibits/benchmarks.py describes the form)"
             )
-        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "seeds", "prompts")
+        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "replicates", "prompts")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"Shares of the judged prompts in %, {OVER_SEEDS}; headed by label and opponent. No value is tested. "
+            f"Shares of the judged prompts in %, {OVER_REPLICATES}; headed by label and opponent. No value is tested. "
             f"{citation(self.known, records(frame))}"
         )

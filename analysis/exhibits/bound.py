@@ -30,7 +30,7 @@ class ByArm(Exhibit):
     caption = (
         "H of the mixture is at least (1 + λ(κσ′(m_L)/σ′(m_H) − 1)) times H of the base pairs, as matrices, where no "
         "drawn row has |Δ| above m_L, no base pair one below m_H, and the drawn rows cover κ times what base pairs do. "
-        "Shares of all rounds of all seeds: margins separated; factor above 1, without which the bound promises no "
+        "Shares of all rounds of all runs: margins separated; factor above 1, without which the bound promises no "
         "gain; both; and truth not below the factor, which is the theorem. Truth: the smallest generalised eigenvalue "
         "of the two matrices. Factor and truth: median [least, most]; the rest: medians."
     )

@@ -19,7 +19,7 @@ from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.study.study import NothingToShow, Study
 
 MOST = 12  # panels, before further test splits are left to the tables
-EACH_SEED = "Mean and 95 % t interval over replicates, each a small dot."
+EACH_REPLICATE = "Mean and 95 % t interval over replicates, each a small dot."
 
 
 def split_panels(study: Study) -> tuple[list[tuple[str, Study, str]], str]:
@@ -64,8 +64,10 @@ class _ByArm(Exhibit):
         return []
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        seeds = int(frame.groupby(["panel", "arm"])["value"].count().max())
-        return style.seeds_key(f"{self.interval}: 95 % interval over replicates; small dots: replicates", seeds)
+        replicates = int(frame.groupby(["panel", "arm"])["value"].count().max())
+        return style.replicates_key(
+            f"{self.interval}: 95 % interval over replicates; small dots: replicates", replicates
+        )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look = style.looks(study.arms)
@@ -84,7 +86,7 @@ class _ByArm(Exhibit):
                 self.arm(axes, y, own, look[str(arm)])
 
     def arm(self, axes: Axes, y: int, own: pd.DataFrame, look: style.Look) -> None:
-        """Draw one arm's mean, interval and seeds in its row `y`."""
+        """Draw one arm's mean, interval and replicates in its row `y`."""
         raise NotImplementedError
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
@@ -102,7 +104,7 @@ def _alike(study: Study, panels: Sequence[Panel]) -> bool:
     return all(list(panel.frame["arm"].unique()) == study.arms for panel in panels)
 
 
-def _seeds(axes: Axes, own: pd.DataFrame, y: float, colour: str, alpha: float = 0.4) -> None:
+def _replicates(axes: Axes, own: pd.DataFrame, y: float, colour: str, alpha: float = 0.4) -> None:
     values = own["value"]
     axes.plot(values, np.full(len(values), y), ".", color=colour, alpha=alpha, markersize=5, markeredgewidth=0)
 
@@ -129,7 +131,7 @@ class Shares(_ByArm):
         mean, lo, hi = own[["mean", "lo", "hi"]].iloc[0]
         if len(own) > 1:
             axes.plot(np.clip([lo, hi], 0, 1), [y, y], color=look.colour, linewidth=1.6)
-            _seeds(axes, own, y + 0.3, look.colour)
+            _replicates(axes, own, y + 0.3, look.colour)
         axes.plot(mean, y, look.marker, color=look.colour, markersize=6)
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
@@ -145,7 +147,7 @@ class Accuracy(Shares):
 
     name, title, metric, label = "accuracy", "Pairwise accuracy", "accuracy", "pairwise accuracy"
     caption = (
-        f"{EACH_SEED} The axis holds chance and reaches to 1. Intervals of two arms say little about their "
+        f"{EACH_REPLICATE} The axis holds chance and reaches to 1. Intervals of two arms say little about their "
         "difference, which is taken on the same replicates and pairs: see the comparisons."
     )
 
@@ -154,7 +156,7 @@ class Auc(Shares):
     """As `Accuracy`: how often a chosen response scores higher than a rejected one of any pair."""
 
     name, title, metric, label = "auc", "ROC-AUC", "auc", "ROC-AUC of the pooled scores"
-    caption = f"How often a chosen response scores higher than a rejected one of any pair. {EACH_SEED}"
+    caption = f"How often a chosen response scores higher than a rejected one of any pair. {EACH_REPLICATE}"
 
 
 class Bars(_ByArm):
@@ -174,7 +176,7 @@ class Bars(_ByArm):
         axes.barh(y, mean, 0.62, color=look.colour, alpha=0.45, linewidth=0)
         if len(own) > 1:
             axes.plot([lo, hi], [y, y], color="0.15", linewidth=1.3)
-            _seeds(axes, own, y + 0.2, look.colour, alpha=0.9)
+            _replicates(axes, own, y + 0.2, look.colour, alpha=0.9)
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
         super().finish(study, drawn)
@@ -194,7 +196,8 @@ class Bits(Bars):
     name, title, metric = "bits", "Information", "information"
     label = "information, bits a pair"
     caption = (
-        f"1 − log-loss in bits at the temperature of held-out pairs: 1 knows every label, 0 knows nothing. {EACH_SEED}"
+        "1 − log-loss in bits at the temperature of held-out pairs: 1 knows every label, 0 knows nothing. "
+        f"{EACH_REPLICATE}"
     )
 
 
@@ -204,7 +207,7 @@ class MeanMargin(Bars):
     name, title, metric, own_scale = "mean_margin", "Mean margin", "margin_mean", True
     label = "mean margin Δ = r(chosen) − r(rejected)"
     caption = (
-        f"{EACH_SEED} In the units of the scores, which an arm can stretch without ranking any pair better: "
+        f"{EACH_REPLICATE} In the units of the scores, which an arm can stretch without ranking any pair better: "
         "comparable within a dataset and backbone only."
     )
 
@@ -214,4 +217,4 @@ class Snr(Bars):
 
     name, title, metric = "snr", "Signal-to-noise ratio of the margins", "snr"
     label = "SNR: mean / sd of the margins Δ"
-    caption = f"Mean / population sd of Δ. {EACH_SEED}"
+    caption = f"Mean / population sd of Δ. {EACH_REPLICATE}"

@@ -55,6 +55,7 @@ class Comparisons(Exhibit):
             Column("p_adjusted", "adjusted p", "p"),
             Column("equivalence_p_adjusted", "adjusted p, equivalence", "p"),
             Column("more_replicates", "more replicates", ",.0f"),
+            Column("draw_from", "rows to draw from", ",.0f"),
             Column("detectable", f"detectable, {unit}", spec, scale),
             Column("bootstrap", "bootstrap interval", f"+{spec}", scale, interval=True),
             *([Column("mcnemar_p", "McNemar p", "p")] if self.endpoint is ACCURACY else []),
@@ -72,10 +73,11 @@ class Comparisons(Exhibit):
             "mean, 95 % interval and p for new replicates and new pairs. Adjusted: times the study's "
             f"{family} comparison{'' if family == 1 else 's'} by either endpoint; verdicts go by it, for a difference "
             f"or for equivalence within ± {margin}. More replicates: how many would about settle it, if the truth is "
-            "the estimate. Detectable: the smallest difference that a study like this finds four times in five. Beside "
+            "the estimate; where no number of subsamples would, rows to draw from is how many rows would have to be "
+            "there. Detectable: the smallest difference that a study like this finds four times in five. Beside "
             "it the percentile bootstrap's interval over replicates × pairs, too narrow for few replicates"
         )
-        caption += ", and the exact McNemar p of the seeds' models, combined." if self.endpoint is ACCURACY else "."
+        caption += ", and the exact McNemar p of the runs' models, combined." if self.endpoint is ACCURACY else "."
         if "own_rows" in frame:
             caption += (
                 " Where every replicate has test pairs of its own, a comparison takes one number a replicate: interval "

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
-from analysis.exhibits.measures import arm_rows, over_seeds
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
+from analysis.exhibits.measures import arm_rows, over_replicates
 from analysis.exhibits.table import Column, number
 from analysis.exhibits.training import over_rounds
 from analysis.inference.curvature import GAINS, HOW, KINDS, PARTS, has_curvature, require, spectra
@@ -37,8 +37,8 @@ class ByArm(Exhibit):
     name, title = "curvature", "Curvature and information"
     caption = (
         "Of the base pairs, the drawn rows (selection) and both (mixture), under the model that drew them: means over "
-        "rounds, then over seeds. Gain: log det of the mixture − log det of the base pairs, in nats per direction, "
-        "with its 95 % t interval over seeds; H is the average Hessian of the loss, G the Godambe information per "
+        "rounds, then over replicates. Gain: log det of the mixture − log det of the base pairs, in nats per direction "
+        "with its 95 % t interval over replicates; H is the average Hessian of the loss, G the Godambe information per "
         "label, in which copies of a pair add nothing. Condition number: geometric mean. Effective rank: exp of the "
         "entropy of the eigenvalues. All on the directions in which base pairs vary. G is a fair estimate only with "
         "many more labels than directions: at 2.6 labels a direction its gain was 0.2 nats too high in a simulation. "
@@ -54,7 +54,7 @@ class ByArm(Exhibit):
         *(Column(name, f"{head}, whole model", ".3g") for name, head in _WHOLE_MODEL.items()),
         Column("labels", "labels", ".0f"),
         Column("directions", "directions", ".0f"),
-        Column("seeds", "seeds", "d"),
+        Column("replicates", "replicates", "d"),
         Column("rounds", "rounds", "d"),
     )
 
@@ -81,20 +81,20 @@ def _parts(rounds: pd.DataFrame) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"part": part}
         for gain in GAINS:
             by_replicate = known.groupby("replicate")[gain].mean() if part == "mixture" and gain in known else None
-            row |= over_seeds(gain, by_replicate)
+            row |= over_replicates(gain, by_replicate)
         means = _means(known)
         for kind in KINDS:
             for summary in ("logdet", "effective_rank", "condition"):
                 row[f"{kind}_{summary}"] = means.get(f"{kind}_{part}_{summary}", math.nan)
         row |= {name: means.get(name, math.nan) if part == "base" else math.nan for name in _WHOLE_MODEL}
         row |= {"labels": means.get("curvature_labels", math.nan), "directions": means.get("curvature_span", math.nan)}
-        row |= {"seeds": known["replicate"].nunique()}
+        row |= {"replicates": known["replicate"].nunique()}
         rows.append(row | {"rounds": known["round"].nunique()})
     return rows
 
 
 def _means(rounds: pd.DataFrame) -> dict[str, float]:
-    """Of each summary the mean over rounds, then over seeds; of condition numbers the geometric one."""
+    """Of each summary the mean over rounds, then over replicates; of condition numbers the geometric one."""
     values = rounds.filter(regex="^([hg]_|curvature_|hessian_)").astype(float)
     ratios = [str(name) for name in values.columns if str(name).endswith("_condition")]
     values = values.where(np.isfinite(values))
@@ -134,7 +134,7 @@ class OverRounds(Exhibit):
         kind = "bands" if frame["round"].nunique() > 1 else "bars"
         interval = "95 % interval over replicates"
         key = f"{interval}, at the last round" if crowded else f"{kind}: {interval}"
-        return f"in nats per direction; dashed: no gain; {style.seeds_key(key, most_seeds(study, arms))}"
+        return f"in nats per direction; dashed: no gain; {style.replicates_key(key, most_replicates(study, arms))}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look, last = style.looks(study.arms), max(1.0, float(frame["round"].max()))

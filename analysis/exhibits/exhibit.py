@@ -122,7 +122,7 @@ def in_panels(parts: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat(numbered, ignore_index=True)
 
 
-def most_seeds(study: Study, arms: Iterable[str]) -> int:
-    """How many seeds the arm with most of them has, in one group."""
+def most_replicates(study: Study, arms: Iterable[str]) -> int:
+    """How many replicates the arm with most of them has, in one group."""
     runs = study.runs[study.runs["arm"].isin(list(arms))]
-    return int(runs.groupby(["dataset", "backbone", "arm"]).size().max()) if len(runs) else 0
+    return int(runs.groupby(["dataset", "backbone", "arm"])["replicate"].nunique().max()) if len(runs) else 0

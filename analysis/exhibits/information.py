@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.table import Column, number
 from analysis.inference.curvature import (
     EVERYWHERE,
@@ -39,7 +39,7 @@ class Correlations(Exhibit):
         Column("rho", "ρ", "+.2f", interval=True),
         Column("within", "ρ within rounds", "+.2f", interval=True),
         Column("points", "points", ".0f"),
-        Column("seeds", "seeds", "d"),
+        Column("replicates", "replicates", "d"),
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -57,12 +57,12 @@ class Correlations(Exhibit):
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         return (
             "Spearman's rank correlation of a round's gain in H and in G (log det, mixture against base pairs) with "
-            "what the round did to the held-out pairs, over a seed's arms and rounds (less those that chose their rows "
-            f"by these pairs); and of a run's mean gain with its test accuracy, both less {study.reference}'s, over a "
-            "seed's arms, where arms may be compared. Mean over seeds with its 95 % t interval. Within rounds: the "
-            "same without what all arms of a round and kind of variants have in common, such as early rounds gaining "
-            "more. Points: of a seed. Correlation over a study's few arms is weak evidence: whatever else "
-            "sets two arms apart moves both numbers. Nothing is tested."
+            "what the round did to the held-out pairs, over a replicate's arms and rounds (less those that chose their "
+            "rows by these pairs); and of a run's mean gain with its test accuracy, both less "
+            f"{study.reference}'s, over a replicate's arms, where arms may be compared. Mean over replicates with its "
+            "95 % t interval. Within rounds: the same without what all arms of a round and kind of variants have in "
+            "common, such as early rounds gaining more. Points: of a replicate. Correlation over a study's few arms is "
+            "weak evidence: whatever else sets two arms apart moves both numbers. Nothing is tested."
         )
 
 
@@ -99,7 +99,7 @@ class OfRounds(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         thinned = "; not every point is drawn" if frame["panel"].value_counts().max() > _MOST_POINTS else ""
-        rho = _rho_key(frame, "within a seed", "mean over replicates with its 95 % interval")
+        rho = _rho_key(frame, "within a replicate", "mean over replicates with its 95 % interval")
         return f"a point a round of a run, without its first; dashed: no change{rho}{thinned}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -127,7 +127,7 @@ class OfArms(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """kind, group, arm, strategy: the arm without its variants; gain and accuracy: means over seeds."""
+        """kind, group, arm, strategy: the arm without its variants; gain and accuracy: means over replicates."""
         require(study)
         cells = [
             own.assign(group=title)
@@ -165,8 +165,8 @@ class OfArms(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         several = frame["group"].nunique() > 1
         kinds, over = (" of each kind of data and variants", "kinds of data and ") if several else ("", "")
-        means = ", mean over replicates" if most_seeds(study, frame["arm"]) > 1 else ""
-        interval = f"mean over {over}replicates with its 95 % interval over replicates"
+        means = ", mean over replicates" if most_replicates(study, frame["arm"]) > 1 else ""
+        interval = f"mean over {over}replicates with its 95 % interval"
         rho = _rho_key(frame, "over the arms of a replicate", interval)
         return f"a point an arm{kinds}{means}; all less {study.reference}{rho}"
 
@@ -185,7 +185,7 @@ class OfArms(Exhibit):
 
 
 def _rho_key(frame: pd.DataFrame, of: str, mean: str) -> str:
-    """What a foot says of the titles' ρ; empty where none has one. mean: said where an interval over seeds is shown."""
+    """What a foot says of the titles' ρ; empty where none has one. mean: said where replicates give an interval."""
     titles = frame["title"]
     if not titles.str.contains(": ρ ", regex=False).any():
         return ""

@@ -1,6 +1,6 @@
 """The distribution of the margins Δ = r(chosen) − r(rejected) on the main test split, and whether σ(Δ) can be believed.
 
-Both pool the seeds of an arm. A few arms are drawn over each other; of many, the densities stand below each other and
+Both pool the runs of an arm. A few arms are drawn over each other; of many, the densities stand below each other and
 the reliability is a map of its error, because ten curves over each other are none.
 """
 
@@ -28,16 +28,16 @@ SMALL_BIN = 30  # pairs below which a bin's accuracy is drawn faint
 
 
 class Margins(Exhibit):
-    """Density of the margins, seeds pooled; shares are of all margins, also of those outside the window."""
+    """Density of the margins, runs pooled; shares are of all margins, also of those outside the window."""
 
     name, title = "margins", "Margins by arm"
     caption = (
-        "Density of Δ = r(chosen) − r(rejected) on the main test split, seeds pooled; 60 bins from the 1st to the 99th "
+        "Density of Δ = r(chosen) − r(rejected) on the main test split, runs pooled; 60 bins from the 1st to the 99th "
         "percentile of all arms. Right of the dashed line the pair is ranked as labelled."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return in_panels((title, _densities(pooled)) for title, pooled in _pool_seeds(study).items())
+        return in_panels((title, _densities(pooled)) for title, pooled in _pooled(study).items())
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
         names, row = style.names_room(study.arms)
@@ -70,13 +70,13 @@ class Reliability(Exhibit):
 
     name, title = "reliability", "Reliability"
     caption = (
-        "Accuracy of the predicted winner where the model is that confident in it, σ(|Δ|) in 15 bins, seeds pooled, "
+        "Accuracy of the predicted winner where the model is that confident in it, σ(|Δ|) in 15 bins, runs pooled, "
         "before any temperature. Where accuracy is below confidence the model is too sure of itself."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
         parts = []
-        for title, pooled in _pool_seeds(study).items():
+        for title, pooled in _pooled(study).items():
             bins = []
             for arm, values in pooled.items():
                 rows = pd.DataFrame(reliability_bins(values), columns=["pairs", "confidence", "accuracy"])
@@ -126,8 +126,8 @@ def reliability_bins(margins: np.ndarray) -> np.ndarray:
     return np.column_stack([pairs, *means])
 
 
-def _pool_seeds(study: Study) -> dict[str, dict[str, np.ndarray]]:
-    """{panel's title: {arm: margins of all its seeds}} on the main split, of what has scores that are numbers."""
+def _pooled(study: Study) -> dict[str, dict[str, np.ndarray]]:
+    """{panel's title: {arm: margins of all its runs}} on the main split, of what has scores that are numbers."""
     panels = {}
     for title, group in study.groups():
         if not group.splits:

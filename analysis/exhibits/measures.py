@@ -17,7 +17,7 @@ from analysis.inference import stats
 from analysis.study.study import BENCHMARK, Run, Study
 from benchmarks.choices import names
 
-OVER_SEEDS = "mean over replicates with its 95 % t interval, none for a single one"
+OVER_REPLICATES = "mean over replicates with its 95 % t interval, none for a single one"
 
 
 _SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1
@@ -46,7 +46,7 @@ def values_by_arm(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, s
     }
 
 
-def over_seeds(key: str, values: pd.Series | None, metric: str = "") -> dict[str, float]:
+def over_replicates(key: str, values: pd.Series | None, metric: str = "") -> dict[str, float]:
     """KEY, KEY_lo and KEY_hi of a metric [R] by replicate, NaN where there is none.
 
     metric: its name, `key` unless told; the interval of a share ends at 0 and 1, which a t interval over few seeds does

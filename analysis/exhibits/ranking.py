@@ -1,4 +1,4 @@
-"""Arms of a study, ranked: accuracy over seeds, the paired difference to uniform, and what speaks against a comparison.
+"""Arms of a study, ranked: accuracy over replicates, the paired difference to uniform, and what speaks against it.
 
 One table per dataset × backbone, since nothing else holds arms comparable. Where arms differ in more than their
 strategy (`analysis.inference.comparability`) the table is shown in the study's order, without ranks, differences or p:
@@ -36,7 +36,7 @@ _MEANS = ("information", "auc", "snr", "gold_accuracy")  # shown as means alone
 class Ranking:
     """`table` has a row per group and arm, then the group's baselines. `notes`: what to know.
 
-    `kind` tells arm from baseline; a baseline has no rank, difference, seeds or steps. A ranked group stands best
+    `kind` tells arm from baseline; a baseline has no rank, difference, replicates or steps. A ranked group stands best
     first. One that may not be ranked stands in the study's order: its `not_ranked` says why, `rank`, `p` and the
     differences are empty.
     """
@@ -132,7 +132,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
         Column("snr", "SNR", ".2f"),
         Column("gold_accuracy", "gold", ".1f", 100),
         Column("steps", "steps", ".0f"),
-        Column("seeds", "seeds", "d"),
+        Column("replicates", "replicates", "d"),
         Column("examples", "pairs", "d"),
     )
     return Table("leaderboard", "Leaderboard", caption, named, columns, ("dataset", "backbone", "split"))
@@ -141,7 +141,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
 def _baselines(group: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Two rows in the columns of `table`: length alone and a coin, on the main split.
 
-    Numbers are averaged over the runs, whose test pairs may differ by seed, and empty where older runs lack them.
+    Numbers are averaged over the runs, whose test pairs may differ by replicate, and empty where older runs lack them.
     """
     main = group.splits[0]
 
@@ -189,7 +189,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
         pairs = group.pairs(arm, main)
         own += [arm] if pairs.own_rows else []
         if accuracy.size < len(of_arm) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
-            remarks.append(f"{arm}: its seeds were not all measured on the same pairs of {main}")
+            remarks.append(f"{arm}: its replicates were not all measured on the same pairs of {main}")
         mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
             {
@@ -201,29 +201,29 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 "kind": "arm",
                 "arm": arm,
                 "accuracy": mean,
-                "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few seeds may leave what is possible
+                "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few replicates may leave what is possible
                 "accuracy_hi": np.minimum(hi, 1.0),
                 "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
                 **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
                 **{metric: group.values(arm, main, metric).mean() for metric in _MEANS},
                 "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
-                "seeds": len(accuracy),
+                "replicates": len(accuracy),
                 "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
             }
         )
     if own:
         remarks.append(
-            f"every seed has pairs of its own in {main}: a difference is the mean of the seeds' own, its interval and "
-            "p Student's t over seeds; pairs are those of a seed"
+            f"every replicate has pairs of its own in {main}: a difference is the mean of the replicates' own, its "
+            "interval and p Student's t over replicates; pairs are those of one"
         )
-    single = [row["arm"] for row in rows if row["seeds"] == 1]
-    remarks += [f"one seed only, so no interval: {', '.join(single)}"] if single else []
+    single = [row["arm"] for row in rows if row["replicates"] == 1]
+    remarks += [f"one replicate only, so no interval: {', '.join(single)}"] if single else []
     frame = pd.DataFrame(rows)
-    return (frame.astype({"rank": "Int64", "seeds": "Int64"}) if rows else frame), remarks
+    return (frame.astype({"rank": "Int64", "replicates": "Int64"}) if rows else frame), remarks
 
 
 def _examples(pairs: Pairs) -> int:
-    """How many pairs an arm was judged on, those of a seed where each has its own."""
+    """How many pairs an arm was judged on, those of one replicate where each has its own."""
     return round(len(pairs.ids) / len(pairs.seeds)) if pairs.own_rows else len(pairs.ids)
 
 
@@ -252,12 +252,12 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
 
 
 def _against(group: Study, arm: str, reference: str) -> tuple[Difference, str]:
-    """arm − reference on the seeds and test pairs they share; a remark when that is not everything."""
+    """arm − reference on the replicates and test pairs they share; a remark when that is not everything."""
     both = [group.pairs(name, group.splits[0]) for name in (arm, reference)]
     found = difference_of(group, arm, reference, group.splits[0])
     if not found.replicates:
-        return Difference(math.nan), f"shares no seed or test pair with {reference}, or has no scores"
+        return Difference(math.nan), f"shares no replicate or test pair with {reference}, or has no scores"
     judged = sum(map(len, found.by_seed))
     if all(np.isfinite(pairs.margins).sum() == judged for pairs in both):
         return found.result, ""
-    return found.result, f"− {reference} is over {found.replicates} common seeds and {found.examples} common pairs"
+    return found.result, f"− {reference} is over {found.replicates} common replicates and {found.examples} common pairs"

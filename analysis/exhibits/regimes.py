@@ -81,7 +81,7 @@ class Regimes(Exhibit):
             Column("p_holm", "adjusted p", "p"),
             Column("value", "accuracy %", ".1f", 100),
             Column("reference_value", f"{study.reference} %", ".1f", 100),
-            Column("seeds", "seeds", "d"),
+            Column("replicates", "replicates", "d"),
             Column("examples", "pairs", ",d"),
             Column("not_compared", "not compared"),
         )
@@ -118,7 +118,7 @@ class Regimes(Exhibit):
         blank = "; blank: not run" if len(frame) < len(rows) * len(columns) * frame["variants"].nunique() else ""
         return (
             f"accuracy {right}, arm − {study.reference}, points; bold and framed: significant over the map (Holm, "
-            f"5 %){crossed}{blank}; {frame['seeds'].min()} seeds or more{warmth}"
+            f"5 %){crossed}{blank}; {frame['replicates'].min()} replicates or more{warmth}"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

@@ -261,9 +261,9 @@ def few_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
 
 
-def seeds_key(several: str, seeds: int) -> str:
-    """What shows the seeds in a figure: `several`, or that there is one. seeds: most that an arm has."""
-    return several if seeds > 1 else "one replicate, so no interval"
+def replicates_key(several: str, replicates: int) -> str:
+    """What shows the replicates in a figure: `several`, or that there is one. replicates: most that an arm has."""
+    return several if replicates > 1 else "one replicate, so no interval"
 
 
 def mark(axes: Axes, y: float) -> None:
@@ -271,9 +271,9 @@ def mark(axes: Axes, y: float) -> None:
     axes.axhline(y, color=FAINT, linestyle="--", linewidth=1, zorder=1)
 
 
-def intervals(by_seed: np.ndarray) -> np.ndarray:
+def intervals(by_replicate: np.ndarray) -> np.ndarray:
     """[K, 3] mean, lo, hi of each column of [S, K], less what is NaN; NaN where nothing is left."""
-    columns = (column[~np.isnan(column)] for column in np.asarray(by_seed, dtype=float).T)
+    columns = (column[~np.isnan(column)] for column in np.asarray(by_replicate, dtype=float).T)
     empty = Interval(np.nan, np.nan, np.nan)
     return np.array([mean_interval(column) if len(column) else empty for column in columns]).reshape(-1, 3)
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits import style
 from analysis.exhibits.by_arm import split_panels
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.table import number
 from analysis.study.study import NothingToShow, Study
@@ -77,8 +77,8 @@ class _Sweep(Exhibit):
         return [*levels, *dict.fromkeys(p.rest for p in swept)]
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
-        seeds = most_seeds(study, frame.loc[frame["value"].notna(), "arm"])
-        bands = style.seeds_key("bands: 95 % interval over replicates", seeds)
+        replicates = most_replicates(study, frame.loc[frame["value"].notna(), "arm"])
+        bands = style.replicates_key("bands: 95 % interval over replicates", replicates)
         return "; ".join(filter(None, [f"dashed: chance; {bands}", split_panels(study)[1]]))
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

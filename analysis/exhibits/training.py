@@ -15,12 +15,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_seeds
+from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.style import FEW, Look
 from analysis.study.study import NothingToShow, Study
 
-Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # arm: x [K], mean, lo and hi over seeds [K, 3]
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # arm: x [K], mean, lo and hi over replicates [K, 3]
 
 
 class Measure(NamedTuple):
@@ -123,7 +123,7 @@ class Steps(Exhibit):
 
 
 def over_rounds(group: Study, column: str) -> pd.DataFrame:
-    """arm, round, steps, mean, lo and hi of a column of rounds.csv over seeds; steps: done by the round's end."""
+    """arm, round, steps, mean, lo and hi of a column of rounds.csv over replicates; steps: done by the round's end."""
     parts = []
     for arm in group.arms:
         rows = group.rounds[group.rounds["arm"] == arm]
@@ -200,6 +200,6 @@ def _draw_ends(axes: Axes, frame: pd.DataFrame, look: Mapping[str, Look], most: 
 
 
 def _key(study: Study, few: str) -> str:
-    """What shows the seeds: `few`, or for many arms the bars that stand in for bands which would hide each other."""
+    """What shows the replicates: `few`, or for many arms the bars in place of bands that would hide each other."""
     kind = "bands, or bars after the end" if len(study.arms) > FEW else few
-    return style.seeds_key(f"{kind}: 95 % interval over replicates", most_seeds(study, study.arms))
+    return style.replicates_key(f"{kind}: 95 % interval over replicates", most_replicates(study, study.arms))

@@ -22,6 +22,7 @@ from analysis.inference.comparisons import declared_pairs
 from analysis.inference.components import Components, components, se_with
 from analysis.inference.design import design
 from analysis.inference.difference import Spread
+from analysis.inference.power import of_differences
 from analysis.study.study import NothingToShow, Study
 
 _BLUE, _ORANGE = style.FIXED["uniform"].colour, style.FIXED["eda"].colour
@@ -49,7 +50,8 @@ class Part(NamedTuple):
 
 _DRAW, _SEED = "what another draw of the base pairs changes", "what another training seed changes"
 _BOTH = "what another draw of the base pairs and another seed change"
-_ONE, _OWN = "each replicate has one seed", "each replicate has test pairs of its own"
+_ONE = "each replicate has one seed"
+_OWN = "what a replicate's own test pairs change (replicates or test pairs lessen it)"
 _REST = "what a replicate changes on one pair and not on others (replicates or test pairs lessen it)"
 _PAIRS = "what other test pairs change in every replicate alike (only test pairs lessen it)"
 _OVERLAP = "what draws share by having base pairs in common (only more base pairs to draw from lessen it)"
@@ -59,13 +61,9 @@ _OVERLAP = "what draws share by having base pairs in common (only more base pair
 PARTS = {
     "draws": Part("draws", _DRAW, _BLUE, "white"),
     "draws_seeds": Part("draws and seeds", f"{_BOTH} ({_ONE})", _BLUE, "white", "\\\\\\"),
-    "draws_pairs": Part("draws and pairs", f"{_DRAW}, on other test pairs ({_OWN})", _BLUE, "white", ".."),
-    "draws_seeds_pairs": Part(
-        "draws, seeds and pairs", f"{_BOTH}, on other test pairs ({_ONE}; {_OWN})", _BLUE, "white", "xxx"
-    ),
-    "seeds_pairs": Part("seeds and pairs", f"{_SEED}, on other test pairs ({_OWN})", _LIGHT, _BLUE, "xxx"),
     "seeds": Part("seeds", _SEED, _LIGHT, _BLUE, "\\\\\\"),
     "rest": Part("pair × replicate", _REST, "0.85", "white"),
+    "own_pairs": Part("own test pairs", _OWN, "0.85", "white", ".."),
     "pairs": Part("test pairs", _PAIRS, _ORANGE, "white", ".."),
     "overlap": Part("overlap of draws", _OVERLAP, "white", "0.25", "////"),
 }
@@ -155,35 +153,37 @@ def _of_group(group: Study) -> Iterator[dict[str, Any]]:
         spread = found.result.spread if found is not None else None
         if found is None or spread is None:
             continue
+        apart = of_differences(found.differences, found.own_rows, spread.draws) or spread
         sizes = {"unit": endpoint.unit, "replicates": found.replicates, "examples": found.examples}
-        yield {key: row[key] for key in _KEYS} | _shares(spread, drawn) | _errors(spread, endpoint.scale) | sizes
+        shares = _shares(apart, drawn, found.own_rows)
+        yield {key: row[key] for key in _KEYS} | shares | _errors(spread.se * endpoint.scale, apart) | sizes
 
 
-def _shares(spread: Spread, drawn: bool) -> dict[str, float]:
-    """The shares that there are. drawn: whether replicates differ in their base pairs."""
+def _shares(spread: Spread, drawn: bool, own_rows: bool) -> dict[str, float]:
+    """The shares that there are. drawn, own_rows: whether replicates differ in base pairs, and in test pairs."""
     parts = components(spread)
     shares = {_replicate_part(parts, drawn): parts.draws}
     shares |= {"seeds": parts.seeds} if parts.seeds_apart else {}
     shares |= {"overlap": parts.overlap} if spread.draws.overlap else {}
-    shares |= {"pairs": parts.pairs, "rest": parts.rest} if parts.pairs_apart else {}
+    shares |= {"own_pairs": parts.rest} if own_rows else {"pairs": parts.pairs, "rest": parts.rest}
     return {_share(key): part / parts.variance for key, part in shares.items()}
 
 
 def _replicate_part(parts: Components, drawn: bool) -> str:
     """The key in PARTS of what replicates differ by: all that varies with them and is not a part of its own."""
-    held = {"draws": drawn or parts.seeds_apart, "seeds": not parts.seeds_apart, "pairs": not parts.pairs_apart}
+    held = {"draws": drawn or parts.seeds_apart, "seeds": not parts.seeds_apart}
     return "_".join(name for name, is_there in held.items() if is_there)
 
 
-def _errors(spread: Spread, scale: float) -> dict[str, float]:
-    """NUMBERS, in the endpoint's unit; NaN where it cannot be foretold."""
+def _errors(now: float, spread: Spread) -> dict[str, float]:
+    """NUMBERS, in the unit of the standard error `now`, from what `spread` says of larger studies."""
     more = {
         "se": spread.se,
         "se_replicates": se_with(spread, replicates=2 * spread.replicates),
         "se_examples": se_with(spread, examples=2 * spread.examples),
         "se_floor": spread.fixed**0.5,
     }
-    return {key: scale * value for key, value in more.items()}
+    return {key: now * value / spread.se for key, value in more.items()}
 
 
 def _share(key: str) -> str:

@@ -17,9 +17,10 @@ from analysis.inference.difference import Spread
 class Components(NamedTuple):
     """Parts of the variance of a mean difference, in the square of its unit; each ≥ 0, and they sum to the variance.
 
-    draws: of the base pairs, averaged over replicates; with the seeds unless `seeds_apart`, with the pairs unless
-    `pairs_apart`. overlap: what the draws have in common, in every replicate alike. seeds: of training; 0 unless apart.
-    pairs: what a test pair does in every replicate alike. rest: pair × replicate.
+    draws: of the base pairs, averaged over replicates; with the seeds unless `seeds_apart`. overlap: what the draws
+    have in common, in every replicate alike. seeds: of training; 0 unless apart. pairs: what a test pair does in every
+    replicate alike. rest: pair × replicate, and all that pairs do where each replicate has pairs of its own (a spread
+    by `power.of_differences`).
     """
 
     draws: float
@@ -28,7 +29,6 @@ class Components(NamedTuple):
     pairs: float
     rest: float
     seeds_apart: bool
-    pairs_apart: bool
 
     @property
     def variance(self) -> float:
@@ -50,18 +50,15 @@ def components(spread: Spread) -> Components:
     of_seeds = max(0.0, spread.draws.within - spread.draws.within_rest) / spread.replicates if apart else 0.0
     seeds = min(of_seeds, replicates)
     rest = max(0.0, float(spread.variance()) - overlap - replicates - pairs)
-    return Components(replicates - seeds, overlap, seeds, pairs, rest, apart, spread.examples > 1)
+    return Components(replicates - seeds, overlap, seeds, pairs, rest, apart)
 
 
 def se_with(spread: Spread, replicates: int | None = None, examples: int | None = None) -> float:
     """The standard error of the mean difference with other numbers of replicates or examples, in its own unit.
 
-    Predicted from `components` for replicates with as many seeds, and as large a share of base pairs in common. NaN for
-    other examples where replicates have examples of their own, as it is not known what those contribute.
+    Predicted from `components` for replicates with as many seeds, and as large a share of base pairs in common.
     """
     parts = components(spread)
-    if examples is not None and not parts.pairs_apart:
-        return math.nan
     fewer, less = (
         now / (now if asked is None else asked)
         for now, asked in ((spread.replicates, replicates), (spread.examples, examples))

@@ -138,10 +138,13 @@ def _correlations(study: Study) -> pd.DataFrame:
             known = same.dropna(subset=["rho"])
             rows.append(
                 row
-                | {"points": known.groupby("replicate")["points"].sum().mean(), "seeds": known["replicate"].nunique()}
+                | {
+                    "points": known.groupby("replicate")["points"].sum().mean(),
+                    "replicates": known["replicate"].nunique(),
+                }
             )
     columns = ["dataset", "backbone", "gain", "outcome", *(f"{n}{end}" for n in ("rho", "within") for end in _ENDS)]
-    return pd.DataFrame(rows, columns=[*columns, "points", "seeds"])
+    return pd.DataFrame(rows, columns=[*columns, "points", "replicates"])
 
 
 _ENDS = ("", "_lo", "_hi")

@@ -252,6 +252,24 @@ def more_replicates(mean: float, spread: Spread | None, margin: float, level: fl
     return max(1.0, math.ceil(fewest - spread.replicates)) if fewest < _MOST else math.inf
 
 
+def larger_source(mean: float, spread: Spread | None, margin: float, level: float) -> tuple[float, float]:
+    """(overlap, replicates) with which about it would be settled where `more_replicates` is infinite; else NaN each.
+
+    For subsamples whose overlap stands in the way: draws from more rows have less in common. Half of what the verdict
+    leaves room for goes to what draws share, half to what replicates average out. NaN also where test pairs alone leave
+    too much uncertain, whatever the draws.
+    """
+    if spread is None or not math.isinf(more_replicates(mean, spread, margin, level)):
+        return math.nan, math.nan
+    room = _settling_se(mean, margin, level) ** 2 - spread._replace(draws=FRESH).fixed
+    if room <= 0:
+        return math.nan, math.nan
+    observed = spread.between_replicates / spread.examples
+    drawn = max(0.0, observed - spread.draws.within) / (1 - spread.draws.overlap)  # of fresh draws
+    each = observed + drawn * spread.draws.overlap
+    return room / (2 * drawn), math.ceil(2 * each / room + _NORMAL.inv_cdf(level / 2) ** 2 / 2)
+
+
 def _settling_se(mean: float, margin: float, level: float) -> float:
     """The largest standard error at which one of the two tests finds its verdict with 80 % power; truth: `mean`."""
     size, two_sided, one_sided = abs(mean), -_NORMAL.inv_cdf(level / 2), -_NORMAL.inv_cdf(level)

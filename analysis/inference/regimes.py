@@ -29,7 +29,7 @@ from benchmarks.metrics import correctness
 
 COLUMNS = [
     "dataset", "backbone", "variants", "arm", "strategy", "reference", "split", "measure", "value", "reference_value",
-    "difference", "difference_lo", "difference_hi", "p", "p_holm", "outcome", "seeds", "examples", "steps",
+    "difference", "difference_lo", "difference_hi", "p", "p_holm", "outcome", "replicates", "examples", "steps",
     "reference_steps", "not_compared",
 ]  # fmt: skip
 GOLD, LABEL = "gold", "label"
@@ -57,7 +57,7 @@ def _regimes(study: Study) -> pd.DataFrame:
     found = table["p_holm"] < stats.ALPHA
     table["outcome"] = np.where(found, np.where(table["difference"] > 0, "win", "loss"), "tie")
     table.loc[table["p"].isna(), "outcome"] = ""
-    return table.astype({"seeds": "Int64", "examples": "Int64"})
+    return table.astype({"replicates": "Int64", "examples": "Int64"})
 
 
 def split_arm(arm: str) -> tuple[str, str]:
@@ -108,7 +108,7 @@ def _compare_cell(ours: dict[str, Pairs], theirs: dict[str, Pairs], overlap: flo
         "difference_lo": result.lo,
         "difference_hi": result.hi,
         "p": result.p,
-        "seeds": found.replicates,
+        "replicates": found.replicates,
         "examples": found.examples,
         "not_compared": why_not(found) if found.replicates else "no seed and pair with scores in common",
     }

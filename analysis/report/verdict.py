@@ -26,7 +26,7 @@ from benchmarks.metrics import coin_half_width
 from benchmarks.pair_metrics import VALIDATION
 
 MANY = 30  # comparisons, beyond which none has a sentence
-FEW_SEEDS = 5  # below it intervals are wide and lean on normality
+FEW = 5  # replicates: below it intervals are wide and lean on normality
 _OUTCOMES = {
     BETTER: "is better in",
     WORSE: "worse in",
@@ -114,8 +114,12 @@ def _tested(row: dict[str, Any], p: str) -> str:
 def _what_would(row: dict[str, Any]) -> str:
     """About how many replicates more would settle it."""
     more = row["more_replicates"]
+    if np.isinf(more) and np.isnan(row["draw_from"]):
+        return "no number of replicates would settle it; more test pairs would"
     if np.isinf(more):
-        return "no number of replicates would settle it (more test pairs, or more rows to draw from, would)"
+        rows = float(f"{row['draw_from']:.2g}")  # two digits of an estimate
+        of = f"{row['draw_replicates']:,.0f}, drawn from {rows:,.0f} pairs,"
+        return f"no number of subsamples of these rows would settle it; about {of} would"
     return f"about {more:,.0f} more replicate{'' if more == 1 else 's'} would settle it"
 
 
@@ -159,7 +163,7 @@ def _went_with(study: Study) -> Iterator[str]:
         )
         yield (
             f"A round's {GAINS[row['gain']]} {said} its change in held-out accuracy (rank correlation within rounds "
-            f"{rho} [{lo}, {hi}], {row['seeds']} seeds)."
+            f"{rho} [{lo}, {hi}], {row['replicates']} replicates)."
         )
 
 
@@ -173,7 +177,7 @@ def warnings(study: Study) -> tuple[str, ...]:
 
 def _of_group(group: Study) -> Iterator[str]:
     yield from (confound.text for confound in confounds(group))
-    yield from _seeds(group)
+    yield from _few(group)
     yield from _cross_fitted(group)
     yield from _flat(group)
     yield from _contaminated(group)
@@ -181,15 +185,15 @@ def _of_group(group: Study) -> Iterator[str]:
     yield from _chance(group)
 
 
-def _seeds(group: Study) -> Iterator[str]:
-    counts = group.runs.groupby("arm")["seed"].nunique()
+def _few(group: Study) -> Iterator[str]:
+    counts = group.runs.groupby("arm")["replicate"].nunique()
     single = [arm for arm in group.arms if counts[arm] == 1]
-    few = [arm for arm in group.arms if 1 < counts[arm] < FEW_SEEDS]
+    few = [arm for arm in group.arms if 1 < counts[arm] < FEW]
     if single:
-        yield f"one seed only, so no interval and no test: {_named(single, group)}"
+        yield f"one replicate only, so no interval and no test: {_named(single, group)}"
     if few:
         fewest = min(counts[arm] for arm in few)
-        yield f"as few as {fewest} seeds ({FEW_SEEDS} or more are wanted): {_named(few, group)}"
+        yield f"as few as {fewest} replicates ({FEW} or more are wanted): {_named(few, group)}"
 
 
 def _cross_fitted(group: Study) -> Iterator[str]:

@@ -69,12 +69,12 @@ def foot(figure: Any) -> str:
 # curvature and the bound
 
 
-def test_gains_are_means_over_rounds_with_the_interval_over_seeds(curved: Study) -> None:
+def test_gains_are_means_over_rounds_with_the_interval_over_replicates(curved: Study) -> None:
     (row,) = rows_of(curved, "curvature", arm="mars", part="mixture")
     expected = mean_interval(np.array([gains("mars", seed).mean() for seed in (0, 1, 2)]))
     assert [row[f"h_gain{end}"] for end in ("", "_lo", "_hi")] == pytest.approx(expected)
     assert row["g_gain"] == pytest.approx(0.5 - expected.mean)
-    assert (row["seeds"], row["rounds"], row["directions"]) == (3, ROUNDS, 8)
+    assert (row["replicates"], row["rounds"], row["directions"]) == (3, ROUNDS, 8)
     base, selection, _ = rows_of(curved, "curvature", arm="mars")
     assert (base["part"], selection["part"]) == ("base", "selection")
     assert math.isnan(base["h_gain"])  # a gain is the mixture's
@@ -120,7 +120,10 @@ def test_a_change_that_follows_the_gain_has_a_rank_correlation_of_one(curved: St
         h, g = table.loc[("h_gain", outcome)], table.loc[("g_gain", outcome)]
         assert (h["rho"], h["rho_lo"], h["rho_hi"]) == pytest.approx((1, 1, 1))
         assert (g["rho"], g["within"]) == pytest.approx((-1, -1))
-        assert (h["points"], h["seeds"]) == (len(H_GAIN) * (ROUNDS - 1), 3)  # the first round changes nothing known
+        assert (h["points"], h["replicates"]) == (
+            len(H_GAIN) * (ROUNDS - 1),
+            3,
+        )  # the first round changes nothing known
     for outcome in ("accuracy", "gold_accuracy"):
         assert table.loc[("h_gain", outcome), "points"] == len(H_GAIN) - 1  # the reference differs in nothing
     assert table.loc[("h_gain", "gold_accuracy"), "rho"] == pytest.approx(1)
@@ -169,22 +172,22 @@ def test_over_several_groups_a_seed_counts_once(tmp_path: Path) -> None:
     row = table[table["outcome"] == "accuracy_change"].set_index(["dataset", "gain"])
     assert row.loc[("planted", "h_gain"), "rho"] == -row.loc[("hh_rlhf", "h_gain"), "rho"] == pytest.approx(1)
     assert row.loc[(EVERYWHERE, "h_gain"), "rho"] == pytest.approx(0)
-    assert row.loc[(EVERYWHERE, "h_gain"), "seeds"] == 3
+    assert row.loc[(EVERYWHERE, "h_gain"), "replicates"] == 3
 
 
 def test_the_verdict_says_what_was_measured(curved: Study) -> None:
     assert on_curvature(curved) == (
         "Curvature was recorded. The bound's margins were separated (m_L < m_H) in 0 of 60 rounds, its factor was "
         "above 1 (κ·σ′(m_L) > σ′(m_H)) in 30, both in 0. A round's gain in H went with its change in held-out "
-        "accuracy (rank correlation within rounds +1.00 [+1.00, +1.00], 3 seeds). A round's gain in G went against "
-        "its change in held-out accuracy (rank correlation within rounds −1.00 [−1.00, −1.00], 3 seeds).",
+        "accuracy (rank correlation within rounds +1.00 [+1.00, +1.00], 3 replicates). A round's gain in G went "
+        "against its change in held-out accuracy (rank correlation within rounds −1.00 [−1.00, −1.00], 3 replicates).",
     )
 
 
 # figures
 
 
-def test_the_spectra_are_geometric_means_over_seeds(curved: Study) -> None:
+def test_the_spectra_are_geometric_means_over_replicates(curved: Study) -> None:
     figure = curved.figure("spectra")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
@@ -230,12 +233,12 @@ def test_the_panels_of_gains_carry_their_correlation(curved: Study) -> None:
         "planted / minilm, gain in G: ρ −1.00 [−1.00, −1.00]",
     ]
     assert foot(curved.figure("information")).endswith(
-        "no change; ρ: Spearman's within a seed, mean over replicates with its 95 % interval"
+        "no change; ρ: Spearman's within a replicate, mean over replicates with its 95 % interval"
     )
 
 
 def test_a_foot_says_only_what_is_in_the_figure(curved: Study, tmp_path: Path) -> None:
-    rho = "; ρ: Spearman's over the arms of a replicate, mean over replicates with its 95 % interval over replicates"
+    rho = "; ρ: Spearman's over the arms of a replicate, mean over replicates with its 95 % interval"
     assert foot(curved.figure("gains")) == f"a point an arm, mean over replicates; all less uniform{rho}"
     for arm in ("uniform", "mars"):  # too few for a correlation, and one seed
         run = make_run(tmp_path, arm, 0, 0.5, rounds=ROUNDS)
@@ -305,7 +308,7 @@ def test_the_map_has_the_known_differences_and_words(mapped: Path) -> None:
         assert found[key]["outcome"] == ("tie" if points_ == 0 else "win" if points_ > 0 else "loss")
         assert found[key]["reference_value"] == pytest.approx(0.725)
     assert set(frame["measure"]) == {"gold"}
-    assert set(frame["seeds"]) == {6}
+    assert set(frame["replicates"]) == {6}
     assert set(frame["examples"]) == {100}
 
 

@@ -46,7 +46,7 @@ def test_leaderboard_ranks_and_compares_to_uniform(study: Path) -> None:
         assert row["difference"] == pytest.approx(row["accuracy"] - rows["uniform"]["accuracy"])
         assert row["difference_lo"] <= row["difference"] <= row["difference_hi"]
     assert np.isnan([rows["uniform"][column] for column in ("difference", "difference_lo", "p")]).all()
-    assert {(row["seeds"], row["examples"], row["steps"]) for row in rows.values()} == {(3, 60, 30)}
+    assert {(row["replicates"], row["examples"], row["steps"]) for row in rows.values()} == {(3, 60, 30)}
     assert not [note for note in board.notes if "unfinished" not in note]
 
 
@@ -71,7 +71,7 @@ def test_length_alone_and_a_coin_stand_below_the_arms(tmp_path: Path) -> None:
     assert [coin[f"accuracy{end}"] for end in ("", "_lo", "_hi")] == pytest.approx([0.5, 0.5 - half, 0.5 + half])
     for row in (length, coin):
         assert (row["length_controlled_accuracy"], row["examples"], row["not_ranked"]) == (0.5, 60, "")
-        assert all(pd.isna(row[column]) for column in ("rank", "difference", "p", "auc", "gold_accuracy", "seeds"))
+        assert all(pd.isna(row[column]) for column in ("rank", "difference", "p", "auc", "gold_accuracy", "replicates"))
     for text in (board.to_text(), board.to_markdown()):
         line = next(line for line in text.splitlines() if "random (baseline)" in line)
         assert "50.0 [37.3, 62.7]" in line
@@ -183,7 +183,7 @@ def test_seeds_that_are_not_shared_are_left_out_of_the_difference(tmp_path: Path
     assert not board.refusals
     both = [loaded.values(arm, "test", "accuracy").loc[[1, 2]].mean() for arm in ("mars", "uniform")]
     assert board.table.frame.set_index("arm").loc["mars", "difference"] == pytest.approx(both[0] - both[1])
-    assert any("over 2 common seeds and 60 common pairs" in note for note in board.notes)
+    assert any("over 2 common replicates and 60 common pairs" in note for note in board.notes)
     assert any("ran different seeds (0, 1, 2: uniform; 1, 2, 3: mars)" in note for note in board.notes)
 
 
@@ -191,7 +191,7 @@ def test_one_arm_and_one_seed_work_and_say_what_is_missing(tmp_path: Path) -> No
     make_study(tmp_path, {"mars": 0.8}, seeds=(0,), rounds=1)
     text = rank(load(tmp_path)).to_markdown()
     assert "no finished run of uniform" in text
-    assert "one seed only, so no interval: mars" in text
+    assert "one replicate only, so no interval: mars" in text
     assert "nan" not in text
 
 

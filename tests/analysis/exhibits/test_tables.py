@@ -249,7 +249,7 @@ def test_main_has_means_over_seeds_with_t_intervals_that_stay_shares(tmp_path: P
     assert [row[f"accuracy{end}"] for end in ("", "_lo", "_hi")] == pytest.approx([0.75, 0.75 - half, 1.0])
     assert row["margin_mean"] == pytest.approx((0 + 0.5 + 1) / 3)
     assert row["snr"] == pytest.approx((0 + 0.5 / np.sqrt(0.75) + 0) / 3)  # without spread it is 0
-    assert (row["seeds"], row["examples"], row["split"]) == (3, 4, "test")
+    assert (row["replicates"], row["examples"], row["split"]) == (3, 4, "test")
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_arm_without_scores_is_shown(tmp_path: Path) -> None:
     for run in tmp_path.glob("uniform-*"):
         (run / "scores" / "in_distribution.parquet").unlink()
     table = load(tmp_path).table("main")
-    assert row_of(table, arm="uniform")["seeds"] == 3
+    assert row_of(table, arm="uniform")["replicates"] == 3
 
 
 def test_a_metric_that_an_arm_lacks_is_an_empty_cell(tmp_path: Path) -> None:
@@ -325,10 +325,10 @@ def test_aggregate_pools_groups_and_compares_where_it_may(tmp_path: Path) -> Non
 def test_robustness_is_one_row_an_arm(study: Study) -> None:
     table = study.table("benchmarks")
     row = row_of(table, dataset="planted", arm="mars")
-    assert (row["label"], row["seeds"]) == ("robustness", 3)
+    assert (row["label"], row["replicates"]) == ("robustness", 3)
     assert row["accuracy"] == pytest.approx(0.7)
     assert row["eda flip_rate"] == pytest.approx(0.1)
-    assert [c.head for c in table.shown] == ["arm", "accuracy %", "flips: eda %", "seeds"]
+    assert [c.head for c in table.shown] == ["arm", "accuracy %", "flips: eda %", "replicates"]
     assert set(table.frame["label"]) == {"robustness"}
 
 
@@ -336,7 +336,7 @@ def test_metrics_of_an_unknown_benchmark_are_shown_as_they_are(tmp_path: Path) -
     run = make_run(tmp_path, "mars", 0, 0.5)
     judge(run, "mine", {"first": {"kendall": 0.3, "kendall_lo": 0.1, "kendall_hi": 0.4, "n": 9}})
     table = load(tmp_path).table("benchmarks")
-    assert [c.head for c in table.shown] == ["arm", "kendall", "seeds"]
+    assert [c.head for c in table.shown] == ["arm", "kendall", "replicates"]
 
 
 def reward_bench_table(right: float, rows: Mapping[str, int]) -> pd.DataFrame:
@@ -401,7 +401,7 @@ def test_win_rates_of_judged_runs_stand_beside_the_published_ones(study: Study) 
 
 def test_allocation_averages_seeds_by_round(study: Study) -> None:
     row = row_of(study.table("allocation"), dataset="planted", arm="mars", round=1)
-    assert (row["budget_min"], row["budget_max"], row["seeds"]) == (2.0, 3.0, 3)
+    assert (row["budget_min"], row["budget_max"], row["replicates"]) == (2.0, 3.0, 3)
     assert row["steering"] == pytest.approx(2 / 3)
 
 

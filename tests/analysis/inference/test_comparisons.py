@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_one_seed_is_a_difference_without_a_verdict(tmp_path: Path) -> None:
     assert frame["verdict"].iloc[0] == ""
     assert np.isnan(frame["p"].iloc[0])
     (sentence,) = verdict(frame)
-    assert "one seed only, so no interval (exact McNemar for these two models p" in sentence
+    assert "one replicate only, so no interval (exact McNemar for these two models p" in sentence
     assert "nan" not in sentence
 
 
@@ -196,7 +197,7 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
     for file in tmp_path.glob("mars*/rounds.csv"):
         pd.read_csv(file).assign(steering=[0.0, 1.0, 1.0]).to_csv(file, index=False)
     lines = warnings(load(tmp_path))
-    assert "as few as 3 seeds (5 or more are wanted): every arm" in lines
+    assert "as few as 3 replicates (5 or more are wanted): every arm" in lines
     assert "allocation of mars was flat in 3 of 9 rounds (over all seeds)" in "\n".join(lines)
     assert "contamination: pairs that share their prompt with a training pair: 2 of 60 in test" in lines
     assert "contamination: pairs that share a 13-gram with a training pair: 7 of 60 in test" in lines
@@ -263,10 +264,10 @@ def test_what_is_said_of_many_groups_alike_is_said_once(tmp_path: Path) -> None:
     for dataset in ("a", "b", "c", "d"):
         make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), dataset=dataset, examples=20)
     study = load(tmp_path)
-    few = "4 of 4 groups: as few as 2 seeds (5 or more are wanted): every arm"
-    assert [line for line in warnings(study) if "seeds" in line] == [few]
+    few = "4 of 4 groups: as few as 2 replicates (5 or more are wanted): every arm"
+    assert [line for line in warnings(study) if "replicates (" in line] == [few]
     three = load(*(run for run in tmp_path.iterdir() if "-d-" not in run.name))
-    assert len([line for line in warnings(three) if "seeds" in line]) == 3
+    assert len([line for line in warnings(three) if "replicates (" in line]) == 3
 
 
 def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
@@ -274,3 +275,17 @@ def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
     lines = verdict(pd.DataFrame([row | {"reference": f"uniform {i}"} for i in range(61)]))
     assert lines[0].startswith("By accuracy, of 61 declared comparisons mars is better in 0;")
     assert lines[1:] == ("The 61 are in the tables of comparisons, one a row.",)
+
+
+def test_what_no_number_of_replicates_settles_says_what_would(tmp_path: Path) -> None:
+    for method in ("uniform", "mars"):
+        for draw in range(4):
+            drawn = {"replicate": draw, "data": {"subset": {"size": 90, "train": 100}}}
+            make_run(tmp_path, method, 1000 * draw, 0.5, own_rows=True, examples=200, manifest=drawn)
+    frame = compare(load(tmp_path))
+    row, (sentence,) = frame.iloc[0], verdict(frame)
+    assert row["draw_from"] > 100
+    would = rf"about {row['draw_replicates']:,.0f}, drawn from [\d,]+000 pairs, would"
+    assert re.search(f"no number of subsamples of these rows would settle it; {would}", sentence)
+    (sentence,) = verdict(frame.assign(draw_from=np.nan))
+    assert "no number of replicates would settle it; more test pairs would" in sentence

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.inference.components import components, se_with
-from analysis.inference.difference import Draws, Spread, crossed_difference, nested_difference
+from analysis.inference.difference import Draws, Spread, crossed_difference
 from analysis.inference.pairing import INFORMATION, Paired, paired_difference
+from analysis.inference.power import of_differences
 from analysis.study.study import Pairs
 
 squares = st.floats(0, 10)
@@ -45,7 +46,7 @@ def test_parts_of_a_table_by_hand() -> None:
     assert spread is not None
     parts = components(spread)
     assert parts[:5] == pytest.approx(((64 - 16 / 7) / 16, 0, 0, 48 / 7 / 16, 1 / 7))
-    assert (parts.seeds_apart, parts.pairs_apart) == (False, True)
+    assert not parts.seeds_apart
     assert se_with(spread, replicates=4) ** 2 == pytest.approx(64 / 32 + 48 / 7 / 16)
 
 
@@ -125,12 +126,14 @@ def test_seeds_are_told_from_draws_only_where_replicates_have_several() -> None:
         assert parts.seeds_apart == (parts.seeds > 0) == apart
 
 
-def test_pairs_of_a_replicates_own_are_part_of_it() -> None:
+def test_pairs_of_a_replicates_own_are_lessened_by_replicates_and_by_pairs() -> None:
     rng = np.random.default_rng(3)
-    spread = nested_difference(rng.normal(size=(6, 50)), Draws(0.2)).spread
+    replicates, examples, drawn, noise = 400, 50, 0.3, 2.0
+    spread = of_differences(rng.normal(0, drawn, (replicates, 1)) + rng.normal(0, noise, (replicates, examples)), True)
     assert spread is not None
     parts = components(spread)
-    assert (parts.pairs, parts.rest, parts.pairs_apart) == (0, 0, False)
-    assert parts.overlap > 0
-    assert se_with(spread, replicates=12) ** 2 == pytest.approx(parts.draws / 2 + parts.overlap)
-    assert math.isnan(se_with(spread, examples=100))
+    assert parts.draws == pytest.approx(drawn**2 / replicates, rel=0.25)
+    assert parts.rest == pytest.approx(noise**2 / examples / replicates, rel=0.1)
+    assert (parts.pairs, parts.overlap) == (0, 0)
+    assert se_with(spread, examples=10**9) ** 2 == pytest.approx(parts.draws, rel=1e-6)
+    assert se_with(spread, replicates=2 * replicates) ** 2 == pytest.approx(parts.variance / 2)

@@ -187,6 +187,22 @@ def test_no_replicates_make_up_for_too_few_examples_or_shared_rows() -> None:
     assert difference.more_replicates(0.0, shared, 0.01, 0.05) == math.inf
 
 
+def test_where_overlap_stands_in_the_way_more_rows_to_draw_from_settle_it() -> None:
+    few_examples = Spread(8, 100, 0.2, 0.4, 0.1)
+    assert np.isnan(difference.larger_source(0.0, few_examples, 0.01, 0.05)).all()
+    assert np.isnan(difference.larger_source(0.0, Spread(8, 1, 0.01**2, 0.0, 0.0), 0.01, 0.05)).all()
+    observed, overlap, drawn, seeds = 0.01**2, 0.5, 0.008, 0.006  # an sd of one point, from draws and from seeds
+    shared = Spread(8, 1, observed, 0.0, 0.0, Draws(overlap, seeds**2, 8))
+    wanted, replicates = difference.larger_source(0.0, shared, 0.01, 0.05)
+    assert 0 < wanted < overlap
+    # Fresh draws vary by drawn² / (1 − overlap): of it (1 − wanted) shows between the replicates of the larger study.
+    fresh = drawn**2 / (1 - overlap)
+    larger = Spread(1, 1, fresh * (1 - wanted) + seeds**2, 0.0, 0.0, Draws(wanted, seeds**2, 1))
+    more = difference.more_replicates(0.0, larger, 0.01, 0.05)
+    assert math.isfinite(more)
+    assert 1 + more == pytest.approx(replicates, rel=0.1)
+
+
 # overlapping draws
 
 
