@@ -10,6 +10,9 @@ from mars.method import clock as clocks
 from mars.method.clock import COLUMNS, Clock
 from mars.run import execute
 
+FINE_TUNE = ["scale=tiny", "train=full", "rounds.steps=2", "dataset.size=8", "backbone.max_length=24"]
+FINE_TUNE += ["rounds.budget=4"]
+
 
 @pytest.fixture
 def ticking(monkeypatch):
@@ -42,8 +45,7 @@ def test_a_part_that_fails_is_charged_and_given_back(ticking):
 
 def test_the_parts_cover_the_rounds_and_no_more(compose):
     began = time.perf_counter()
-    settings = ["scale=tiny", "train=full", "rounds.steps=3", "dataset.validation=8", "curvature=true"]
-    table = pd.read_csv(execute(compose(*settings)) / "rounds.csv")
+    table = pd.read_csv(execute(compose(*FINE_TUNE, "dataset.validation=8", "curvature=true")) / "rounds.csv")
     assert (table[list(COLUMNS)] > 0).all(axis=None)  # also the recording of the last round
     assert (table["seconds_training"] >= table["seconds"]).all()
     assert table[list(COLUMNS)].to_numpy().sum() < time.perf_counter() - began
@@ -60,9 +62,8 @@ def test_an_arm_that_does_not_ask_pays_for_no_scores(compose):
 
 
 def test_curvature_of_the_whole_model_is_told_before_it_is_paid(compose, caplog):
-    settings = ["scale=tiny", "train=full", "rounds.steps=1", "rounds.number=2", "dataset.size=8"]
     with caplog.at_level("INFO"):
-        execute(compose(*settings, "curvature=true"))
+        execute(compose(*FINE_TUNE, "curvature=true"))
     lines = [record.getMessage() for record in caplog.records]
     told = [line for line in lines if line.startswith("curvature of the whole model: 26 Hessian-vector products")]
     assert len(told) == 1
@@ -70,6 +71,6 @@ def test_curvature_of_the_whole_model_is_told_before_it_is_paid(compose, caplog)
     assert lines.index(told[0]) < next(i for i, line in enumerate(lines) if line.startswith("round 0:"))
     caplog.clear()
     with caplog.at_level("INFO"):
-        execute(compose(*settings, "curvature=false"))
+        execute(compose(*FINE_TUNE, "curvature=false"))
         execute(compose("scale=tiny", "curvature=true"))  # a linear head
     assert not any("Hessian-vector" in record.getMessage() for record in caplog.records)
