@@ -31,7 +31,7 @@ device-check: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,dev,docs]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,bench,dev,docs]'
 	touch $@
 
 clean:
