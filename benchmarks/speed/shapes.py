@@ -7,21 +7,13 @@ model that a CPU trains in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import yaml
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DebertaV2Config,
-    ModernBertConfig,
-    PretrainedConfig,
-    Qwen3Config,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from mars.config import build, choose
 from mars.reward.backbone import BackboneConfig
@@ -39,70 +31,52 @@ class Weights(NamedTuple):
     products: int
 
 
-def _bert(**ids: int) -> PretrainedConfig:
-    return BertConfig(**ids)  # the defaults are bert-base
-
-
-def _deberta(**ids: int) -> PretrainedConfig:
-    return DebertaV2Config(
-        vocab_size=128100,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=512,
-        relative_attention=True,
-        position_buckets=256,
-        norm_rel_ebd="layer_norm",
-        share_att_key=True,
-        pos_att_type=["p2c", "c2p"],
-        position_biased_input=False,
-        type_vocab_size=0,
-        layer_norm_eps=1e-7,
-        **ids,
-    )
-
-
-def _modernbert(**ids: int) -> PretrainedConfig:
-    return ModernBertConfig(**ids)  # the defaults are ModernBERT-base
-
-
-def _qwen3(**ids: int) -> PretrainedConfig:
-    return Qwen3Config(
-        vocab_size=151936,
-        hidden_size=1024,
-        num_hidden_layers=28,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        head_dim=128,
-        intermediate_size=3072,
-        max_position_embeddings=40960,
-        tie_word_embeddings=True,
-        **ids,
-    )
-
-
-def _qwen3_tiny(**ids: int) -> PretrainedConfig:
-    return Qwen3Config(
-        vocab_size=30522,
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        intermediate_size=768,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        **ids,
-    )
-
-
-_RANDOM: dict[str, Callable[..., PretrainedConfig]] = {
-    "bert-base": _bert,
-    "deberta-v3-base": _deberta,
-    "modernbert-base": _modernbert,
-    "qwen3-0.6b": _qwen3,
-    "qwen3-tiny": _qwen3_tiny,
+_DEBERTA = {
+    "vocab_size": 128100,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "relative_attention": True,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+    "layer_norm_eps": 1e-7,
+}
+_QWEN3 = {
+    "vocab_size": 151936,
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 40960,
+    "tie_word_embeddings": True,
+}
+_QWEN3_TINY = {
+    "vocab_size": 30522,
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "intermediate_size": 768,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+}
+_RANDOM: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # model type and sizes; where none are said, its defaults are the shape
+    "bert-base": ("bert", {}),
+    "deberta-v3-base": ("deberta-v2", _DEBERTA),
+    "modernbert-base": ("modernbert", {}),
+    "qwen3-0.6b": ("qwen3", _QWEN3),
+    "qwen3-tiny": ("qwen3", _QWEN3_TINY),
 }
 SHAPES = (_OWN, *_RANDOM)
 
@@ -120,11 +94,12 @@ def write(shape: str, folder: Path) -> Weights:
     if shape == _OWN:
         model: Any = load_reward_model(minilm(), tokenizer, torch.device("cpu")).model
     else:
-        ids = {"pad": tokenizer.pad_token_id, "cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id}
-        named = {"pad_token_id": ids["pad"], "bos_token_id": ids["cls"], "eos_token_id": ids["sep"]}
-        if shape == "modernbert-base":
-            named |= {"cls_token_id": ids["cls"], "sep_token_id": ids["sep"]}
-        model = AutoModelForSequenceClassification.from_config(_RANDOM[shape](num_labels=1, **named))
+        kind, sizes = _RANDOM[shape]
+        special = {"pad": tokenizer.pad_token_id, "bos": tokenizer.cls_token_id, "eos": tokenizer.sep_token_id}
+        special |= {"cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id} if kind == "modernbert" else {}
+        ids = {f"{name}_token_id": number for name, number in special.items()}
+        config = AutoConfig.for_model(kind, num_labels=1, **sizes, **ids)
+        model = AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     embedded = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}

@@ -105,7 +105,7 @@ def measure(bench: Bench, shape: str, batches: Sequence[int], steps: int) -> Ite
             return Job(weights.backbone, bench.device, pairs, batch)
 
         def records(work: str, batch: int | None, pairs: int, timed: list[Timed], **more: Any) -> list[dict[str, Any]]:
-            about = {"shape": shape, "work": work, "pairs_a_step": batch, "pairs": pairs}
+            about: dict[str, Any] = {"shape": shape, "work": work, "pairs_a_step": batch, "pairs": pairs}
             about |= {"peak_flops": peak, "dtype": str(dtype).removeprefix("torch.")}
             rate = _WORK[work] * weights.products / peak
             return [about | _numbers(one, timed[0], pairs, rate) | more.get(one.way, {}) for one in timed]

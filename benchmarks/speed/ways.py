@@ -101,7 +101,8 @@ def _engine(job: Job, train: TrainConfig) -> Engine:
 
 def train_ours(job: Job, warm: int = WARM, in_order: bool = False) -> Done:
     """in_order: pairs are not sorted by length, so that a step's loss is that of `steps_in_order`."""
-    train = TrainConfig(lr=LR, schedule="constant", **({"window": 1} if in_order else {}))
+    train = TrainConfig(lr=LR, schedule="constant")
+    train = replace(train, window=1) if in_order else train
     engine = _engine(job, train)
     numbers = engine.texts.add_pairs(job.pairs)
     model, course = engine.new_model(seed=0), Course(train, job.batch)
