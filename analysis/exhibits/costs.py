@@ -71,7 +71,7 @@ class Costs(Exhibit):
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         arms = list(dict.fromkeys(frame["arm"]))
-        at = {"va": "center", "ha": "right", "fontsize": style.SMALL}
+        at: dict[str, Any] = {"va": "center", "ha": "right", "fontsize": style.SMALL}
         for y, arm in enumerate(arms):
             left, rows = 0.0, {str(row["part"]): row for row in records(frame[frame["arm"] == arm])}
             for part, look in LOOKS.items():
