@@ -1,10 +1,11 @@
-# `make reproduce`: the quick study and its report. `make test`, `make lint`: the checks. `make docs`: the site. All in a
-# private .venv.
+# `make reproduce`: the quick study and its report. `make test`, `make lint`: the checks. `make docs`: the site.
+# `make device-check`: what only a GPU can show. All in a private .venv.
 PYTHON ?= python3
 VENV := .venv
+ROWS ?= ../shared/data/hh_rlhf/harmless-base
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python
 
-.PHONY: reproduce test lint docs clean
+.PHONY: reproduce test lint docs device-check clean
 
 reproduce: $(VENV)/ready
 	$(RUN) -m mars.run experiment=quick
@@ -23,11 +24,14 @@ docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "outputs/site: show it, with search, by $(VENV)/bin/mkdocs serve"
 
+device-check: $(VENV)/ready
+	$(RUN) -m benchmarks.speed device $(ROWS)
+
 # torch first and pinned: the constraint takes the CPU build where one is at hand, and nothing later replaces it.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,dev,docs]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,bench,dev,docs]'
 	touch $@
 
 clean:

@@ -38,7 +38,7 @@ TABLES = {  # in the order of a results section
 
 # The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
 # training get there, where did the budget go, what did that do to curvature and information, what if it had been set
-# otherwise, and can the scores be believed elsewhere.
+# otherwise, can the scores be believed elsewhere, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
@@ -62,6 +62,7 @@ FIGURES = {
     "budget_sweep": "analysis.exhibits.sweeps:BudgetSweep",
     "reliability": "analysis.exhibits.margins:Reliability",
     "sections": "analysis.exhibits.benchmarks:Sections",
+    "costs": "analysis.exhibits.costs:Costs",
 }
 
 

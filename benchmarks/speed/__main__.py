@@ -20,10 +20,12 @@ MEASUREMENTS = {
     "augmenters": ("benchmarks.speed.augmenters:main", "variants per second of the augmenters that need no model"),
     "coverage": ("analysis.inference.coverage:main", "whether the 95 %% intervals hold the truth 95 times in 100"),
     "curvature": ("benchmarks.speed.curvature:main", "seconds and memory that curvature takes"),
+    "device": ("benchmarks.speed.device:main", "every check that needs a GPU, within minutes, into one JSON"),
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
+    "training": ("benchmarks.speed.training:main", "training and scoring beside TRL and beside a plain loop"),
 }
 
 

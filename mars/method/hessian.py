@@ -13,6 +13,7 @@ shows in the residual. Afterwards the model is as it was: weights, gradients, mo
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,31 @@ def estimate(
         "parameters": size,
         "pairs": len(numbers),
     }
+
+
+def products(probes: int, steps: int) -> int:
+    """How many Hessian-vector products `estimate` takes: Hutchinson's, Lanczos', and one for each residual."""
+    return probes + steps + 2
+
+
+def foreseen_seconds(engine: Engine, model: nn.Module, numbers: np.ndarray, probes: int, steps: int) -> float:
+    """Seconds that `estimate` would take of [M, 2] text numbers, by a product over the pair of middling length.
+
+    The second of two, since the first also warms what it runs on. Time is taken to grow with the tokens: on a GPU,
+    which one pair does not fill, that is more than it will be. Raises as `estimate` does.
+    """
+    if not len(numbers):
+        raise ValueError("pairs: there are none to take a Hessian of")
+    longest = engine.inputs.lengths[numbers].max(axis=1)
+    middle = np.argsort(longest, kind="stable")[len(numbers) // 2]
+    with twice_differentiable(model):
+        product = hessian_product(engine, model, numbers[[middle]])
+        vector = torch.ones(sum(p.numel() for p in trainable(model)), device=engine.device)
+        for _ in range(2):
+            began = time.perf_counter()
+            product(vector)[0].item()  # waits for a GPU
+            spent = time.perf_counter() - began
+    return spent * float(longest.sum() / longest[middle]) * products(probes, steps)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -35,10 +35,11 @@ def run_rounds(loop: Loop, strategy: Strategy, save: Callable[[State], None]) ->
         data = loop.rows(state, selection)
         seen, spectra = loop.observe(state, selection, data)  # curvature, where it is recorded
         stats = loop.train(state, data)
-        record = loop.validate(view, selection, data, stats) | seen
-        state = state.after(selection, record, loop.snapshot(view, spectra))
-        save(state)
-        loop.report(strategy, view, selection, record)
+        record = loop.validate(view, selection, data, stats) | seen | loop.clock.columns()
+        with loop.clock("recording"):
+            state = state.after(selection, record, loop.snapshot(view, spectra))
+            save(state)
+        loop.report(strategy, view, selection, loop.costed(state))
     return state
 
 
@@ -50,7 +51,7 @@ class Loop:
 
     def __init__(self, trainer: Trainer, state: State, logger: Logger, observer: Observer | None = None):
         self.trainer, self.state, self._logger, self._observer = trainer, state, logger, observer
-        self.pool = trainer.inputs.pool
+        self.pool, self.clock = trainer.inputs.pool, trainer.clock
         model = trainer.start()
         self.start = files.state_digest(model.state_dict())  # sha256 of the starting weights
         if state.model is not None:
@@ -59,30 +60,41 @@ class Loop:
         self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
         if state.optimizer is not None:
             self.learner.optimizer.load_state_dict(state.optimizer)
+        if observer is not None:
+            with self.clock("curvature"):
+                observer.foretell(model, trainer.plan.rounds.number - state.round)
         # A resumed run counts what it saw.
-        self.pool.look_at([cell for cell in state.cells if cell not in self.pool.looked_at])
+        with self.clock("pool"):
+            self.pool.look_at([cell for cell in state.cells if cell not in self.pool.looked_at])
 
     def view(self, state: State) -> Round:
         """What the arm may look at in the next round."""
         trainer, t = self.trainer, state.round
         scorer, numbers = trainer.engine.scorer(self.learner.model), trainer.inputs.numbers
+
+        def asked(score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+            with self.clock("scoring"):
+                return score(numbers(rows))
+
         return Round(
             t,
             trainer.plan.rounds.budget,
             self.pool.base,
             self.pool,
             np.random.default_rng([trainer.plan.seed, DRAW, t]),
-            scores=lambda rows: scorer.scores(numbers(rows)),
-            differences=lambda rows: scorer.differences(numbers(rows)),
+            scores=functools.partial(asked, scorer.scores),
+            differences=functools.partial(asked, scorer.differences),
             tried=functools.partial(trainer.trial, t, self.learner, state.drawn),
             weights=state.weights,
+            clock=self.clock,
         )
 
     def select(self, strategy: Strategy, view: Round) -> Selection:
         """What the arm trains on; the view counts the texts scored for it. Raises ConfigError for a bad setting."""
         before = self.trainer.engine.texts.scored
         try:
-            selection = strategy.select(view)
+            with self.clock("selection"):
+                selection = strategy.select(view)
         except ValueError as error:
             raise ConfigError(f"round {view.index}: {error}") from error
         view.texts_scored = self.trainer.engine.texts.scored - before
@@ -90,13 +102,15 @@ class Loop:
 
     def rows(self, state: State, selection: Selection) -> TrainingSet:
         """Base pairs and synthetic ones, as text numbers. Raises ConfigError for what an arm may not return."""
-        return self.trainer.data(state.round, state.drawn, selection)
+        with self.clock("selection"):
+            return self.trainer.data(state.round, state.drawn, selection)
 
     def observe(self, state: State, selection: Selection, data: TrainingSet) -> tuple[dict[str, float], Spectra]:
         """(columns, spectra) of curvature under the model before it trains; both empty where it is not recorded."""
         if self._observer is None:
             return {}, {}
-        return self._observer.observe(self.learner.model, state.round, data, selection)
+        with self.clock("curvature"):
+            return self._observer.observe(self.learner.model, state.round, data, selection)
 
     def train(self, state: State, data: TrainingSet) -> RoundStats:
         """Train on `data`; what it took. From here on the loop's model is the trained one."""
@@ -106,13 +120,15 @@ class Loop:
             # Counted from the run's beginning, so that a resumed run's curve goes on.
             self._logger.step({**metrics, "step": before + metrics["step"] + 1})
 
-        self.learner, stats = self.trainer.fit(state.round, self.learner, data, on_step)
+        with self.clock("training"):
+            self.learner, stats = self.trainer.fit(state.round, self.learner, data, on_step)
         return stats
 
     def validate(self, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats) -> dict[str, Any]:
         """The round's row of rounds.csv, less what the observer adds: training, drawing, validation, allocation."""
         base, drawn = len(view.pairs), selection.rows
-        held_out = self.trainer.engine.scorer(self.learner.model).margins(self.trainer.held_out)
+        with self.clock("validation"):
+            held_out = self.trainer.engine.scorer(self.learner.model).margins(self.trainer.held_out)
         return {
             "round": view.index,
             **{k: v for k, v in asdict(stats).items() if k != "loss"},
@@ -144,6 +160,12 @@ class Loop:
             spectra=spectra,
             cells=list(self.pool.looked_at),
         )
+
+    def costed(self, state: State) -> dict[str, Any]:
+        """The last round's row with all its seconds, those of recording it included; the next round counts anew."""
+        state.records[-1].update(self.clock.columns())
+        self.clock.restart()
+        return state.records[-1]
 
     def report(self, strategy: Strategy, view: Round, selection: Selection, record: Mapping[str, Any]) -> None:
         """The round to the logger, and to the log what it fell short of."""

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from mars.config import UserError
-from mars.method.hessian import estimate
+from mars.method.hessian import estimate, foreseen_seconds, products
 from mars.method.row_inputs import RowInputs
 from mars.method.state import Spectra
 from mars.method.strategy import Selection
@@ -67,6 +67,28 @@ class Observer:
     inputs: RowInputs
     seed: int
     _space: Span | None = field(default=None, init=False)  # of features that no training changes
+
+    def foretell(self, model: nn.Module, rounds: int) -> None:
+        """Logs what the whole model's curvature will cost in `rounds` rounds, before any of it is paid.
+
+        Nothing for a linear head, whose curvature is a matrix of features that takes a second at most.
+        """
+        if self.engine.mode == "head" or not rounds:
+            return
+        numbers = self._some_pairs()
+        try:
+            seconds = foreseen_seconds(self.engine, model, numbers, _PROBES, _STEPS)
+        except _FAILURES as error:
+            log.warning("no curvature of the whole model can be recorded: %s", error)
+            return
+        log.info(
+            "curvature of the whole model: %d Hessian-vector products over %d pairs, some %.3g s a round and %.3g s in "
+            "all (curvature=false leaves them out)",
+            products(_PROBES, _STEPS),
+            len(numbers),
+            seconds,
+            rounds * seconds,
+        )
 
     def observe(
         self, model: nn.Module, index: int, data: TrainingSet, selection: Selection
@@ -134,12 +156,15 @@ class Observer:
         return space
 
     def _whole(self, model: nn.Module, index: int) -> dict[str, float]:
-        pool = self.inputs.pool
-        some = np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS]  # the same every round
-        numbers = self.inputs.numbers(pool.copies[np.sort(some)])
         rng = np.random.default_rng([self.seed, _STREAM, index])
-        found = estimate(self.engine, model, numbers, _PROBES, _STEPS, rng)
+        found = estimate(self.engine, model, self._some_pairs(), _PROBES, _STEPS, rng)
         return {f"hessian_{name}": found[name] for name in _WHOLE}
+
+    def _some_pairs(self) -> np.ndarray:
+        """[up to 64, 2] text numbers of base pairs, the same every round."""
+        pool = self.inputs.pool
+        some = np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS]
+        return self.inputs.numbers(pool.copies[np.sort(some)])
 
 
 def _head(model: nn.Module) -> np.ndarray:

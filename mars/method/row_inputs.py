@@ -9,15 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from mars.config import ConfigError
+from mars.method.clock import Clock
 from mars.pool.pool import Pool
 from mars.reward.texts import Texts
 
 
 class RowInputs:
-    """Text numbers of a pool's rows."""
+    """Text numbers of a pool's rows. clock: charged for the variants and the tokens it takes to have them."""
 
-    def __init__(self, pool: Pool, texts: Texts):
-        self.pool, self._texts = pool, texts
+    def __init__(self, pool: Pool, texts: Texts, clock: Clock | None = None):
+        self.pool, self._texts, self._clock = pool, texts, clock or Clock()
         self._numbers = np.full(pool.shape[:3], -1, dtype=np.int64)  # by parent, prompt, text
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
@@ -28,12 +29,14 @@ class RowInputs:
         )
         new = np.unique(cells[self._numbers.flat[cells] < 0])
         if len(new):
-            passed = self.pool.admits(rows)
+            with self._clock("pool"):
+                passed = self.pool.admits(rows)
             if not passed.all():
                 raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
             texts = [
                 (self.pool.prompt(parent, prompt), self.pool.text(parent, text))
                 for parent, prompt, text in zip(*np.unravel_index(new, self._numbers.shape), strict=True)
             ]
-            self._numbers.flat[new] = self._texts.add(texts)
+            with self._clock("tokenising"):
+                self._numbers.flat[new] = self._texts.add(texts)
         return self._numbers.flat[cells]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mars.method import allocation
+from mars.method.clock import Clock
 
 if TYPE_CHECKING:  # an arm's settings are read without loading torch
     from mars.pool.pool import Pool
@@ -38,6 +39,7 @@ class Round:
     flipped: int = 0  # those of them refused because the current model turns round
     trial_steps: int = 0  # optimiser steps of all trials so far
     texts_scored: int = 0  # for this round's selection, known once it is made
+    clock: Clock = field(default_factory=Clock, repr=False)  # charged for the variants that it makes
 
     @cached_property
     def margins(self) -> np.ndarray:
@@ -70,7 +72,8 @@ class Round:
 
     def admits(self, rows: np.ndarray) -> np.ndarray:
         """[M] bool: which rows pass every gate, the one on flipped preferences included."""
-        passed = self.pool.admits(rows)
+        with self.clock("pool"):
+            passed = self.pool.admits(rows)
         if self.pool.config.gates.flips and passed.any():
             asked = rows[passed]
             parent = np.sign(self.margins[self.pool.parents(asked)])

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mars.config import ConfigError
+from mars.method.clock import Clock
 from mars.method.row_inputs import RowInputs
 from mars.method.settings import Plan
 from mars.method.strategy import Selection
@@ -31,16 +32,18 @@ class Trainer:
     """What all rounds of a run share.
 
     start: makes a fresh copy of the study's starting point. inputs: text numbers of the pool's rows. held_out: [V, 2]
-    text numbers of the validation pairs.
+    text numbers of the validation pairs. clock: counts from here on, so the first round has the base pairs' tokens too.
     """
 
     def __init__(
         self, engine: Engine, pool: Pool, validation: Sequence[Pair], plan: Plan, start: Callable[[], nn.Module]
     ):
         self.engine, self.plan, self.start = engine, plan, start
-        self.inputs = RowInputs(pool, engine.texts)
+        self.clock = Clock()
+        self.inputs = RowInputs(pool, engine.texts, self.clock)
         self.inputs.numbers(pool.copies)  # base pairs first, whatever is drawn later
-        self.held_out = engine.texts.add_pairs(validation)
+        with self.clock("tokenising"):
+            self.held_out = engine.texts.add_pairs(validation)
 
     def data(self, index: int, drawn: Sequence[np.ndarray], selection: Selection) -> TrainingSet:
         """What round `index` trains on: base pairs first, then the synthetic ones, as text numbers.

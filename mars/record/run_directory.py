@@ -57,7 +57,7 @@ FILES = {
     CONFIG: "the resolved config",
     MANIFEST: "schema version, commit, package versions, hardware, sha256 of data and weights, ids of the base pairs, "
     "rows read and dropped and why, truncation, pool use, contamination, wall time, tokens, peak memory",
-    ROUNDS: "a row for each round: losses, held-out accuracy, margins, allocation, speed, curvature",
+    ROUNDS: "a row for each round: losses, held-out accuracy, margins, allocation, speed, seconds by part, curvature",
     SELECTION: "which pool rows each round drew",
     ALLOCATION: "the margin and the budget of each base pair, by round",
     SPECTRA: "the eigenvalues of H and G, by round, where curvature is recorded",

@@ -14,11 +14,13 @@ from mars.assembly import assemble, build
 from mars.choices import Settings as RunSettings
 from mars.choices import load, shaping
 from mars.config import ConfigError, UserError
+from mars.method.clock import COLUMNS as SECONDS
 from mars.method.row_inputs import RowInputs
 from mars.pool.store import Store
 from mars.record.manifest import total
 from mars.run import execute
 
+TIMES = ["seconds", "pairs_per_second", *SECONDS]
 LOOP = ["scale=tiny", "rounds.number=2", "rounds.budget=40"]
 
 
@@ -105,7 +107,7 @@ def test_an_interrupted_arm_resumes_and_ends_in_the_same_bits(method, compose, t
     with pytest.raises(KeyboardInterrupt):
         execute(compose(*settings, f"out={tmp_path}/resumed"))
     resumed = execute(compose(*settings, f"out={tmp_path}/resumed"))
-    ours, theirs = (rounds_of(d).drop(columns=["seconds", "pairs_per_second"]) for d in (whole, resumed))
+    ours, theirs = (rounds_of(d).drop(columns=TIMES) for d in (whole, resumed))
     pd.testing.assert_frame_equal(ours, theirs)
     for name in ("selection.parquet", "variants.parquet", "scores/in_distribution.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(whole / name), pd.read_parquet(resumed / name))

@@ -11,6 +11,7 @@ import torch
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import build
+from mars.method.clock import COLUMNS as SECONDS
 from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import COLUMNS, PARTS, Observer
@@ -20,6 +21,7 @@ from mars.method.trainer import Trainer
 from mars.pool.pool import Pool
 from mars.run import execute
 
+TIMES = ["seconds", "pairs_per_second", *SECONDS]
 SMALL = ["scale=tiny", "dataset.size=60", "rounds.budget=90", "train.lr=5"]  # margins that differ
 
 
@@ -147,8 +149,7 @@ def test_recording_changes_no_result(train, compose, tmp_path):
     for name in ("scores/in_distribution.parquet", "selection.parquet", "allocation.parquet", "metrics.json"):
         assert (plain / name).read_bytes() == (seen / name).read_bytes(), name
     one, other = (pd.read_csv(directory / "rounds.csv") for directory in (plain, seen))
-    times = ["seconds", "pairs_per_second"]
-    pd.testing.assert_frame_equal(one.drop(columns=times), other[one.columns].drop(columns=times))
+    pd.testing.assert_frame_equal(one.drop(columns=TIMES), other[one.columns].drop(columns=TIMES))
     added = set(other.columns) - set(one.columns)
     whole = {
         f"hessian_{name}" for name in ("trace", "trace_se", "largest", "largest_error", "smallest", "smallest_error")
@@ -186,7 +187,7 @@ def test_a_resumed_run_has_the_same_record(compose, tmp_path, interrupt_at):
     assert state["round"] == len(state["spectra"]) == 1
     resumed = execute(compose(*settings, f"out={tmp_path}/resumed"))
     assert (whole / "spectra.parquet").read_bytes() == (resumed / "spectra.parquet").read_bytes()
-    one, other = (pd.read_csv(d / "rounds.csv").drop(columns=["seconds", "pairs_per_second"]) for d in (whole, resumed))
+    one, other = (pd.read_csv(d / "rounds.csv").drop(columns=TIMES) for d in (whole, resumed))
     pd.testing.assert_frame_equal(one, other)
     assert (one["trial_steps"] == 3 * one["steps"]).all()
 

@@ -1,0 +1,212 @@
+"""Every check that needs a GPU, in one go and within minutes, into one JSON: `make device-check`.
+
+    python -m benchmarks.speed device [ROWS] [--out outputs/device_check]
+
+Tests of what computes on a device; a fine-tune repeated, and one killed and resumed, which have to end in the same
+bits; a paper preset at full size, with random DeBERTa-v3 weights and EDA variants in the place of what a hub has; and
+`benchmarks.speed training` shape by shape, with peak memory. Each has a limit of its own and what is left of the whole;
+one that fails or runs out of time does not stop the next. Exit: 0 if all passed, 1 if not, 2 without a GPU.
+
+rows: HH-RLHF's. out: a name without its ending; the tables of the shapes lie beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.speed import machine, shapes
+from mars import files
+from mars.config import UserError
+from mars.record.run_directory import MAIN, MANIFEST, ROUNDS, RunDirectory, scores_of
+
+WHOLE = 470.0  # seconds of all checks together
+_TAIL = 15  # lines kept of what a check said
+_TESTS = (
+    "tests/mars/reward/test_model.py",
+    "tests/mars/reward/test_tokens.py",
+    "tests/mars/reward/test_features.py",
+    "tests/mars/method/test_training.py",
+    "tests/mars/method/test_trainer.py",
+    "tests/mars/method/test_hessian.py",
+    "tests/mars/theory/test_curvature.py",
+    "tests/mars/test_run.py",
+    "tests/mars/test_arms.py",
+    "tests/benchmarks/models/test_pretrained.py",
+)
+_RUN = [sys.executable, "-m", "mars.run"]
+_FINE_TUNE = ["backbone=minilm", "train=full", "dataset=planted", "dataset.size=512", "dataset.test_size=128"]
+_FINE_TUNE += ["rounds.number=3", "rounds.steps=20", "rounds.budget=512", "batch_size=16", "seed=1"]
+_RECORDED = ("steps", "seconds", "pairs_per_second", "tokens", "padding_efficiency", "train_loss")
+
+
+class Check(NamedTuple):
+    """A check by its name: what it does with the seconds it may take, returning what it found; it raises on failure."""
+
+    name: str
+    limit: float
+    work: Callable[[float], Mapping[str, Any]]
+
+
+class CheckError(UserError):
+    """A check that did not pass; its message is the end of what was said, `found` what it had found by then."""
+
+    def __init__(self, why: str, found: Mapping[str, Any] | None = None):
+        super().__init__(why)
+        self.found = found or {}
+
+
+def command(arguments: Sequence[str], seconds: float) -> str:
+    """What the command printed. Raises CheckError where it fails or is not done in time; its children die with it."""
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as child:
+        try:
+            said, _ = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            said, _ = child.communicate()
+            raise CheckError(f"not done in {seconds:.0f} s\n{_end(said)}") from None
+    if child.returncode:
+        raise CheckError(f"exit {child.returncode}\n{_end(said)}")
+    return said
+
+
+def _end(said: str) -> str:
+    return "\n".join(said.strip().splitlines()[-_TAIL:])
+
+
+def carry_out(checks: Sequence[Check], whole: float, note: Callable[[list[dict[str, Any]]], None]) -> bool:
+    """Whether all `checks` passed, one after another in `whole` seconds; `note` is given all results after each."""
+    results: list[dict[str, Any]] = []
+    began = time.monotonic()
+    for check in checks:
+        start, left = time.monotonic(), whole - (time.monotonic() - began)
+        result: dict[str, Any] = {"check": check.name, "limit": check.limit}
+        try:
+            if left < 1:
+                raise CheckError("no time is left for it")
+            result |= {"passed": True, "found": dict(check.work(min(check.limit, left)))}
+        except Exception as error:  # whatever it is, the next check is to run
+            result |= {"passed": False, "why": str(error) if isinstance(error, UserError) else repr(error)}
+            result["found"] = dict(getattr(error, "found", {}))
+        result["seconds"] = round(time.monotonic() - start, 1)
+        results.append(result)
+        line = "passed" if result["passed"] else f"FAILED: {result['why'].splitlines()[0]}"
+        print(f"{check.name}: {line} ({result['seconds']} s)", flush=True)
+        note(results)
+    return all(result["passed"] for result in results)
+
+
+# ---- the checks
+
+
+def tests(seconds: float) -> dict[str, Any]:
+    """The tests that compute on a device, which the settings' `device: auto` makes the GPU."""
+    workers = ["--numprocesses", str(min(8, os.cpu_count() or 1))]
+    said = command([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *_TESTS], seconds)
+    return {"said": _end(said).splitlines()[-1]}
+
+
+def same_bits(settings: Sequence[str], folder: Path, seconds: float) -> dict[str, Any]:
+    """Digests of a run, which its repeat and an edition that was killed after a round share. Raises CheckError."""
+    end = time.monotonic() + seconds
+    places = {name: folder / name for name in ("whole", "repeated", "resumed")}
+    arguments = {name: [*_RUN, *settings, f"out={place}"] for name, place in places.items()}
+    for name in ("whole", "repeated"):
+        command(arguments[name], end - time.monotonic())
+    _kill_after_a_round(arguments["resumed"], RunDirectory(places["resumed"]), end)
+    command(arguments["resumed"], end - time.monotonic())
+    found = {name: _digests(place) for name, place in places.items()}
+    for name in ("repeated", "resumed"):
+        unlike = [file for file, digest in found["whole"].items() if found[name][file] != digest]
+        if unlike:
+            raise CheckError(f"{name}: other bits in {', '.join(unlike)}")
+    return {"files": found["whole"], **_recorded(places["whole"])}
+
+
+def _kill_after_a_round(arguments: Sequence[str], place: RunDirectory, end: float) -> None:
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while child.poll() is None and time.monotonic() < end and not place.state.exists():
+            time.sleep(0.02)
+        child.kill()
+    if place.finished:
+        raise CheckError("the run ended before it could be killed: nothing was resumed")
+
+
+def _digests(run: Path) -> dict[str, str]:
+    names = (scores_of(MAIN), "selection.parquet", "model/model.safetensors")
+    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
+
+
+def _recorded(run: Path) -> dict[str, Any]:
+    """What a run recorded of its speed and its memory."""
+    import pandas as pd
+
+    rounds, manifest = pd.read_csv(run / ROUNDS), json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    kept = [name for name in rounds if name in _RECORDED or str(name).startswith("seconds_")]
+    return {
+        "rounds": rounds[kept].to_dict("records"),
+        "wall_seconds": manifest["wall_seconds"],
+        "peak_memory_bytes": manifest["peak_memory_bytes"],
+    }
+
+
+def preset(rows: str, folder: Path, seconds: float) -> dict[str, Any]:
+    """What two rounds of `paper_v1_code` recorded, on 1,000 rows and 2,000 variants as published."""
+    weights = shapes.write("deberta-v3-base", folder).backbone
+    settings = ["experiment=paper_v1_code", "method=uniform", "seed=42", "augmenter=eda", "pool.prompts=false"]
+    settings += [f"dataset.path={rows}", "dataset.test_size=200", f"backbone.source={weights.source}"]
+    settings += ["backbone.revision=null", "rounds.number=2", "save_model=false", f"out={folder / 'run'}"]
+    command([*_RUN, *settings], seconds)
+    return _recorded(folder / "run")
+
+
+def bench(shape: str, rows: str, out: Path, seconds: float) -> dict[str, Any]:
+    """The records of `benchmarks.speed training` at 16 and 64 pairs; CheckError has some, if time runs out."""
+    arguments = [sys.executable, "-m", "benchmarks.speed", "training", rows, "--shapes", shape, "--out", str(out)]
+    found = out.with_name(f"{out.name}.json")
+    found.unlink(missing_ok=True)
+    try:
+        command([*arguments, "--pairs", "16,64", "--steps", "3", "--repeats", "2"], seconds)
+    except CheckError as error:
+        raise CheckError(str(error), json.loads(found.read_text()) if found.exists() else None) from None
+    return json.loads(found.read_text(encoding="utf-8"))
+
+
+def main(rows: str = "../shared/data/hh_rlhf/harmless-base", out: str = "outputs/device_check") -> None:
+    if not torch.cuda.is_available():
+        print("device: there is no GPU that PyTorch can use, and all of these checks need one", file=sys.stderr)
+        raise SystemExit(2)
+    about = {"machine": machine.name(torch.device("cuda")), "torch": torch.__version__}
+
+    def note(results: list[dict[str, Any]]) -> None:
+        files.write_json(Path(f"{out}.json"), about | {"checks": results})
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "preset").mkdir()
+        checks = [
+            Check("tests", 120, tests),
+            Check("same bits", 70, lambda seconds: same_bits(_FINE_TUNE, folder, seconds)),
+            Check("paper preset", 90, lambda seconds: preset(rows, folder / "preset", seconds)),
+        ]
+        for shape in ("bert-base", "deberta-v3-base", "qwen3-0.6b", "modernbert-base", "minilm"):
+            beside = Path(f"{out}_{shape}")
+            checks.append(
+                Check(f"speed of {shape}", 75, lambda seconds, s=shape, b=beside: bench(s, rows, b, seconds))  # type: ignore[misc]
+            )
+        passed = carry_out(checks, WHOLE, note)
+    print(f"{out}.json")
+    raise SystemExit(0 if passed else 1)

@@ -1,0 +1,331 @@
+"""Three ways to train and to score with one reward model: ours, TRL's `RewardTrainer`, and a plain loop in two passes.
+
+Each is given the same token ids, so that none reads less than another, and the same weights, with dropout off, AdamW, a
+constant learning rate, gradients clipped at 1 and on a GPU bf16 autocast. Tokenising and loading are outside the clock,
+and so is what warms the way up. TRL would leave out pairs that are too long; their ids are cut here before, so that it
+keeps all, and a way that does not is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModelForSequenceClassification, get_constant_schedule
+
+from benchmarks.speed.machine import synchronise
+from benchmarks.speed.shapes import LENGTH
+from mars.config import UserError
+from mars.method.settings import TrainConfig
+from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
+from mars.preferences.dialogue import render_plain
+from mars.preferences.pair import SIDES, Pair
+from mars.reward.backbone import BackboneConfig
+from mars.reward.engine import Engine
+from mars.reward.model import autocast_dtype, disable_dropout, load_tokenizer, text_encoder
+from mars.reward.tokens import Encoder
+
+LR = 2e-5
+WARM = 1  # untimed steps, or batches, before the timed ones
+_TRL_SAYS_NOTHING = {"TRL_TELEMETRY": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all ways are given. pairs: in the order that they are trained on or scored in. batch: pairs a step."""
+
+    backbone: BackboneConfig  # a directory of weights, head included
+    device: torch.device
+    pairs: Sequence[Pair]
+    batch: int
+
+    @property
+    def ids(self) -> list[tuple[list[int], list[int]]]:
+        """Token ids of chosen and rejected, as ours reads them: cut from the left where too long."""
+        encoder: Encoder = text_encoder(self.backbone, load_tokenizer(self.backbone))
+        texts = [render_plain(pair.prompt, pair.side(side)) for pair in self.pairs for side in SIDES]
+        found, _ = encoder(texts)
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def part(self, start: int, end: int | None) -> Job:
+        """The job of some of the pairs."""
+        return replace(self, pairs=self.pairs[start:end])
+
+
+class Done(NamedTuple):
+    """What a way took, and what it found. tokens: real ones through the model, in the time."""
+
+    seconds: float
+    tokens: int
+    found: np.ndarray  # training: the loss of each timed step, where the way tells it; scoring: [N] margins
+
+
+class Watch:
+    """A clock that waits for the device at both ends."""
+
+    def __init__(self, device: torch.device):
+        self._device, self._began, self.seconds = device, 0.0, 0.0
+
+    def start(self) -> None:
+        synchronise(self._device)
+        self._began = time.perf_counter()
+
+    def stop(self) -> None:
+        synchronise(self._device)
+        self.seconds = time.perf_counter() - self._began
+
+
+def _count(ids: Sequence[tuple[list[int], list[int]]]) -> int:
+    return sum(len(chosen) + len(rejected) for chosen, rejected in ids)
+
+
+# ---- ours
+
+
+def _engine(job: Job, train: TrainConfig) -> Engine:
+    return Engine(job.backbone, "full", job.device, train.token_budget, Path(tempfile.gettempdir()))
+
+
+def train_ours(job: Job, warm: int = WARM, in_order: bool = False) -> Done:
+    """in_order: pairs are not sorted by length, so that a step's loss is that of `steps_in_order`."""
+    train = TrainConfig(lr=LR, schedule="constant")
+    train = replace(train, window=1) if in_order else train
+    engine = _engine(job, train)
+    numbers = engine.texts.add_pairs(job.pairs)
+    model, course = engine.new_model(seed=0), Course(train, job.batch)
+    learner, ids = Learner(model, new_optimizer(model, train)), [pair.id for pair in job.pairs]
+    cut, losses, watch = warm * job.batch, list[float](), Watch(job.device)
+    if warm:
+        first = TrainingSet(numbers[:cut], None, ids[:cut])
+        train_round(engine, learner, first, course, np.random.default_rng(0))
+    data = TrainingSet(numbers[cut:], None, ids[cut:])
+    watch.start()
+    train_round(
+        engine, learner, data, course, np.random.default_rng(0), on_step=lambda step: losses.append(step["loss"])
+    )
+    watch.stop()
+    return Done(watch.seconds, int(engine.inputs.lengths[numbers[cut:]].sum()), np.array(losses))
+
+
+def steps_in_order(pairs: int, batch: int) -> np.ndarray:
+    """[pairs] the order in which `train_ours` with `in_order` takes them, for the ways that keep the order given."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(pairs).reshape(-1, batch)
+    return order[rng.permutation(len(order))].ravel()
+
+
+def score_ours(job: Job) -> Done:
+    """Each distinct text once."""
+    train = TrainConfig()
+    engine, watch = _engine(job, train), Watch(job.device)
+    numbers = engine.texts.add_pairs(job.pairs)
+    scorer = engine.scorer(engine.new_model(seed=0))
+    scorer.margins(numbers[: WARM * job.batch])
+    watch.start()
+    margins = scorer.margins(numbers)
+    watch.stop()
+    return Done(watch.seconds, int(engine.inputs.lengths[np.unique(numbers)].sum()), margins)
+
+
+# ---- two passes, in the manner of the released notebooks
+
+
+def _classifier(job: Job) -> Any:
+    model = AutoModelForSequenceClassification.from_pretrained(job.backbone.source, num_labels=1, dtype=torch.float32)
+    return model.to(job.device)
+
+
+def _two_passes(job: Job) -> tuple[Any, Callable[[int], tuple[torch.Tensor, torch.Tensor]]]:
+    """(the model, start → scores of the chosen and of the rejected texts of the batch that begins there)."""
+    model = _classifier(job)
+    disable_dropout(model.config)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    pad, autocast = model.config.pad_token_id, autocast_dtype(job.backbone, job.device)
+    columns = []
+    for side in zip(*job.ids, strict=True):
+        padded = [torch.tensor(ids + [pad] * (LENGTH - len(ids))) for ids in side]
+        lengths = torch.tensor([len(ids) for ids in side])
+        columns.append((torch.stack(padded), (torch.arange(LENGTH) < lengths[:, None]).long()))
+
+    def scores(start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        found = []
+        for ids, mask in columns:
+            batch = (part[start : start + job.batch].to(job.device) for part in (ids, mask))
+            with torch.autocast(job.device.type, dtype=autocast, enabled=autocast is not None):
+                found.append(model(**dict(zip(("input_ids", "attention_mask"), batch, strict=True))).logits[:, 0])
+        return found[0], found[1]
+
+    return model, scores
+
+
+def train_two_passes(job: Job, warm: int = WARM) -> Done:
+    """Chosen and rejected one after the other, every text padded to the limit, in the order given."""
+    model, scores = _two_passes(job)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
+    schedule, losses, watch = get_constant_schedule(optimizer), list[float](), Watch(job.device)
+    for start in range(0, len(job.pairs), job.batch):
+        if start == warm * job.batch:
+            watch.start()
+            losses.clear()
+        chosen, rejected = scores(start)
+        loss = -F.logsigmoid(chosen.float() - rejected.float()).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    watch.stop()
+    return Done(watch.seconds, _count(job.part(warm * job.batch, None).ids), np.array(losses))
+
+
+@torch.inference_mode()
+def score_two_passes(job: Job) -> Done:
+    """Each row on its own, whether its texts were met before or not."""
+    model, scores = _two_passes(job)
+    model.eval()
+    scores(0)
+    watch = Watch(job.device)
+    watch.start()
+    found = [(c - r).float().cpu() for c, r in (scores(at) for at in range(0, len(job.pairs), job.batch))]
+    watch.stop()
+    return Done(watch.seconds, _count(job.ids), torch.cat(found).double().numpy())
+
+
+# ---- TRL
+
+
+def trl_is_missing() -> str:
+    """Why there is no TRL to measure; "" where there is."""
+    if importlib.util.find_spec("trl") is None:
+        return "trl is not installed (pip install 'mars-reward[bench]')"
+    try:
+        _trl()
+    except (ImportError, RuntimeError) as error:
+        return f"trl cannot be imported: {' '.join(str(error).split())[:150]}"
+    return ""
+
+
+def _trl() -> Any:
+    os.environ.update(_TRL_SAYS_NOTHING)
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # read once, when something before imported it
+    trl = importlib.import_module("trl")
+    assert trl.RewardTrainer  # lazily imported
+    return trl
+
+
+def _trainer(job: Job, folder: str, callbacks: Sequence[Any], log_every: int) -> Any:
+    """A `RewardTrainer` over the job's ids in their order. Raises UserError where it leaves a pair out."""
+    import datasets
+    from transformers import PrinterCallback
+
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", message="`gradient_checkpointing`", category=FutureWarning)
+
+    trl, ids, cuda = _trl(), job.ids, job.device.type == "cuda"
+    rows = datasets.Dataset.from_dict({"chosen_ids": [c for c, _ in ids], "rejected_ids": [r for _, r in ids]})
+    tokenizer = load_tokenizer(job.backbone)
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
+    settings = trl.RewardConfig(
+        output_dir=folder,
+        per_device_train_batch_size=job.batch,
+        per_device_eval_batch_size=job.batch,
+        max_length=LENGTH,
+        max_steps=-(-len(ids) // job.batch),
+        learning_rate=LR,
+        lr_scheduler_type="constant",
+        bf16=cuda,
+        use_cpu=not cuda,
+        gradient_checkpointing=False,
+        disable_dropout=True,
+        train_sampling_strategy="sequential",
+        logging_steps=log_every,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    model = _classifier(job)
+    trainer = trl.RewardTrainer(
+        model=model, args=settings, train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks)
+    )
+    trainer.remove_callback(PrinterCallback)
+    if len(trainer.train_dataset) != len(ids):
+        raise UserError(f"trl kept {len(trainer.train_dataset)} of {len(ids)} pairs")
+    return trainer
+
+
+def train_trl(job: Job, warm: int = WARM, each: bool = False) -> Done:
+    """each: the loss of each step is logged; TRL logs seldom by default, and so where it is timed."""
+    from transformers import TrainerCallback
+
+    watch = Watch(job.device)
+
+    class Timing(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == warm:
+                watch.start()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == state.max_steps:
+                watch.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(job, folder, [Timing()], 1 if each else 10)
+        trainer.train()
+        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line] if each else []
+    return Done(watch.seconds, _count(job.part(warm * job.batch, None).ids), np.array(losses[warm:]))
+
+
+def score_trl(job: Job) -> Done:
+    """Each row on its own, by `RewardTrainer.predict`, which returns a batch's chosen before its rejected.
+
+    Raises UserError where the last batch is not full: `predict` cuts that to its pairs, so that half is lost.
+    """
+    if len(job.pairs) % job.batch:
+        raise UserError(f"{len(job.pairs)} pairs are not batches of {job.batch}")
+    watch = Watch(job.device)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(job, folder, [], 10)
+        rows = trainer.train_dataset
+        trainer.predict(rows.select(range(min(len(rows), WARM * job.batch))))
+        watch.start()
+        logits = trainer.predict(rows).predictions
+        watch.stop()
+    flat = np.asarray(logits, dtype=np.float64).ravel()
+    margins = []
+    for start in range(0, len(job.pairs), job.batch):
+        chosen, rejected = flat[2 * start : 2 * (start + job.batch)].reshape(2, -1)
+        margins.append(chosen - rejected)
+    return Done(watch.seconds, _count(job.ids), np.concatenate(margins))
+
+
+class Way(NamedTuple):
+    """A way by its name: how it trains, how it scores, and how it trains so that each step's loss can be compared."""
+
+    name: str
+    train: Callable[[Job], Done]
+    score: Callable[[Job], Done]
+    check: Callable[[Job], Done]
+
+
+OURS = Way("ours", train_ours, score_ours, partial(train_ours, warm=0, in_order=True))
+TRL = Way("TRL", train_trl, score_trl, partial(train_trl, warm=0, each=True))
+TWO_PASSES = Way("two passes", train_two_passes, score_two_passes, partial(train_two_passes, warm=0))
