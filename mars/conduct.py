@@ -24,6 +24,7 @@ from mars.plugins import resolve
 from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward.backbone import BackboneConfig
+from mars.reward.features import Features
 from mars.reward.model import weights_id
 
 log = logging.getLogger(__name__)
@@ -83,9 +84,10 @@ class Conductor:
 
     def _cheap_curvature(self) -> bool:
         """Whether recording curvature costs little beside the run: a linear head, and not too many pairs."""
-        if self.settings.train.mode != "head":
+        inputs = self.pieces.engine.inputs
+        if not isinstance(inputs, Features):
             return False
-        pairs, most = len(self.pieces.pool.base), MOST_NUMBERS // self.pieces.engine.inputs.dimension
+        pairs, most = len(self.pieces.pool.base), MOST_NUMBERS // inputs.dimension
         if pairs > most:
             log.info("no curvature is recorded of %d pairs (over %d; curvature=true records it)", pairs, most)
         return pairs <= most
