@@ -68,7 +68,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
 
     path: the config key of `values`, for messages; "" at the top.
     """
-    hints = _hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -87,7 +87,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     """The types of a dataclass's fields; to look them up takes longer than to build one."""
     return typing.get_type_hints(cls)
 

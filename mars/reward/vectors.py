@@ -48,7 +48,7 @@ class Vectors:
     def put(self, keys: Sequence[bytes], vectors: np.ndarray, cuts: np.ndarray) -> None:
         """Adds [n, d] float32 vectors under n keys (`text_key`), none of which is known. cuts: [n] uint8."""
         self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(vectors, dtype=np.float32))
+        self._file.write(vectors.astype(np.float32, copy=False).tobytes())
         self._file.flush()
         self._places.update(zip(keys, range(len(self), len(self) + len(keys)), strict=True))
         self.cuts = np.concatenate([self.cuts, cuts])
