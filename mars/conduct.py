@@ -17,13 +17,14 @@ from mars.assembly import Pieces
 from mars.choices import Settings
 from mars.method.logger import Logger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
-from mars.method.observer import Observer
+from mars.method.observer import MOST_NUMBERS, Observer
 from mars.method.state import State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
 from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward.backbone import BackboneConfig
+from mars.reward.features import Features
 from mars.reward.model import weights_id
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,19 @@ class Conductor:
         """The loop as the saved state left it; it records curvature where that is asked for, or costs little."""
         pieces, settings = self.pieces, self.settings
         trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
-        curvature = settings.train.mode == "head" if settings.curvature is None else settings.curvature
+        curvature = self._cheap_curvature() if settings.curvature is None else settings.curvature
         observer = Observer(pieces.engine, trainer.inputs, settings.seed) if curvature else None
         return Loop(trainer, self._saved, logger, observer)
+
+    def _cheap_curvature(self) -> bool:
+        """Whether recording curvature costs little beside the run: a linear head, and not too many pairs."""
+        inputs = self.pieces.engine.inputs
+        if not isinstance(inputs, Features):
+            return False
+        pairs, most = len(self.pieces.pool.base), MOST_NUMBERS // inputs.dimension
+        if pairs > most:
+            log.info("no curvature is recorded of %d pairs (over %d; curvature=true records it)", pairs, most)
+        return pairs <= most
 
     def _save(self, state: State) -> None:
         replace(state, seconds=self._seconds(), costs=self._costs()).save(self.place.state)

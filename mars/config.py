@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import types
 import typing
@@ -67,7 +68,7 @@ def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
 
     path: the config key of `values`, for messages; "" at the top.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -83,6 +84,12 @@ def build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
         return cls(**kwargs)
     except ValueError as error:  # raised by __post_init__, which knows the field and not the group
         raise ConfigError(f"{_join(path, str(error))}") from None
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; to look them up takes longer than to build one."""
+    return typing.get_type_hints(cls)
 
 
 def _join(path: str, key: str) -> str:

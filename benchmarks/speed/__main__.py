@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
+    "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
     "training": ("benchmarks.speed.training:main", "training and scoring beside TRL and beside a plain loop"),
 }

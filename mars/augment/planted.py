@@ -101,8 +101,7 @@ def _known(pair_id: str) -> dict[str, tuple[Part, Response]]:
 
     Raises ConfigError when the pair is not planted.
     """
-    world = World.of(pair_id)
-    pair, latent = world.find(pair_id), world.latent(pair_id)
+    pair, latent = World.of(pair_id).known(pair_id)
     return {pair.side(side): (pair.origin(side), latent.side(side)) for side in SIDES}
 
 

@@ -48,6 +48,7 @@ _BOUND = ("low", "high", "kappa", "share", "factor", "truth", "separated", "gain
 _WHOLE = ("trace", "trace_se", "largest", "largest_error", "smallest", "smallest_error")
 _PAIRS, _PROBES, _STEPS = 64, 8, 16  # of the whole model's curvature: base pairs, Hutchinson's vectors, Lanczos' steps
 _STREAM = 3  # of the run's seed
+MOST_NUMBERS = 1 << 25  # pairs × features that are observed unasked: four times as many float64 are held, 1 GiB
 
 COLUMNS = (
     "curvature_span", "curvature_labels",

@@ -19,24 +19,32 @@ class RowInputs:
 
     def __init__(self, pool: Pool, texts: Texts, clock: Clock | None = None):
         self.pool, self._texts, self._clock = pool, texts, clock or Clock()
-        self._numbers = np.full(pool.shape[:3], -1, dtype=np.int64)  # by parent, prompt, text
+        pairs, prompts, sides, _ = pool.shape
+        # Text number plus one by prompt, parent and text, 0 where there is none yet. With the prompt first, and zeros
+        # that take no memory until they are written to, prompts that no row has cost nothing.
+        self._known = np.zeros((prompts, pairs, sides), dtype=np.int32)
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """[M, 2] text numbers of the chosen and rejected sides of [M] rows that the gates let pass."""
         parents, prompts, chosen, rejected = self.pool.address(rows)
-        cells = np.stack(
-            [np.ravel_multi_index((parents, prompts, side), self._numbers.shape) for side in (chosen, rejected)], axis=1
-        )
-        new = np.unique(cells[self._numbers.flat[cells] < 0])
-        if len(new):
+        cells = prompts[:, None], parents[:, None], np.stack([chosen, rejected], axis=1)
+        found = self._known[cells]
+        if not found.all():
             with self._clock("pool"):
                 passed = self.pool.admits(rows)
             if not passed.all():
                 raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
-            texts = [
-                (self.pool.prompt(parent, prompt), self.pool.text(parent, text))
-                for parent, prompt, text in zip(*np.unravel_index(new, self._numbers.shape), strict=True)
-            ]
-            with self._clock("tokenising"):
-                self._numbers.flat[new] = self._texts.add(texts)
-        return self._numbers.flat[cells]
+            self._add(*(part[found == 0] for part in np.broadcast_arrays(*cells)))
+            found = self._known[cells]
+        return found.astype(np.int64) - 1
+
+    def _add(self, prompts: np.ndarray, parents: np.ndarray, texts: np.ndarray) -> None:
+        """Number the texts in these cells, in the order of parents, then of prompts."""
+        shape = self.pool.shape[:3]
+        parents, prompts, texts = np.unravel_index(
+            np.unique(np.ravel_multi_index((parents, prompts, texts), shape)), shape
+        )
+        places = zip(parents.tolist(), prompts.tolist(), texts.tolist(), strict=True)
+        said = ((self.pool.prompt(parent, prompt), self.pool.text(parent, text)) for parent, prompt, text in places)
+        with self._clock("tokenising"):
+            self._known[prompts, parents, texts] = self._texts.add(said) + 1

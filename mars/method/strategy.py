@@ -161,32 +161,36 @@ def within_pairs(view: Round, budgets: np.ndarray) -> np.ndarray:
     Fewer than Σ b where the gates refuse all rows of a pair.
     """
     owners = np.flatnonzero(budgets)
-    orders = list(view.rng.permuted(view.pool.of_pairs(owners), axis=1))
-    return _first_admitted(view, orders, budgets[owners])
+    return _first_admitted(view, view.rng.permuted(view.pool.of_pairs(owners), axis=1), budgets[owners])
 
 
 def anywhere(view: Round, count: int) -> np.ndarray:
     """[count] rows drawn evenly from the whole pool: without replacement while enough pass the gates, else with."""
-    return _first_admitted(view, [view.rng.permutation(view.pool.inherited())], np.array([count]))
+    return _first_admitted(view, view.rng.permutation(view.pool.inherited())[None], np.array([count]))
 
 
-def _first_admitted(view: Round, orders: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+def _first_admitted(view: Round, orders: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Of each order its first `wanted` rows that pass the gates; where fewer do, as many draws from those that do.
 
-    All orders go step by step together, so that variants are made in large batches and none beyond what is needed.
+    orders: [G, L] rows. wanted: [G]. All orders go step by step together, so that variants are made in large batches
+    and none beyond what is needed.
     """
-    taken: list[np.ndarray] = [np.empty(0, dtype=np.int64) for _ in orders]
-    at = np.zeros(len(orders), dtype=np.int64)
-    while unfilled := [g for g, order in enumerate(orders) if len(taken[g]) < wanted[g] and at[g] < len(order)]:
-        tries = [orders[g][at[g] : at[g] + wanted[g] - len(taken[g])] for g in unfilled]
-        passed = view.admits(np.concatenate(tries))
-        ends = np.cumsum([len(rows) for rows in tries])
-        kept = tries if passed.all() else [t[passed[end - len(t) : end]] for t, end in zip(tries, ends, strict=True)]
-        for g, rows, fit in zip(unfilled, tries, kept, strict=True):
-            at[g] += len(rows)
-            taken[g] = np.concatenate([taken[g], fit]) if len(taken[g]) else fit
-    filled = [
-        view.rng.choice(t, n) if 0 < len(t) < n else t  # the pool is smaller than the budget
-        for t, n in zip(taken, wanted, strict=True)
-    ]
-    return np.concatenate([np.empty(0, dtype=np.int64), *filled])
+    length = orders.shape[1]
+    taken = np.zeros(orders.shape, dtype=bool)
+    filled, at = np.zeros(len(orders), dtype=np.int64), np.zeros(len(orders), dtype=np.int64)
+    while len(unfilled := np.flatnonzero((filled < wanted) & (at < length))):
+        count = np.minimum(wanted[unfilled] - filled[unfilled], length - at[unfilled])
+        order = np.repeat(unfilled, count)
+        place = at[order] + np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        passed = view.admits(orders[order, place])
+        taken[order, place] = passed
+        filled += np.bincount(order[passed], minlength=len(orders))
+        at[unfilled] += count
+    rows = orders[taken]
+    scarce = np.flatnonzero((filled > 0) & (filled < wanted))  # the pool is smaller than the budget
+    if not len(scarce):
+        return rows
+    parts = np.split(rows, np.cumsum(filled)[:-1])
+    for group in scarce:
+        parts[group] = view.rng.choice(parts[group], wanted[group])
+    return np.concatenate(parts)

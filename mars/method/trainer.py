@@ -59,9 +59,8 @@ class Trainer:
         if selection.noise is not None:
             alpha = selection.noise.features if self.engine.mode == "head" else selection.noise.tokens
             noise = np.where(np.arange(len(whole)) < len(pool.copies), 0.0, alpha)
-        ids = [pair.id for pair in pool.base] + pool.names(rows)
         parents = pool.parents(whole)
-        return TrainingSet(self.inputs.numbers(whole), weights, ids, noise, parents)
+        return TrainingSet(self.inputs.numbers(whole), weights, pool.ids(rows), noise, parents)
 
     def _history(self, drawn: Sequence[np.ndarray], selection: Selection, pool: Pool) -> np.ndarray:
         """The synthetic rows a round trains on: its own draw, or under `accumulate` every draw so far.

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import numpy as np
 
@@ -86,8 +86,8 @@ class Pool:
         n, width = len(pairs), self.config.width
         self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
         self._sources: dict[int, Pair] = {}
-        self._texts = {"text": np.full(self.shape[:1] + self.shape[2:3], None), "prompt": np.full(self.shape[:2], None)}
-        self._state = {kind: np.zeros(texts.shape, dtype=np.int8) for kind, texts in self._texts.items()}
+        slots = {"text": self.shape[2], "prompt": self.shape[1]}
+        self._state = {kind: np.zeros((n, count), dtype=np.int8) for kind, count in slots.items()}
         self._state["text"][:, [0, width + 1]] = _KEPT
         self._state["prompt"][:, [0, width + 1]] = _KEPT
         self.looked_at: dict[Cell, Verdict] = {}
@@ -192,7 +192,6 @@ class Pool:
 
     def _decide(self, cell: Cell, verdict: Verdict) -> None:
         kind, parent, slot = cell
-        self._texts[kind][parent, slot] = verdict.variant.text
         self._state[kind][parent, slot] = _REFUSED if verdict.refused else _KEPT
         self.looked_at[cell] = verdict
 
@@ -213,7 +212,7 @@ class Pool:
     def text(self, parent: int, slot: int) -> str:
         """The text in a slot of `parent`: an original, or a variant that was made."""
         part, number = self._part("text", slot)
-        return self.base[parent].part(part) if number < 0 else self._texts["text"][parent, slot]
+        return self.base[parent].part(part) if number < 0 else self._variant("text", parent, slot)
 
     def prompt(self, parent: int, slot: int) -> tuple[Message, ...]:
         """The dialogue before the reply: the original, the original with its last turn reworded, or one empty turn."""
@@ -222,7 +221,12 @@ class Pool:
             return original
         if slot == self.config.width + 1:
             return (Message("user", ""),)
-        return (*original[:-1], replace(original[-1], content=self._texts["prompt"][parent, slot]))
+        return (*original[:-1], replace(original[-1], content=self._variant("prompt", parent, slot)))
+
+    def _variant(self, kind: str, parent: int, slot: int) -> str:
+        text = self.looked_at[kind, parent, slot].variant.text
+        assert text is not None  # the gates refuse a blank one
+        return text
 
     def names(self, rows: np.ndarray) -> list[str]:
         """The ids of the rows' pairs: `parent-id/rules.0.3.8`, the numbers being prompt, chosen and rejected slot."""
@@ -230,6 +234,10 @@ class Pool:
             f"{self.base[parent].id}/{self.augmenter.name}.{prompt}.{chosen}.{rejected}"
             for parent, prompt, chosen, rejected in zip(*self.address(rows), strict=True)
         ]
+
+    def ids(self, rows: np.ndarray) -> Sequence[str]:
+        """The ids of the base pairs, then those of `rows`, each made when it is read."""
+        return _Ids(self, rows)
 
     def draw(self, rows: np.ndarray) -> list[Pair]:
         """The synthetic pairs of `rows`, [M] int; repeats are allowed, rows refused by a gate are not."""
@@ -277,3 +285,23 @@ class Pool:
             for o in map(self.looked_at.__getitem__, sorted(self.looked_at))
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["parent", "part", "number", "operation", "parameters", "refused"])
+
+
+class _Ids(Sequence[str]):
+    """See `Pool.ids`."""
+
+    def __init__(self, pool: Pool, rows: np.ndarray):
+        self.pool, self.rows = pool, rows
+
+    def __len__(self) -> int:
+        return len(self.pool.base) + len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place, base = range(len(self))[index], len(self.pool.base)
+        return self.pool.base[place].id if place < base else self.pool.names(self.rows[[place - base]])[0]

@@ -10,8 +10,10 @@ removes nothing. In multi-turn data prompts share openings by design, and the re
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ NGRAM = 13
 LISTED = 100  # ids stored for each kind of hit
 
 _WORD = re.compile(r"\w+")
+_Words = tuple[list[str], list[str], list[str]]  # of prompt, chosen and rejected
 
 
 def words(text: str) -> list[str]:
@@ -38,7 +41,11 @@ def between(
     base: Sequence[Pair], validation: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]
 ) -> dict[str, dict[str, Any]]:
     """`check` of every test split against base and validation, and of validation against base."""
-    return check([*base, *validation], tests) | check(base, {"validation": validation})
+    asked = _Asked([*_all(tests), *validation])
+    in_base = asked.found_in(base)
+    in_either = in_base | asked.found_in(validation)
+    held_out = {"validation": validation}
+    return _report(tests, in_either, len(base) + len(validation)) | _report(held_out, in_base, len(base))
 
 
 def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, Any]]:
@@ -48,27 +55,7 @@ def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[st
     training pair has the same prompt. `prompt_response`: it has the same prompt and one of the same responses.
     `prompt_ngram`, `response_ngram`, `any_ngram`: a run of 13 words occurs anywhere in a training pair.
     """
-    prompts, replies = set(), set()
-    for pair in train:
-        prompts.add(prompt_key(pair))
-        replies.update(_reply_keys(pair))
-
-    pairs = [pair for split in tests.values() for pair in split]
-    prompt_hits, response_hits = _ngram_hits(train, pairs)
-    report, start = {}, 0
-    for name, split in tests.items():
-        of_prompt, of_response = (h[start : start + len(split)] for h in (prompt_hits, response_hits))
-        start += len(split)
-        hits = {
-            "prompt": [prompt_key(pair) in prompts for pair in split],
-            "prompt_response": [not replies.isdisjoint(_reply_keys(pair)) for pair in split],
-            "prompt_ngram": of_prompt,
-            "response_ngram": of_response,
-            "any_ngram": of_prompt | of_response,
-        }
-        sizes = {"pairs": len(split), "train_pairs": len(train), "ngram": NGRAM}
-        report[name] = sizes | {kind: _count(split, hit) for kind, hit in hits.items()}
-    return report
+    return _report(tests, _Asked(_all(tests)).found_in(train), len(train))
 
 
 def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -84,6 +71,76 @@ def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def _all(tests: Mapping[str, Sequence[Pair]]) -> list[Pair]:
+    return [pair for split in tests.values() for pair in split]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What of the pairs asked about occurs in training pairs."""
+
+    asked: _Asked
+    prompts: frozenset[str]
+    replies: frozenset[tuple[str, str]]
+    grams: np.ndarray  # bool, of the n-grams asked about
+
+    def __or__(self, other: _Found) -> _Found:
+        return _Found(self.asked, self.prompts | other.prompts, self.replies | other.replies, self.grams | other.grams)
+
+
+class _Asked:
+    """The test pairs' prompts, replies and n-grams, for the training text to be read against, once."""
+
+    def __init__(self, pairs: Sequence[Pair]):
+        said = [_words_of(pair) for pair in pairs]
+        self.prompts = {" ".join(prompt) for prompt, *_ in said}
+        self.replies = {key for words in said for key in _reply_keys(*words)}
+        vocabulary: dict[str, int] = {}
+        for text in itertools.chain.from_iterable(said):
+            for word in text:
+                vocabulary.setdefault(word, len(vocabulary) + 1)  # 0 is any word the tests do not hold
+        self.vocabulary = vocabulary
+        self.grams = np.unique(_hashed_ngrams(itertools.chain.from_iterable(said), vocabulary)[0])
+
+    def found_in(self, train: Sequence[Pair]) -> _Found:
+        """Those that occur in `train`."""
+        prompts, replies, seen = set[str](), set[tuple[str, str]](), np.zeros(len(self.grams), dtype=bool)
+        for start in range(0, len(train), 1000):
+            said = [_words_of(pair) for pair in train[start : start + 1000]]
+            for words in said:
+                if (prompt := " ".join(words[0])) in self.prompts:
+                    prompts.add(prompt)
+                    replies.update(key for key in _reply_keys(*words) if key in self.replies)
+            seen |= np.isin(self.grams, _hashed_ngrams(itertools.chain.from_iterable(said), self.vocabulary)[0])
+        return _Found(self, frozenset(prompts), frozenset(replies), seen)
+
+
+def _report(tests: Mapping[str, Sequence[Pair]], found: _Found, train: int) -> dict[str, dict[str, Any]]:
+    """See `check`. train: how many training pairs there are."""
+    report = {}
+    for name, split in tests.items():
+        said = [_words_of(pair) for pair in split]
+        of_prompt, of_response = _ngram_hits(said, found)
+        hits = {
+            "prompt": [" ".join(words[0]) in found.prompts for words in said],
+            "prompt_response": [not found.replies.isdisjoint(_reply_keys(*words)) for words in said],
+            "prompt_ngram": of_prompt,
+            "response_ngram": of_response,
+            "any_ngram": of_prompt | of_response,
+        }
+        sizes = {"pairs": len(split), "train_pairs": train, "ngram": NGRAM}
+        report[name] = sizes | {kind: _count(split, hit) for kind, hit in hits.items()}
+    return report
+
+
+def _ngram_hits(said: Sequence[_Words], found: _Found) -> tuple[np.ndarray, np.ndarray]:
+    """([N] bool, [N] bool): whether the prompt, or a response, of each of N pairs has an n-gram that was found."""
+    grams, text_of = _hashed_ngrams(itertools.chain.from_iterable(said), found.asked.vocabulary)
+    hits = np.zeros((len(said), 3), dtype=bool)
+    hits.reshape(-1)[text_of[found.grams[np.searchsorted(found.asked.grams, grams)]]] = True
+    return hits[:, 0], hits[:, 1] | hits[:, 2]
+
+
 def _count(split: Sequence[Pair], hits: Iterable[bool]) -> dict[str, Any]:
     ids = [pair.id for pair, hit in zip(split, hits, strict=True) if hit]
     return {"count": len(ids), "share": len(ids) / len(split) if split else 0.0, "ids": ids[:LISTED]}
@@ -93,43 +150,21 @@ def _prompt(pair: Pair) -> str:
     return "\n".join(message.content for message in pair.prompt)
 
 
-def _reply_keys(pair: Pair) -> list[tuple[str, str]]:
-    prompt = prompt_key(pair)
-    return [(prompt, " ".join(words(response))) for response in (pair.chosen, pair.rejected)]
+def _words_of(pair: Pair) -> _Words:
+    return words(_prompt(pair)), words(pair.chosen), words(pair.rejected)
 
 
-def _ngram_hits(train: Sequence[Pair], pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """([N] bool, [N] bool): whether the prompt, or a response, of each of `pairs` shares an n-gram with `train`."""
-    vocabulary: dict[str, int] = {}
-    for pair in pairs:
-        for text in _texts(pair):
-            for word in words(text):
-                vocabulary.setdefault(word, len(vocabulary) + 1)  # 0 is any word the tests do not hold
-
-    grams, text_of = _hashed_ngrams((text for pair in pairs for text in _texts(pair)), vocabulary)
-    known, position = np.unique(grams, return_inverse=True)
-    seen = np.zeros(len(known), dtype=bool)
-    for start in range(0, len(train), 1000):
-        texts = (text for pair in train[start : start + 1000] for text in _texts(pair))
-        seen |= np.isin(known, _hashed_ngrams(texts, vocabulary)[0])
-
-    hits = np.zeros((len(pairs), 3), dtype=bool)
-    hits.reshape(-1)[text_of[seen[position]]] = True
-    return hits[:, 0], hits[:, 1] | hits[:, 2]
+def _reply_keys(prompt: list[str], *replies: list[str]) -> list[tuple[str, str]]:
+    return [(" ".join(prompt), " ".join(reply)) for reply in replies]
 
 
-def _texts(pair: Pair) -> tuple[str, str, str]:
-    return _prompt(pair), pair.chosen, pair.rejected
-
-
-def _hashed_ngrams(texts: Iterable[str], vocabulary: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """([G] uint64, [G] int): the hash of every n-gram, and the index of the text it is in."""
+def _hashed_ngrams(texts: Iterable[list[str]], vocabulary: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """([G] uint64, [G] int): the hash of every n-gram of texts in words, and the index of the text it is in."""
     ids: list[int] = []
     lengths = []
     for text in texts:
-        before = len(ids)
-        ids.extend(vocabulary.get(word, 0) for word in words(text))
-        lengths.append(len(ids) - before)
+        ids += [vocabulary.get(word, 0) for word in text]
+        lengths.append(len(text))
     starts = len(ids) - NGRAM + 1
     if starts <= 0:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)

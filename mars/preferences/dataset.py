@@ -83,13 +83,13 @@ def load(config: DatasetConfig) -> Preferences:
     """
     schema = schema_of(config.name, config.preference)
     train, train_files = _read(config, schema, "train")
-    pairs = _shuffled(train, config.seed, "train")
+    pairs = shuffled(train, config.seed, "train")
 
     whole_test, pairs, beside_test, test_sources = _test_split(config, schema, train, pairs)
-    test = _in_order(whole_test, _shuffled(whole_test, config.seed, "test")[: config.test_size])
+    test = _in_order(whole_test, shuffled(whole_test, config.seed, "test")[: config.test_size])
 
     wanted = min(len(pairs), config.size or len(pairs))
-    validation, rest, beside_validation = _hold_out(pairs, _number(config.validation, wanted))
+    validation, rest, beside_validation = hold_out(pairs, _number(config.validation, wanted))
     base = rest[: config.size]
     _check_sizes(config, len(train), len(base), len(test))
     base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (base, validation))
@@ -129,7 +129,7 @@ def _test_split(
     train: the train rows in file order. pairs: the same in the order in which they are drawn.
     """
     if config.test_from_train:
-        held, rest, in_neither = _hold_out(pairs, _number(config.test_from_train, len(pairs)))
+        held, rest, in_neither = hold_out(pairs, _number(config.test_from_train, len(pairs)))
         return _in_order(train, held), rest, in_neither, {}
     test, files = _read(config, schema, "test")
     return test, pairs, 0, {"test": files}
@@ -192,13 +192,13 @@ def _number(wanted: float, available: int) -> int:
     return round(wanted * available) if wanted < 1 else int(wanted)
 
 
-def _shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> list[Pair]:
+def shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> list[Pair]:
     """`pairs` in an order drawn by seed and split: a smaller size takes a prefix of what a larger one takes."""
     order = np.random.default_rng([seed, *split.encode()]).permutation(len(pairs))
     return [pairs[i] for i in order]
 
 
-def _hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
+def hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
     """(`number` held-out pairs, the rest, how many pairs are in neither).
 
     Whole prompts are held out until there are `number` pairs; what the last prompt has beyond that is in neither part.

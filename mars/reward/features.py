@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,13 +25,14 @@ from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
 from mars.reward.model import autocast_dtype, last_position, load_tokenizer, load_transformer, text_encoder, weights_id
-from mars.reward.tokens import Tokens, text_key
+from mars.reward.tokens import Tokens
+from mars.reward.vectors import Vectors
 from mars.worlds import gaussian
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
-Encode = Callable[[Sequence[Rendered]], tuple[np.ndarray, np.ndarray]]  # → ([T, d] features, [T] uint8 cuts)
 
 _TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
+_TOKENISED = 4096  # texts at a time
 _CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
 
 
@@ -91,8 +92,7 @@ class FrozenEncoder:
         self.path = cache / "features" / f"{cfg.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.sqlite"
         self._file = Cache(self.path, "features", "text", _TABLE, "delete the file; features are computed again")
         self._file.create()
-        self._memory: dict[bytes, tuple[np.ndarray, int]] = {}
-        self._padded: dict[bytes, tuple[np.ndarray, int]] = {}
+        self.vectors, self.padded_vectors = Vectors(self._fill), Vectors(self._fill_padded)
 
     @functools.cached_property
     def _backbone(self) -> Any:
@@ -104,56 +104,67 @@ class FrozenEncoder:
 
     def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
         """([T, d] float32 unit-length features, [T] uint8 what truncation cut) of at least one text."""
-        keys = [text_key(t) for t in texts]
-        missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._memory}
-        if missing:
-            for key, vector, cut in self._file.read("text, vector, cut", list(missing)):
-                self._memory[key] = np.frombuffer(vector, dtype=np.float32), cut
-            self._compute({k: t for k, t in missing.items() if k not in self._memory})
-        vectors, cuts = zip(*(self._memory[k] for k in keys), strict=True)
-        return np.stack(vectors), np.array(cuts, dtype=np.uint8)
+        return self.vectors.of(texts)
+
+    def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+        """What a call returns, each text padded to `max_length`; kept in memory for a study's heads, not on disk."""
+        return self.padded_vectors.of(texts)
+
+    def _fill(self, texts: Mapping[bytes, Rendered]) -> None:
+        stored = self._file.read("text, vector, cut", list(texts))
+        if stored:
+            keys, vectors, cuts = zip(*stored, strict=True)
+            matrix = np.frombuffer(b"".join(vectors), dtype=np.float32).reshape(len(keys), -1)
+            self.vectors.put(keys, matrix, np.array(cuts, dtype=np.uint8))
+            texts = {key: text for key, text in texts.items() if key not in set(keys)}
+        if texts:
+            self._compute(texts)
 
     @torch.inference_mode()
-    def _compute(self, texts: dict[bytes, Rendered]) -> None:
-        if not texts:
-            return
-        keys = list(texts)
-        tokens = Tokens(text_encoder(self.cfg, self.tokenizer), self.device)
-        numbers = tokens.add(list(texts.values()))
-        rows: list[tuple[bytes, bytes, int]] = []
+    def _compute(self, texts: Mapping[bytes, Rendered]) -> None:
+        keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()))
+        made: list[tuple[np.ndarray, np.ndarray]] = []  # places in `keys`, and their vectors
         unsaved = 0
         with Progress(
             int(tokens.lengths.sum()), f"{self.cfg.name} features of {len(keys)} texts", "tokens"
         ) as progress:
             for batch, width in _alike(tokens.lengths[numbers], self.token_budget):
-                vectors = self._features(**tokens.batch(numbers[batch], width)).cpu().numpy()
-                for i, vector in zip(batch, vectors, strict=True):
-                    cut = int(tokens.cuts[numbers[i]])
-                    self._memory[keys[i]] = vector, cut
-                    rows.append((keys[i], vector.tobytes(), cut))
+                made.append((batch, self._features(**tokens.batch(numbers[batch], width)).cpu().numpy()))
                 done = int(tokens.lengths[numbers[batch]].sum())
                 progress.advance(done)
                 unsaved += done
                 if unsaved > _CHUNK_TOKENS:
-                    self._file.insert(rows)
-                    rows, unsaved = [], 0
-        self._file.insert(rows)
+                    self._keep(keys, tokens.cuts[numbers], made)
+                    made, unsaved = [], 0
+        self._keep(keys, tokens.cuts[numbers], made)
+
+    def _keep(self, keys: Sequence[bytes], cuts: np.ndarray, made: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Vectors into memory and onto the disk. made: (places among `keys`, vectors) of each batch."""
+        if not made:
+            return
+        batches, parts = zip(*made, strict=True)
+        places, vectors = np.concatenate(batches), np.concatenate(parts)
+        named = [keys[i] for i in places]
+        self.vectors.put(named, vectors, cuts[places])
+        self._file.insert(
+            [
+                (key, vector.tobytes(), cut)
+                for key, vector, cut in zip(named, vectors, cuts[places].tolist(), strict=True)
+            ]
+        )
 
     @torch.inference_mode()
-    def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
-        """What a call returns, each text padded to `max_length`; kept in memory for a study's heads, not on disk."""
-        keys = [text_key(t) for t in texts]
-        missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._padded}
-        if missing:
-            tokens = Tokens(text_encoder(self.cfg, self.tokenizer), self.device, self.cfg.max_length)
-            numbers = tokens.add(list(missing.values()))
-            names = list(missing)
-            for batch in micro_batches(np.arange(len(names)), tokens.lengths[numbers], self.token_budget, 1):
-                vectors = self._features(**tokens.batch(numbers[batch])).cpu().numpy()
-                cuts = tokens.cuts[numbers[batch]]
-                self._padded.update(zip([names[i] for i in batch], zip(vectors, cuts, strict=True), strict=True))
-        vectors, cuts = zip(*(self._padded[k] for k in keys), strict=True)
-        return np.stack(vectors), np.array(cuts, dtype=np.uint8)
+    def _fill_padded(self, texts: Mapping[bytes, Rendered]) -> None:
+        keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()), self.cfg.max_length)
+        for batch in micro_batches(np.arange(len(keys)), tokens.lengths[numbers], self.token_budget, 1):
+            vectors = self._features(**tokens.batch(numbers[batch])).cpu().numpy()
+            self.padded_vectors.put([keys[i] for i in batch], vectors, tokens.cuts[numbers[batch]])
+
+    def _tokens(self, texts: Sequence[Rendered], width: int = 0) -> tuple[Tokens, np.ndarray]:
+        """(`texts` as tokens of at least that width, their numbers), tokenised in parts: lists of ids are large."""
+        tokens = Tokens(text_encoder(self.cfg, self.tokenizer), self.device, width)
+        parts = [tokens.add(texts[start : start + _TOKENISED]) for start in range(0, len(texts), _TOKENISED)]
+        return tokens, np.concatenate(parts)
 
     def _features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         dtype = autocast_dtype(self.cfg, self.device)
@@ -206,40 +217,52 @@ def sentence_embedder(encoder: FeatureEncoder) -> Embed:
 class Features:
     """`Inputs` of a linear head. Numbers are the run's own, so a run never depends on what ran before it.
 
-    encode: what makes features of texts, the encoder itself unless told.
+    padded: each text is encoded as far as the encoder goes.
     """
 
-    def __init__(self, encoder: FeatureEncoder, encode: Encode | None = None):
-        self.encoder, self._encode = encoder, encode or encoder
-        self._numbers: dict[bytes, int] = {}
-        self._matrix: torch.Tensor | None = None  # [T, d]
+    def __init__(self, encoder: FeatureEncoder, padded: bool = False):
+        self.encoder = encoder
+        self._vectors = _vectors_of(encoder, padded)
+        self._places = np.zeros(0, dtype=np.int64)  # [T] where the vectors are, by number
+        self._numbers = np.zeros(0, dtype=np.int32)  # the number plus one by place, 0 where the run has none
         self.lengths = np.ones(0, dtype=np.int64)  # every text costs the same: one row
         self.cuts = np.zeros(0, dtype=np.uint8)
 
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
         """[len(texts)] text numbers; a text seen before keeps its number."""
-        keys = [text_key(text) for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
-        if new:
-            vectors, cuts = self._encode(list(new.values()))
-            rows = torch.from_numpy(vectors)
-            self.cuts = np.concatenate([self.cuts, cuts])
-            self._matrix = rows if self._matrix is None else torch.cat([self._matrix, rows])
-            self._numbers.update(zip(new, range(len(self._numbers), len(self._numbers) + len(new)), strict=True))
-            self.lengths = np.ones(len(self._numbers), dtype=np.int64)
-        return np.fromiter((self._numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+        places = self._vectors.places(texts)
+        self._numbers = np.pad(self._numbers, (0, len(self._vectors) - len(self._numbers)))
+        unseen = places[self._numbers[places] == 0]
+        if len(unseen):
+            _, first = np.unique(unseen, return_index=True)
+            new = unseen[np.sort(first)]  # in the order in which they come
+            self._numbers[new] = np.arange(len(self._places), len(self._places) + len(new)) + 1
+            self._places = np.concatenate([self._places, new])
+            self.cuts = self._vectors.cuts[self._places]
+            self.lengths = np.ones(len(self._places), dtype=np.int64)
+        return self._numbers[places].astype(np.int64) - 1
 
     @property
     def dimension(self) -> int:
         """d; known once a text has been added."""
-        assert self._matrix is not None
-        return self._matrix.shape[1]
+        return self._vectors.dimension
 
     def batch(self, numbers: np.ndarray) -> dict[str, torch.Tensor]:
         """features, [len(numbers), d] float32."""
-        assert self._matrix is not None
-        return {"features": self._matrix[torch.from_numpy(numbers)]}
+        return {"features": self._vectors.take(self._places[numbers])}
 
     def padded(self) -> Features:
         """Features of the same encoder, still empty, each text padded to `max_length` when it is encoded."""
-        return Features(self.encoder, self.encoder.padded)
+        return Features(self.encoder, padded=True)
+
+
+def _vectors_of(encoder: FeatureEncoder, padded: bool) -> Vectors:
+    """Those that an encoder keeps for all runs; else fresh ones, of an encoder to which a text costs nothing."""
+    if isinstance(encoder, FrozenEncoder):
+        return encoder.padded_vectors if padded else encoder.vectors
+
+    def fill(texts: Mapping[bytes, Rendered]) -> None:
+        vectors.put(list(texts), *(encoder.padded if padded else encoder)(list(texts.values())))
+
+    vectors = Vectors(fill)
+    return vectors

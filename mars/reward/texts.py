@@ -5,7 +5,8 @@ Numbers are what the rest of a run speaks of: a base pair is two of them in ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mars.preferences.dialogue import Message, Rendered, Template, render
 from mars.preferences.pair import Pair
 from mars.reward.tokens import CUT_PROMPT, CUT_RESPONSE, Inputs
 
+_CHUNK = 1 << 16  # texts rendered at once: of a million, the words are never in memory together
 Render = Callable[[Sequence[Message], str], Rendered]  # (prompt, response) → model input
 
 
@@ -32,16 +34,20 @@ class Texts:
         self.inputs, self.render = inputs, render
         self.scored = 0  # passed through a model so far for scores and feature differences, training left out
 
-    def add(self, texts: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
-        """[len(texts)] text numbers of (prompt, response); a text seen before keeps its number.
+    def add(self, texts: Iterable[tuple[Sequence[Message], str]]) -> np.ndarray:
+        """[T] text numbers of T (prompt, response), in order; a text seen before keeps its number.
 
         Raises RenderingError for a dialogue that the template does not take.
         """
-        return self.inputs.add([self.render(prompt, response) for prompt, response in texts])
+        rendered = (self.render(prompt, response) for prompt, response in texts)
+        numbers = [np.empty(0, dtype=np.int64)]
+        while chunk := list(itertools.islice(rendered, _CHUNK)):
+            numbers.append(self.inputs.add(chunk))
+        return np.concatenate(numbers)
 
     def add_pairs(self, pairs: Sequence[Pair]) -> np.ndarray:
         """[len(pairs), 2] text numbers of the chosen and the rejected sides."""
-        return self.add([(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]).reshape(-1, 2)
+        return self.add((pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)).reshape(-1, 2)
 
     def truncated(self, numbers: np.ndarray) -> dict[str, int]:
         """How many of these texts lost prompt or response tokens to the length limit."""

@@ -124,7 +124,17 @@ class World:
 
     def pair(self, split: str, row: int) -> Pair:
         """The pair in row `row` of `split`."""
-        latent, prompt, exchanged = self._row(split, row)
+        return self._said(split, row, self._row(split, row))
+
+    def known(self, pair_id: str) -> tuple[Pair, Latent]:
+        """The pair with this id and what is behind it. Raises ConfigError when the id is of another world."""
+        split, row = self._place(pair_id)
+        drawn = self._row(split, row)
+        return self._said(split, row, drawn), drawn[0]
+
+    def _said(self, split: str, row: int, drawn: tuple[Latent, str, bool]) -> Pair:
+        """The latents of a row (`_row`) in words."""
+        latent, prompt, exchanged = drawn
         margin = round(gold(latent.chosen) - gold(latent.rejected), 6)
         return Pair(
             _address(self.config, split, row),
@@ -230,24 +240,35 @@ _DEFAULT = PlantedConfig()
 
 def _address(config: PlantedConfig, split: str, row: int) -> str:
     """`planted-0-train-17`, or `planted-0~noise=flip-train-17` where a setting differs from its default."""
+    return f"{_head(config)}-{split}-{row}"
+
+
+@lru_cache(maxsize=64)
+def _head(config: PlantedConfig) -> str:
     own = {name: getattr(config, name) for name in _IN_ADDRESS if getattr(config, name) != getattr(_DEFAULT, name)}
     tags = (f"~{name}={value if isinstance(value, str) else float(value)}" for name, value in own.items())
-    return f"planted-{config.seed}{''.join(tags)}-{split}-{row}"
+    return f"planted-{config.seed}{''.join(tags)}"
 
 
 def _parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
     """(config, split, row) of a pair id, the inverse of `_address`. Raises ConfigError for any other text."""
     try:
-        head, split, row = pair_id.removeprefix("planted-").rsplit("-", 2)
-        seed, *tags = head.split("~")
-        own = dict(tag.split("=") for tag in tags)
-        numbers = {name: value if name == "noise" else float(value) for name, value in own.items()}
-        config = build(PlantedConfig, {"seed": int(seed), **numbers}, "")
+        head, split, row = pair_id.rsplit("-", 2)
+        config = _config(head)
         if split in SPLITS and _address(config, split, int(row)) == pair_id:
             return config, split, int(row)
     except (ValueError, UserError):
         pass
     raise ConfigError(f'planted: "{pair_id}" is no planted pair; only those have known latents (set dataset=planted)')
+
+
+@lru_cache(maxsize=64)
+def _config(head: str) -> PlantedConfig:
+    """The inverse of `_head`. Raises ValueError or UserError for any other text."""
+    seed, *tags = head.removeprefix("planted-").split("~")
+    own = dict(tag.split("=") for tag in tags)
+    numbers = {name: value if name == "noise" else float(value) for name, value in own.items()}
+    return build(PlantedConfig, {"seed": int(seed), **numbers}, "")
 
 
 @lru_cache(maxsize=1 << 16)

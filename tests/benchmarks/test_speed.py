@@ -34,3 +34,11 @@ def test_an_unknown_measurement_or_option_is_refused(capsys: pytest.CaptureFixtu
 def test_a_small_measurement_prints_a_line_for_each_way(capsys: pytest.CaptureFixture[str]) -> None:
     main(["augmenters", "--count", "10", "--repeats", "1"])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["eda", "eda", "rules", "rules"]
+
+
+def test_the_stages_of_a_round_are_printed_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["scale", "--pairs", "300", "--features", "8", "--budget", "64", "--runs", ""])
+    printed = capsys.readouterr().out.splitlines()
+    stages = ["subset", "texts numbered", "margins", "allocation and selection", "rows", "training", "record"]
+    assert [line.split(":")[0].split(",")[0].split(" (")[0] for line in printed[:7]] == stages
+    assert "300 pairs × 8 features, 64 rows drawn, 6 steps" in printed

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mars import conduct
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import build
@@ -204,7 +205,7 @@ def test_fewer_pairs_than_features_leave_blanks(size, compose):
 def test_features_without_differences_leave_blanks_and_say_so(compose, caplog):
     def flatten(pieces):
         pieces.engine.texts.add_pairs(pieces.pool.base)
-        pieces.engine.inputs._matrix.zero_()
+        pieces.engine.inputs._vectors._matrix.zero_()
 
     strategy = Scripted([COPIES, COPIES])
     outcome, _ = looped(compose, strategy=strategy, prepare=flatten)
@@ -233,3 +234,15 @@ def test_margins_of_zero_and_of_any_size_are_recorded(compose):
             assert record["bound_factor"] == pytest.approx(record["bound_truth"])  # σ′ is ¼ everywhere
         assert record["h_base_trace"] >= 0
         json.dumps(record, allow_nan=False)
+
+
+def test_of_very_many_pairs_curvature_is_recorded_only_when_asked_for(compose, monkeypatch, caplog):
+    settings = ["scale=tiny", "dataset.size=40"]
+    monkeypatch.setattr(conduct, "MOST_NUMBERS", 40 * 32 - 1)  # the tiny backbone has at least 32 features
+    with caplog.at_level("INFO"):
+        left_out = pd.read_csv(execute(compose(*settings)) / "rounds.csv")
+    assert "no curvature is recorded of 40 pairs" in caplog.text
+    asked = pd.read_csv(execute(compose(*settings, "curvature=true")) / "rounds.csv")
+    assert not set(left_out) & set(COLUMNS)
+    assert set(COLUMNS) <= set(asked)
+    assert left_out["train_loss"].tolist() == asked["train_loss"].tolist()

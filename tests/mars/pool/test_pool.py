@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pool import Numbering, a_round, pairs
 
@@ -187,3 +187,37 @@ def test_a_row_the_current_model_turns_round_is_refused():
     view = a_round([1.0, 1.0], budget=4, scores=score, gates=GatesConfig(flips=True))
     assert set(view.pool.parents(anywhere(view, 30))) == {0}
     np.testing.assert_array_equal(view.admits(view.pool.of_pairs(np.array([0, 1]))[:, 0]), [True, False])
+
+
+def test_ids_are_those_of_base_pairs_and_then_of_rows():
+    pool = Pool(pairs(2), Numbering())
+    rows = pool.inherited()[[30, 0]]
+    ids = pool.ids(rows)
+    assert list(ids) == ["p0", "p1", *pool.names(rows)] == ids[:]
+    assert (ids[-1], ids[1:3], len(ids)) == (pool.names(rows)[1], ["p1", pool.names(rows)[0]], 4)
+    with pytest.raises(IndexError):
+        ids[4]
+
+
+def one_after_another(view, orders, wanted):
+    """What `within_pairs` does, group by group; no group's texts are made with another's."""
+    taken = [order[view.admits(order)][:count] for order, count in zip(orders, wanted, strict=True)]
+    return [view.rng.choice(t, n) if 0 < len(t) < n else t for t, n in zip(taken, wanted, strict=True)]
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_all_groups_together_draw_what_each_draws_alone(data):
+    n, width = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
+    budgets = np.array(data.draw(st.lists(st.integers(0, 12), min_size=n, max_size=n)))
+    refused = data.draw(st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, width - 1))))
+
+    def text(request):
+        blank = (int(request.pair.id[1:]), request.number) in refused
+        return "" if blank else f"{request.source}#{request.number}"
+
+    view, other = (a_round([0.0] * n, 0, seed=3, text=text, width=width) for _ in range(2))
+    owners = np.flatnonzero(budgets)
+    orders = other.rng.permuted(other.pool.of_pairs(owners), axis=1)
+    expected = one_after_another(other, orders, budgets[owners])
+    np.testing.assert_array_equal(within_pairs(view, budgets), np.concatenate([np.empty(0, dtype=int), *expected]))

@@ -102,3 +102,14 @@ def test_the_summary_says_how_many_of_how_many():
         "test: of 2 pairs 1 share the prompt with a training pair, 1 a response to it too; "
         "1 share 13 words in a row (1 in the prompt, 0 in the response)"
     ]
+
+
+def test_all_splits_at_once_are_what_each_is_on_its_own():
+    run = text("shared", 14)
+    base = [pair("a", prompt="Same?", chosen="Yes."), pair("b", chosen=run), pair("c")]
+    validation = [pair("v", prompt=run), pair("w", prompt="Same?")]
+    tests = {"test": [pair("d", prompt="Same?", rejected="yes"), pair("e", rejected=run)], "other": [pair("f")]}
+    alone = contamination.check([*base, *validation], tests) | contamination.check(base, {"validation": validation})
+    assert contamination.between(base, validation, tests) == alone
+    assert alone["validation"]["any_ngram"]["ids"] == ["v"]
+    assert alone["test"]["prompt_response"]["ids"] == ["d"]

@@ -11,6 +11,7 @@ from support.backbones import backbone, pairs
 
 from mars.config import UserError
 from mars.preferences.dialogue import Rendered
+from mars.reward import features
 from mars.reward.engine import Engine
 from mars.reward.features import Features, FrozenEncoder
 from mars.reward.model import file_sha256, weights_id
@@ -104,3 +105,24 @@ def test_a_head_scores_its_features(tmp_path):
     )
     expected = (matrix @ model.theta.detach().numpy()).reshape(-1, 2)
     np.testing.assert_allclose(engine.scorer(model).scores(numbers), expected, atol=1e-6)
+
+
+def test_two_runs_share_an_encoders_vectors_and_number_texts_each_for_itself(tmp_path):
+    shared = encoder(tmp_path)
+    first, second = Features(shared), Features(shared)
+    assert first.add(texts(5)).tolist() == [0, 1, 2, 3, 4]
+    assert second.add([texts(7)[i] for i in (6, 2, 6, 0)]).tolist() == [0, 1, 0, 2]
+    assert second.add(texts(3)).tolist() == [2, 3, 1]
+    assert len(shared.vectors) == 6
+    expected, _ = encoder(tmp_path / "other")([texts(7)[i] for i in (6, 2, 0, 1)])
+    np.testing.assert_array_equal(second.batch(np.arange(4))["features"].numpy(), expected)
+    assert (len(first.lengths), len(second.lengths)) == (5, 4)
+
+
+def test_a_thousand_texts_have_the_features_they_have_alone(tmp_path, monkeypatch):
+    """They are tokenised in parts, and what is not yet on the disk is in memory."""
+    whole, _ = encoder(tmp_path / "a")(texts(60))
+    monkeypatch.setattr(features, "_TOKENISED", 7)
+    monkeypatch.setattr(features, "_CHUNK_TOKENS", 50)
+    np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)
+    np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)  # from disk

@@ -1,0 +1,167 @@
+"""What a corpus of a million pairs costs a run beside its encoder: seconds and peak memory of every stage of a round.
+
+    python -m benchmarks.speed scale                                      (1,000,000 pairs × 384 features)
+    python -m benchmarks.speed scale --pairs 100000 --runs ""             (no head runs)
+
+Everything is the code of a run with `train=head`, in its order: the subset drawn and validation pairs held out, texts
+numbered, margins, allocation and selection, the round's rows, one epoch of training, the record, the tables. What is
+not measured are words and the encoder. A text is an address of two words, a variant the address with a number, and the
+features are drawn at random, with a direction that tells chosen from rejected; they are put where a run keeps cached
+ones, and drawing them is shown as a stage of its own, which no total counts. Real words add what they take in memory,
+about 1 KB a pair of planted text. Curvature is left out, as in a run of more than 87,000 pairs.
+
+A stage's peak is that of the process while the stage ran (Linux), all that is held from earlier stages included;
+PyTorch alone is some 300 MiB. `--runs` are whole runs of so many pairs (`backbone=tiny`, planted words, empty cache),
+each a process of its own: seconds and memory there include words, features and evaluation.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.speed.clock import timed
+from benchmarks.speed.report import measure
+from mars.augment.variant import Request, Variant
+from mars.config import build
+from mars.method.logger import Logger
+from mars.method.loop import Loop
+from mars.method.settings import Plan, RoundsConfig, TrainConfig
+from mars.method.state import State
+from mars.method.strategy import Mars
+from mars.method.trainer import Trainer
+from mars.pool.pool import Pool
+from mars.preferences.dataset import hold_out, shuffled
+from mars.preferences.dialogue import Message, Rendered
+from mars.preferences.pair import Pair
+from mars.record.tables import allocation_table, selection_table
+from mars.reward.backbone import BackboneConfig
+from mars.reward.engine import Engine
+from mars.reward.features import Features
+from mars.reward.texts import Texts, rendering
+
+ROOT = Path(__file__).resolve().parents[2]
+VALIDATION = 500  # pairs
+_CLEAR_PEAK = "5"  # what Linux takes for it
+T = TypeVar("T")
+
+
+class Numbered:
+    """Augmenter: a variant is the source and its number, so that none costs anything to make."""
+
+    name, settings, together, batch, stored = "numbered", dict[str, Any](), 1, 4096, False
+
+    def identity(self, request: Request) -> str:
+        return request.source
+
+    def make(self, requests: Sequence[Request]) -> list[Variant]:
+        return [Variant(f"{request.source} {request.number}", "numbered") for request in requests]
+
+
+class Drawn:
+    """Encoder: unit vectors at random; those of chosen and rejected addresses lean to opposite sides of a direction."""
+
+    tokenizer = None
+
+    def __init__(self, features: int):
+        self._rng = np.random.default_rng(0)
+        self._direction = 0.1 * self._rng.standard_normal(features, dtype=np.float32)
+
+    def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+        vectors = self._rng.standard_normal((len(texts), len(self._direction)), dtype=np.float32)
+        lean = np.array([1 if text.response.startswith(" chosen") else -1 for text in texts], dtype=np.float32)
+        vectors += lean[:, None] * self._direction
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors, np.zeros(len(texts), dtype=np.uint8)
+
+    def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+        return self(texts)
+
+
+def corpus(pairs: int) -> list[Pair]:
+    """`pairs` pairs without words."""
+    return [Pair(f"scale-{i}", (Message("user", f"prompt {i}"),), f"chosen {i}", f"rejected {i}") for i in range(pairs)]
+
+
+def subset(pairs: Sequence[Pair], size: int) -> tuple[list[Pair], list[Pair]]:
+    """(base, validation), drawn as `mars.preferences.dataset.load` draws them."""
+    validation, rest, _ = hold_out(shuffled(pairs, 0, "train"), VALIDATION)
+    return rest[:size], validation
+
+
+def engine(features: int, cache: Path) -> Engine:
+    """A run's engine with `train=head`, its features drawn at random."""
+    settings = yaml.safe_load((ROOT / "conf" / "backbone" / "tiny.yaml").read_text())
+    made = Engine(build(BackboneConfig, settings, "backbone"), "head", torch.device("cpu"), 2048, cache)
+    made.inputs = Features(Drawn(features))
+    made.texts = Texts(made.inputs, rendering("plain", None))
+    return made
+
+
+def stage(name: str, work: Callable[[], T]) -> tuple[T, float]:
+    """What `work` returns and the seconds it takes; prints them with the peak memory."""
+    try:
+        Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
+    except OSError:
+        name += " (peak since the start)"
+    result, seconds = timed(work)
+    print(f"{name}: {seconds}, peak {_peak():.0f} MiB", flush=True)
+    return result, seconds.clock
+
+
+def _peak() -> float:
+    """MiB, since the peak was last cleared."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
+    """Prints every stage of a run of one round."""
+    plan = Plan(RoundsConfig(number=1, budget=budget), TrainConfig(mode="head", lr=0.05), batch_size=64, seed=0)
+    everything = [corpus(pairs + pairs // 20 + VALIDATION)]
+    (base, validation), drawing = stage("subset", lambda: subset(everything.pop(), pairs))
+    made, pool = engine(features, folder), Pool(base, Numbered())
+    trainer, _ = stage(
+        "texts numbered, features drawn (not counted)",
+        lambda: Trainer(made, pool, validation, plan, lambda: made.new_model(0)),
+    )
+    loop, strategy = Loop(trainer, State(), Logger()), Mars()
+    view = loop.view(loop.state)
+    _, scoring = stage("margins", lambda: view.margins)
+    selection, choosing = stage("allocation and selection", lambda: loop.select(strategy, view))
+    data, _ = stage("rows, and features of the drawn ones (not counted)", lambda: loop.rows(loop.state, selection))
+    stats, training = stage("training", lambda: loop.train(loop.state, data))
+    record, judging = stage("record", lambda: loop.validate(view, selection, data, stats))
+    state = loop.state.after(selection, record, loop.snapshot(view, {}))
+    _, saving = stage("state saved", lambda: state.save(folder / "state.pt"))
+    _, writing = stage(
+        "tables", lambda: (selection_table(state.drawn, pool), allocation_table(state.drawn, state.margins, pool))
+    )
+    print(f"{pairs} pairs × {features} features, {budget} rows drawn, {stats.steps} steps")
+    print(f"subset, margins, allocation and selection: {drawing + scoring + choosing:.1f} s")
+    print(f"with the round: {drawing + scoring + choosing + training + judging + saving + writing:.1f} s")
+
+
+def measure_run(pairs: int, folder: Path) -> None:
+    """Prints what a whole run of `pairs` planted pairs takes, features included."""
+    place = folder / str(pairs)
+    overrides = [f"study={place}/study", f"cache={place}/cache", f"dataset.size={pairs}", "backbone=tiny"]
+    seconds, memory = measure("mars.run", *overrides)
+    each = f"{1000 * seconds / pairs:.2f} ms and {1024 * memory / pairs:.1f} KiB a pair"
+    print(f"a run of {pairs} pairs: {seconds:.1f} s, peak {memory:.0f} MiB, {each}", flush=True)
+
+
+def main(pairs: int = 1_000_000, features: int = 384, budget: int = 100_000, runs: str = "5000,20000,80000") -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        measure_round(pairs, features, budget, Path(folder))
+        for size in filter(None, runs.split(",")):
+            measure_run(int(size), Path(folder))
