@@ -83,8 +83,7 @@ def load(found: Found, options: Options, cache: Path, device: torch.device) -> J
     _check_template(found, template, tokenizer)
     if options.token_budget > 1:
         _check_padding(found, reward, Tokens(encoder, device))
-        if not options.trust_remote_code:
-            set_packing(reward, "auto", max_length)
+        set_packing(reward, "auto", max_length)
     about = {
         "weights": weights(found),
         "architecture": type(reward.model).__name__,

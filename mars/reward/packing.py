@@ -64,8 +64,8 @@ class Layout:
 
 def pack(
     texts: Sequence[np.ndarray], packing: Packing, device: torch.device, share: bool = True
-) -> dict[str, torch.Tensor | Layout]:
-    """input_ids [1, T] and layout of at least one text, each its [L] token ids.
+) -> dict[str, Any]:
+    """input_ids [1, T] int64 and layout, a `Layout`, of at least one text, each its [L] token ids, L at least 1.
 
     share: False computes each text on its own also where the model could share.
     """
@@ -121,6 +121,8 @@ def attend(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     if settings.get("dropout"):
         raise ValueError("packed attention has no dropout")
+    # Under autocast norms and rotations leave queries and keys in fp32, and this is no operation that autocast knows.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if layout.gathered is not None:
         key, value = (_gather(tensor, layout.gathered) for tensor in (key, value))
     fused = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
@@ -142,7 +144,7 @@ def _fused(layout: Layout, attended: Attended, scale: float | None, causal: bool
     """[1, T, H, D] by one flash kernel over all spans; a span's queries are the last of its keys."""
     from torch.nn.attention.varlen import varlen_attn  # not in every build of torch
 
-    query, key, value = (tensor[0].transpose(0, 1) for tensor in attended)
+    query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in attended)
     before = -1 if window is None else window - 1
     longest = [max(side) for side in zip(*layout.spans, strict=True)]
     result = varlen_attn(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEAST = 16  # tokens; a shorter common start costs more to share than to compute again
+LEAST = 16  # tokens; sharing a shorter start costs more, in spans, than computing it again
 
 
 class Span(NamedTuple):
@@ -34,7 +34,8 @@ def apart(texts: Sequence[np.ndarray]) -> tuple[list[Span], np.ndarray]:
 def forest(texts: Sequence[np.ndarray], least: int = LEAST) -> tuple[list[Span], np.ndarray]:
     """(spans, [B] the span each text ends with) of token ids; a span comes after its parent.
 
-    Each text is the spans of its path, one after the other, and no common start of `least` tokens is there twice.
+    Each text is the spans of its path, one after the other. No common start of `least` tokens is there twice, and no
+    whole text: a shorter start is shared where it is all of a text.
     """
     order = sorted(range(len(texts)), key=lambda i: _sortable(texts[i]))
     common = [_common(texts[a], texts[b]) for a, b in itertools.pairwise(order)]
@@ -45,10 +46,12 @@ def forest(texts: Sequence[np.ndarray], least: int = LEAST) -> tuple[list[Span],
     while groups:
         low, high, depth, parent = groups.pop()
         shared = min(common[low : high - 1], default=len(texts[order[low]]))
-        if shared > depth and (high - low == 1 or shared - depth >= least):
+        ends_here = len(texts[order[low]]) == shared
+        if shared > depth and (ends_here or shared - depth >= least):
             spans.append(Span(order[low], depth, shared, parent))
             depth, parent = shared, len(spans) - 1
         if high - low == 1 or len(texts[order[high - 1]]) == depth:  # one text, or the same one several times
+            assert parent is not None  # a text has a token
             ends[order[low:high]] = parent
             continue
         cuts = [low, *(i + 1 for i in range(low, high - 1) if common[i] == shared), high]

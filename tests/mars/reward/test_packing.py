@@ -162,6 +162,15 @@ def test_the_flash_kernel_is_asked_for_the_same_attention(causal, window, scale,
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_queries_that_autocast_left_in_fp32_meet_their_values_in_bf16():
+    layout = pack(texts(), Packing(causal=True), CPU)["layout"]
+    query, key, value = (torch.randn(1, 2, layout.positions.shape[1], 8) for _ in range(3))
+    module = SimpleNamespace(is_causal=True)
+    mixed, _ = attend(module, query, key, value.bfloat16(), None, layout)
+    assert mixed.dtype == torch.bfloat16
+    assert torch.equal(mixed, attend(module, *(x.bfloat16() for x in (query, key, value)), None, layout)[0])
+
+
 # Models that do not take packed texts
 
 
