@@ -29,7 +29,8 @@ from mars.config import WITHOUT_EFFECT, UserError
 from mars.preferences import contamination
 from mars.record.run_directory import DONE, ROUNDS, RunDirectory
 
-_WITHOUT_INTEREST = ("token_budget", "gradient_checkpointing", "window")  # of the training settings: speed, memory
+# Of the training settings: speed and memory.
+_WITHOUT_INTEREST = ("token_budget", "packing", "gradient_checkpointing", "window")
 _HUB_NON_COMMERCIAL = re.compile(r"cc-by-nc(-nd|-sa)?-[234]\.0")  # as the hub spells them
 _NON_COMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non[- ]?commercial", re.IGNORECASE)
 _UNSTATED = {"", "unknown", "none", "other", "null"}

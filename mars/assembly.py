@@ -147,7 +147,7 @@ def _engine(
         device,
         train.token_budget,
         cache,
-        Tuning(train.dropout, train.gradient_checkpointing, lora if train.mode == "lora" else None),
+        Tuning(train.dropout, train.gradient_checkpointing, lora if train.mode == "lora" else None, train.packing),
     )
     if not rounds.warmup:
         return engine, functools.partial(engine.new_model, settings.seed)

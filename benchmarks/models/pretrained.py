@@ -25,15 +25,14 @@ from mars.config import ConfigError
 from mars.preferences.dialogue import Message, Rendered, Template
 from mars.reward.backbone import Truncation
 from mars.reward.features import Features, frozen_encoder, pack_linears
-from mars.reward.model import LINEAR, RewardModel, load_linear
+from mars.reward.model import LINEAR, RewardModel, load_linear, positions
+from mars.reward.packing_probe import set_packing
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Encoder, Tokens
 
 log = logging.getLogger(__name__)
 
 LONGEST = 2048  # tokens where neither model nor settings say less: RewardBench's own limit
-# Tables of absolute positions, by attribute.
-_POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ def load(found: Found, options: Options, cache: Path, device: torch.device) -> J
     _check_template(found, template, tokenizer)
     if options.token_budget > 1:
         _check_padding(found, reward, Tokens(encoder, device))
+        set_packing(reward, "auto", max_length)
     about = {
         "weights": weights(found),
         "architecture": type(reward.model).__name__,
@@ -139,23 +139,14 @@ def _template(options: Options, recorded: dict[str, Any], tokenizer: Any) -> tup
 
 def _max_length(options: Options, recorded: dict[str, Any], tokenizer: Any, model: nn.Module) -> int:
     """Tokens of a text at most: as set, as recorded, else what tokenizer and position table allow, up to LONGEST."""
-    positions = _positions(model)
+    rows = positions(model)
     chosen = options.max_length or recorded.get("max_length")
-    if chosen and positions and chosen > positions:
-        raise ConfigError(f"max_length: {chosen} tokens, but the model has {positions} positions")
+    if chosen and rows and chosen > rows:
+        raise ConfigError(f"max_length: {chosen} tokens, but the model has {rows} positions")
     if chosen:
         return int(chosen)
     trained = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
-    return min(limit for limit in (tokenizer.model_max_length, positions, trained, LONGEST) if limit and limit > 0)
-
-
-def _positions(model: nn.Module) -> int | None:
-    """Rows of the table of absolute positions, less those that RoBERTa, BART and their kind keep for padding."""
-    for name, table in model.named_modules():
-        if name.rpartition(".")[2] in _POSITIONS and isinstance(table, nn.Embedding):
-            kept = 0 if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - int(getattr(table, "offset", kept))
-    return None
+    return min(limit for limit in (tokenizer.model_max_length, rows, trained, LONGEST) if limit and limit > 0)
 
 
 def _load_weights(found: Found, options: Options, device: torch.device) -> tuple[RewardModel, str]:

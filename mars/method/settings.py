@@ -23,7 +23,8 @@ class TrainConfig:
     centering: float = 0.0
     dropout: bool = False
     gradient_checkpointing: bool = False
-    token_budget: int = 4096  # padded tokens in one forward pass
+    packing: Literal["auto", True, False] = "auto"  # texts without padding, where the backbone takes them so
+    token_budget: int = 4096  # tokens in one forward pass, padding included where there is any
     window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -44,6 +45,8 @@ class TrainConfig:
         for name, holds in checks.items():
             if not holds:
                 raise ValueError(f"{name}: {getattr(self, name)} is out of range")
+        if self.packing is True and self.mode == "head":
+            raise ValueError("packing: a linear head reads features, and there is nothing to pack (leave it at auto)")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mars.progress import Progress
 from mars.reward.backbone import Mode
 from mars.reward.batching import Step, epoch_steps, padding_efficiency
 from mars.reward.engine import Engine
+from mars.reward.feeding import Feed
 from mars.reward.loss import bradley_terry
 
 
@@ -107,7 +108,8 @@ def train_round(
     rng: orders the pairs. on_step: told of every step. Raises TrainingError on a loss or gradient that is not finite.
     """
     cfg, lengths = course.train, engine.inputs.lengths[data.numbers]
-    steps = _steps(lengths, course, rng)
+    packed = Feed(learner.model, engine.inputs).packing is not None
+    steps = _steps(lengths, course, rng, packed)
     weights = np.ones(len(lengths)) if data.weights is None else data.weights
     data = replace(data, weights=weights)
     losses, norms, began = [], [], time.perf_counter()
@@ -134,17 +136,17 @@ def train_round(
         grad_norm=float(np.mean(norms)),
         pairs=sum(len(batch) for step in steps for batch in step),
         tokens=0 if engine.mode == "head" else sum(int(lengths[batch].sum()) for step in steps for batch in step),
-        padding_efficiency=padding_efficiency(lengths, steps),
+        padding_efficiency=1.0 if packed else padding_efficiency(lengths, steps),
         seconds=time.perf_counter() - began,
     )
 
 
-def _steps(lengths: np.ndarray, course: Course, rng: np.random.Generator) -> list[Step]:
+def _steps(lengths: np.ndarray, course: Course, rng: np.random.Generator, packed: bool) -> list[Step]:
     """The round's steps over pairs of [M, 2] tokens; the last pass is cut short where a number of steps is set."""
     steps: list[Step] = []
     passes = 0
     while (len(steps) < course.steps) if course.steps else (passes < course.epochs):
-        steps += epoch_steps(lengths, course.batch_size, course.train.token_budget, course.train.window, rng)
+        steps += epoch_steps(lengths, course.batch_size, course.train.token_budget, course.train.window, rng, packed)
         passes += 1
     return steps[: course.steps]
 
@@ -169,7 +171,7 @@ def _step(engine: Engine, model: nn.Module, data: TrainingSet, step: Step, cfg: 
     loss_sum = torch.zeros((), device=engine.device)
     for batch in step:
         # Chosen and rejected in one forward: [2b] scores, chosen first.
-        inputs = engine.inputs.batch(data.numbers[batch].T.ravel())
+        inputs = Feed(model, engine.inputs).batch(data.numbers[batch].T.ravel(), share=data.noise is None)
         if data.noise is not None:
             inputs["noise"] = torch.as_tensor(np.tile(data.noise[batch], 2), dtype=torch.float32, device=engine.device)
         scores = model(**inputs)

@@ -3,8 +3,9 @@
 Preference texts differ in length by two orders of magnitude, so a random batch padded to its longest text is mostly
 padding. Pairs are shuffled, sorted by length inside windows of `window` steps, cut into steps of `batch_size` pairs,
 and the steps shuffled: near-equal lengths share a step, the order stays random. A step is cut into micro-batches of at
-most `token_budget` padded tokens, so one long pair cannot exhaust the memory. Everything is a function of the generator
-passed in: the same seed gives the same epoch on any machine, which is what a resumed run relies on.
+most `token_budget` tokens, padding included where there is any, so one long pair cannot exhaust the memory. All of it
+is a function of the generator passed in: the same seed gives the same epoch on any machine, which is what a resumed run
+relies on.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ Step = list[np.ndarray]  # micro-batches; each [b] positions into the epoch's pa
 
 
 def epoch_steps(
-    lengths: np.ndarray, batch_size: int, token_budget: int, window: int, rng: np.random.Generator
+    lengths: np.ndarray, batch_size: int, token_budget: int, window: int, rng: np.random.Generator, packed: bool = False
 ) -> list[Step]:
     """One epoch over M pairs: ⌈M / batch_size⌉ optimiser steps, every pair in exactly one.
 
-    lengths: [M, 2] tokens of the chosen and the rejected text. token_budget: padded tokens in one forward pass (a pair
-    longer than it goes alone). window: steps whose pairs are sorted by length together; 1 leaves the order random.
+    lengths: [M, 2] tokens of the chosen and the rejected text. token_budget: tokens in one forward pass (a pair longer
+    than it goes alone). window: steps whose pairs are sorted by length together; 1 leaves the order random. packed:
+    there is no padding; the steps are the same and only their cut is another.
     """
     longest = lengths.max(axis=1)
     order = rng.permutation(len(longest))
@@ -32,9 +34,12 @@ def epoch_steps(
         block = order[start : start + span]
         if window > 1:
             block = block[np.argsort(longest[block], kind="stable")]
-        steps += [
-            micro_batches(block[i : i + batch_size], longest, token_budget) for i in range(0, len(block), batch_size)
-        ]
+        for i in range(0, len(block), batch_size):
+            step = block[i : i + batch_size]
+            if packed:
+                steps.append(packed_batches(step, lengths.sum(axis=1), token_budget))
+            else:
+                steps.append(micro_batches(step, longest, token_budget))
     return [steps[i] for i in rng.permutation(len(steps))]
 
 
@@ -54,6 +59,21 @@ def micro_batches(
         batches.append(items[start : start + fit])
         start += fit
     return batches
+
+
+def packed_batches(items: np.ndarray, tokens: np.ndarray, token_budget: int, most: int | None = None) -> Step:
+    """`items` in their order, cut so that their tokens stay within `token_budget`; at least one item each.
+
+    tokens: by item number, over all its texts. most: items of a batch, at most.
+    """
+    batches: Step = []
+    start, filled = 0, 0
+    for i, item in enumerate(items):
+        if i > start and (filled + tokens[item] > token_budget or i - start == most):
+            batches.append(items[start:i])
+            start, filled = i, 0
+        filled += int(tokens[item])
+    return [*batches, items[start:]] if len(items) else batches
 
 
 def padding_efficiency(lengths: np.ndarray, steps: Sequence[Step]) -> float:

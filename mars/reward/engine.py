@@ -28,6 +28,7 @@ from mars.reward.model import (
     text_encoder,
     weights_id,
 )
+from mars.reward.packing_probe import Wanted, set_packing
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Inputs, Tokens
@@ -35,17 +36,21 @@ from mars.reward.tokens import Inputs, Tokens
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a transformer is made ready to train; lora: settings of its adapters, None trains every weight."""
+    """How a transformer is made ready to train; lora: settings of its adapters, None trains every weight.
+
+    packing: texts without padding (`mars.reward.packing_probe.set_packing`).
+    """
 
     dropout: bool = False
     gradient_checkpointing: bool = False
     lora: dict[str, Any] | None = None
+    packing: Wanted = "auto"
 
 
 class Engine:
     """Makes, scores with and saves models over one backbone.
 
-    token_budget: padded tokens of one forward pass. cache: where frozen features live. texts: what its models have
+    token_budget: tokens of one forward pass. cache: where frozen features live. texts: what its models have
     read, `inputs` as they take it.
     """
 
@@ -88,6 +93,7 @@ class Engine:
             reward.adapter = _with_lora(reward, self._tuning.lora)
         if self._tuning.gradient_checkpointing:
             reward.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        set_packing(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
         return reward
 
     def save(self, model: nn.Module, directory: Path) -> None:

@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from mars.config import ConfigError, UserError, build
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
+from mars.reward.packing import Layout, Packing, texts_as_rows
 from mars.reward.tokens import Encoder
 from mars.worlds import gaussian
 
@@ -131,19 +132,28 @@ class RewardModel(nn.Module):
         self.model, self.autocast = model, autocast
         self.causal = hasattr(model, "score")
         self.adapter: Any = None  # the PEFT wrapper of `model`, whose layers then carry the adapters
+        self.packing: Packing | None = None  # how it takes texts without padding, where it does
         # Same parameters and names, so saving and loading see a plain Linear.
         scalar_head(model).__class__ = ScalarHead
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, noise: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        layout: Layout | None = None,
     ) -> torch.Tensor:
-        """[B, L] ids and mask → [B] fp32 scores; noise: [B] α of NEFTune noise on embeddings.
+        """[B, L] ids and mask, or [1, T] ids and the layout of B texts → [B] fp32 scores.
 
-        Padded on either side in eval mode; in training on the right, as `mars.reward.tokens` pads.
+        noise: [B] α of NEFTune noise on embeddings, over a layout that shares nothing. Padded on either side in eval
+        mode; in training on the right, as `mars.reward.tokens` pads.
         """
         if noise is not None:
-            with _noisy_embeddings(self.model.get_input_embeddings(), attention_mask, noise):
-                return self(input_ids, attention_mask)
+            with _noisy_embeddings(self.model.get_input_embeddings(), noise, attention_mask, layout):
+                return self(input_ids, attention_mask, layout=layout)
+        if layout is not None:
+            return self._packed(input_ids, layout)
+        assert attention_mask is not None
         if not self.training and not attention_mask[:, 0].all():
             input_ids, attention_mask = padded_right(input_ids, attention_mask)
         with torch.autocast(input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
@@ -153,6 +163,18 @@ class RewardModel(nn.Module):
             rows = torch.arange(len(hidden), device=hidden.device)
             return self.model.score(hidden[rows, last_position(attention_mask)])[:, 0]
 
+    def _packed(self, input_ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """[B] fp32 scores of the texts in one row."""
+        row = {"input_ids": input_ids, "position_ids": layout.positions, "layout": layout}
+        with torch.autocast(input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            if not self.causal:
+                with texts_as_rows(self.model, layout):
+                    return self.model(**row).logits[:, 0].float()
+            # Four dimensions: a mask of the model's own making would cost T², and a look at the device.
+            no_mask = input_ids.new_empty(1, 1, 1, 0)
+            hidden = self.model.base_model(**row, attention_mask=no_mask, use_cache=False).last_hidden_state
+            return self.model.score(hidden[0, layout.scored])[:, 0]
+
     def save(self, directory: Path, tokenizer: Any) -> None:
         """transformers format, safetensors; a LoRA model is merged, so that its head cannot be lost."""
         model = self.adapter.merge_and_unload() if self.adapter is not None else self.model
@@ -161,12 +183,17 @@ class RewardModel(nn.Module):
 
 
 @contextmanager
-def _noisy_embeddings(embeddings: nn.Module, attention_mask: torch.Tensor, noise: torch.Tensor) -> Iterator[None]:
+def _noisy_embeddings(
+    embeddings: nn.Module, noise: torch.Tensor, attention_mask: torch.Tensor | None, layout: Layout | None
+) -> Iterator[None]:
     """Inside, each text's L token embeddings of dimension d get U(−1, 1)·α/√(L·d) added (NEFTune, 2310.05914)."""
 
     def add(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        scale = noise / (attention_mask.sum(1) * output.shape[-1]).sqrt()
-        return output + _uniform_noise(output, scale[:, None])
+        if layout is None:
+            assert attention_mask is not None
+            return output + _uniform_noise(output, (noise / (attention_mask.sum(1) * output.shape[-1]).sqrt())[:, None])
+        scale = noise / (layout.lengths * output.shape[-1]).sqrt()
+        return output + _uniform_noise(output, scale.repeat_interleave(layout.lengths, output_size=output.shape[1]))
 
     hook = embeddings.register_forward_hook(add)
     try:
@@ -223,10 +250,28 @@ def load_transformer(auto: Any, cfg: BackboneConfig, tokenizer: Any, dropout: bo
 
 
 def load_reward_model(cfg: BackboneConfig, tokenizer: Any, device: torch.device, dropout: bool = False) -> RewardModel:
-    """A backbone with a scalar head; a head the checkpoint lacks is drawn from torch's generator (seed it first)."""
+    """A backbone with a scalar head; a head the checkpoint lacks is drawn from torch's generator (seed it first).
+
+    Raises BackboneError, and ConfigError for a length beyond the model's positions.
+    """
     model = load_transformer(AutoModelForSequenceClassification, cfg, tokenizer, dropout)
+    if (rows := positions(model)) and cfg.max_length > rows:
+        raise ConfigError(f"backbone.max_length: {cfg.max_length} tokens, but the model has {rows} positions")
     model.config.pad_token_id = tokenizer.pad_token_id
     return RewardModel(model.to(device), autocast_dtype(cfg, device))
+
+
+# Tables of absolute positions, by attribute.
+_POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
+
+
+def positions(model: nn.Module) -> int | None:
+    """Rows of the table of absolute positions, less those that RoBERTa, BART and their kind keep for padding."""
+    for name, table in model.named_modules():
+        if name.rpartition(".")[2] in _POSITIONS and isinstance(table, nn.Embedding):
+            kept = 0 if table.padding_idx is None else table.padding_idx + 1
+            return table.num_embeddings - int(getattr(table, "offset", kept))
+    return None
 
 
 def disable_dropout(config: Any) -> None:

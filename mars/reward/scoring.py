@@ -1,8 +1,10 @@
-"""Texts to scores: every distinct text once, longest first, the same whatever shares a batch with it.
+"""Texts to scores: every distinct text once, the same whatever shares a batch with it.
 
-Longest first, so that a batch too large for the memory fails at once and not after an hour. Texts of near-equal length
-share a forward pass, so little of it is padding. What a text scores depends on the text: rows are padded on the right
-and masked, positions and pooling follow the mask, and the head computes in fp32 (`mars.reward.model`).
+Padded batches come longest first, so that one too large for the memory fails at once and not after an hour. Texts of
+near-equal length share a forward pass, so little of it is padding. What a text scores depends on the text: rows are
+padded on the right and masked, positions and pooling follow the mask, and the head computes in fp32
+(`mars.reward.model`). A model that takes texts without padding gets them packed; a causal one computes a prompt once
+for all replies to it (`mars.reward.feeding`).
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from torch import nn
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.progress import Progress
-from mars.reward.batching import micro_batches
 from mars.reward.features import Features
+from mars.reward.feeding import Feed
 from mars.reward.model import RewardModel, scalar_head
 from mars.reward.texts import Texts
 from mars.reward.tokens import Inputs, Tokens
@@ -34,7 +36,7 @@ class ScoringError(UserError):
 class ModelScorer:
     """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
-    known: the texts that have numbers. token_budget: padded tokens of a forward pass. most: texts of one, at most.
+    known: the texts that have numbers. token_budget: tokens of a forward pass. most: texts of one, at most.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
@@ -107,12 +109,12 @@ class ModelScorer:
         self.model.eval()
         unique, where = np.unique(numbers, return_inverse=True)
         scores = np.empty(len(unique), dtype=np.float32)
-        lengths = inputs.lengths[unique]
-        batches = micro_batches(np.arange(len(unique)), lengths, self._token_budget, texts_per_item=1, most=self._most)
+        lengths, feed = inputs.lengths[unique], Feed(self.model, inputs)
+        batches = feed.batches(unique, self._token_budget, self._most)
         with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
             for batch in batches:
                 try:
-                    scores[batch] = self.model(**inputs.batch(unique[batch])).float().cpu().numpy()
+                    scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
                 except torch.OutOfMemoryError:
                     size = f"{len(batch)} texts of up to {lengths[batch].max()} tokens"
                     raise ScoringError(f"token_budget: {size} do not fit the GPU's memory (lower it)") from None
@@ -145,8 +147,9 @@ def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, token_
     autocast, model.autocast = model.autocast, None
     try:
         with evaluating(model):
-            for batch in micro_batches(np.arange(len(numbers)), inputs.lengths[numbers], token_budget, 1):
-                model(**inputs.batch(numbers[batch]))
+            feed = Feed(model, inputs)
+            for batch in feed.batches(numbers, token_budget):
+                model(**feed.batch(numbers[batch]))
                 features[batch] = read.pop().double().cpu().numpy()
     finally:
         hook.remove()

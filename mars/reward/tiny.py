@@ -41,6 +41,16 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "bert": _ENCODER,
     "roberta": _ENCODER,
     "deberta-v2": _ENCODER,
+    "mpnet": _ENCODER,
+    "modernbert": {**_ENCODER, "num_hidden_layers": 4, "local_attention": 16},
+    "llama": {**_ENCODER, "num_key_value_heads": 1},
+    "qwen2": {
+        **_ENCODER,
+        "num_key_value_heads": 1,
+        "use_sliding_window": True,
+        "sliding_window": 16,
+        "max_window_layers": 1,
+    },
     "qwen3": {**_ENCODER, "num_key_value_heads": 1, "head_dim": 16},
 }
 

@@ -21,6 +21,7 @@ import torch
 
 from mars.preferences.dialogue import Rendered
 from mars.reward.backbone import Truncation
+from mars.reward.packing import Packing, pack
 
 CUT_PROMPT, CUT_RESPONSE = 1, 2
 
@@ -150,7 +151,7 @@ class Tokens:
     """
 
     def __init__(self, encoder: Encoder, device: torch.device, width: int = 0):
-        self._encoder, self._device, self._width = encoder, device, width
+        self._encoder, self._device, self.width = encoder, device, width
         self._numbers: dict[bytes, int] = {}  # by digest: the texts themselves need not stay in memory
         self._offsets = np.zeros(1, dtype=np.int64)
         self._file = tempfile.TemporaryFile(prefix="mars-tokens-")  # noqa: SIM115 - lives as long as the memory map
@@ -172,7 +173,7 @@ class Tokens:
             self._offsets = np.concatenate(
                 [self._offsets, self._offsets[-1] + np.cumsum([len(ids) for ids in encoded])]
             )
-            self.lengths = np.maximum(np.diff(self._offsets), self._width)
+            self.lengths = np.maximum(np.diff(self._offsets), self.width)
             self._ids = np.memmap(self._file, dtype=np.int32, mode="r")
             self._numbers.update(zip(new, range(len(self._numbers), len(self._numbers) + len(new)), strict=True))
         return np.fromiter((self._numbers[key] for key in keys), dtype=np.int64, count=len(keys))
@@ -180,11 +181,20 @@ class Tokens:
     def batch(self, numbers: np.ndarray, width: int = 0) -> dict[str, torch.Tensor]:
         """input_ids and attention_mask, [len(numbers), L] int64; L is the longest text's or `width`, if more."""
         lengths = self._offsets[numbers + 1] - self._offsets[numbers]
-        mask = np.arange(max(width, self._width, lengths.max(initial=1))) < lengths[:, None]
+        mask = np.arange(max(width, self.width, lengths.max(initial=1))) < lengths[:, None]
         ids = np.full(mask.shape, self._pad, dtype=np.int64)
-        ids[mask] = np.concatenate([self._ids[self._offsets[n] : self._offsets[n + 1]] for n in numbers])
+        ids[mask] = np.concatenate(self.ids(numbers))
         tensors = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+
+    def ids(self, numbers: np.ndarray) -> list[np.ndarray]:
+        """[L] int32 token ids of each of these texts."""
+        return [self._ids[self._offsets[n] : self._offsets[n + 1]] for n in numbers]
+
+    def packed(self, numbers: np.ndarray, packing: Packing, share: bool = True) -> dict[str, Any]:
+        """input_ids, [1, T] int64, and the layout of these texts in one row (`mars.reward.packing.pack`)."""
+        nothing = np.array([self._pad], dtype=np.int32)  # stands for a text without a token, as it does when padded
+        return pack([ids if len(ids) else nothing for ids in self.ids(numbers)], packing, self._device, share)
 
     def padded(self) -> Tokens:
         """Tokens of the same encoder, still empty, each text padded to `max_length`."""

@@ -7,6 +7,7 @@ import pytest
 
 from mars.cli import composed
 from mars.config import ConfigError, build, choose
+from mars.files import config_hash
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,11 @@ def test_a_dataset_of_the_hub_has_the_settings_of_files_in_their_order(name):
     assert list(ours) == list(files)
     changed = {key for key in files if ours[key] != files[key]}
     assert changed - {"data_dir", "preference"} == {"name", "hub", "revision", "size", "licence"}
+
+
+def test_a_setting_younger_than_a_run_does_not_rename_it():
+    def hashed(**train):
+        return config_hash({"dataset": {"name": "files"}, "train": {"lr": 1e-5, **train}}, {"base_sha256": "x"})
+
+    assert hashed(packing="auto") == hashed()
+    assert len({hashed(packing=True), hashed(packing=False), hashed()}) == 3

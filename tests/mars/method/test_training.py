@@ -15,8 +15,8 @@ from mars.reward.loss import bradley_terry
 CPU = torch.device("cpu")
 
 
-def setup(tmp_path, mode="full", n=24, token_budget=4096):
-    engine = Engine(backbone(), mode, CPU, token_budget, tmp_path)
+def setup(tmp_path, mode="full", n=24, token_budget=4096, kind="bert", packing="auto"):
+    engine = Engine(backbone(kind), mode, CPU, token_budget, tmp_path, Tuning(packing=packing))
     data = pairs(n)
     numbers = engine.texts.add_pairs(data)
     return engine, engine.new_model(0), TrainingSet(numbers, None, [p.id for p in data])
@@ -39,9 +39,9 @@ def test_the_loss_by_hand():
     assert bradley_terry(chosen, rejected, centering=0.5).item() == pytest.approx(easy + hard + 1.0)
 
 
-def gradient(tmp_path, mode="full", **settings):
+def gradient(tmp_path, mode="full", kind="bert", packing="auto", **settings):
     """The gradient of one step over 24 pairs, unclipped."""
-    engine, model, data = setup(tmp_path, mode)
+    engine, model, data = setup(tmp_path, mode, kind=kind, packing=packing)
     train(engine, model, data, batch_size=24, lr=1e-12, max_grad_norm=1e9, **settings)
     return torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None])
 
@@ -55,6 +55,29 @@ def assert_same_gradient(first, second):
 def test_one_pair_at_a_time_accumulated_is_the_whole_batch(mode, tmp_path):
     whole = gradient(tmp_path, mode, token_budget=10**6)
     assert_same_gradient(whole, gradient(tmp_path, mode, token_budget=1))
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen3"])
+@pytest.mark.parametrize("token_budget", [1, 10**6])
+def test_packed_pairs_have_the_gradient_of_padded_ones(kind, token_budget, tmp_path):
+    packed = gradient(tmp_path, kind=kind, packing=True, token_budget=token_budget)
+    assert_same_gradient(gradient(tmp_path, kind=kind, packing=False), packed)
+
+
+def test_packed_training_says_that_nothing_is_padded(tmp_path):
+    engine, model, data = setup(tmp_path, packing=True)
+    stats = train(engine, model, data)
+    assert stats.padding_efficiency == 1
+    assert stats.tokens == engine.inputs.lengths[data.numbers].sum()
+
+
+def test_noise_is_trained_with_packed(tmp_path):
+    for alpha in (0.0, 5.0):
+        engine, model, data = setup(tmp_path, kind="qwen3", packing=True)
+        before = train(engine, model, data).loss
+        engine, model, data = setup(tmp_path, kind="qwen3", packing=True)
+        noisy = train(engine, model, replace(data, noise=np.full(len(data.ids), alpha))).loss
+        assert (noisy == pytest.approx(before, abs=1e-5)) == (alpha == 0)
 
 
 def test_bucketed_and_random_order_give_the_same_full_data_gradient(tmp_path):
@@ -113,6 +136,11 @@ def test_schedules_by_hand():
     assert [lr_factor(p, linear) for p in (0, 0.25, 0.5, 0.75, 1)] == [0, 0.5, 1, 0.5, 0]
     assert lr_factor(0.5, TrainConfig(schedule="cosine")) == pytest.approx(0.5)
     assert lr_factor(0.9, TrainConfig(schedule="constant")) == 1
+
+
+def test_a_linear_head_has_nothing_to_pack():
+    with pytest.raises(ValueError, match="packing: a linear head reads features"):
+        TrainConfig(mode="head", packing=True)
 
 
 @pytest.mark.parametrize("setting", ["lr", "token_budget", "max_grad_norm", "window"])

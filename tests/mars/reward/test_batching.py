@@ -1,5 +1,7 @@
 """Steps: every pair once, the right number of them, little padding, the same for a seed."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mars.config import build
 from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import render_plain
 from mars.reward.backbone import BackboneConfig
-from mars.reward.batching import epoch_steps, micro_batches, padding_efficiency
+from mars.reward.batching import epoch_steps, micro_batches, packed_batches, padding_efficiency
 from mars.reward.model import load_tokenizer, text_encoder
 from mars.reward.tokens import Tokens
 
@@ -25,6 +27,24 @@ def test_an_epoch_has_every_pair_once_in_the_expected_number_of_steps(lengths, b
     np.testing.assert_array_equal(np.sort(pairs), np.arange(len(lengths)))
     for batch in (batch for step in steps for batch in step):
         assert len(batch) == 1 or 2 * len(batch) * lengths[batch].max() <= budget
+
+
+@given(some_lengths, st.integers(1, 40), st.integers(1, 5000), st.integers(1, 6), st.integers(0, 5))
+def test_packing_changes_how_a_step_is_cut_and_not_the_step(lengths, batch_size, budget, window, seed):
+    settings = lengths, batch_size, budget, window
+    padded, packed = (epoch_steps(*settings, np.random.default_rng(seed), how) for how in (False, True))
+    for one, other in zip(padded, packed, strict=True):
+        assert sorted(np.concatenate(one)) == sorted(np.concatenate(other))
+        assert all(len(batch) == 1 or lengths[batch].sum() <= budget for batch in other)
+        for batch, following in itertools.pairwise(other):
+            assert lengths[batch].sum() + lengths[following[0]].sum() > budget
+
+
+def test_packed_texts_by_hand():
+    tokens = np.array([3, 9, 2, 2, 5])
+    assert [b.tolist() for b in packed_batches(np.arange(5), tokens, 7)] == [[0], [1], [2, 3], [4]]
+    assert [b.tolist() for b in packed_batches(np.array([2, 3, 0]), tokens, 7, most=2)] == [[2, 3], [0]]
+    assert packed_batches(np.arange(0), tokens, 7) == []
 
 
 def test_the_same_generator_gives_the_same_epoch_and_the_next_draw_another():
