@@ -24,9 +24,15 @@ T = TypeVar("T")
 WITHOUT_EFFECT = frozenset(
     {"study", "out", "cache", "logger", "wandb", "threads", "save_model", "force", "debug", "name", "dry_run"}
     | {"steps_may_differ", "scale", "curvature"}
+    | {"deterministic"}  # may change the last bits of a fine-tune on a GPU
     | {"until", "max_replicates", "look_every"}
     | {"replicate"}  # which moves the seeds that stand beside it (`mars.choices.effective`)
 )
+
+# Settings younger than some runs, {group: {setting: {value: as it names a run}}}; None: as a run without the setting.
+_AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
+    "train": {"token_budget": {"auto": 4096}, "bf16_weights": {False: None}}
+}
 
 
 class UserError(Exception):
@@ -35,6 +41,20 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A setting that cannot be used; the message names the config key."""
+
+
+def naming_runs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as it names a run: a new setting at its default makes no other run of what was there before it."""
+    named = dict(config)
+    for group, settings in _AS_BEFORE.items():
+        if isinstance(config.get(group), Mapping):
+            values = {key: _before(settings.get(key, {}), value) for key, value in config[group].items()}
+            named[group] = {key: value for key, value in values.items() if key not in settings or value is not None}
+    return named
+
+
+def _before(known: Mapping[Any, Any], value: Any) -> Any:
+    return next((old for new, old in known.items() if value == new and type(value) is type(new)), value)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mars.config import WITHOUT_EFFECT
+from mars.config import WITHOUT_EFFECT, naming_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
     Settings that cannot change a result are excluded (`WITHOUT_EFFECT`). The digests of the rows replace the settings
     that say where they are: the same file elsewhere is the same run, another file at the same path is another run.
     """
-    identity = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
+    identity = {k: v for k, v in naming_runs(config).items() if k not in WITHOUT_EFFECT}
     identity["dataset"] = {"name": config["dataset"]["name"], **data}
     return digest(identity)[:8]
 

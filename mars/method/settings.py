@@ -23,7 +23,8 @@ class TrainConfig:
     centering: float = 0.0
     dropout: bool = False
     gradient_checkpointing: bool = False
-    token_budget: int = 4096  # padded tokens in one forward pass
+    bf16_weights: bool = False  # training passes read bf16 copies of the weights; the weights stay fp32
+    token_budget: int | Literal["auto"] = "auto"  # tokens in one pass
     window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -36,7 +37,7 @@ class TrainConfig:
             "max_grad_norm": self.max_grad_norm > 0,
             "label_smoothing": 0 <= self.label_smoothing < 0.5,
             "centering": self.centering >= 0,
-            "token_budget": self.token_budget > 0,
+            "token_budget": self.token_budget == "auto" or self.token_budget > 0,
             "window": self.window > 0,
             "lora_rank": self.lora_rank > 0,
             "lora_alpha": self.lora_alpha > 0,
@@ -44,6 +45,8 @@ class TrainConfig:
         for name, holds in checks.items():
             if not holds:
                 raise ValueError(f"{name}: {getattr(self, name)} is out of range")
+        if self.bf16_weights and self.mode == "head":
+            raise ValueError("bf16_weights: a linear head is trained in fp32 (set train=full or train=lora)")
 
 
 @dataclass(frozen=True)

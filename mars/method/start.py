@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from mars import files
+from mars.config import naming_runs
+from mars.method.measure import settle
 from mars.method.state import State
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
@@ -39,7 +41,7 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
             "weights": weights_id(engine.backbone),
             "precision": [engine.device.type, str(autocast_dtype(engine.backbone, engine.device))],
             "base": pairs_digest(base),
-            "train": asdict(course.train),
+            **naming_runs({"train": asdict(course.train)}),
             "batch_size": course.batch_size,
             "epochs": course.epochs,
             "seed": seed,
@@ -49,6 +51,7 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
     saved = State.load(file)
     if saved is None:
         log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
+        settle(engine, model, course.train)
         torch.manual_seed(seed)  # dropout only: the head is drawn already
         data = TrainingSet(numbers, None, [pair.id for pair in base])
         learner = Learner(model, new_optimizer(model, course.train))

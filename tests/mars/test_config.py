@@ -5,8 +5,9 @@ from typing import Literal
 
 import pytest
 
+from mars import choices, files
 from mars.cli import composed
-from mars.config import ConfigError, build, choose
+from mars.config import ConfigError, build, choose, naming_runs
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,16 @@ def test_a_dataset_of_the_hub_has_the_settings_of_files_in_their_order(name):
     assert list(ours) == list(files)
     changed = {key for key in files if ours[key] != files[key]}
     assert changed - {"data_dir", "preference"} == {"name", "hub", "revision", "size", "licence"}
+
+
+def test_a_setting_that_came_later_renames_no_run_at_its_default(compose):
+    def name(*overrides):
+        return files.config_hash(choices.shaping(compose("scale=tiny", "train=full", *overrides)), {"base_sha256": "x"})
+
+    assert name() == "c4f70fbe"  # as it was before there were these settings
+    assert name() == name("train.token_budget=4096") == name("deterministic=false")
+    assert len({name(), name("train.token_budget=2048"), name("train.bf16_weights=true")}) == 3
+    older = {"train": {"lr": 0.1, "token_budget": 4096}, "seed": 0}
+    newer = {"train": {"lr": 0.1, "token_budget": "auto", "bf16_weights": False}, "seed": 0}
+    assert naming_runs(newer) == naming_runs(older) == older
+    assert naming_runs({"train": {"bf16_weights": True}}) == {"train": {"bf16_weights": True}}
