@@ -24,11 +24,13 @@ from mars.files import digest
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory, record_of, scores_of
+from mars.reward.memory import device_errors
 from mars.reward.scoring import ModelScorer
 
 log = logging.getLogger("benchmarks.evaluate")
 
 
+@device_errors()
 def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     """The record of `model` on the benchmark, written beside its scores; what is there already is not done again.
 

@@ -30,9 +30,11 @@ from mars.pool.pool import Pool
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
+from mars.reward import determinism
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine, Tuning
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
+from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 
@@ -104,6 +106,8 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     strategy: Strategy = build(strategy_type, method, "method")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    if settings.deterministic:
+        determinism.prepare()
     place = Path(settings.cache).expanduser(), device(settings.device)
     usual = resolve("benchmarks.choices:USUAL")
     first = [] if settings.benchmark.get("name") == usual["name"] else [usual]
@@ -147,7 +151,13 @@ def _engine(
         device,
         train.token_budget,
         cache,
-        Tuning(train.dropout, train.gradient_checkpointing, lora if train.mode == "lora" else None, train.packing),
+        Tuning(
+            train.dropout,
+            train.gradient_checkpointing,
+            lora if train.mode == "lora" else None,
+            train.packing,
+            settings.deterministic,
+        ),
     )
     if not rounds.warmup:
         return engine, functools.partial(engine.new_model, settings.seed)
@@ -184,7 +194,7 @@ def _gates(settings: Settings, preferences: Preferences, cache: Path, device: to
 
 def _embedder(encoder: BackboneConfig, path: str, settings: Settings, cache: Path, device: torch.device) -> Embed:
     with renamed("backbone", path):
-        frozen = frozen_encoder(encoder, cache, device, settings.train.token_budget)
+        frozen = frozen_encoder(encoder, cache, device, Budget.of(settings.train.token_budget).tokens)
     return sentence_embedder(frozen)
 
 

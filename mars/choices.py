@@ -78,6 +78,7 @@ class Settings:
     cache: str
     save_model: bool
     curvature: bool | None
+    deterministic: bool
     scale: str
     steps_may_differ: bool
     dry_run: bool

@@ -25,6 +25,7 @@ from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features
+from mars.reward.memory import device_errors
 from mars.reward.model import weights_id
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class Conductor:
         self.place.write_config(config)
         logger = self._logger(config)
         try:
-            judged = self._worked(logger)
+            with device_errors():
+                judged = self._worked(logger)
         except BaseException:
             with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
                 last = State.load(self.place.state) or State()

@@ -25,12 +25,15 @@ T = TypeVar("T")
 WITHOUT_EFFECT = frozenset(
     {"study", "out", "cache", "logger", "wandb", "threads", "save_model", "force", "debug", "name", "dry_run"}
     | {"steps_may_differ", "scale", "curvature"}
+    | {"deterministic"}  # may change the last bits of a fine-tune on a GPU
     | {"until", "max_replicates", "look_every"}
     | {"replicate"}  # which moves the seeds that stand beside it (`mars.choices.effective`)
 )
 
 # Settings younger than some runs, {group: {setting: {value: as it names a run}}}; None: as a run without the setting.
-_AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {"train": {"packing": {"auto": None}}}
+_AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
+    "train": {"token_budget": {"auto": 4096}, "bf16_weights": {False: None}, "packing": {"auto": None}}
+}
 
 
 class UserError(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 from mars import files
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
 from mars.cli import command, task_overrides
-from mars.config import UserError, build, nearest
+from mars.config import UserError, build, naming_runs, nearest
 from mars.plugins import resolve
 from mars.record.run_directory import LOG, RunDirectory
 
@@ -85,7 +85,7 @@ def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> d
         "seed": settings.seed,
         "steps_may_differ": settings.steps_may_differ,
         "batch_size": settings.batch_size,
-        "train_sha256": files.digest(config["train"]),
+        "train_sha256": files.digest(naming_runs(config)["train"]),
         "pool_sha256": files.digest([shaping(config)[key] for key in ("augmenter", "pool", "semantic")]),
         "semantic_layer": settings.semantic.get("name", ""),
         "drop_prompt": bool(settings.method.get("drop_prompt", False)),

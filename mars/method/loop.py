@@ -17,6 +17,7 @@ from mars import files
 from mars.config import ConfigError
 from mars.method import allocation
 from mars.method.logger import Logger
+from mars.method.measure import settle
 from mars.method.observer import Observer
 from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
@@ -52,11 +53,14 @@ class Loop:
     def __init__(self, trainer: Trainer, state: State, logger: Logger, observer: Observer | None = None):
         self.trainer, self.state, self._logger, self._observer = trainer, state, logger, observer
         self.pool, self.clock = trainer.inputs.pool, trainer.clock
+        if state.memory:
+            trainer.engine.recall(state.memory)
         model = trainer.start()
         self.start = files.state_digest(model.state_dict())  # sha256 of the starting weights
         if state.model is not None:
             model.load_state_dict(state.model)
             log.info("resuming after round %d", state.round)
+        settle(trainer.engine, model, trainer.plan.train)
         self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
         if state.optimizer is not None:
             self.learner.optimizer.load_state_dict(state.optimizer)
@@ -159,6 +163,7 @@ class Loop:
             margins=view.margins if view.asked else None,
             spectra=spectra,
             cells=list(self.pool.looked_at),
+            memory=self.trainer.engine.memory(),
         )
 
     def costed(self, state: State) -> dict[str, Any]:

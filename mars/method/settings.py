@@ -23,8 +23,9 @@ class TrainConfig:
     centering: float = 0.0
     dropout: bool = False
     gradient_checkpointing: bool = False
+    bf16_weights: bool = False  # training passes read bf16 copies of the weights; the weights stay fp32
     packing: Literal["auto", True, False] = "auto"  # texts without padding, where the backbone takes them so
-    token_budget: int = 4096  # tokens in one forward pass, padding included where there is any
+    token_budget: int | Literal["auto"] = "auto"  # tokens in one pass, padding included where there is any
     window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -37,7 +38,7 @@ class TrainConfig:
             "max_grad_norm": self.max_grad_norm > 0,
             "label_smoothing": 0 <= self.label_smoothing < 0.5,
             "centering": self.centering >= 0,
-            "token_budget": self.token_budget > 0,
+            "token_budget": self.token_budget == "auto" or self.token_budget > 0,
             "window": self.window > 0,
             "lora_rank": self.lora_rank > 0,
             "lora_alpha": self.lora_alpha > 0,
@@ -47,6 +48,8 @@ class TrainConfig:
                 raise ValueError(f"{name}: {getattr(self, name)} is out of range")
         if self.packing is True and self.mode == "head":
             raise ValueError("packing: a linear head reads features, and there is nothing to pack (leave it at auto)")
+        if self.bf16_weights and self.mode == "head":
+            raise ValueError("bf16_weights: a linear head is trained in fp32 (set train=full or train=lora)")
 
 
 @dataclass(frozen=True)

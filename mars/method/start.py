@@ -18,6 +18,7 @@ from torch import nn
 
 from mars import files
 from mars.config import naming_runs
+from mars.method.measure import settle
 from mars.method.state import State
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
@@ -50,6 +51,7 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
     saved = State.load(file)
     if saved is None:
         log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
+        settle(engine, model, course.train)
         torch.manual_seed(seed)  # dropout only: the head is drawn already
         data = TrainingSet(numbers, None, [pair.id for pair in base])
         learner = Learner(model, new_optimizer(model, course.train))

@@ -34,6 +34,7 @@ class Snapshot:
     margins: np.ndarray | None  # [N] float64 before the round, where the arm asked
     spectra: Spectra  # empty where curvature is not recorded or not defined
     cells: list[tuple[str, int, int]]  # variants looked at in the run so far (`mars.pool.pool.Cell`)
+    memory: dict[str, Any]  # how steps are cut (`mars.reward.engine.Engine.memory`)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class State:
     spectra: list[Spectra] = field(default_factory=list)  # by round
     cells: list[tuple[str, int, int]] = field(default_factory=list)
     weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the last round, where the arm sets them
+    memory: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0  # of the run so far
     costs: dict[str, Any] = field(default_factory=dict)  # what the finished rounds made and paid (`Supply` of the pool)
 
@@ -68,6 +70,7 @@ class State:
             margins=[*self.margins, left.margins],
             spectra=[*self.spectra, left.spectra],
             cells=left.cells,
+            memory=left.memory,
             weights=weights,
         )
 

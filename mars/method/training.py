@@ -1,46 +1,29 @@
 """One round of optimisation: batches in, a better model and its numbers out.
 
 A step's loss is the weighted sum over all its pairs divided by their weight, so cutting it into micro-batches changes
-memory and speed and nothing else. A loss or gradient that is not finite stops the run at once and names the pairs: what
-trains on after that is noise.
+memory and speed and nothing else (`mars.method.passes`). A loss or gradient that is not finite stops the run before the
+next step is taken and names the pairs: what trains on after that is noise.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from mars.config import UserError
+from mars.method.passes import Passes, Reading, TrainingError, TrainingSet
 from mars.method.settings import TrainConfig
 from mars.progress import Progress
 from mars.reward.backbone import Mode
 from mars.reward.batching import Step, epoch_steps, padding_efficiency
 from mars.reward.engine import Engine
-from mars.reward.feeding import Feed
-from mars.reward.loss import bradley_terry
-
-
-class TrainingError(UserError):
-    """Training that cannot go on."""
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Rows of one round: base pairs first, then what the strategy drew."""
-
-    numbers: np.ndarray  # [M, 2] text numbers
-    weights: np.ndarray | None  # [M]
-    ids: Sequence[str]  # [M], for messages
-    noise: np.ndarray | None = None  # [M] NEFTune's α, 0 where a row stays clean
-    parents: np.ndarray | None = None  # [M] the base pair each row is, or is a variant of
 
 
 @dataclass(frozen=True)
@@ -108,45 +91,60 @@ def train_round(
     rng: orders the pairs. on_step: told of every step. Raises TrainingError on a loss or gradient that is not finite.
     """
     cfg, lengths = course.train, engine.inputs.lengths[data.numbers]
-    packed = Feed(learner.model, engine.inputs).packing is not None
-    steps = _steps(lengths, course, rng, packed)
-    weights = np.ones(len(lengths)) if data.weights is None else data.weights
-    data = replace(data, weights=weights)
+    passes = Passes(engine, learner.model, data, cfg)
+    steps = _steps(lengths, course, engine.budget.tokens, rng, passes.packed)
     losses, norms, began = [], [], time.perf_counter()
     learner.model.train()
-    with few_threads(engine.mode), Progress(len(steps), "training", "steps") as progress:
-        for number, step in enumerate(steps):
+
+    def note(number: int, lr: float, reading: Reading) -> None:
+        loss, norm = reading.values()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for i in np.concatenate(steps[number])]))
+        losses.append(loss)
+        norms.append(norm)
+        progress.advance(1)
+        on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
+
+    with (
+        few_threads(engine.mode),
+        engine.determinism.held(),
+        Progress(len(steps), "training", "steps") as progress,
+        closing(passes.gradients(steps)) as readings,
+    ):
+        before: tuple[int, float, Reading] | None = None
+        for number, reading in enumerate(readings):
+            if before is not None:
+                note(*before)  # a step late: by now the device has long come to it
             lr = cfg.lr * lr_factor(course.start + (course.end - course.start) * number / len(steps), cfg)
             for group in learner.optimizer.param_groups:
                 group["lr"] = lr
-            loss, norm = _step(engine, learner.model, data, step, cfg)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for batch in step for i in batch]))
             learner.optimizer.step()
-            losses.append(loss)
-            norms.append(norm)
-            progress.advance(1)
-            on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
+            before = number, lr, reading
+        if before is not None:
+            note(*before)
     quarter = max(1, len(steps) // 4)
     return RoundStats(
         steps=len(steps),
-        loss=float(np.average(losses, weights=[weights[np.concatenate(step)].sum() for step in steps])),
+        loss=float(np.average(losses, weights=[passes.weights[np.concatenate(step)].sum() for step in steps])),
         first_loss=float(np.mean(losses[:quarter])),
         last_loss=float(np.mean(losses[-quarter:])),
         grad_norm=float(np.mean(norms)),
         pairs=sum(len(batch) for step in steps for batch in step),
         tokens=0 if engine.mode == "head" else sum(int(lengths[batch].sum()) for step in steps for batch in step),
-        padding_efficiency=1.0 if packed else padding_efficiency(lengths, steps),
+        padding_efficiency=1.0 if passes.packed else padding_efficiency(lengths, steps),
         seconds=time.perf_counter() - began,
     )
 
 
-def _steps(lengths: np.ndarray, course: Course, rng: np.random.Generator, packed: bool) -> list[Step]:
-    """The round's steps over pairs of [M, 2] tokens; the last pass is cut short where a number of steps is set."""
+def _steps(lengths: np.ndarray, course: Course, tokens: int, rng: np.random.Generator, packed: bool) -> list[Step]:
+    """The round's steps over pairs of [M, 2] tokens; the last epoch is cut short where a number of steps is set.
+
+    tokens: of one pass through the model. packed: without padding.
+    """
     steps: list[Step] = []
     passes = 0
     while (len(steps) < course.steps) if course.steps else (passes < course.epochs):
-        steps += epoch_steps(lengths, course.batch_size, course.train.token_budget, course.train.window, rng, packed)
+        steps += epoch_steps(lengths, course.batch_size, tokens, course.train.window, rng, packed)
         passes += 1
     return steps[: course.steps]
 
@@ -160,28 +158,6 @@ def few_threads(mode: Mode) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _step(engine: Engine, model: nn.Module, data: TrainingSet, step: Step, cfg: TrainConfig) -> tuple[float, float]:
-    """(mean loss, gradient norm) of one step; its gradients are accumulated over micro-batches, and clipped."""
-    weights = data.weights
-    assert weights is not None
-    model.zero_grad(set_to_none=True)
-    total = float(sum(weights[batch].sum() for batch in step))
-    loss_sum = torch.zeros((), device=engine.device)
-    for batch in step:
-        # Chosen and rejected in one forward: [2b] scores, chosen first.
-        inputs = Feed(model, engine.inputs).batch(data.numbers[batch].T.ravel(), share=data.noise is None)
-        if data.noise is not None:
-            inputs["noise"] = torch.as_tensor(np.tile(data.noise[batch], 2), dtype=torch.float32, device=engine.device)
-        scores = model(**inputs)
-        chosen, rejected = scores.chunk(2)
-        weight = torch.as_tensor(weights[batch], dtype=scores.dtype, device=scores.device)
-        loss = bradley_terry(chosen, rejected, weight, cfg.label_smoothing, cfg.centering) / total
-        loss.backward()
-        loss_sum += loss.detach()
-    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], cfg.max_grad_norm)
-    return loss_sum.item(), float(norm)
 
 
 def _not_finite(step: int, loss: float, norm: float, ids: list[str]) -> str:

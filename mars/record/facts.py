@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from mars.config import UserError
+from mars.config import UserError, naming_runs
 from mars.files import config_hash
 from mars.plugins import resolve
 
@@ -189,9 +189,10 @@ def check_config(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None
 
 
 def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` excluding the settings of its augmenters that cannot change a result."""
+    """`config` as it names a run, excluding the settings of its augmenters that cannot change a result."""
+    config = naming_runs(config)
     if not _names(config, ADDRESSED):
-        return dict(config)
+        return config
     return resolve("mars.choices:shaping")(config)  # imports augmenters, which nothing else here needs
 
 

@@ -41,6 +41,8 @@ def manifest(preferences: Preferences, engine: Engine, state: State, start: str)
         "pairs_trained": sum(r["pairs"] for r in state.records),
         "tokens": sum(r["tokens"] for r in state.records),
         "peak_memory_bytes": peak_memory_bytes(),
+        "memory": engine.memory(),
+        "not_deterministic": sorted(engine.determinism.without) if engine.determinism.wanted else None,
         "start": start,
         "weights": weights_id(engine.backbone),
         "template": engine.backbone.template,

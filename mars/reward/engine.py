@@ -6,9 +6,10 @@ loop knows neither tokens nor features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -17,7 +18,9 @@ from torch import nn
 from mars import files
 from mars.config import ConfigError
 from mars.reward.backbone import BackboneConfig, Mode
+from mars.reward.determinism import Determinism
 from mars.reward.features import Features, frozen_encoder
+from mars.reward.memory import Budget
 from mars.reward.model import (
     LINEAR,
     LinearReward,
@@ -33,25 +36,29 @@ from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Inputs, Tokens
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a transformer is made ready to train; lora: settings of its adapters, None trains every weight.
+    """How a transformer is made ready to train.
 
-    packing: texts without padding (`mars.reward.packing_probe.set_packing`).
+    lora: settings of its adapters, None trains every weight. packing: texts without padding
+    (`mars.reward.packing_probe.set_packing`). deterministic: on a GPU by deterministic operations.
     """
 
     dropout: bool = False
     gradient_checkpointing: bool = False
     lora: dict[str, Any] | None = None
     packing: Wanted = "auto"
+    deterministic: bool = False
 
 
 class Engine:
     """Makes, scores with and saves models over one backbone.
 
-    token_budget: tokens of one forward pass. cache: where frozen features live. texts: what its models have
-    read, `inputs` as they take it.
+    token_budget: tokens of one pass to begin with, `auto` where they may be measured; `budget` has them as they stand.
+    cache: where frozen features live. texts: what its models have read, `inputs` as they take it.
     """
 
     def __init__(
@@ -59,16 +66,17 @@ class Engine:
         backbone: BackboneConfig,
         mode: Mode,
         device: torch.device,
-        token_budget: int,
+        token_budget: int | Literal["auto"],
         cache: Path,
         tuning: Tuning | None = None,
     ):
-        self.backbone, self.mode, self.token_budget = backbone, mode, token_budget
+        self.backbone, self.mode, self.budget = backbone, mode, Budget.of(token_budget)
         self.device = torch.device("cpu") if mode == "head" else device  # θ is a few hundred numbers
         self._tuning = tuning or Tuning()
+        self.determinism = Determinism(self._tuning.deterministic and self.device.type == "cuda")
         self.inputs: Inputs
         if mode == "head":
-            encoder = frozen_encoder(backbone, cache, device, token_budget)
+            encoder = frozen_encoder(backbone, cache, device, self.token_budget)
             self.tokenizer = encoder.tokenizer
             self.inputs = Features(encoder)
         else:
@@ -76,9 +84,14 @@ class Engine:
             self.inputs = Tokens(text_encoder(backbone, self.tokenizer), device)
         self.texts = Texts(self.inputs, rendering(backbone.template, self.tokenizer, "backbone.template"))
 
+    @property
+    def token_budget(self) -> int:
+        """Tokens of one pass, as they stand."""
+        return self.budget.tokens
+
     def scorer(self, model: nn.Module) -> ModelScorer:
         """What scores the engine's texts under `model`."""
-        return ModelScorer(model, self.texts, self.token_budget)
+        return ModelScorer(model, self.texts, self.budget)
 
     def new_model(self, seed: int) -> nn.Module:
         """The study's starting point: the backbone as published and a fresh head drawn from `seed`.
@@ -92,9 +105,37 @@ class Engine:
         if self._tuning.lora is not None:
             reward.adapter = _with_lora(reward, self._tuning.lora)
         if self._tuning.gradient_checkpointing:
-            reward.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _keep_no_activations(reward)
         set_packing(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
         return reward
+
+    def checkpoint(self, model: nn.Module) -> bool:
+        """Whether `model`, and every model made later, from now on recomputes its activations instead of keeping them.
+
+        False where it did already, or where the backbone has no way to.
+        """
+        able = isinstance(model, RewardModel) and model.model.supports_gradient_checkpointing
+        if self._tuning.gradient_checkpointing or not able:
+            return False
+        log.warning("out of memory with one pair: from here on with gradient checkpointing, which takes longer")
+        assert isinstance(model, RewardModel)
+        self._tuning = replace(self._tuning, gradient_checkpointing=True)
+        _keep_no_activations(model)
+        return True
+
+    def memory(self) -> dict[str, Any]:
+        """What the run found out about the memory, for its record; `recall` takes it up again."""
+        return {
+            "token_budget": self.budget.tokens,
+            "bytes_per_token": self.budget.bytes_per_token,
+            "halved": self.budget.halved,
+            "gradient_checkpointing": self._tuning.gradient_checkpointing,
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Goes on as an interrupted run left off, so that a resumed one cuts its steps alike."""
+        self._tuning = replace(self._tuning, gradient_checkpointing=memory["gradient_checkpointing"])
+        self.budget = Budget(memory["token_budget"], halved=memory["halved"], bytes_per_token=memory["bytes_per_token"])
 
     def save(self, model: nn.Module, directory: Path) -> None:
         """The trained model under `directory`: safetensors and a config that says how to load it."""
@@ -115,6 +156,10 @@ class Engine:
                 "weights": weights_id(self.backbone),
             },
         )
+
+
+def _keep_no_activations(reward: RewardModel) -> None:
+    reward.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _with_lora(reward: RewardModel, settings: dict[str, Any]) -> Any:

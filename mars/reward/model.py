@@ -203,7 +203,11 @@ def _noisy_embeddings(
 
 
 def _uniform_noise(like: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """U(−1, 1)·scale in the shape of `like`, [..., d]; scale: [...]."""
+    """U(−1, 1)·scale in the shape of `like`, [..., d]; scale: [...].
+
+    From the generator of the device, which a round seeds as it does the CPU's: numbers drawn on a CPU would have to be
+    copied, one for every number of every embedding. So a GPU's noise repeats on a GPU, and is not a CPU's.
+    """
     return torch.empty_like(like).uniform_(-1, 1) * scale[..., None].to(like.dtype)
 
 

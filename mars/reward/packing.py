@@ -62,9 +62,7 @@ class Layout:
     mean: bool
 
 
-def pack(
-    texts: Sequence[np.ndarray], packing: Packing, device: torch.device, share: bool = True
-) -> dict[str, Any]:
+def pack(texts: Sequence[np.ndarray], packing: Packing, device: torch.device, share: bool = True) -> dict[str, Any]:
     """input_ids [1, T] int64 and layout, a `Layout`, of at least one text, each its [L] token ids, L at least 1.
 
     share: False computes each text on its own also where the model could share.

@@ -1,8 +1,8 @@
 """Texts to scores: every distinct text once, the same whatever shares a batch with it.
 
-Padded batches come longest first, so that one too large for the memory fails at once and not after an hour. Texts of
-near-equal length share a forward pass, so little of it is padding. What a text scores depends on the text: rows are
-padded on the right and masked, positions and pooling follow the mask, and the head computes in fp32
+Padded batches come longest first, so that one too large for the memory is met at once; what follows is then cut
+smaller. Texts of near-equal length share a forward pass, so little of it is padding. What a text scores depends on the
+text: rows are padded on the right and masked, positions and pooling follow the mask, and the head computes in fp32
 (`mars.reward.model`). A model that takes texts without padding gets them packed; a causal one computes a prompt once
 for all replies to it (`mars.reward.feeding`).
 """
@@ -10,7 +10,8 @@ for all replies to it (`mars.reward.feeding`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,8 +21,10 @@ from torch import nn
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.progress import Progress
+from mars.reward.batching import Step
 from mars.reward.features import Features
 from mars.reward.feeding import Feed
+from mars.reward.memory import Budget, each_that_fits
 from mars.reward.model import RewardModel, scalar_head
 from mars.reward.texts import Texts
 from mars.reward.tokens import Inputs, Tokens
@@ -36,20 +39,21 @@ class ScoringError(UserError):
 class ModelScorer:
     """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
-    known: the texts that have numbers. token_budget: tokens of a forward pass. most: texts of one, at most.
+    known: the texts that have numbers. budget: tokens of a forward pass, which is lowered where they do not fit the
+    memory; a number is a budget of the scorer's own. most: texts of one pass, at most.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
-    def __init__(self, model: nn.Module, known: Texts, token_budget: int, most: int | None = None):
+    def __init__(self, model: nn.Module, known: Texts, budget: Budget | int, most: int | None = None):
         self.model, self.known = model, known
-        self._token_budget, self._most = token_budget, most
+        self._budget, self._most = budget if isinstance(budget, Budget) else Budget(budget), most
         self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
 
     def scores(self, numbers: np.ndarray) -> np.ndarray:
         """fp32 scores in the shape of `numbers`, each distinct text scored once.
 
-        Raises ScoringError where a pass does not fit the GPU's memory.
+        Raises ScoringError where a single text does not fit the GPU's memory.
         """
         self.known.scored += len(np.unique(numbers))
         return self._score(self.known.inputs, numbers.ravel()).reshape(numbers.shape)
@@ -71,7 +75,7 @@ class ModelScorer:
         unique, where = np.unique(numbers, return_inverse=True)
         self.known.scored += len(unique)
         assert isinstance(self.model, RewardModel)
-        features = _head_inputs(self.model, inputs, unique, self._token_budget)
+        features = _head_inputs(self.model, inputs, unique, self._budget)
         chosen, rejected = where.reshape(numbers.shape).T
         return features[chosen] - features[rejected]
 
@@ -96,6 +100,8 @@ class ModelScorer:
             self._numbers = np.union1d(self._numbers, distinct)
         try:
             return self._score(into.inputs, wanted).astype(np.float64)
+        except torch.AcceleratorError:  # the device's fault, not the model's
+            raise
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
             raise ScoringError(f"the model cannot score these texts: {' '.join(str(error).split())[:200]}") from error
 
@@ -110,16 +116,31 @@ class ModelScorer:
         unique, where = np.unique(numbers, return_inverse=True)
         scores = np.empty(len(unique), dtype=np.float32)
         lengths, feed = inputs.lengths[unique], Feed(self.model, inputs)
-        batches = feed.batches(unique, self._token_budget, self._most)
         with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
-            for batch in batches:
-                try:
-                    scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
-                except torch.OutOfMemoryError:
-                    size = f"{len(batch)} texts of up to {lengths[batch].max()} tokens"
-                    raise ScoringError(f"token_budget: {size} do not fit the GPU's memory (lower it)") from None
+
+            def run(batch: np.ndarray) -> None:
+                scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
                 progress.advance(int(lengths[batch].sum()))
+
+            _each_text(feed, unique, run, self._budget, self._most)
         return scores[where]
+
+
+def _each_text(
+    feed: Feed, numbers: np.ndarray, run: Callable[[np.ndarray], None], budget: Budget, most: int | None = None
+) -> None:
+    """Calls `run` on positions in `numbers`, batches of texts that fit the memory.
+
+    Raises ScoringError for a text that is too long.
+    """
+
+    def cut(places: np.ndarray, tokens: int) -> Step:
+        return [places[batch] for batch in feed.batches(numbers[places], tokens, most)]
+
+    stuck = each_that_fits(np.arange(len(numbers)), cut, run, budget)
+    if stuck is not None:
+        length = feed.inputs.lengths[numbers[stuck]]
+        raise ScoringError(f"a text of {length} tokens does not fit the GPU's memory by itself (lower max_length)")
 
 
 @contextmanager
@@ -135,22 +156,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, token_budget: int) -> np.ndarray:
+def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, budget: Budget) -> np.ndarray:
     """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.
 
     In fp32 also where the model runs under bf16, whose rounding fills every direction in which differences are small.
     """
     head = scalar_head(model)
-    read: list[torch.Tensor] = []
+    read: deque[torch.Tensor] = deque(maxlen=1)
     hook = head.register_forward_pre_hook(lambda _module, arguments: read.append(arguments[0]))
     features = np.empty((len(numbers), head.in_features))
     autocast, model.autocast = model.autocast, None
+
+    feed = Feed(model, inputs)
+
+    def run(batch: np.ndarray) -> None:
+        model(**feed.batch(numbers[batch]))
+        features[batch] = read.pop().double().cpu().numpy()
+
     try:
         with evaluating(model):
-            feed = Feed(model, inputs)
-            for batch in feed.batches(numbers, token_budget):
-                model(**feed.batch(numbers[batch]))
-                features[batch] = read.pop().double().cpu().numpy()
+            _each_text(feed, numbers, run, budget)
     finally:
         hook.remove()
         model.autocast = autocast

@@ -21,6 +21,7 @@ import torch
 
 from mars.preferences.dialogue import Rendered
 from mars.reward.backbone import Truncation
+from mars.reward.memory import moved
 from mars.reward.packing import Packing, pack
 
 CUT_PROMPT, CUT_RESPONSE = 1, 2
@@ -185,7 +186,7 @@ class Tokens:
         ids = np.full(mask.shape, self._pad, dtype=np.int64)
         ids[mask] = np.concatenate(self.ids(numbers))
         tensors = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
-        return {name: tensor.to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+        return moved(tensors, self._device)
 
     def ids(self, numbers: np.ndarray) -> list[np.ndarray]:
         """[L] int32 token ids of each of these texts."""

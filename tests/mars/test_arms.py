@@ -184,7 +184,7 @@ def test_the_noise_has_neftunes_size_and_leaves_padding_scores_alone(kind, compo
     batch, model = engine.inputs.batch(numbers[:, 0]), engine.new_model(0)
     layer = model.model.get_input_embeddings()
     clean = layer(batch["input_ids"])
-    alpha = torch.tensor([0.0, 1.0, 5.0, 5.0])
+    alpha = torch.tensor([0.0, 1.0, 5.0, 5.0], device=engine.device)
     with _noisy_embeddings(layer, batch["attention_mask"], alpha):
         noise = layer(batch["input_ids"]) - clean
     bound = alpha / (batch["attention_mask"].sum(1) * clean.shape[-1]).sqrt()

@@ -5,9 +5,9 @@ from typing import Literal
 
 import pytest
 
+from mars import choices, files
 from mars.cli import composed
-from mars.config import ConfigError, build, choose
-from mars.files import config_hash
+from mars.config import ConfigError, build, choose, naming_runs
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,15 @@ def test_a_dataset_of_the_hub_has_the_settings_of_files_in_their_order(name):
     assert changed - {"data_dir", "preference"} == {"name", "hub", "revision", "size", "licence"}
 
 
-def test_a_setting_younger_than_a_run_does_not_rename_it():
-    def hashed(**train):
-        return config_hash({"dataset": {"name": "files"}, "train": {"lr": 1e-5, **train}}, {"base_sha256": "x"})
+def test_a_setting_that_came_later_renames_no_run_at_its_default(compose):
+    def name(*overrides):
+        return files.config_hash(choices.shaping(compose("scale=tiny", "train=full", *overrides)), {"base_sha256": "x"})
 
-    assert hashed(packing="auto") == hashed()
-    assert len({hashed(packing=True), hashed(packing=False), hashed()}) == 3
+    assert name() == "c4f70fbe"  # as it was before there were these settings
+    assert name() == name("train.token_budget=4096") == name("deterministic=false")
+    changed = ("train.token_budget=2048", "train.bf16_weights=true", "train.packing=true", "train.packing=false")
+    assert len({name(), *map(name, changed)}) == 5
+    older = {"train": {"lr": 0.1, "token_budget": 4096}, "seed": 0}
+    newer = {"train": {"lr": 0.1, "token_budget": "auto", "bf16_weights": False, "packing": "auto"}, "seed": 0}
+    assert naming_runs(newer) == naming_runs(older) == older
+    assert naming_runs({"train": {"bf16_weights": True}}) == {"train": {"bf16_weights": True}}

@@ -1,8 +1,10 @@
 """A run, end to end on the tiny backbone: its directory, its repeat, its interruption, its mistakes."""
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from support.commands import run_here
 from transformers import AutoModelForSequenceClassification
 
 from mars.config import ConfigError, UserError
+from mars.method.state import State
 from mars.run import execute, main
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -53,6 +56,7 @@ def test_a_run_leaves_what_the_contract_says(method, compose):
     table = pd.read_csv(directory / "rounds.csv")
     assert manifest["steps"] == table["steps"].sum() == (4 if method == "none" else 8)
     assert len(manifest["base_ids"]) == 32
+    assert manifest["memory"]["token_budget"] > 0
     assert manifest["pool"]["augmenter"] == {"eda": "eda", "none": "none"}.get(method, "rules")
     selection = pd.read_parquet(directory / "selection.parquet")
     assert len(selection) == (0 if method == "none" else 64)
@@ -111,11 +115,16 @@ def test_a_finished_run_is_skipped_unless_forced(compose):
     assert (directory / "metrics.json").stat().st_mtime_ns > stamp
 
 
-@pytest.mark.parametrize("schedule", ["restart", "continue"])
-@pytest.mark.parametrize("history", ["replace", "accumulate"])
-def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history, compose, tmp_path, interrupt_at):
+@pytest.mark.parametrize(
+    ("schedule", "history", "bf16"),
+    [
+        *itertools.product(("restart", "continue"), ("replace", "accumulate"), (False,)),
+        ("continue", "replace", True),
+    ],
+)
+def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history, bf16, compose, tmp_path, interrupt_at):
     settings = ["scale=tiny", "rounds.number=3", f"rounds.schedule={schedule}", f"rounds.history={history}"]
-    settings += ["train=full", "train.dropout=true"]
+    settings += ["train=full", "train.dropout=true", f"train.bf16_weights={str(bf16).lower()}"]
     whole = execute(compose(*settings, f"out={tmp_path}/whole"))
 
     calls = interrupt_at(3)
@@ -130,6 +139,23 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history,
     assert (whole / "allocation.parquet").read_bytes() == (resumed / "allocation.parquet").read_bytes()
     assert pd.read_parquet(resumed / "allocation.parquet")["margin"].notna().all()
     assert len(pd.read_csv(resumed / "rounds.csv")) == 3
+
+
+def test_a_resumed_run_cuts_its_steps_as_it_did(compose, tmp_path, interrupt_at):
+    """What the memory taught the run is in its state, and at last in its manifest."""
+    config = compose("scale=tiny", "train=full", "method=none", f"out={tmp_path}/run")
+    interrupt_at(2)
+    with pytest.raises(KeyboardInterrupt):
+        execute(config)
+    file = tmp_path / "run" / "checkpoint" / "state.pt"
+    state = State.load(file)
+    assert state.memory["token_budget"] == 4096
+    replace(state, memory={**state.memory, "token_budget": 300, "halved": 2}).save(file)
+    directory = execute(config)
+    found = json.loads((directory / "manifest.json").read_text())["memory"]
+    assert (found["token_budget"], found["halved"]) == (300, 2)
+    efficiency = pd.read_csv(directory / "rounds.csv")["padding_efficiency"]
+    assert efficiency[0] < efficiency[1]  # smaller passes, so less padding
 
 
 def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
