@@ -26,6 +26,7 @@ _HEADLINE = {
     "ece": "ECE",
     "worst_case_accuracy": "worst-case accuracy",
     "flip_rate": "flip rate",
+    "gold_gain": "gold gain, sd",
 }
 # Of a protocol: the title has it, the rows' line has it, or it is too long to be read.
 _ELSEWHERE = ("name", "file", "partial", "missing_subsets", "rows_that_differ", "weights", "on", "temperature")
@@ -120,7 +121,7 @@ def _headlines(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     known = evaluation.benchmark in names()
     shown = {measure.part for measure in find(evaluation.benchmark).measures} if known else set()
     for part, values in evaluation.record["metrics"].items():
-        if part.startswith("draw_") or (part.startswith("subset/") and part not in shown):
+        if part.startswith("draw_") or (part.startswith(("subset/", "best_of/")) and part not in shown):
             continue
         for metric in _HEADLINE:
             if values.get(metric) is None or (metric == "tie_rate" and not values[metric]):

@@ -42,7 +42,7 @@ def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     place = Path(settings.cache).expanduser(), assembly.device(settings.device)
     asked: Asked = assembly.benchmark(settings.benchmark, place, settings.label or "")
     found = model_files.find(model, settings.revision, settings.trust_remote_code)
-    dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.needs_dataset else None
+    dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.asks_dataset else None
     if dataset and settings.dataset and not settings.label:
         asked = replace(asked, label=f"{asked.name}-{dataset['name']}")
     preferences = choices.load(dataset) if dataset else None

@@ -11,7 +11,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
@@ -26,6 +26,8 @@ from mars.record.facts import Parts, is_interval
 from mars.record.run_directory import SCHEMA_VERSION, RunDirectory
 
 if TYPE_CHECKING:  # with a model comes torch, which nobody needs who measures a score table
+    import torch
+
     from mars.reward.scoring import ModelScorer
 
 Kind = Literal["text", "score", "count", "flag"]  # of a column: short names, floating point, integers, true or false
@@ -101,6 +103,15 @@ class Benchmark(ABC):
         Raises KeyError, TypeError, ValueError or AttributeError where the protocol is not one of this benchmark.
         """
 
+    def at(self, cache: Path, device: torch.device) -> Self:
+        """The benchmark where its models run and keep what they write; itself unless it has models of its own."""
+        return self
+
+    @property
+    def asks_dataset(self) -> bool:
+        """Whether, set as it is, it judges on a dataset's rows."""
+        return self.needs_dataset
+
     @abstractmethod
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
         """What names the rows it brings itself: digests, revisions; JSON. Nothing where they are a dataset's.
@@ -150,6 +161,10 @@ class Asked:
     settings: Mapping[str, Any]
     benchmark: Benchmark
     label: str
+
+    def at(self, cache: Path, device: torch.device) -> Asked:
+        """`Benchmark.at` of this benchmark."""
+        return replace(self, benchmark=self.benchmark.at(cache, device))
 
     def brings(self, preferences: Preferences | None) -> Mapping[str, Any]:
         """What names the rows it brings itself. Raises UserError for rows that cannot be judged on."""

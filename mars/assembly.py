@@ -87,7 +87,7 @@ def question(
     how: the settings, other than usual, with which text reaches the model. Where the rows are is no part of it. Raises
     UserError for rows that cannot be judged on.
     """
-    where = ("path", "train", "test")
+    where = ("path", "train", "test", "policy")  # a policy is named by its weights among the rows
     rows = {key: value for key, value in (dataset or {}).items() if key not in where}
     sources = preferences.report.get("sources") if preferences else None
     brought = asked.brings(preferences)
@@ -166,12 +166,12 @@ def _engine(
 
 
 def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], label: str = "") -> Any:
-    """The benchmark of conf/benchmark/*.yaml; `place`: cache and device of its augmenters. Raises ConfigError."""
+    """The benchmark of conf/benchmark/*.yaml; `place`: cache and device of its models. Raises ConfigError."""
 
     def fill(augmenter: Mapping[str, Any], path: str) -> Callable[[Sequence[Request]], list[Variant]]:
         return _renaming(_supply(augmenter, path, *place).fill, path)
 
-    return resolve("benchmarks.choices:ask")(settings, fill, label)
+    return resolve("benchmarks.choices:ask")(settings, fill, label).at(*place)
 
 
 def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:

@@ -192,7 +192,7 @@ def _table(key: Question, claims: Sequence[Claim], measures: Sequence[Measure], 
         Column("entry", "entry"),
         Column("backbone", "backbone"),
         Column("by", "by"),
-        Column("value", f"{headline.head}, %", ".1f", 100, interval=True),
+        _column(headline, "value"),
         Column("interval", "interval over"),
         *(_column(measure) for measure in others),
         Column("seeds", "seeds", "d"),
@@ -224,6 +224,9 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])
 
 
-def _column(measure: Measure) -> Column:
-    key = f"{measure.part}/{measure.metric}"
-    return Column(key, measure.head, ".1f", 100) if measure.share else Column(key, measure.head, ".3f")
+def _column(measure: Measure, headline: str = "") -> Column:
+    """headline: the key of the number that a board ranks by, which has its interval."""
+    key = headline or f"{measure.part}/{measure.metric}"
+    if not measure.share:
+        return Column(key, measure.head, ".3f", interval=bool(headline))
+    return Column(key, f"{measure.head}, %" if headline else measure.head, ".1f", 100, interval=bool(headline))

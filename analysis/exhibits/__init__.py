@@ -24,6 +24,7 @@ TABLES = {  # in the order of a results section
     "splits": "analysis.exhibits.accuracy:Splits",
     "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
     "benchmarks": "analysis.exhibits.benchmarks:Further",
+    "best_of_n": "analysis.exhibits.best_of_n:ByArm",
     "win_rates": "analysis.exhibits.benchmarks:WinRates",
     "allocation": "analysis.exhibits.allocation:ByRound",
     "curvature": "analysis.exhibits.curvature:ByArm",
@@ -38,7 +39,7 @@ TABLES = {  # in the order of a results section
 
 # The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
 # training get there, where did the budget go, what did that do to curvature and information, what if it had been set
-# otherwise, can the scores be believed elsewhere, and where did the time go.
+# otherwise, can the scores be believed elsewhere, is what they pick any good, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
@@ -62,6 +63,7 @@ FIGURES = {
     "budget_sweep": "analysis.exhibits.sweeps:BudgetSweep",
     "reliability": "analysis.exhibits.margins:Reliability",
     "sections": "analysis.exhibits.benchmarks:Sections",
+    "best_of_n": "analysis.exhibits.best_of_n:Curves",
     "costs": "analysis.exhibits.costs:Costs",
 }
 

@@ -31,6 +31,7 @@ from analysis.exhibits.reference import Published, citation, load_published, pub
 from analysis.exhibits.table import Column, records
 from analysis.study.study import NothingToShow, Study
 from benchmarks.choices import family
+from benchmarks.picks import NAME as BEST_OF_N
 from benchmarks.protocol import Benchmark, Measure
 
 _UNKNOWN = "no record: whether these are all its rows is not known"
@@ -183,7 +184,7 @@ class Further(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         judged, elsewhere = {label for label, _ in judged_parts(study)}, family(REWARD_BENCH)
-        others = [x for x in labels(study) if x not in judged and benchmark(study, x) not in elsewhere]
+        others = [x for x in labels(study) if x not in judged and benchmark(study, x) not in (*elsewhere, BEST_OF_N)]
         rows = []
         for label in others:
             for _, group in study.groups():

@@ -197,6 +197,32 @@ def test_robustness_of_a_run_on_its_own_rows(mode, run_of, ask):
     assert metrics["padding"]["flip_rate"] == 0
 
 
+def test_best_of_n_of_every_run_of_a_study_on_its_own_world(run_of, ask):
+    full, head = run_of("full"), run_of("head")
+    question = ("benchmark=best_of_n", "benchmark.prompts=4", "benchmark.n=2", "benchmark.candidates=4")
+    summaries = ask(f"study={full.parent}", *question)
+    assert {s["model"]["name"] for s in summaries} == {full.name, head.name}
+    for summary in summaries:
+        assert summary["metrics"]["overall"]["n"] == 4
+        assert {"gold_gain", "gold_regret", "proxy", "kl"} <= summary["metrics"]["best_of/2"].keys()
+    tables = [pd.read_parquet(run / "scores" / "best_of_n.parquet") for run in (full, head)]
+    pd.testing.assert_frame_equal(*(table.drop(columns="score") for table in tables))  # the same candidates
+    assert "gold gain, sd" in (full / "model" / "README.md").read_text()
+
+
+def test_candidates_of_a_file_are_scored_once_a_text_and_long_prompts_counted(run_of, ask, tmp_path):
+    rows = [{"prompt": p, "candidate": c} for p in ("short", "long " * 400) for c in ("yes", "no", "yes")]
+    path = tmp_path / "candidates.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    question = (f"model={run_of('full')}", "benchmark=best_of_n", "benchmark.n=2", f"benchmark.path={path}")
+    with pytest.raises(UserError, match=r"candidates\.jsonl:3: repeats the candidate at candidates\.jsonl:1"):
+        ask(*question)
+    (summary,) = ask(*question, "benchmark.repeated=keep")
+    assert summary["truncated"] == {"texts": 4, "prompt": 2, "response": 0}
+    assert "gold" not in summary["metrics"]["overall"]
+    assert "no measure" in summary["protocol"]["gold"]
+
+
 def test_results_go_to_the_runs_own_wandb_run(run_of, ask, rows, monkeypatch, tmp_path):
     run = run_of("full")
     ask(f"model={run}", "benchmark=files", f"benchmark.path={rows()}", "logger=wandb")

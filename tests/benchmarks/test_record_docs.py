@@ -20,6 +20,7 @@ from support import ROOT
 
 from benchmarks import choices, evaluate
 from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
+from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.released_v1 import ReleasedV1
@@ -72,13 +73,14 @@ def tables(tmp_path_factory):
         "reward_bench": reward_bench.RewardBench(path=one, **few),
         "reward_bench_raw": reward_bench_raw.RewardBenchRaw(path=one, **few),
         "reward_bench_2": reward_bench_2.RewardBench2(path=two, **few),
+        "best_of_n": BestOfN(BestOfNConfig(n=2, candidates=3, prompts=5, **few)),
     }
     assert built.keys() == choices.names()
     scored = {name: judged.score(texts_as_hashes, preferences)[0] for name, judged in built.items()}
     return {name: (table, built[name].evaluate(table).metrics) for name, table in scored.items()}
 
 
-def test_the_page_names_every_metric_of_the_seven_benchmarks_and_no_other(tables):
+def test_the_page_names_every_metric_of_every_benchmark_and_no_other(tables):
     emitted = {metric for _, parts in tables.values() for values in parts.values() for metric in values}
     ends = {f"{metric}{end}" for metric in emitted for end in ("_lo", "_hi", "_half_width")}
     assert named("Metrics") == emitted - ends

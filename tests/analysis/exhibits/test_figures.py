@@ -21,16 +21,17 @@ from analysis import NothingToShow, Study, load
 from analysis.exhibits import FIGURES, allocation, margins, measures, style, sweeps, training, variance
 from analysis.inference.comparisons import compare
 from benchmarks.metrics import forecasts
+from benchmarks.order_statistics import kl
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import HEADLINE
 
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "crowd": {"tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"budget_sweep", "sections", "variance", "regimes", *CURVATURE},
+    "study": {"best_of_n", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "crowd": {"best_of_n", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"best_of_n", "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
     "several": {"tau_sweep", "budget_sweep", *CURVATURE},
-    "mapped": {"tau_sweep", "budget_sweep", "sections"},
+    "mapped": {"best_of_n", "tau_sweep", "budget_sweep", "sections"},
 }
 
 
@@ -61,7 +62,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Four datasets with other arms in one of them, a name longer than its panel, and RewardBench of one."""
+    """Four datasets with other arms in one of them, a name longer than its panel; RewardBench and best-of-n of one."""
     path = tmp_path_factory.mktemp("several")
     long = "a_data_set_of_somebody_with_a_name_much_longer_than_any_panel"
     for dataset in ("hh_rlhf", "planted", long):
@@ -71,6 +72,9 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Study:
         measured = json.loads(file.read_text())
         measured["reward_bench"] = {part: {"accuracy": 0.6} for part in HEADLINE}
         measured["reward_bench_2"] = {"subset/Focus": {"accuracy": 0.4}, "subset/Ties": {"score": 0.2}}
+        measured["best_of_n"] = {
+            f"best_of/{n}": {"kl": kl(n), "gold_gain": 0.1 * n, "proxy_gain": 0.2 * n} for n in (1, 2, 4, 8, 16, 64)
+        }
         file.write_text(json.dumps(measured))
     return load(path)
 

@@ -228,7 +228,7 @@ def test_a_bare_study_builds_or_says_in_one_line_what_is_missing(tmp_path: Path)
             missing[name] = str(nothing)
     assert set(missing) == {
         "comparisons", "bit_comparisons", "variance", "rewardbench", "benchmarks", "win_rates", "allocation", "compute",
-        "pools", "data", "left_out", "regimes", "curvature", "bound", "information",
+        "pools", "data", "left_out", "regimes", "curvature", "bound", "information", "best_of_n",
     }  # fmt: skip
     assert all("\n" not in line and len(line) > 20 for line in missing.values())
 

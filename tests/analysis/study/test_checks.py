@@ -17,6 +17,7 @@ from analysis import load
 from analysis.study.run_files import measure
 from benchmarks.choices import interval, names, recompute, remade
 from benchmarks.protocol import Benchmark, essential_protocol, estimates_of
+from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.released_v1 import ReleasedV1
@@ -83,6 +84,15 @@ def edited() -> pd.DataFrame:
     return pd.concat([plain, *moved], ignore_index=True)
 
 
+def picks(gold: float = 1.0) -> pd.DataFrame:
+    """Nine prompts with 4 to 6 candidates, scores that tie; gold: NaN for none."""
+    rows = [
+        (f"p{p}", "", r, round(RNG.normal(), 1), gold * RNG.normal(), 5 + r) for p in range(9) for r in range(4 + p % 3)
+    ]
+    return pd.DataFrame(rows, columns=["id", "subset", "response", "score", "gold", "length"])
+
+
+FEW = {"n": 4, "resamples": 20}
 ROBUSTNESS = RobustnessConfig({"name": "rules"}, {"name": "eda"}, ("paraphrase", "eda", "whitespace"), resamples=20)
 CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
     "usual": ("in_distribution", InDistribution(resamples=20), usual()),
@@ -103,6 +113,9 @@ CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
     "bench 2": ("reward_bench_2", RewardBench2(resamples=20), best_of()),
     "bench 2, half": ("reward_bench_2", RewardBench2(resamples=20, ties="half"), best_of()),
     "robustness": ("robustness", Robustness(ROBUSTNESS, {}), edited()),
+    "best of n": ("best_of_n", BestOfN(BestOfNConfig(**FEW)), picks()),
+    "best of n, file": ("best_of_n", BestOfN(BestOfNConfig(path="mine.jsonl", **FEW)), picks()),
+    "best of n, policy": ("best_of_n", BestOfN(BestOfNConfig(policy="sha256:1", **FEW)), picks(math.nan)),
 }
 
 

@@ -1,0 +1,223 @@
+"""A causal language model that writes candidates: several samples of a prompt, the same for a seed, each prompt once.
+
+One prompt is sampled at a time, unpadded and with random numbers of its own, so its candidates depend on the prompt and
+the settings and on nothing that was sampled before. They are kept on disk under all that shapes them (`mars.cache`), so
+the reward models of a study choose among the same candidates and only the first of them waits; an interruption loses
+one prompt.
+
+    policy = Policy(PolicyConfig("Qwen/Qwen3-0.6B"), Path("cache"), torch.device("cpu"))
+    policy.write((Message("user", "Is tea hot?"),), 16).texts
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from mars.cache import Cache
+from mars.config import ConfigError, UserError
+from mars.preferences.dialogue import Message, Template, render_plain
+from mars.reward import tiny
+from mars.reward.backbone import BackboneConfig
+from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+
+_TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
+_DAMAGED = "delete the file; candidates are sampled again"
+_AT_ONCE = 64  # samples of one pass
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Which model writes and how it is sampled.
+
+    source: a hub id, a directory, or `random:qwen3`. template: None is the tokenizer's chat template. max_new_tokens:
+    of a candidate; a longer one is cut off and counts as it is. seed: of the samples.
+    """
+
+    source: str
+    revision: str | None = None
+    template: Template | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise ValueError(f"temperature: must be above 0, not {self.temperature} (at 0 all candidates are alike)")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: {self.top_p} is not in (0, 1]")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: must be at least 1, not {self.max_new_tokens}")
+
+
+@dataclass(frozen=True)
+class Written:
+    """Candidates of one prompt. cut_off: those that max_new_tokens ended. prompt_cut: whether the prompt lost its
+    beginning to the model's context."""
+
+    texts: list[str]
+    cut_off: int
+    prompt_cut: bool
+
+
+class Policy:
+    """The model behind `config`, loaded when it first has to write. Raises ConfigError for one that cannot be found."""
+
+    def __init__(self, config: PolicyConfig, cache: Path, device: torch.device):
+        self.config, self.device = config, device
+        self._backbone = BackboneConfig(name="policy", source=config.source, revision=config.revision)
+        self._dtype: Any = autocast_dtype(self._backbone, device) or torch.float32
+        try:
+            self.identity = weights_id(self._backbone)
+        except BackboneError as error:
+            raise self._unavailable(error) from None
+        self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)
+
+    @functools.cached_property
+    def template(self) -> Template:
+        """What turns a prompt into text. Raises ConfigError where that is for the user to say."""
+        has_one = bool(getattr(self._tokenizer, "chat_template", None))
+        if not has_one and self.config.template != "plain":
+            raise ConfigError(
+                f'benchmark.policy: "{self.config.source}" has no chat template (a base model? with '
+                "benchmark.policy_template=plain it is asked in plain turns, Human: and Assistant:)"
+            )
+        return self.config.template or "chat"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON, all that shapes a candidate besides its prompt; on a GPU, random numbers are others than on a CPU."""
+        own = {key: value for key, value in asdict(self.config).items() if key not in ("source", "revision")}
+        dtype = str(self._dtype).removeprefix("torch.")
+        return {"weights": self.identity, **own, "template": self.template, "dtype": dtype, "device": self.device.type}
+
+    def write(self, prompt: Sequence[Message], number: int) -> Written:
+        """`number` samples of `prompt`, from disk where they are there.
+
+        Raises ConfigError for a model that cannot be loaded or a template that does not take the prompt, and UserError
+        where the samples do not fit the GPU's memory.
+        """
+        asked = [self.settings, number, [[message.role, message.content] for message in prompt]]
+        key = blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).digest()
+        if kept := self._cache.read("written", [key]):
+            return Written(**json.loads(kept[0][0]))
+        written = self._sampled(prompt, number, key)
+        self._cache.create()
+        self._cache.insert([(key, json.dumps(asdict(written)))])
+        return written
+
+    @torch.inference_mode()
+    def _sampled(self, prompt: Sequence[Message], number: int, key: bytes) -> Written:
+        ids, cut = self._fitted(self._ids(prompt))
+        texts: list[str] = []
+        cut_off = 0
+        devices = [self.device.index or 0] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int.from_bytes(key[:7], "big"))
+            while len(texts) < number:
+                rows = self._generate(ids, min(_AT_ONCE, number - len(texts)))
+                for row in rows:
+                    end = next((place for place, token in enumerate(row) if token in self._ends), None)
+                    cut_off += end is None
+                    texts.append(self._tokenizer.decode(row[:end], skip_special_tokens=True).strip())
+        return Written(texts, cut_off, cut)
+
+    def _generate(self, ids: list[int], number: int) -> list[list[int]]:
+        """[number] lists of new token ids, with what pads them after their end."""
+        config = GenerationConfig(
+            do_sample=True,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            top_k=0,  # transformers' own default would keep the 50 likeliest tokens
+            max_new_tokens=self.config.max_new_tokens,
+            num_return_sequences=number,
+            eos_token_id=self._ends,
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        prompt = torch.tensor([ids], device=self.device)
+        try:
+            out = self._model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"benchmark.policy: {number} candidates of up to {len(ids) + self.config.max_new_tokens} tokens do not "
+                "fit the GPU's memory (lower benchmark.max_new_tokens)"
+            ) from None
+        return out[:, len(ids) :].tolist()
+
+    def _ids(self, prompt: Sequence[Message]) -> list[int]:
+        if self.template == "plain":
+            return self._tokenizer(render_plain(prompt, "").prefix)["input_ids"]
+        turns = [{"role": message.role, "content": message.content} for message in prompt]
+        try:  # a model that can think first would spend its tokens on that
+            text = self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except Exception as error:  # a chat template is a program of its author's
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"benchmark.policy: its chat template does not take a prompt: {reason}") from None
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _fitted(self, ids: list[int]) -> tuple[list[int], bool]:
+        """(as much of the prompt's end as leaves room for a candidate, whether that is less than all)."""
+        if self.template == "plain" and ids and ids[-1] in self._ends:
+            ids = ids[:-1]  # a model that reads the end has nothing left to write
+        context = min(getattr(self._model.config, "max_position_embeddings", None) or math.inf, self._tokenizer_limit)
+        room = context - self.config.max_new_tokens
+        if room < 1:
+            raise ConfigError(
+                f"benchmark.max_new_tokens: {self.config.max_new_tokens} leave no room for a prompt in the {context} "
+                f'tokens of "{self.config.source}"'
+            )
+        return (ids[-int(room) :], True) if len(ids) > room else (ids, False)
+
+    @property
+    def _tokenizer_limit(self) -> float:
+        return float(self._tokenizer.model_max_length)
+
+    # ---- the model
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            return load_tokenizer(self._backbone)
+        except BackboneError as error:
+            raise self._unavailable(error) from None
+
+    @functools.cached_property
+    def _ends(self) -> list[int]:
+        """Token ids that end a candidate."""
+        tokenizer = self._tokenizer
+        for ends in (self._model.generation_config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id):
+            if ends is not None:
+                return list(ends) if isinstance(ends, list | tuple) else [ends]
+        raise ConfigError(f'benchmark.policy: "{self.config.source}" has no token that ends a reply')
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        source = self.config.source
+        try:
+            if source.startswith("random:"):
+                model = tiny.random_writer(source.removeprefix("random:"), self._tokenizer)
+            else:
+                found, revision = locate(self._backbone)
+                model = AutoModelForCausalLM.from_pretrained(found, revision=revision, dtype=self._dtype)
+        except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, BackboneError) as error:
+            raise self._unavailable(error) from None
+        return model.to(self.device, self._dtype).eval()
+
+    def _unavailable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f'benchmark.policy: "{self.config.source}" cannot be loaded as a causal model (offline? give a local '
+            f"directory): {(str(error).splitlines() or [type(error).__name__])[0]}"
+        )
