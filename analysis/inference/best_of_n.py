@@ -50,7 +50,8 @@ def picks(group: Study, arm: str, label: str) -> Pairs:
         np.array([rows[seed][side].reindex(ids).to_numpy(float) for seed in seeds]).reshape(len(seeds), len(ids))
         for side in ("chosen", "rejected")
     ]
-    return Pairs(np.array(seeds, int), known[seeds].to_numpy(int), ids, *sides, np.full_like(sides[0], np.nan))
+    picked, one = sides
+    return Pairs(np.array(seeds, int), known[seeds].to_numpy(int), ids, picked, one, np.full_like(picked, np.nan))
 
 
 def gain_over(group: Study, arm: str, reference: str, label: str) -> Paired:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import resource
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +56,8 @@ T = TypeVar("T")
 class Numbered:
     """Augmenter: a variant is the source and its number, so that none costs anything to make."""
 
-    name, settings, together, batch, stored = "numbered", dict[str, Any](), 1, 4096, False
+    name, together, batch, stored = "numbered", 1, 4096, False
+    settings: Mapping[str, Any] = {}
 
     def identity(self, request: Request) -> str:
         return request.source
