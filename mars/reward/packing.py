@@ -30,6 +30,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from mars.reward import shared_prompts
+from mars.reward.memory import moved
 
 ATTENTION = "mars_packed"  # the name of `attend` among the attentions of transformers
 
@@ -57,9 +58,9 @@ class Layout:
     lengths: torch.Tensor  # [B] tokens of each text
     queries: torch.Tensor  # [S + 1] int32, where the queries of each span begin, and the end
     keys: torch.Tensor  # [S + 1] int32, the same of its keys
-    gathered: torch.Tensor | None  # [K] the token that each key is; None where the keys of a span are its own tokens
     spans: tuple[tuple[int, int], ...]  # (queries, keys) of each, as numbers that need no look at the device
     mean: bool
+    gathered: torch.Tensor | None = None  # [K] the token that each key is; None where a span's keys are its own tokens
 
 
 def pack(texts: Sequence[np.ndarray], packing: Packing, device: torch.device, share: bool = True) -> dict[str, Any]:
@@ -75,22 +76,19 @@ def pack(texts: Sequence[np.ndarray], packing: Packing, device: torch.device, sh
         gathered = np.concatenate([np.arange(starts[i], starts[i + 1]) for path in paths for i in path])
     lengths = np.array([len(text) for text in texts])
     counted = [_positions(text, packing.padding) for text in texts]
-
-    def moved(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(device, non_blocking=True)
-
-    layout = Layout(
-        positions=moved(np.concatenate([counted[span.text][span.start : span.stop] for span in spans])[None]),
-        scored=moved(starts[ends + 1] - 1 if packing.causal else starts[ends]),
-        lengths=moved(lengths),
-        queries=moved(starts.astype(np.int32)),
-        keys=moved(np.cumsum([0, *(span.stop for span in spans)], dtype=np.int32)),
-        gathered=None if gathered is None else moved(gathered),
-        spans=tuple((span.stop - span.start, span.stop) for span in spans),
-        mean=packing.mean,
-    )
-    row = np.concatenate([texts[span.text][span.start : span.stop] for span in spans]).astype(np.int64)
-    return {"input_ids": moved(row[None]), "layout": layout}
+    row = np.concatenate([texts[span.text][span.start : span.stop] for span in spans])
+    arrays = {
+        "input_ids": row[None].astype(np.int64),
+        "positions": np.concatenate([counted[span.text][span.start : span.stop] for span in spans])[None],
+        "scored": starts[ends + 1] - 1 if packing.causal else starts[ends],
+        "lengths": lengths,
+        "queries": starts.astype(np.int32),
+        "keys": np.cumsum([0, *(span.stop for span in spans)], dtype=np.int32),
+    }
+    arrays |= {} if gathered is None else {"gathered": gathered}
+    tensors = moved({name: torch.from_numpy(array) for name, array in arrays.items()}, device)
+    ids, sizes = tensors.pop("input_ids"), tuple((span.stop - span.start, span.stop) for span in spans)
+    return {"input_ids": ids, "layout": Layout(spans=sizes, mean=packing.mean, **tensors)}
 
 
 def _positions(text: np.ndarray, padding: int | None) -> np.ndarray:

@@ -39,9 +39,9 @@ def test_the_loss_by_hand():
     assert bradley_terry(chosen, rejected, centering=0.5).item() == pytest.approx(easy + hard + 1.0)
 
 
-def gradient(tmp_path, mode="full", kind="bert", packing="auto", **settings):
+def gradient(tmp_path, mode="full", kind="bert", packing="auto", token_budget=4096, **settings):
     """The gradient of one step over 24 pairs, unclipped."""
-    engine, model, data = setup(tmp_path, mode, kind=kind, packing=packing)
+    engine, model, data = setup(tmp_path, mode, token_budget=token_budget, kind=kind, packing=packing)
     train(engine, model, data, batch_size=24, lr=1e-12, max_grad_norm=1e9, **settings)
     return torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None])
 
