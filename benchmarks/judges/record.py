@@ -154,7 +154,7 @@ def _write(out: Path, label: str, replies: Replies, table: pd.DataFrame, record:
 
 
 def of_alpaca_eval(replies: Replies, table: pd.DataFrame, annotator: str) -> list[dict[str, Any]]:
-    """A row a pair, as in the annotations of AlpacaEval's tool: output_1 is theirs, its reference, and output_2 is ours.
+    """A row a pair, as in annotations of AlpacaEval's tool: output_1 is theirs, its reference, and output_2 is ours.
 
     preference: 1 where theirs is preferred, 2 ours, 1.5 a tie, between them where the orders differ; null where a
     verdict could not be read, which that tool leaves out too.
