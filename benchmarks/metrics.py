@@ -7,6 +7,7 @@ a few matrix products. AUC needs no resorting either: the sort is done once and 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
@@ -168,3 +169,32 @@ def wilson(right: float, n: int) -> tuple[float, float]:
 def coin_half_width(n: int) -> float:
     """How far from ½ a coin's accuracy on n pairs lies, in 95 % of its tosses at most (normal approximation)."""
     return min(0.5, _Z / (2 * math.sqrt(n)))
+
+
+def t_central(t: float, df: int) -> float:
+    """P(|T| < t) for Student's t with whole `df` ≥ 1 (Abramowitz & Stegun 26.7.3 and 26.7.4, finite sums)."""
+    theta = math.atan(t / math.sqrt(df))
+    cos2 = math.cos(theta) ** 2
+    odd = df % 2
+    term = math.cos(theta) if odd else 1.0
+    total = term if df > 1 else 0.0
+    for k in range(2 + odd, df - 1, 2):
+        term *= cos2 * (k - 1) / k
+        total += term
+    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
+
+
+@functools.cache
+def t_quantile(level: float, df: int) -> float:
+    """The t with P(|T| < t) = level."""
+    return solve(lambda t: t_central(t, df), level)
+
+
+def solve(rising: Callable[[float], float], value: float) -> float:
+    """The x ≥ 0 with rising(x) = value, by bisection."""
+    low, high = 0.0, 1.0
+    while rising(high) < value:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if rising(middle) < value else (low, middle)
+    return middle

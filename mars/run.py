@@ -26,6 +26,7 @@ from mars.record.run_directory import LOG, RunDirectory
 COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are conf/NAME.yaml, but `show` has none
     "plan": "analysis.plan",
     "evaluate": "benchmarks.evaluate",
+    "judge": "benchmarks.judge",
     "report": "analysis.report",
     "leaderboard": "analysis.leaderboard",
     "submission": "analysis.submission",

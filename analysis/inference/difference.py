@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.inference.stats import ALPHA, FEWEST, POWER, solve
+from analysis.inference.stats import ALPHA, FEWEST, POWER
+from benchmarks.metrics import solve
 
 _NORMAL = NormalDist()
 _MOST = 1_000_000  # replicates that are still called a number

@@ -23,7 +23,8 @@ import numpy as np
 
 from analysis.inference.difference import FRESH, Draws, Spread, chi2_quantiles, crossed_difference, half_width
 from analysis.inference.sequential import STUDENT, power
-from analysis.inference.stats import POWER, solve
+from analysis.inference.stats import POWER
+from benchmarks.metrics import solve
 
 LOOKS = 10
 MOST = 1_000_000  # replicates that are still called a number

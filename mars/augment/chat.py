@@ -15,7 +15,8 @@ import random
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from mars.config import UserError
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (call BLOB PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID;"
 _DAMAGED = "move the file away; its replies are then asked for again"
 _SETTLED = ("length", "refused", "content_filter", "context_length")
+_FREE = ("context_length",)  # costs nothing, and another server of the model may have room
 ChatMessages = Sequence[Mapping[str, str]]  # {"role": …, "content": …}, in order
 
 
@@ -45,13 +47,16 @@ class Reply:
     """What came back. Token counts are None where the endpoint does not report them.
 
     finish_reason: "stop" for a whole reply; else why there is none: "length" (cut off), "refused", "content_filter",
-    "context_length" (the request does not fit), "empty", or what else the endpoint says.
+    "context_length" (the request does not fit), "empty", or what else the endpoint says. model: what the endpoint says
+    it ran, often a dated name; date: when the reply that is kept came, UTC. Both "" where unknown.
     """
 
     text: str
     prompt_tokens: int | None
     completion_tokens: int | None
     finish_reason: str
+    model: str = field(default="", compare=False)
+    date: str = field(default="", compare=False)
 
     @property
     def good(self) -> bool:
@@ -76,6 +81,7 @@ class Backend(Protocol):
     """Where replies come from."""
 
     identity: str  # the model and its revision: what of the backend shapes a reply
+    url: str  # where it answers; "" on this machine
     concurrency: int  # calls that may be under way at once
     steady: bool  # a call always gets the same reply, so that junk is not asked for again
 
@@ -100,9 +106,13 @@ class Patience:
 
 
 class Chat:
-    """A chat model with its replies kept in `cache`/replies.sqlite; several threads and processes may share them."""
+    """A chat model with its replies kept in `cache`/replies.sqlite; several threads and processes may share them.
 
-    def __init__(self, backend: Backend, cache: Path, patience: Patience):
+    keep_settled: keeps what was paid for and is no whole reply as well, for who has a use for a refusal.
+    """
+
+    def __init__(self, backend: Backend, cache: Path, patience: Patience, keep_settled: bool = False):
+        self._keep_settled = keep_settled
         self.backend, self.patience = backend, patience
         self.path = cache / "replies.sqlite"
         self._file = Cache(self.path, "replies", "call", _TABLE, _DAMAGED)
@@ -178,7 +188,7 @@ class Chat:
                 continue
             problem = None
             self._count_tokens(reply)
-            if reply.good:
+            if reply.good or (self._keep_settled and reply.settled and reply.finish_reason not in _FREE):
                 return self._write(key, reply)
             if reply.settled:  # and would be paid for again; whatever else is no reply may be a hiccup
                 return reply
@@ -218,5 +228,6 @@ class Chat:
 
     def _write(self, key: bytes, reply: Reply) -> Reply:
         """The reply that is kept: the first one, should another process have asked for the same meanwhile."""
-        self._file.insert([(key, json.dumps(asdict(reply)))])  # JSON in ASCII: a reply may hold what UTF-8 cannot
+        dated = replace(reply, date=datetime.now(UTC).isoformat(timespec="seconds"))
+        self._file.insert([(key, json.dumps(asdict(dated)))])  # JSON in ASCII: a reply may hold what UTF-8 cannot
         return self._read([key])[key]

@@ -145,6 +145,7 @@ class Endpoint:
             _whole(counts.get("prompt_tokens")),
             _whole(counts.get("completion_tokens")),
             self._clean(reason, 40),
+            self._clean(answer.get("model") or "", 100),
         )
 
     def _clean(self, text: object, length: int = 200) -> str:
@@ -186,7 +187,7 @@ class LocalModel:
     cannot be found.
     """
 
-    concurrency, steady = 1, True
+    concurrency, steady, url = 1, True, ""
 
     def __init__(self, source: str, revision: str | None = None, device: torch.device | None = None):
         self.device = device or torch.device("cpu")

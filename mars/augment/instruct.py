@@ -14,20 +14,18 @@ thinking block, an announcement on a line of its own, and quotes or tags around 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_args
 
 import torch
 
-from mars.augment.chat import Backend, Call, Chat, Patience, Reply
-from mars.augment.chat_backends import Endpoint, LocalModel
+from mars.augment.chat import Call, Reply
+from mars.augment.chat_settings import ChatConfig
 from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError
 from mars.preferences.dialogue import Message, render_plain
@@ -38,7 +36,6 @@ _TEMPERATURES: dict[Task, dict[Part, float]] = {
     "paraphrase": {"prompt": 0.7, "chosen": 0.7, "rejected": 0.7},
     "refine": {"rejected": 0.9, "chosen": 0.8},  # protocol: v2's semantic layer
 }
-_OURS = {"model", "messages", "stream", "n"}  # what of a request `extra` may not touch
 _TELLING = 8  # requests without a single text: then it is not the fault of these texts
 _NO_ANSWER = "no answer"  # a whole reply of which `plain_reply` leaves nothing
 _ADVICE = {
@@ -52,68 +49,14 @@ _MEND = "ask it something by hand, check augmenter.model and its chat template, 
 
 
 @dataclass(frozen=True)
-class InstructConfig:
+class InstructConfig(ChatConfig):
     """Which model, where it runs, and what it is asked for (conf/augmenter/instruct.yaml).
 
-    model: the endpoint's name for it, or for backend=local a hub id, a directory or `random:qwen3`. The key itself is
-    never a setting: `api_key_env` names the environment variable that holds it.
+    temperature: null = 0.7; to refine 0.9 for a rejected reply, 0.8 for a chosen one. max_tokens: a reply that is cut
+    off gives no variant.
     """
 
-    model: str
-    backend: Literal["endpoint", "local"] = "endpoint"
     task: Task = "paraphrase"
-    revision: str | None = None  # of a local model from the hub
-    temperature: float | None = None  # null = 0.7; to refine 0.9 for a rejected reply, 0.8 for a chosen one
-    max_tokens: int = 512  # of a reply; a longer one counts as cut off and gives no variant
-    seed: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)  # more fields of the endpoint's request; null leaves one out
-    # The settings from here on cannot change a reply, so neither the augmenter's identity nor a run's contains them.
-    without_effect: ClassVar = ("base_url", "api_key_env", "concurrency", "timeout", "attempts", "backoff",
-                                "longest_wait", "price_prompt", "price_completion")  # fmt: skip
-    base_url: str = "http://localhost:8000/v1"
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 8
-    timeout: float = 60.0  # seconds
-    attempts: int = 5
-    backoff: float = 1.0  # seconds before the second attempt; doubled each time
-    longest_wait: float = 60.0  # seconds; an endpoint that asks for a longer wait is an error
-    price_prompt: float | None = None  # per million tokens; null = unknown
-    price_completion: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self.model.strip():
-            raise ValueError("model: must name a model")
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ValueError(f"temperature: {self.temperature} is not in [0, 2]")
-        for name in ("max_tokens", "concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        if not (self.timeout > 0 and math.isfinite(self.timeout)):
-            raise ValueError(f"timeout: must be above 0 seconds, not {self.timeout}")
-        for name in ("backoff", "longest_wait", "price_prompt", "price_completion"):
-            value = getattr(self, name)
-            if value is not None and not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name}: must be at least 0, not {value}")
-        if taken := sorted(_OURS & set(self.extra)):
-            raise ValueError(f'extra: "{taken[0]}" cannot be set here')
-        if self.backend == "local" and self.extra:
-            raise ValueError("extra: is sent to an endpoint and means nothing to backend=local")
-        if self.backend == "endpoint":
-            self._check_endpoint()
-
-    def _check_endpoint(self) -> None:
-        if self.revision is not None:
-            raise ValueError("revision: an endpoint knows its model by name alone (leave it null, or backend=local)")
-        try:
-            url = urlsplit(self.base_url)
-        except ValueError:
-            raise ValueError("base_url: is no URL") from None
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("base_url: must start with http:// or https:// and name a host")
-        if url.username or url.password:  # it would end up in the run's record
-            raise ValueError("base_url: must hold no credentials (export the key in the variable api_key_env names)")
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
-            raise ValueError("api_key_env: is the name of an environment variable, not the key itself")
 
 
 class Instruct:
@@ -124,14 +67,7 @@ class Instruct:
 
     def __init__(self, config: InstructConfig, cache: Path, device: torch.device | None = None):
         self.config = config
-        backend: Backend
-        self._url: str | None = None
-        if config.backend == "local":
-            backend = LocalModel(config.model, config.revision, device)
-        else:
-            backend = Endpoint(config.model, config.base_url, config.api_key_env, config.concurrency, config.timeout)
-            self._url = backend.url
-        self.chat = Chat(backend, cache, Patience(config.attempts, config.backoff, config.longest_wait))
+        self.chat = config.open(cache, device)
         self._wrote = False
         self.batch = max(32, 4 * config.concurrency)  # the slowest reply of a batch keeps the others waiting
         self._temperatures = {
@@ -140,7 +76,7 @@ class Instruct:
         }
         self.settings: Mapping[str, Any] = {
             "backend": config.backend,
-            "model": backend.identity,
+            "model": self.chat.backend.identity,
             "task": config.task,
             "temperature": self._temperatures,
             "max_tokens": config.max_tokens,
@@ -156,11 +92,7 @@ class Instruct:
         The cost is None where a price is unknown, or a reply came without token counts.
         """
         counts = self.chat.usage
-        cost = None
-        prices = self.config.price_prompt, self.config.price_completion
-        if prices[0] is not None and prices[1] is not None and not counts["uncounted"]:
-            cost = (counts["prompt_tokens"] * prices[0] + counts["completion_tokens"] * prices[1]) / 1e6
-        return {**counts, "cost": cost}
+        return {**counts, "cost": self.config.spent(counts)}
 
     def identity(self, request: Request) -> str:
         """All that the model reads: the text, the dialogue before it and, to refine, the other reply.
@@ -204,12 +136,12 @@ class Instruct:
         """
         self._wrote = self._wrote or any(variant.text for variant in made)
         against = [variant for variant in made if not variant.final] if self._wrote else made
-        if self._url is None or any(variant.text for variant in made) or len(against) < _TELLING:
+        if self.chat.backend.steady or any(variant.text for variant in made) or len(against) < _TELLING:
             return
         reason = Counter(str(variant.parameters["finish_reason"]) for variant in against).most_common(1)[0][0]
         raise UserError(
-            f'{self._url}: augmenter.model "{self.config.model}" gave not one text for {len(made)} requests, most '
-            f'often with finish_reason "{reason}" ({_ADVICE.get(reason, _MEND)})'
+            f'{self.chat.backend.url}: augmenter.model "{self.config.model}" gave not one text for {len(made)} '
+            f'requests, most often with finish_reason "{reason}" ({_ADVICE.get(reason, _MEND)})'
         )
 
     def _call(self, request: Request) -> Call:

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 from mars.config import nearest
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, messages
+from mars.preferences.schemas import Defect, messages_of
 from mars.preferences.sources import Source
 
 Repeated = Literal["raise", "keep"]
@@ -105,7 +105,7 @@ def _row(raw: Mapping[str, Any]) -> _Row:
     """A raw row understood. Raises Defect."""
     if raw.get("prompt") is None:
         raise Defect("not_text", f'"prompt" is {"null" if "prompt" in raw else "missing"}{nearest("prompt", raw)}')
-    prompt = messages(raw["prompt"], "prompt")
+    prompt = messages_of(raw["prompt"], "prompt")
     if prompt[-1].role != "user" or not prompt[-1].content.strip():
         raise Defect("dialogue", "the prompt does not end with a user's turn that says something")
     several = raw.get("candidates")

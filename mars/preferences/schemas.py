@@ -90,7 +90,7 @@ def ultrafeedback(raw: Mapping[str, Any], preference: str = "overall") -> Row:
 def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
     """A row of two responses and the id, 0 or 1, of the better or of the safer one (`preference`). Raises Defect."""
     responses = [_text(raw, "response_0"), _text(raw, "response_1")]
-    prompt = messages(raw.get("prompt"), "prompt")
+    prompt = messages_of(raw.get("prompt"), "prompt")
     column = f"{preference}_response_id"
     better = _number(raw.get(column))
     if better not in (0, 1):
@@ -104,7 +104,7 @@ def files(raw: Mapping[str, Any]) -> Row:
 
     A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
     """
-    given = messages(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
+    given = messages_of(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     prompt, chosen = _reply(raw, "chosen", given)
     other, rejected = _reply(raw, "rejected", given)
     if not prompt:
@@ -136,7 +136,7 @@ _SCORES = {"overall": "overall_score", "fine_grained": "fine-grained_score"}
 def _best_against_worst(raw: Mapping[str, Any], preference: str) -> Row:
     """Highest score against lowest, of equals the first; completions without that score are passed over."""
     column = _SCORES[preference]
-    prompt = messages(raw.get("instruction"), "instruction")
+    prompt = messages_of(raw.get("instruction"), "instruction")
     completions = raw["completions"]
     if not isinstance(completions, list) or not all(isinstance(c, Mapping) for c in completions):
         raise Defect("not_text", f'"completions" is {_shown(completions)}, not a list of completions')
@@ -165,15 +165,15 @@ def _reply(raw: Mapping[str, Any], field: str, given: tuple[Message, ...]) -> tu
     """(prompt, response) of one side; a list that opens with the assistant continues the `given` prompt."""
     if not isinstance(raw.get(field), list):
         return given, _text(raw, field)
-    turns = messages(raw[field], field)
+    messages = messages_of(raw[field], field)
     try:
         return split_last_assistant((*given, *turns) if turns[0].role == "assistant" else turns)
     except ValueError as error:
         raise Defect("dialogue", f'"{field}": {error}') from None
 
 
-def messages(value: Any, field: str) -> tuple[Message, ...]:
-    """A string as the user's one turn, or a list of {role, content} as it stands. Raises Defect."""
+def messages_of(value: Any, field: str) -> tuple[Message, ...]:
+    """A string as the user's one turn, or a list of {role, content} as it stands."""
     if isinstance(value, str):
         return (Message("user", value),)
     if not isinstance(value, list) or not value:

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.endpoint import KEY, Answer, Server, failure, reply, serving
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mars.augment.chat import Call, Chat, Patience
@@ -26,24 +26,6 @@ from mars.pool.store import Store
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 from mars.reward import tiny
-
-KEY = "sk-very-secret-0123456789"
-
-
-@dataclass
-class Answer:
-    """What the endpoint does with one call."""
-
-    body: Any = None  # JSON, or bytes as they are
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-
-
-def reply(text: str | None, reason: str | None = "stop", **message: Any) -> Answer:
-    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text, **message}}
-    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-    return Answer({"id": "1", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage})
 
 
 def without_reason(message: dict[str, Any]) -> Answer:
@@ -67,11 +49,6 @@ JUNK = {  # replies that say nothing about the request, and the finish_reason th
 }
 
 
-def failure(status: int, said: str = "no", code: str | None = None, **headers: str) -> Answer:
-    body = {"error": {"message": said, "code": code}}
-    return Answer(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
-
-
 def echo(body: dict[str, Any], _: int) -> Answer:
     """A rewrite that shows what was asked: the text between the tags, and the seed."""
     return reply(f"again: {asked(body)} ({body['seed']})")
@@ -81,63 +58,14 @@ def asked(body: dict[str, Any]) -> str:
     return body["messages"][0]["content"].rpartition("<text>\n")[2].partition("\n</text>")[0]
 
 
-class Server(ThreadingHTTPServer):
-    """`answer(body, times)` decides; `times` counts the calls for this very text so far, from 0."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Callable[[dict[str, Any], int], Answer] = echo
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.now = self.most = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        server, body = self.server, json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with server.lock:
-            times = sum(asked(b) == asked(body) for b in server.bodies)
-            server.bodies.append(body)
-            server.keys.append(self.headers["authorization"])
-            server.now += 1
-            server.most = max(server.most, server.now)
-        answer = server.answer(body, times)
-        time.sleep(answer.delay)
-        with server.lock:
-            server.now -= 1
-        data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        try:
-            self.send_response(answer.status)
-            for name, value in {"content-type": "application/json", **answer.headers}.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # a client that has given up
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     pytest.importorskip("openai", reason="the extra `instruct` is not installed")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with serving() as server:
+        server.answer = echo
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
