@@ -165,7 +165,7 @@ def _reply(raw: Mapping[str, Any], field: str, given: tuple[Message, ...]) -> tu
     """(prompt, response) of one side; a list that opens with the assistant continues the `given` prompt."""
     if not isinstance(raw.get(field), list):
         return given, _text(raw, field)
-    messages = messages_of(raw[field], field)
+    turns = messages_of(raw[field], field)
     try:
         return split_last_assistant((*given, *turns) if turns[0].role == "assistant" else turns)
     except ValueError as error:
