@@ -47,7 +47,12 @@ ENTRIES = {"mars.run": "config", **{module: name for name, module in COMMANDS.it
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
     """docs/hooks.py, which mkdocs loads by its path."""
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    return of_docs("hooks")
+
+
+def of_docs(name: str) -> ModuleType:
+    """docs/NAME.py, which is in no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -122,11 +127,22 @@ def test_the_readme_is_short_and_names_every_arm():
 
 def test_numbers_on_the_front_pages_are_those_of_the_studies():
     kept = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "results" / "data").rglob("*.md"))
+    kept = kept.replace(" points of accuracy", "")
     interval = re.compile(r"([−+]?\d+\.\d)(?: points)? (\[[−+]?\d+\.\d, [−+]?\d+\.\d\])")
     for page in (ROOT / "README.md", ROOT / "docs" / "results" / "index.md"):
         found = interval.findall(page.read_text(encoding="utf-8"))
         assert len(found) >= 2
         assert not [number for number in map(" ".join, found) if number not in kept], page
+
+
+def test_the_site_keeps_of_a_study_what_its_pages_show():
+    collect = of_docs("collect")
+    shown = {study.name: collect.named(study.name) for study in collect.DATA.iterdir()}
+    for study, files in shown.items():
+        kept = {file.name for file in (collect.DATA / study).iterdir()}
+        assert files, f"{study}: no page shows it"
+        assert kept == files | {*collect.QUOTED, collect.ABOUT}, study
+    assert len(shown) > 5
 
 
 def test_the_reference_has_every_key_of_the_config(hooks: ModuleType, compose):
@@ -211,7 +227,7 @@ class SilentHandler(http.server.SimpleHTTPRequestHandler):
 def test_everybody_can_read_the_site(site: str, browser: Any, scheme: str):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     tab = browser.new_page(color_scheme=scheme)
-    for page in ("guides/own_data/", "results/matched/", "reference/commands/"):
+    for page in ("guides/own_data/", "results/archive/", "reference/commands/"):
         tab.goto(f"{site}/{page}")
         tab.wait_for_timeout(600)  # wide tables are wrapped after the page is shown
         found = axe.Axe().run(tab).response["violations"]

@@ -55,7 +55,9 @@ class Comparisons(Exhibit):
             Column("p_adjusted", "adjusted p", "p"),
             Column("equivalence_p_adjusted", "adjusted p, equivalence", "p"),
             Column("more_replicates", "more replicates", ",.0f"),
-            Column("draw_from", "rows to draw from", ",.0f"),
+            Column("larger_replicates", "or replicates", ",.0f"),
+            Column("larger_examples", "on test pairs", ",.0f"),
+            Column("larger_rows", "from rows", ",.0f"),
             Column("detectable", f"detectable, {unit}", spec, scale),
             Column("bootstrap", "bootstrap interval", f"+{spec}", scale, interval=True),
             *([Column("mcnemar_p", "McNemar p", "p")] if self.endpoint is ACCURACY else []),
@@ -73,9 +75,10 @@ class Comparisons(Exhibit):
             "mean, 95 % interval and p for new replicates and new pairs. Adjusted: times the study's "
             f"{family} comparison{'' if family == 1 else 's'} by either endpoint; verdicts go by it, for a difference "
             f"or for equivalence within ± {margin}. More replicates: how many would about settle it, if the truth is "
-            "the estimate; where no number of subsamples would, rows to draw from is how many rows would have to be "
-            "there. Detectable: the smallest difference that a study like this finds four times in five. Beside "
-            "it the percentile bootstrap's interval over replicates × pairs, too narrow for few replicates"
+            "the estimate; where no number would, so many replicates judged on so many test pairs and drawn from so "
+            "many rows would, each named where those there are do not do. Detectable: the smallest difference that a "
+            "study like this finds four times in five. Beside it the percentile bootstrap's interval over replicates × "
+            "pairs, too narrow for few replicates"
         )
         caption += ", and the exact McNemar p of the runs' models, combined." if self.endpoint is ACCURACY else "."
         if "own_rows" in frame:
@@ -103,8 +106,8 @@ class Comparisons(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         return (
             f"bars: 95 % interval; filled: different; ring: equivalent within ± {_margin(study, self.endpoint)} "
-            "(dotted); hollow: not settled; p: adjusted for all comparisons; grey: differences that would have been "
-            "missed in more than one of five such studies"
+            "(dotted); hollow: not settled; p: of a difference, or of equivalence, adjusted for all comparisons; grey: "
+            "differences that would have been missed in more than one of five such studies"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -163,8 +166,10 @@ def _numbers(row: dict[str, Any], endpoint: Endpoint) -> str:
     points, lo, hi = (number(scale * row[key], spec) for key in ("difference", "difference_lo", "difference_hi"))
     if not lo:
         return f"{points} ({row['not_compared']})"
-    equal = f", equivalent p {number(row['equivalence_p_adjusted'], 'p')}" if row["verdict"] == EQUIVALENT else ""
-    return f"{points} [{lo}, {hi}], p {number(row['p_adjusted'], 'p')}{equal}"
+    p = f"p {number(row['p_adjusted'], 'p')}"
+    if row["verdict"] == EQUIVALENT:  # its own p: two in a row are too many to read
+        p = f"equivalent p {number(row['equivalence_p_adjusted'], 'p')}"
+    return f"{points} [{lo}, {hi}], {p}"
 
 
 def _margin(study: Study, endpoint: Endpoint) -> str:

@@ -26,7 +26,7 @@ import pandas as pd
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
-from analysis.inference.difference import detectable, equivalence_p, larger_source, more_replicates
+from analysis.inference.difference import detectable, equivalence_p, larger_study, more_replicates
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
@@ -36,9 +36,9 @@ from baselines import ARMS
 AGAINST = tuple(arm.name for arm in sorted(ARMS, key=lambda arm: arm.declared))  # in the order of the verdict
 COLUMNS = [
     "dataset", "backbone", "split", "arm", "reference", "endpoint", "difference", "difference_lo", "difference_hi", "p",
-    "p_adjusted", "margin", "equivalence_p", "equivalence_p_adjusted", "verdict", "more_replicates", "draw_from",
-    "draw_replicates", "detectable", "bootstrap_lo", "bootstrap_hi", "mcnemar_p", "replicates", "examples", "steps",
-    "reference_steps", "family", "not_compared",
+    "p_adjusted", "margin", "equivalence_p", "equivalence_p_adjusted", "verdict", "more_replicates",
+    "larger_replicates", "larger_examples", "larger_rows", "detectable", "bootstrap_lo", "bootstrap_hi", "mcnemar_p",
+    "replicates", "examples", "steps", "reference_steps", "family", "not_compared",
 ]  # fmt: skip
 BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "not settled"  # verdicts
 
@@ -48,11 +48,11 @@ def compare(study: Study) -> pd.DataFrame:
 
     Differences are shares of pairs or bits a pair, for new replicates and examples. margin: within which arms are
     equivalent. p_adjusted, equivalence_p_adjusted, family: adjusted for, and number of, the comparisons that have a p.
-    detectable: at the level that the family demands. more_replicates: that would about settle it. draw_from,
-    draw_replicates: where no number of these subsamples would, from how many base pairs, and how many of them, would;
-    NaN where only more test pairs would. mcnemar_p: of the seeds' exact tests of accuracy,
-    combined. verdict: empty where `not_compared` says why there is none. Where replicates have test pairs of their own,
-    `own_rows` says so of a comparison and examples are those of a replicate.
+    detectable: at the level that the family demands. more_replicates: that would about settle it. larger_…: where
+    no number would, how many replicates would, judged on how many examples and drawn from how many rows; NaN where
+    those there are will do. mcnemar_p: of the seeds' exact tests of accuracy, combined. verdict: empty where
+    `not_compared` says why there is none. Where replicates have test pairs of their own, `own_rows` says so of a
+    comparison and examples are those of a replicate.
     """
     return _compare(study).copy()  # asked for by table, figure and verdict alike
 
@@ -71,9 +71,10 @@ def _compare(study: Study) -> pd.DataFrame:
     of = list(zip(table["difference"], spreads, table["margin"], strict=True))
     table["equivalence_p"] = [equivalence_p(*one) for one in of]
     table["more_replicates"] = [more_replicates(*one, level) for one in of]
-    sources = [larger_source(*one, level) for one in of]
-    table["draw_from"] = [row.get("size", 0) / overlap for row, (overlap, _) in zip(rows, sources, strict=True)]
-    table["draw_replicates"] = [replicates for _, replicates in sources]
+    larger = [larger_study(*one, level) for one in of]
+    table["larger_replicates"] = [study.replicates for study in larger]
+    table["larger_examples"] = [study.examples for study in larger]
+    table["larger_rows"] = [row.get("size", 0) / study.overlap for row, study in zip(rows, larger, strict=True)]
     for p in ("p", "equivalence_p"):
         table[f"{p}_adjusted"] = (family * table[p].astype(float)).clip(upper=1.0)
     table["verdict"] = [_verdict(row, study.settled) for row in table.to_dict("records")]

@@ -253,22 +253,38 @@ def more_replicates(mean: float, spread: Spread | None, margin: float, level: fl
     return max(1.0, math.ceil(fewest - spread.replicates)) if fewest < _MOST else math.inf
 
 
-def larger_source(mean: float, spread: Spread | None, margin: float, level: float) -> tuple[float, float]:
-    """(overlap, replicates) with which about it would be settled where `more_replicates` is infinite; else NaN each.
+class Larger(NamedTuple):
+    """A study that would settle what no number of replicates of this one does.
 
-    For subsamples whose overlap stands in the way: draws from more rows have less in common. Half of what the verdict
-    leaves room for goes to what draws share, half to what replicates average out. NaN also where test pairs alone leave
-    too much uncertain, whatever the draws.
+    replicates: in all. examples: that all replicates share. overlap: of two replicates' base pairs. NaN where those
+    there are will do.
+    """
+
+    replicates: float = math.nan
+    examples: float = math.nan
+    overlap: float = math.nan
+
+
+def larger_study(mean: float, spread: Spread | None, margin: float, level: float) -> Larger:
+    """About the study that would settle it, where `more_replicates` is infinite.
+
+    Of the variance that the verdict leaves room for, what the test examples leave gets a third at most, what draws have
+    in common a third at most, and replicates average out the rest.
     """
     if spread is None or not math.isinf(more_replicates(mean, spread, margin, level)):
-        return math.nan, math.nan
-    room = _settling_se(mean, margin, level) ** 2 - spread._replace(draws=FRESH).fixed
-    if room <= 0:
-        return math.nan, math.nan
-    observed = spread.between_replicates / spread.examples
-    drawn = max(0.0, observed - spread.draws.within) / (1 - spread.draws.overlap)  # of fresh draws
-    each = observed + drawn * spread.draws.overlap
-    return room / (2 * drawn), math.ceil(2 * each / room + _NORMAL.inv_cdf(level / 2) ** 2 / 2)
+        return Larger()
+    room = _settling_se(mean, margin, level) ** 2
+    of_examples = spread._replace(draws=FRESH).fixed
+    of_overlap = spread.fixed - of_examples
+    observed, overlap = spread.between_replicates / spread.examples, spread.draws.overlap
+    fresh = of_overlap / overlap if overlap else 0.0  # variance of draws that have nothing in common
+    larger = Larger(
+        examples=math.ceil(3 * spread.examples * of_examples / room) if of_examples > room / 3 else math.nan,
+        overlap=room / (3 * fresh) if of_overlap > room / 3 else math.nan,
+    )
+    rest = room - min(of_examples, room / 3) - min(of_overlap, room / 3)
+    replicates = (observed + of_overlap) / rest + _NORMAL.inv_cdf(level / 2) ** 2 / 2  # as in `more_replicates`
+    return larger._replace(replicates=math.ceil(replicates))
 
 
 def _settling_se(mean: float, margin: float, level: float) -> float:

@@ -114,13 +114,16 @@ def _tested(row: dict[str, Any], p: str) -> str:
 def _what_would(row: dict[str, Any]) -> str:
     """About how many replicates more would settle it."""
     more = row["more_replicates"]
-    if np.isinf(more) and np.isnan(row["draw_from"]):
-        return "no number of replicates would settle it; more test pairs would"
     if np.isinf(more):
-        rows = float(f"{row['draw_from']:.2g}")  # two digits of an estimate
-        of = f"{row['draw_replicates']:,.0f}, drawn from {rows:,.0f} pairs,"
-        return f"no number of subsamples of these rows would settle it; about {of} would"
+        pairs = {"judged on {} test pairs": row["larger_examples"], "drawn from {} rows": row["larger_rows"]}
+        such = " and ".join(text.format(_rough(count)) for text, count in pairs.items() if np.isfinite(count))
+        return f"no number of these replicates would settle it; about {_rough(row['larger_replicates'])} {such} would"
     return f"about {more:,.0f} more replicate{'' if more == 1 else 's'} would settle it"
+
+
+def _rough(count: float) -> str:
+    """Two digits of an estimate, which has no more."""
+    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def on_curvature(study: Study) -> tuple[str, ...]:
@@ -223,7 +226,7 @@ def _flat(group: Study) -> Iterator[str]:
         rounds = steered.loc[steered["arm"] == arm, "steering"]
         flat = int((rounds == 0).sum())
         if flat:
-            which = "every round" if flat == len(rounds) else f"{flat} of {len(rounds)} rounds (over all seeds)"
+            which = "every round" if flat == len(rounds) else f"{flat} of {len(rounds)} rounds (over all runs)"
             yield (
                 f"allocation of {arm} was flat in {which}: each pair got an equal share, rounded up or down, as "
                 "in stratified sampling"

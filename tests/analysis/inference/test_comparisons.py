@@ -198,7 +198,7 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
         pd.read_csv(file).assign(steering=[0.0, 1.0, 1.0]).to_csv(file, index=False)
     lines = warnings(load(tmp_path))
     assert "as few as 3 replicates (5 or more are wanted): every arm" in lines
-    assert "allocation of mars was flat in 3 of 9 rounds (over all seeds)" in "\n".join(lines)
+    assert "allocation of mars was flat in 3 of 9 rounds (over all runs)" in "\n".join(lines)
     assert "contamination: pairs that share their prompt with a training pair: 2 of 60 in test" in lines
     assert "contamination: pairs that share a 13-gram with a training pair: 7 of 60 in test" in lines
     assert not any("prompt and response" in line for line in lines)
@@ -284,8 +284,8 @@ def test_what_no_number_of_replicates_settles_says_what_would(tmp_path: Path) ->
             make_run(tmp_path, method, 1000 * draw, 0.5, own_rows=True, examples=200, manifest=drawn)
     frame = compare(load(tmp_path))
     row, (sentence,) = frame.iloc[0], verdict(frame)
-    assert row["draw_from"] > 100
-    would = rf"about {row['draw_replicates']:,.0f}, drawn from [\d,]+000 pairs, would"
-    assert re.search(f"no number of subsamples of these rows would settle it; {would}", sentence)
-    (sentence,) = verdict(frame.assign(draw_from=np.nan))
-    assert "no number of replicates would settle it; more test pairs would" in sentence
+    assert row["larger_rows"] > 100
+    would = r"about [\d,]+ drawn from [\d,]+ rows would"
+    assert re.search(f"no number of these replicates would settle it; {would}", sentence)
+    (sentence,) = verdict(frame.assign(larger_rows=np.nan, larger_examples=2345.0, larger_replicates=67.0))
+    assert "no number of these replicates would settle it; about 67 judged on 2,300 test pairs would" in sentence

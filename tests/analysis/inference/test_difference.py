@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from analysis.inference import difference, stats
+from analysis.inference.components import components
 from analysis.inference.coverage import DESIGNS, WORLDS, Setup, looks, truth, verdicts
 from analysis.inference.coverage import study as simulated
 from analysis.inference.difference import FRESH, Draws, Spread
@@ -187,20 +188,34 @@ def test_no_replicates_make_up_for_too_few_examples_or_shared_rows() -> None:
     assert difference.more_replicates(0.0, shared, 0.01, 0.05) == math.inf
 
 
-def test_where_overlap_stands_in_the_way_more_rows_to_draw_from_settle_it() -> None:
-    few_examples = Spread(8, 100, 0.2, 0.4, 0.1)
-    assert np.isnan(difference.larger_source(0.0, few_examples, 0.01, 0.05)).all()
-    assert np.isnan(difference.larger_source(0.0, Spread(8, 1, 0.01**2, 0.0, 0.0), 0.01, 0.05)).all()
-    observed, overlap, drawn, seeds = 0.01**2, 0.5, 0.008, 0.006  # an sd of one point, from draws and from seeds
-    shared = Spread(8, 1, observed, 0.0, 0.0, Draws(overlap, seeds**2, 8))
-    wanted, replicates = difference.larger_source(0.0, shared, 0.01, 0.05)
-    assert 0 < wanted < overlap
-    # Fresh draws vary by drawn² / (1 − overlap): of it (1 − wanted) shows between the replicates of the larger study.
-    fresh = drawn**2 / (1 - overlap)
-    larger = Spread(1, 1, fresh * (1 - wanted) + seeds**2, 0.0, 0.0, Draws(wanted, seeds**2, 1))
-    more = difference.more_replicates(0.0, larger, 0.01, 0.05)
-    assert math.isfinite(more)
-    assert 1 + more == pytest.approx(replicates, rel=0.1)
+@pytest.mark.parametrize(
+    ("squares", "draws"),
+    [
+        ((0.2, 0.4, 0.1), Draws()),  # too few examples
+        ((0.01, 0.0, 0.0), Draws(0.5, 0.006**2, 8)),  # too much overlap
+        ((0.02, 0.3, 0.01), Draws(0.4)),  # both
+    ],
+)
+def test_where_replicates_do_not_help_a_larger_study_would(squares: tuple[float, float, float], draws: Draws) -> None:
+    spread = Spread(8, 100, *squares, draws)
+    assert difference.more_replicates(0.0, spread, 0.01, 0.05) == math.inf
+    found = difference.larger_study(0.0, spread, 0.01, 0.05)
+    examples = spread.examples if math.isnan(found.examples) else found.examples
+    overlap = draws.overlap if math.isnan(found.overlap) else found.overlap
+    assert examples >= spread.examples
+    assert overlap <= draws.overlap
+    # The variance of such a study's mean, part by part, settles it with 80 % power and no more than that.
+    parts = components(spread)
+    fresh = parts.draws * spread.replicates / (1 - draws.overlap)
+    each = (parts.draws + parts.seeds + parts.rest) * spread.replicates + fresh * draws.overlap
+    variance = parts.pairs * spread.examples / examples + fresh * overlap + each / found.replicates
+    larger = Spread(2, 1, 2 * variance, 0.0, 0.0)
+    assert difference.more_replicates(0.0, larger, 0.01, 0.05) <= 4  # Student's t apart, none
+
+
+def test_a_larger_study_is_named_only_where_replicates_do_not_help() -> None:
+    assert np.isnan(difference.larger_study(0.0, Spread(8, 1, 0.01**2, 0.0, 0.0), 0.01, 0.05)).all()
+    assert np.isnan(difference.larger_study(0.0, None, 0.01, 0.05)).all()
 
 
 # overlapping draws

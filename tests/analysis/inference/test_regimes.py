@@ -1,7 +1,7 @@
 """The map of where margin steering helps: its signs through the whole pipeline, its noise axes, the order of its runs.
 
-The table is that of an independent simulation (docs/regimes.md): at 25 % flips absolute margins gain 3 points of gold
-accuracy over uniform and signed ones lose 7; under noisy Bradley–Terry labels they lose 1 and 12.
+The table is that of an independent simulation (docs/results/archive_regimes.md): at 25 % flips absolute margins gain 3
+points of gold accuracy over uniform and signed ones lose 7; under noisy Bradley–Terry labels they lose 1 and 12.
 """
 
 import itertools
