@@ -217,7 +217,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
             "interval and p Student's t over replicates; pairs are those of one"
         )
     single = [row["arm"] for row in rows if row["replicates"] == 1]
-    remarks += [f"one replicate only, so no interval: {', '.join(single)}"] if single else []
+    remarks += [f"one replicate, so no interval: {', '.join(single)}"] if single else []
     frame = pd.DataFrame(rows)
     return (frame.astype({"rank": "Int64", "replicates": "Int64"}) if rows else frame), remarks
 

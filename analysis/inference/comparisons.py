@@ -205,7 +205,7 @@ def why_not(found: Paired) -> str:
     if found.result.spread is not None:
         return ""
     if found.replicates < 2:
-        return "one replicate only, so no interval"
+        return "one replicate, so no interval"
     if min(map(len, found.differences)) < stats.FEWEST:
         return f"fewer than {stats.FEWEST} pairs, so no interval"
     return "alike on every pair and seed, so no interval"

@@ -193,7 +193,7 @@ def _few(group: Study) -> Iterator[str]:
     single = [arm for arm in group.arms if counts[arm] == 1]
     few = [arm for arm in group.arms if 1 < counts[arm] < FEW]
     if single:
-        yield f"one replicate only, so no interval and no test: {_named(single, group)}"
+        yield f"one replicate, so no interval and no test: {_named(single, group)}"
     if few:
         fewest = min(counts[arm] for arm in few)
         yield f"as few as {fewest} replicates ({FEW} or more are wanted): {_named(few, group)}"

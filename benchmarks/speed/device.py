@@ -29,7 +29,7 @@ import torch
 from benchmarks.speed import machine, shapes
 from mars import files
 from mars.config import UserError
-from mars.record.run_directory import MAIN, MANIFEST, ROUNDS, RunDirectory, scores_of
+from mars.record.run_directory import MAIN, MANIFEST, ROUNDS, SELECTION, RunDirectory, scores_of
 
 WHOLE = 470.0  # seconds of all checks together
 _TAIL = 15  # lines kept of what a check said
@@ -146,7 +146,7 @@ def _kill_after_a_round(arguments: Sequence[str], place: RunDirectory, end: floa
 
 
 def _digests(run: Path) -> dict[str, str]:
-    names = (scores_of(MAIN), "selection.parquet", "model/model.safetensors")
+    names = (scores_of(MAIN), SELECTION, "model/model.safetensors")
     return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
 
 

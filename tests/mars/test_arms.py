@@ -185,7 +185,7 @@ def test_the_noise_has_neftunes_size_and_leaves_padding_scores_alone(kind, compo
     layer = model.model.get_input_embeddings()
     clean = layer(batch["input_ids"])
     alpha = torch.tensor([0.0, 1.0, 5.0, 5.0], device=engine.device)
-    with _noisy_embeddings(layer, batch["attention_mask"], alpha):
+    with _noisy_embeddings(layer, alpha, batch["attention_mask"], None):
         noise = layer(batch["input_ids"]) - clean
     bound = alpha / (batch["attention_mask"].sum(1) * clean.shape[-1]).sqrt()
     largest = noise.abs().amax(dim=(1, 2))

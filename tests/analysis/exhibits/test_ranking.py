@@ -191,7 +191,7 @@ def test_one_arm_and_one_seed_work_and_say_what_is_missing(tmp_path: Path) -> No
     make_study(tmp_path, {"mars": 0.8}, seeds=(0,), rounds=1)
     text = rank(load(tmp_path)).to_markdown()
     assert "no finished run of uniform" in text
-    assert "one replicate only, so no interval: mars" in text
+    assert "one replicate, so no interval: mars" in text
     assert "nan" not in text
 
 

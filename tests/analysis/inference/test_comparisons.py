@@ -167,7 +167,7 @@ def test_one_seed_is_a_difference_without_a_verdict(tmp_path: Path) -> None:
     assert frame["verdict"].iloc[0] == ""
     assert np.isnan(frame["p"].iloc[0])
     (sentence,) = verdict(frame)
-    assert "one replicate only, so no interval (exact McNemar for these two models p" in sentence
+    assert "one replicate, so no interval (exact McNemar for these two models p" in sentence
     assert "nan" not in sentence
 
 

@@ -145,7 +145,7 @@ def test_confounded_arms_are_not_in_the_results(tmp_path: Path, caplog: pytest.L
 def test_one_arm_and_one_seed_make_a_page_that_says_so(tmp_path: Path) -> None:
     directory = report(make_study(tmp_path, {"mars": 0.8}, seeds=(0,), rounds=1, examples=20))
     text = (directory / "index.html").read_text(encoding="utf-8")
-    assert "one replicate only" in text
+    assert "one replicate, so no interval" in text
     assert "no declared comparison" in text
     assert not re.search(r">\s*(nan|None|NaT|&lt;NA&gt;)\s*<", text)
 
