@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
+from mars.augment.causal import CausalModel
 from mars.cache import Cache
 from mars.config import ConfigError, UserError
 from mars.preferences.dialogue import Message, Template, render_plain
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 _TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
 _DAMAGED = "delete the file; candidates are sampled again"
@@ -76,18 +75,15 @@ class Policy:
 
     def __init__(self, config: PolicyConfig, cache: Path, device: torch.device):
         self.config, self.device = config, device
-        self._backbone = BackboneConfig(name="policy", source=config.source, revision=config.revision)
-        self._dtype: Any = autocast_dtype(self._backbone, device) or torch.float32
-        try:
-            self.identity = weights_id(self._backbone)
-        except BackboneError as error:
-            raise self._unavailable(error) from None
+        backbone = BackboneConfig(name="policy", source=config.source, revision=config.revision)
+        self._writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
+        self.identity = self._writer.weights
         self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)
 
     @functools.cached_property
     def template(self) -> Template:
         """What turns a prompt into text. Raises ConfigError where that is for the user to say."""
-        has_one = bool(getattr(self._tokenizer, "chat_template", None))
+        has_one = bool(getattr(self._writer.tokenizer, "chat_template", None))
         if not has_one and self.config.template != "plain":
             raise ConfigError(
                 f'benchmark.policy: "{self.config.source}" has no chat template (a base model? with '
@@ -99,8 +95,8 @@ class Policy:
     def settings(self) -> dict[str, Any]:
         """JSON, all that shapes a candidate besides its prompt; on a GPU, random numbers are others than on a CPU."""
         own = {key: value for key, value in asdict(self.config).items() if key not in ("source", "revision")}
-        dtype = str(self._dtype).removeprefix("torch.")
-        return {"weights": self.identity, **own, "template": self.template, "dtype": dtype, "device": self.device.type}
+        here = {"dtype": self._writer.dtype, "device": self.device.type}
+        return {"weights": self.identity, **own, "template": self.template, **here}
 
     def write(self, prompt: Sequence[Message], number: int) -> Written:
         """`number` samples of `prompt`, from disk where they are there.
@@ -128,9 +124,9 @@ class Policy:
             while len(texts) < number:
                 rows = self._generate(ids, min(_AT_ONCE, number - len(texts)))
                 for row in rows:
-                    end = next((place for place, token in enumerate(row) if token in self._ends), None)
+                    end = next((place for place, token in enumerate(row) if token in self._writer.ends), None)
                     cut_off += end is None
-                    texts.append(self._tokenizer.decode(row[:end], skip_special_tokens=True).strip())
+                    texts.append(self._writer.tokenizer.decode(row[:end], skip_special_tokens=True).strip())
         return Written(texts, cut_off, cut)
 
     def _generate(self, ids: list[int], number: int) -> list[list[int]]:
@@ -142,12 +138,12 @@ class Policy:
             top_k=0,  # transformers' own default would keep the 50 likeliest tokens
             max_new_tokens=self.config.max_new_tokens,
             num_return_sequences=number,
-            eos_token_id=self._ends,
-            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._writer.ends,
+            pad_token_id=self._writer.tokenizer.pad_token_id,
         )
         prompt = torch.tensor([ids], device=self.device)
         try:
-            out = self._model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+            out = self._writer.model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"benchmark.policy: {number} candidates of up to {len(ids) + self.config.max_new_tokens} tokens do not "
@@ -157,22 +153,23 @@ class Policy:
 
     def _ids(self, prompt: Sequence[Message]) -> list[int]:
         if self.template == "plain":
-            return self._tokenizer(render_plain(prompt, "").prefix)["input_ids"]
+            return self._writer.tokenizer(render_plain(prompt, "").prefix)["input_ids"]
         turns = [{"role": message.role, "content": message.content} for message in prompt]
         try:  # a model that can think first would spend its tokens on that
-            text = self._tokenizer.apply_chat_template(
+            text = self._writer.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         except Exception as error:  # a chat template is a program of its author's
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"benchmark.policy: its chat template does not take a prompt: {reason}") from None
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._writer.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _fitted(self, ids: list[int]) -> tuple[list[int], bool]:
         """(as much of the prompt's end as leaves room for a candidate, whether that is less than all)."""
-        if self.template == "plain" and ids and ids[-1] in self._ends:
+        if self.template == "plain" and ids and ids[-1] in self._writer.ends:
             ids = ids[:-1]  # a model that reads the end has nothing left to write
-        context = min(getattr(self._model.config, "max_position_embeddings", None) or math.inf, self._tokenizer_limit)
+        known = getattr(self._writer.model.config, "max_position_embeddings", None) or math.inf
+        context = min(known, float(self._writer.tokenizer.model_max_length))
         room = context - self.config.max_new_tokens
         if room < 1:
             raise ConfigError(
@@ -180,44 +177,3 @@ class Policy:
                 f'tokens of "{self.config.source}"'
             )
         return (ids[-int(room) :], True) if len(ids) > room else (ids, False)
-
-    @property
-    def _tokenizer_limit(self) -> float:
-        return float(self._tokenizer.model_max_length)
-
-    # ---- the model
-
-    @functools.cached_property
-    def _tokenizer(self) -> Any:
-        try:
-            return load_tokenizer(self._backbone)
-        except BackboneError as error:
-            raise self._unavailable(error) from None
-
-    @functools.cached_property
-    def _ends(self) -> list[int]:
-        """Token ids that end a candidate."""
-        tokenizer = self._tokenizer
-        for ends in (self._model.generation_config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id):
-            if ends is not None:
-                return list(ends) if isinstance(ends, list | tuple) else [ends]
-        raise ConfigError(f'benchmark.policy: "{self.config.source}" has no token that ends a reply')
-
-    @functools.cached_property
-    def _model(self) -> Any:
-        source = self.config.source
-        try:
-            if source.startswith("random:"):
-                model = tiny.random_writer(source.removeprefix("random:"), self._tokenizer)
-            else:
-                found, revision = locate(self._backbone)
-                model = AutoModelForCausalLM.from_pretrained(found, revision=revision, dtype=self._dtype)
-        except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, BackboneError) as error:
-            raise self._unavailable(error) from None
-        return model.to(self.device, self._dtype).eval()
-
-    def _unavailable(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f'benchmark.policy: "{self.config.source}" cannot be loaded as a causal model (offline? give a local '
-            f"directory): {(str(error).splitlines() or [type(error).__name__])[0]}"
-        )

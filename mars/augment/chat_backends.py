@@ -28,12 +28,12 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from mars.augment.causal import CausalModel
 from mars.augment.chat import Call, ChatMessages, Reply, Transient
 from mars.config import ConfigError, UserError
 from mars.preferences.dialogue import Message, Role, render_plain
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
 
 # The finish_reason of a reply that ended by itself: some endpoints name its last token, and some say nothing.
 _ENDED = ("stop", "eos_token", "eos", "", None)
@@ -191,14 +191,10 @@ class LocalModel:
 
     def __init__(self, source: str, revision: str | None = None, device: torch.device | None = None):
         self.device = device or torch.device("cpu")
-        self._cfg = BackboneConfig(name="instruct", source=source, revision=revision)
-        dtype = autocast_dtype(self._cfg, self.device) or torch.float32
-        self._dtype: Any = dtype
+        cfg = BackboneConfig(name="instruct", source=source, revision=revision)
+        self._writer = CausalModel(cfg, "augmenter.model", self.device, _random)
+        self.identity = f"{self._writer.weights} {self._writer.dtype}"
         self._lock = threading.Lock()  # the seed is the process's, and so is the generator it sets
-        try:
-            self.identity = f"{weights_id(self._cfg)} {str(dtype).removeprefix('torch.')}"
-        except BackboneError as error:
-            raise self._unavailable(error) from None
 
     def send(self, call: Call) -> Reply:
         """The model's reply, a pure function of the call. Raises ConfigError for a model that cannot be loaded."""
@@ -207,7 +203,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def _generate(self, call: Call) -> Reply:
-        tokenizer, model = self._tokenizer, self._model
+        tokenizer, model = self._writer.tokenizer, self._writer.model
         ids = self._ids(call.messages)
         known = getattr(model.config, "max_position_embeddings", None) or math.inf
         if len(ids) + call.max_tokens > min(tokenizer.model_max_length, known):
@@ -219,7 +215,7 @@ class LocalModel:
         config = GenerationConfig(
             do_sample=call.temperature > 0,
             max_new_tokens=call.max_tokens,
-            eos_token_id=self._ends,
+            eos_token_id=self._writer.ends,
             pad_token_id=tokenizer.pad_token_id,
             **how,
         )
@@ -229,56 +225,26 @@ class LocalModel:
             torch.manual_seed(_generator_seed(call))
             out = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
         new = out[0, len(ids) :].tolist()
-        whole = bool(new) and new[-1] in self._ends
+        whole = bool(new) and new[-1] in self._writer.ends
         text = tokenizer.decode(new[:-1] if whole else new, skip_special_tokens=True)
         return Reply(text, len(ids), len(new), "stop" if whole else "length")
 
     def _ids(self, messages: ChatMessages) -> list[int]:
         """Token ids up to where the reply begins, by the model's chat template or, where it has none, plain turns."""
-        if getattr(self._tokenizer, "chat_template", None):
-            text = self._tokenizer.apply_chat_template(
+        if getattr(self._writer.tokenizer, "chat_template", None):
+            text = self._writer.tokenizer.apply_chat_template(
                 [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         else:
             turns = [Message(cast(Role, m["role"]), m["content"]) for m in messages]
             text = render_plain(turns, "").prefix
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._writer.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    @functools.cached_property
-    def _tokenizer(self) -> Any:
-        try:
-            return load_tokenizer(self._cfg)
-        except BackboneError as error:
-            raise self._unavailable(error) from None
 
-    @functools.cached_property
-    def _ends(self) -> list[int]:
-        """Token ids that end a reply."""
-        tokenizer = self._tokenizer
-        for ends in (self._model.generation_config.eos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id):
-            if ends is not None:
-                return list(ends) if isinstance(ends, (list, tuple)) else [ends]
-        raise ConfigError(f'augmenter.model: "{self._cfg.source}" has no token that ends a reply')
-
-    @functools.cached_property
-    def _model(self) -> Any:
-        source = self._cfg.source
-        try:
-            if source.startswith("random:"):
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(0)
-                    config = tiny.random_config(source.removeprefix("random:"), self._tokenizer)
-                    config.max_position_embeddings = 2**15  # a question is long at a token a byte
-                    model = AutoModelForCausalLM.from_config(config)
-            else:
-                found, revision = locate(self._cfg)
-                model = AutoModelForCausalLM.from_pretrained(found, revision=revision, dtype=self._dtype)
-        except (OSError, ValueError, ImportError, BackboneError) as error:
-            raise self._unavailable(error) from None
-        return model.to(self.device, self._dtype).eval()
-
-    def _unavailable(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f'augmenter.model: "{self._cfg.source}" cannot be loaded as a causal model (offline? give a local '
-            f"directory): {str(error).splitlines()[0]}"
-        )
+def _random(kind: str, tokenizer: Any) -> Any:
+    """Seeded weights of `kind`, with room for a question, which is long at a token a byte."""
+    config = tiny.random_config(kind, tokenizer)
+    config.max_position_embeddings = 2**15
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config)
