@@ -21,7 +21,7 @@ from mars.reward.scoring import evaluating
 
 log = logging.getLogger(__name__)
 
-Wanted = Literal["auto", True, False]  # the setting: as backbone and device allow; packed or an error; padded
+Wanted = Literal["auto", True, False]  # the setting: as the backbone allows; packed or an error; padded
 
 _TOKENS = 96  # of the longest text
 _ROUNDING = {None: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.1}  # relative, of what the scalar head reads
@@ -35,11 +35,10 @@ class CannotPackError(Exception):
 def set_packing(reward: RewardModel, wanted: Wanted, max_length: int, dropout: bool = False) -> None:
     """Makes `reward` take its texts packed where that is wanted and possible, and says so in one line of the log.
 
-    auto: where a GPU would else compute padding, and on a CPU where texts share their start. max_length: tokens of a
-    text, at most. dropout: the model trains with it. Raises ConfigError where packing is wanted and impossible.
+    auto: wherever the backbone allows it. max_length: tokens of a text, at most. dropout: the model trains with it.
+    Raises ConfigError where packing is wanted and impossible.
     """
-    device = next(reward.parameters()).device
-    if wanted is False or (wanted == "auto" and device.type == "cpu" and not reward.causal):
+    if wanted is False:
         return
     try:
         reward.packing = packing_of(reward, max_length, dropout)

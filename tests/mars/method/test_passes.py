@@ -82,7 +82,7 @@ def test_what_does_not_fit_in_the_middle_of_a_step_is_not_counted_twice(tmp_path
     seen = []
 
     def full(_module, _arguments, inputs):
-        seen.append(len(inputs["input_ids"]))
+        seen.append(len(inputs["layout"].lengths))
         if len(seen) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -263,8 +263,8 @@ def test_an_engine_scores_packed_texts_as_padded_ones(kind, token_budget, tmp_pa
     np.testing.assert_allclose(*differences, atol=1e-4)
 
 
-def test_on_a_cpu_only_shared_prompts_are_packed_of_themselves_and_a_checkpoint_shows_nothing_of_it(tmp_path):
-    for kind, packed in (("bert", False), ("qwen3", True)):
+def test_what_can_be_packed_is_packed_of_itself_and_a_checkpoint_shows_nothing_of_it(tmp_path):
+    for kind, packed in (("bert", True), ("qwen3", True), ("deberta-v2", False)):
         engine = Engine(backbone(kind), "full", CPU, 4096, tmp_path)
         model = engine.new_model(0)
         assert (model.packing is not None) == packed
