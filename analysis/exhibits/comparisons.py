@@ -19,7 +19,7 @@ from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
 from analysis.inference.pairing import ACCURACY, INFORMATION, Endpoint
 from analysis.study.study import NothingToShow, Study
 
-_NUMBERS = 2.5  # inches beside a panel
+_NUMBERS = 3.0  # inches beside a panel
 
 
 class Comparisons(Exhibit):
