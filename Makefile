@@ -20,8 +20,9 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# Not --quiet: it swallows the warnings, broken links among them, that --strict counts.
 docs: $(VENV)/ready
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "outputs/site: show it, with search, by $(VENV)/bin/mkdocs serve"
 
 device-check: $(VENV)/ready
