@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from benchmarks.models.tiny_writer import SOURCE, tiny_writer
 from mars.augment.causal import CausalModel
 from mars.cache import Cache
 from mars.config import ConfigError, UserError
@@ -39,7 +40,7 @@ _AT_ONCE = 64  # samples of one pass
 class PolicyConfig:
     """Which model writes and how it is sampled.
 
-    source: a hub id, a directory, or `random:qwen3`. template: None is the tokenizer's chat template. max_new_tokens:
+    source: a hub id, a directory, `tiny_writer`, or `random:qwen3`. template: None is the tokenizer's chat template. max_new_tokens:
     of a candidate; a longer one is cut off and counts as it is. seed: of the samples.
     """
 
@@ -75,7 +76,8 @@ class Policy:
 
     def __init__(self, config: PolicyConfig, cache: Path, device: torch.device):
         self.config, self.device = config, device
-        backbone = BackboneConfig(name="policy", source=config.source, revision=config.revision)
+        source = str(tiny_writer(cache)) if config.source == SOURCE else config.source
+        backbone = BackboneConfig(name="policy", source=source, revision=config.revision)
         self._writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
         self.identity = self._writer.weights
         self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)

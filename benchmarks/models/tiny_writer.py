@@ -1,0 +1,208 @@
+"""A small language model that writes planted replies: the policy of studies that run offline, trained here from scratch.
+
+It imitates the author of `mars.worlds.planted_candidates`, who takes care with every other reply and whose length and
+style say nothing about quality. So its replies differ in gold reward, as those of a reference policy have to: where all
+are equally good there is nothing to choose, nor to learn. It has seen the prompts of the training split alone.
+
+It is made once, on a CPU, in minutes, and kept under the digest of its settings. The directory is an ordinary one of
+transformers, with safetensors, tokenizer and chat template, so whatever takes a policy takes this one. `tiny_writer` is
+the source that names it:
+
+    python -m benchmarks.evaluate model=RUN benchmark=best_of_n benchmark.policy=tiny_writer
+    AutoModelForCausalLM.from_pretrained(tiny_writer(Path("cache")))
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from mars import claims
+from mars.cache import Cache
+from mars.files import digest
+from mars.progress import Progress
+from mars.reward.batching import epoch_steps
+from mars.worlds.planted import World
+from mars.worlds.planted_candidates import candidates
+
+SOURCE = "tiny_writer"
+_VERSION = 1  # of all that shapes the model besides its settings; another one makes another model
+_CONTEXT = 512  # tokens of prompt and reply; a planted dialogue has fewer than 150
+_ROLES = ("user", "assistant", "system")
+_PAD, _END = "<|pad|>", "<|end|>"
+_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+_WAIT = 1.0  # seconds between two looks at what another process is making
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WriterConfig:
+    """What shapes the model: its width and layers, the planted dialogues it is trained on (each once), and how.
+
+    rare_share: of the prompts that ask for a source. seed: of weights and order, and of the replies.
+    """
+
+    width: int = 192
+    layers: int = 3
+    heads: int = 6
+    vocabulary: int = 2000
+    dialogues: int = 20_000
+    rare_share: float = 0.1
+    batch_size: int = 32
+    lr: float = 3e-3
+    warmup: float = 0.05  # share of the steps
+    seed: int = 0
+
+
+def tiny_writer(cache: Path, config: WriterConfig | None = None) -> Path:
+    """The model's directory under `cache`, made where it is not there yet; another process that makes it is waited for.
+
+    Raises UserError where nothing can be stored under `cache`.
+    """
+    config = config or WriterConfig()
+    home = cache / "writers"
+    directory = home / f"{SOURCE}-{digest({'version': _VERSION, **asdict(config)})[:16]}"
+    file = Cache(home / "claims.sqlite", "claims", "owner", claims.TABLE, "delete the file")
+    waiting = False
+    while not directory.exists():
+        file.create()
+        with claims.Claims(file).claim(claims.free([key := claims.key_of(directory.name)])) as claim:
+            if claim.keys and not directory.exists():
+                _make(directory, config)
+        if not claim.keys:
+            if not waiting:
+                log.info("%s: waiting for %s, which is making it", SOURCE, claim.others[key])
+            waiting = True
+            time.sleep(_WAIT)
+    return directory
+
+
+def _make(directory: Path, config: WriterConfig) -> None:
+    """Trains the model and writes it, aside first: the directory is whole or not there."""
+    began = time.monotonic()
+    log.info("%s is made, once: a small model is trained on %d planted dialogues", SOURCE, config.dialogues)
+    model, tokenizer = train(config)
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    os.replace(aside, directory)
+    log.info("%s: made in %.0f s, kept in %s", SOURCE, time.monotonic() - began, directory)
+
+
+def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
+    """(the trained model in eval mode, its tokenizer): a function of `config`, on one machine with as many threads."""
+    dialogues = list(_dialogues(config))
+    tokenizer = _tokenizer(dialogues, config.vocabulary)
+    replies = [_encoded(tokenizer, *dialogue) for dialogue in dialogues]
+    lengths = np.array([len(ids) for ids, _ in replies])
+    steps = epoch_steps(
+        lengths[:, None], config.batch_size, _CONTEXT * config.batch_size * 2, 16, np.random.default_rng(config.seed)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Qwen3ForCausalLM(_shape(config, tokenizer))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done / len(steps), config.warmup))
+    model.train()
+    with Progress(len(steps), f"training {SOURCE}", "steps") as progress:
+        for (batch,) in steps:
+            loss = _loss(model, [replies[int(i)] for i in batch])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            progress.advance(1)
+    return model.eval(), tokenizer
+
+
+def _dialogues(config: WriterConfig) -> Iterator[tuple[str, str]]:
+    """(prompt, reply), all of the training split."""
+    for row in range(config.dialogues):
+        pair_id = f"planted-{config.seed}~rare_share={config.rare_share}-train-{row}"
+        ((reply, _),) = candidates(pair_id, 1, config.seed)
+        yield World.of(pair_id).find(pair_id).prompt[0].content, reply
+
+
+def _tokenizer(dialogues: Sequence[tuple[str, str]], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte pairs merged on the dialogues: most planted words are one token, and any other text is read too."""
+    roles = [f"<|{role}|>" for role in _ROLES]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_PAD, _END, *roles],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((text for dialogue in dialogues for text in dialogue), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=_PAD,
+        eos_token=_END,
+        additional_special_tokens=roles,
+        chat_template=_TEMPLATE,
+        model_max_length=_CONTEXT,
+        padding_side="left",
+    )
+
+
+def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, reply: str) -> tuple[torch.Tensor, int]:
+    """(token ids of the dialogue as its chat template has it, how many of them are the prompt's)."""
+    turn = {"role": "user", "content": prompt}
+    asked = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    known, said = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, reply + _END))
+    return torch.tensor(known + said), len(known)
+
+
+def _shape(config: WriterConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=config.width,
+        intermediate_size=3 * config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        head_dim=config.width // config.heads,
+        max_position_embeddings=_CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _rate(done: float, warmup: float) -> float:
+    """The learning rate's factor after a share `done` of the steps: up in a line, down along a cosine."""
+    return done / warmup if done < warmup else 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / (1 - warmup))
+
+
+def _loss(model: Any, dialogues: Sequence[tuple[torch.Tensor, int]]) -> torch.Tensor:
+    """Mean cross-entropy of the replies' tokens; each attends to what is before it, so padding at the end needs no mask."""
+    ids = pad_sequence([ids for ids, _ in dialogues], batch_first=True)
+    lengths = torch.tensor([len(ids) for ids, _ in dialogues])[:, None]
+    begins = torch.tensor([prompt for _, prompt in dialogues])[:, None]
+    places = torch.arange(1, ids.shape[1])
+    said = (places >= begins) & (places < lengths)
+    hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    return F.cross_entropy(model.lm_head(hidden[said]), ids[:, 1:][said])
