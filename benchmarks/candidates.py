@@ -47,12 +47,17 @@ class Prompts:
         """`number` of them drawn by `seed`, in the split's order; all where there are no more. Raises UserError."""
         known = needed(preferences, "best_of_n")
         split, pairs = next(iter(known.tests.items()))
+        return cls.drawn(known.name, split, pairs, number, seed)
+
+    @classmethod
+    def drawn(cls, dataset: str, split: str, pairs: Sequence[Pair], number: int | None, seed: int) -> Prompts:
+        """As `of`, of the split that is given."""
         first: dict[tuple[Message, ...], int] = {}
         for place, pair in enumerate(pairs):
             first.setdefault(pair.prompt, place)
         places = np.array(list(first.values()))
         drawn = np.random.default_rng(seed).permutation(len(places))[:number]  # a permutation's head: fewer are of more
-        return cls(known.name, split, [pairs[int(place)] for place in np.sort(places[drawn])], len(places))
+        return cls(dataset, split, [pairs[int(place)] for place in np.sort(places[drawn])], len(places))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -101,9 +106,13 @@ def from_policy(prompts: Prompts, policy: Policy, number: int, tally: PolicyTall
             tally.empty += sum(not text.strip() for text in written.texts)
             tally.repeated += number - len(set(written.texts))
             for k, text in enumerate(written.texts):
-                reward = gold(read(text, pair.id)) if prompts.dataset == "planted" else math.nan
-                yield Candidate(pair.id, k, pair.prompt, text, reward, pair.subset)
+                yield Candidate(pair.id, k, pair.prompt, text, gold_of(prompts.dataset, pair, text), pair.subset)
             progress.advance(1)
+
+
+def gold_of(dataset: str, pair: Pair, text: str) -> float:
+    """The gold reward of a free reply to the pair's prompt as the planted world reads it; NaN for any other dataset."""
+    return gold(read(text, pair.id)) if dataset == "planted" else math.nan
 
 
 @dataclass

@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -33,7 +34,7 @@ from mars.reward.backbone import BackboneConfig
 
 _TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
 _DAMAGED = "delete the file; candidates are sampled again"
-_AT_ONCE = 64  # samples of one pass
+AT_ONCE = 64  # samples of one pass
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ class Policy:
         self.config, self.device = config, device
         source = str(tiny_writer(cache)) if config.source == SOURCE else config.source
         backbone = BackboneConfig(name="policy", source=source, revision=config.revision)
-        self._writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
-        self.identity = self._writer.weights
+        self.writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
+        self.identity = self.writer.weights
         self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)
 
     @functools.cached_property
     def template(self) -> Template:
         """What turns a prompt into text. Raises ConfigError where that is for the user to say."""
-        has_one = bool(getattr(self._writer.tokenizer, "chat_template", None))
+        has_one = bool(getattr(self.writer.tokenizer, "chat_template", None))
         if not has_one and self.config.template != "plain":
             raise ConfigError(
                 f'benchmark.policy: "{self.config.source}" has no chat template (a base model? with '
@@ -97,7 +98,7 @@ class Policy:
     def settings(self) -> dict[str, Any]:
         """JSON, all that shapes a candidate besides its prompt; on a GPU, random numbers are others than on a CPU."""
         own = {key: value for key, value in asdict(self.config).items() if key not in ("source", "revision")}
-        here = {"dtype": self._writer.dtype, "device": self.device.type}
+        here = {"dtype": self.writer.dtype, "device": self.device.type}
         return {"weights": self.identity, **own, "template": self.template, **here}
 
     def write(self, prompt: Sequence[Message], number: int) -> Written:
@@ -117,61 +118,93 @@ class Policy:
 
     @torch.inference_mode()
     def _sampled(self, prompt: Sequence[Message], number: int, key: bytes) -> Written:
-        ids, cut = self._fitted(self._ids(prompt))
-        texts: list[str] = []
-        cut_off = 0
+        ids, cut = self.prompt_ids(prompt)
+        rows: list[list[int]] = []
+        with self.drawing(int.from_bytes(key[:7], "big")):
+            while len(rows) < number:
+                rows += self.sample([ids] * min(AT_ONCE, number - len(rows)))
+        return Written([self.text(row) for row in rows], sum(not self.ended(row) for row in rows), cut)
+
+    @contextmanager
+    def drawing(self, seed: int) -> Iterator[None]:
+        """Inside, random numbers are those of `seed`; outside they go on as if nothing had been drawn."""
         devices = [self.device.index or 0] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int.from_bytes(key[:7], "big"))
-            while len(texts) < number:
-                rows = self._generate(ids, min(_AT_ONCE, number - len(texts)))
-                for row in rows:
-                    end = next((place for place, token in enumerate(row) if token in self._writer.ends), None)
-                    cut_off += end is None
-                    texts.append(self._writer.tokenizer.decode(row[:end], skip_special_tokens=True).strip())
-        return Written(texts, cut_off, cut)
+            torch.manual_seed(seed)
+            yield
 
-    def _generate(self, ids: list[int], number: int) -> list[list[int]]:
-        """[number] lists of new token ids, with what pads them after their end."""
+    @torch.inference_mode()
+    def sample(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+        """The token ids of a reply to each prompt's, its end included where it has one; all in one pass.
+
+        Raises UserError where they do not fit the GPU's memory.
+        """
+        pad, longest = self.writer.tokenizer.pad_token_id, max(map(len, prompts))
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in prompts], device=self.device)
+        read = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts], device=self.device)
         config = GenerationConfig(
             do_sample=True,
             temperature=self.config.temperature,
             top_p=self.config.top_p,
             top_k=0,  # transformers' own default would keep the 50 likeliest tokens
             max_new_tokens=self.config.max_new_tokens,
-            num_return_sequences=number,
-            eos_token_id=self._writer.ends,
-            pad_token_id=self._writer.tokenizer.pad_token_id,
+            eos_token_id=self.writer.ends,
+            pad_token_id=pad,
         )
-        prompt = torch.tensor([ids], device=self.device)
         try:
-            out = self._writer.model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+            out = self.writer.model.generate(ids, attention_mask=read, generation_config=config)
         except torch.OutOfMemoryError:
             raise UserError(
-                f"benchmark.policy: {number} candidates of up to {len(ids) + self.config.max_new_tokens} tokens do not "
-                "fit the GPU's memory (lower benchmark.max_new_tokens)"
+                f"benchmark.policy: {len(prompts)} replies of up to {longest + self.config.max_new_tokens} tokens do "
+                "not fit the GPU's memory (lower benchmark.max_new_tokens)"
             ) from None
-        return out[:, len(ids) :].tolist()
+        return [self._until_end(row) for row in out[:, longest:].tolist()]
+
+    def _until_end(self, row: list[int]) -> list[int]:
+        end = next((place for place, token in enumerate(row) if token in self.writer.ends), len(row))
+        return row[: end + 1]
+
+    def ended(self, reply: Sequence[int]) -> bool:
+        """Whether the policy ended the reply by itself; else max_new_tokens did."""
+        return bool(reply) and reply[-1] in self.writer.ends
+
+    def text(self, reply: Sequence[int]) -> str:
+        """The text of a reply's token ids."""
+        said = reply[:-1] if self.ended(reply) else reply
+        return self.writer.tokenizer.decode(said, skip_special_tokens=True).strip()
+
+    def prompt_ids(self, prompt: Sequence[Message]) -> tuple[list[int], bool]:
+        """(token ids of as much of the prompt's end as leaves room for a reply, whether that is less than all).
+
+        Raises ConfigError for a template that does not take the prompt, and where replies leave no room for any.
+        """
+        return self._fitted(self._ids(prompt))
+
+    def rendered(self, prompt: Sequence[Message]) -> str | list[dict[str, str]]:
+        """The prompt as what tokenises it is given: the turns that a chat template takes, or plain text."""
+        if self.template == "plain":
+            return render_plain(prompt, "").prefix
+        return [{"role": message.role, "content": message.content} for message in prompt]
 
     def _ids(self, prompt: Sequence[Message]) -> list[int]:
-        if self.template == "plain":
-            return self._writer.tokenizer(render_plain(prompt, "").prefix)["input_ids"]
-        turns = [{"role": message.role, "content": message.content} for message in prompt]
+        asked = self.rendered(prompt)
+        if isinstance(asked, str):
+            return self.writer.tokenizer(asked)["input_ids"]
         try:  # a model that can think first would spend its tokens on that
-            text = self._writer.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            text = self.writer.tokenizer.apply_chat_template(
+                asked, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         except Exception as error:  # a chat template is a program of its author's
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"benchmark.policy: its chat template does not take a prompt: {reason}") from None
-        return self._writer.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.writer.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _fitted(self, ids: list[int]) -> tuple[list[int], bool]:
         """(as much of the prompt's end as leaves room for a candidate, whether that is less than all)."""
-        if self.template == "plain" and ids and ids[-1] in self._writer.ends:
+        if self.template == "plain" and ids and ids[-1] in self.writer.ends:
             ids = ids[:-1]  # a model that reads the end has nothing left to write
-        known = getattr(self._writer.model.config, "max_position_embeddings", None) or math.inf
-        context = min(known, float(self._writer.tokenizer.model_max_length))
+        known = getattr(self.writer.model.config, "max_position_embeddings", None) or math.inf
+        context = min(known, float(self.writer.tokenizer.model_max_length))
         room = context - self.config.max_new_tokens
         if room < 1:
             raise ConfigError(

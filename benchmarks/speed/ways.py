@@ -8,9 +8,7 @@ keeps all, and a way that does not is an error.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import os
 import tempfile
 import time
 import warnings
@@ -28,6 +26,7 @@ from transformers import AutoModelForSequenceClassification, get_constant_schedu
 
 from benchmarks.speed.machine import synchronise
 from benchmarks.speed.shapes import LENGTH
+from benchmarks.trl_import import quiet_trl
 from mars.config import UserError
 from mars.method.settings import TrainConfig
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
@@ -40,7 +39,6 @@ from mars.reward.tokens import Encoder
 
 LR = 2e-5
 WARM = 1  # untimed steps, or batches, before the timed ones
-_TRL_SAYS_NOTHING = {"TRL_TELEMETRY": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 
 
 @dataclass(frozen=True)
@@ -216,20 +214,10 @@ def trl_is_missing() -> str:
     if importlib.util.find_spec("trl") is None:
         return "trl is not installed (pip install 'mars-reward[bench]')"
     try:
-        _trl()
+        assert quiet_trl().RewardTrainer  # lazily imported
     except (ImportError, RuntimeError) as error:
         return f"trl cannot be imported: {' '.join(str(error).split())[:150]}"
     return ""
-
-
-def _trl() -> Any:
-    os.environ.update(_TRL_SAYS_NOTHING)
-    from huggingface_hub import constants
-
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # read once, when something before imported it
-    trl = importlib.import_module("trl")
-    assert trl.RewardTrainer  # lazily imported
-    return trl
 
 
 def _trainer(job: Job, folder: str, callbacks: Sequence[Any], log_every: int) -> Any:
@@ -240,7 +228,7 @@ def _trainer(job: Job, folder: str, callbacks: Sequence[Any], log_every: int) ->
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", message="`gradient_checkpointing`", category=FutureWarning)
 
-    trl, ids, cuda = _trl(), job.ids, job.device.type == "cuda"
+    trl, ids, cuda = quiet_trl(), job.ids, job.device.type == "cuda"
     rows = datasets.Dataset.from_dict({"chosen_ids": [c for c, _ in ids], "rejected_ids": [r for _, r in ids]})
     tokenizer = load_tokenizer(job.backbone)
     tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
