@@ -112,7 +112,11 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     usual = resolve("benchmarks.choices:USUAL")
     first = [] if settings.benchmark.get("name") == usual["name"] else [usual]
     asked = [benchmark(one, place) for one in (*first, settings.benchmark)]
-    questions = tuple((one, question(one, preferences, settings.dataset, {})) for one in asked)
+    questions = [(one, question(one, preferences, settings.dataset, {})) for one in asked]
+    for label, one in settings.downstream.items():
+        with renamed("benchmark", f"downstream.{label}"):
+            further = benchmark(one, place, label)
+            questions.append((further, question(further, preferences, settings.dataset, {})))
     if (preferences.name == "gaussian") != (settings.backbone.source == gaussian.SOURCE):
         raise ConfigError("backbone: dataset=gaussian and backbone=gaussian go together, addresses and their vectors")
     if preferences.name == "gaussian" and settings.augmenter.get("name") not in ("gaussian", "none"):
@@ -136,7 +140,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
         )
     refine, gates = refiner.refine if refiner else None, _gates(settings, preferences, *place)
     pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, refine, gates)
-    return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, questions)
+    return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, tuple(questions))
 
 
 def _engine(

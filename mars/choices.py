@@ -53,7 +53,10 @@ def strategies() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """conf/config.yaml, checked; dataset, augmenter, semantic, method and benchmark are built by their owners."""
+    """conf/config.yaml, checked; dataset, augmenter, semantic, method and benchmarks are built by their owners.
+
+    downstream: {label: benchmark} that a run is judged by after `benchmark`.
+    """
 
     dataset: dict[str, Any]
     backbone: BackboneConfig
@@ -64,6 +67,7 @@ class Settings:
     train: TrainConfig
     rounds: RoundsConfig
     benchmark: dict[str, Any]
+    downstream: dict[str, dict[str, Any]]
     name: str
     study: str
     out: str | None

@@ -34,6 +34,7 @@ WITHOUT_EFFECT = frozenset(
 _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
     "train": {"token_budget": {"auto": 4096}, "bf16_weights": {False: None}, "packing": {"auto": None}}
 }
+_AS_WITHOUT = frozenset({"downstream"})  # young settings too; where they ask for nothing, they name no run
 
 
 class UserError(Exception):
@@ -46,7 +47,7 @@ class ConfigError(UserError):
 
 def naming_runs(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` as it names a run: a new setting at its default makes no other run of what was there before it."""
-    named = dict(config)
+    named = {key: value for key, value in config.items() if key not in _AS_WITHOUT or value}
     for group, settings in _AS_BEFORE.items():
         if isinstance(config.get(group), Mapping):
             values = {key: _before(settings.get(key, {}), value) for key, value in config[group].items()}

@@ -127,7 +127,9 @@ def test_another_reward_model_trains_another_policy(undisturbed, writer, prefere
     assert other["trained_as"] != data["trained_as"]
 
 
-@pytest.mark.parametrize("training", [{"algorithm": "grpo"}, {"lora_rank": 4, "lr": 5e-2}, {"whiten": True, "clip": 1.0}])
+@pytest.mark.parametrize(
+    "training", [{"algorithm": "grpo"}, {"lora_rank": 4, "lr": 5e-2}, {"whiten": True, "clip": 1.0}]
+)
 def test_other_ways_to_train_run_to_the_end(training, writer, preferences, tmp_path):
     if "lora_rank" in training:
         pytest.importorskip("peft")
