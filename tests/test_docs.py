@@ -100,7 +100,8 @@ def test_commands_of_the_pages_have_keys_and_choices_that_exist(hooks: ModuleTyp
         own = {setting.key for setting in hooks.settings(ROOT / "conf" / f"{ENTRIES[module]}.yaml")}
         for argument in arguments:
             key, equals, value = argument.partition("=")
-            if not equals or key.startswith(("hydra", "backbone@")):
+            key = key.lstrip("+").partition("@")[0]  # a group put in another place
+            if not equals or key.startswith("hydra"):
                 continue
             seen += 1
             if key in groups:

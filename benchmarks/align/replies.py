@@ -103,7 +103,7 @@ def divergence(
 def _log_probabilities(
     model: Any, policy: Policy, prompts: Sequence[list[int]], replies: Sequence[list[int]], rows: range
 ) -> list[torch.Tensor]:
-    """[T, V] fp32 for each of `rows`, T its reply's tokens; a token attends to what is before it, so padding is unseen."""
+    """[T, V] fp32 for each of `rows`, T its reply's tokens; a token sees what is before it, so no padding."""
     whole = [torch.tensor(prompts[row] + replies[row], device=policy.device) for row in rows]
     logits = model(input_ids=pad_sequence(whole, batch_first=True), use_cache=False).logits
     found = []

@@ -46,9 +46,7 @@ def check_trainable(policy: Policy, training: Training) -> None:
     """Raises ConfigError for a package that is not there, and for a policy that cannot be trained."""
     for package in ("trl", *(("peft",) if training.lora_rank else ())):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(
-                f"benchmark: training a policy needs {package}, which is not installed (pip install 'mars-reward[align]')"
-            )
+            raise ConfigError(f"benchmark: training a policy needs {package} (pip install 'mars-reward[align]')")
     if policy.config.source.startswith("random:"):
         raise ConfigError("benchmark.policy: random weights cannot be trained from (save them to a directory first)")
     assert policy.template  # which may have to be said

@@ -6,7 +6,8 @@ which is no measure of quality, and what the policy has become is for a judge to
 a policy comes to please its reward model is beside it: length, repetition, entropy, KL.
 
 It needs the extra `align` (TRL). The trained policy, an ordinary directory of transformers, is kept in the cache under
-all that shaped it, the reward model included; what was interrupted goes on.
+all that shaped it, the reward model included, with its replies and those of before as files that a judge reads; what
+was interrupted goes on.
 
     python -m benchmarks.evaluate model=RUN benchmark=trained_policy
     python -m benchmarks.evaluate study=outputs/matched benchmark=trained_policy benchmark.policy=Qwen/Qwen3-0.6B
@@ -28,6 +29,7 @@ from benchmarks import metrics
 from benchmarks.align.outcome import COLUMNS, NAME, STEP, Outcome
 from benchmarks.align.settings import TrainedPolicyConfig
 from benchmarks.candidates import Prompts
+from benchmarks.judges.generations import Generation, write_model_outputs
 from benchmarks.protocol import Benchmark, Filling, Measure, Parts, Result, Scorer
 from benchmarks.splits import needed
 from mars.config import build
@@ -84,7 +86,7 @@ class TrainedPolicy(Benchmark):
         return {"policy": policy.settings}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """A row per reply: `benchmarks.align.outcome.COLUMNS`. Raises UserError for what cannot be trained or judged."""
+        """A row per reply: `benchmarks.align.outcome.COLUMNS`. Raises UserError for what cannot be trained."""
         from benchmarks.align.replies import Probe  # torch, without which tables are measured
         from benchmarks.align.training import Reward, trained
 
@@ -93,6 +95,7 @@ class TrainedPolicy(Benchmark):
         policy = self._policy()
         asked = Prompts.drawn(known.name, "base", known.base, None, of.seed)
         judged = Prompts.of(known, of.prompts, of.seed)
+        asked_of = {pair.id: pair.prompt for pair in judged.pairs}
         probe = Probe(policy, judged, of.samples, of.seed, scorer)
         start = probe.written(0, None)
         # The reward model is known by what it says of the replies: the same weights elsewhere are the same.
@@ -104,6 +107,9 @@ class TrainedPolicy(Benchmark):
             steps = trained(Reward(policy, asked, scorer, of.training), probe, of.every, of.seed, home)
             write_json(done, steps)
         tables = [pd.read_parquet(home / f"step-{step}.parquet") for step in of.steps]
+        for name, table in (("untrained", tables[0]), ("trained", tables[-1])):
+            rows = [Generation(asked_of[row.id], row.text, row.id, known.name) for row in table.itertuples()]
+            write_model_outputs(home / f"{name}.json", f"{of.policy} {name}", rows)
         training = json.loads(done.read_text(encoding="utf-8"))
         data = {"prompts": asked.record, **judged.record, "policy": policy.settings, "trained_as": home.name}
         return pd.concat(tables, ignore_index=True)[list(COLUMNS)], data | {"training": training}

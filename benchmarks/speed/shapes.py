@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from mars.config import build, choose
 from mars.reward.backbone import BackboneConfig
@@ -22,6 +22,9 @@ from mars.reward.model import load_reward_model, load_tokenizer
 LENGTH = 512  # tokens of a text, at most
 _CONF = Path(__file__).resolve().parents[2] / "conf" / "backbone" / "minilm.yaml"
 _OWN = "minilm"  # its weights are at hand
+
+
+_CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
 class Weights(NamedTuple):
@@ -94,14 +97,26 @@ def write(shape: str, folder: Path) -> Weights:
     if shape == _OWN:
         model: Any = load_reward_model(minilm(), tokenizer, torch.device("cpu")).model
     else:
-        kind, sizes = _RANDOM[shape]
-        special = {"pad": tokenizer.pad_token_id, "bos": tokenizer.cls_token_id, "eos": tokenizer.sep_token_id}
-        special |= {"cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id} if kind == "modernbert" else {}
-        ids = {f"{name}_token_id": number for name, number in special.items()}
-        config = AutoConfig.for_model(kind, num_labels=1, **sizes, **ids)
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = AutoModelForSequenceClassification.from_config(_config(shape, tokenizer))
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     embedded = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     products = sum(p.numel() for p in model.parameters() if id(p) not in embedded)
     return Weights(BackboneConfig(shape, str(directory), max_length=LENGTH), products)
+
+
+def write_writer(shape: str, directory: Path) -> None:
+    """A causal `shape` that writes, in `directory`: random weights, MiniLM's tokenizer and a chat template."""
+    tokenizer = load_tokenizer(minilm())
+    tokenizer.eos_token, tokenizer.chat_template, tokenizer.model_max_length = tokenizer.sep_token, _CHAT, 4 * LENGTH
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(_config(shape, tokenizer)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _config(shape: str, tokenizer: Any) -> Any:
+    kind, sizes = _RANDOM[shape]
+    special = {"pad": tokenizer.pad_token_id, "bos": tokenizer.cls_token_id, "eos": tokenizer.sep_token_id}
+    special |= {"cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id} if kind == "modernbert" else {}
+    ids = {f"{name}_token_id": number for name, number in special.items()}
+    return AutoConfig.for_model(kind, num_labels=1, **sizes, **ids)

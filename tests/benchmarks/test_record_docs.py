@@ -13,18 +13,21 @@ from pathlib import Path
 
 import hydra
 import numpy as np
+import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from support import ROOT
 
 from benchmarks import choices, evaluate
+from benchmarks.align.outcome import COLUMNS
 from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
 from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.released_v1 import ReleasedV1
 from benchmarks.protocols.robustness import Robustness, RobustnessConfig
+from benchmarks.protocols.trained_policy import TrainedPolicy, TrainedPolicyConfig
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.config import build
@@ -44,6 +47,16 @@ def named(section: str, column: int = 0) -> set[str]:
 def texts_as_hashes(texts, padded=False):
     digests = [blake2b(repr(text).encode(), digest_size=4).digest() for text in texts]
     return np.array([int.from_bytes(digest, "big") / 2**32 for digest in digests])
+
+
+def policy_table() -> pd.DataFrame:
+    """Replies of a policy, whose training is tested elsewhere."""
+    rng, rows = np.random.default_rng(0), []
+    for step in (0, 50, 100):
+        for number in range(8):
+            numbers = dict.fromkeys(COLUMNS, 1.0) | dict(zip(("score", "gold", "kl"), rng.random(3), strict=True))
+            rows.append(numbers | {"id": f"p{number // 2}", "subset": "", "step": step, "response": number % 2})
+    return pd.DataFrame(rows)
 
 
 def lines(path: Path, rows: list[dict]) -> str:
@@ -75,8 +88,10 @@ def tables(tmp_path_factory):
         "reward_bench_2": reward_bench_2.RewardBench2(path=two, **few),
         "best_of_n": BestOfN(BestOfNConfig(n=2, candidates=3, prompts=5, **few)),
     }
-    assert built.keys() == choices.names()
     scored = {name: judged.score(texts_as_hashes, preferences)[0] for name, judged in built.items()}
+    built["trained_policy"] = TrainedPolicy(TrainedPolicyConfig(**few))
+    scored["trained_policy"] = policy_table()
+    assert built.keys() == choices.names()
     return {name: (table, built[name].evaluate(table).metrics) for name, table in scored.items()}
 
 
