@@ -64,7 +64,9 @@ class Outcome:
             gold, before = values["gold"], values["gold"][:, :1]
             wins = metrics.correctness(gold[..., :, None] - before[..., None, :]).mean(axis=(2, 3))
         means = {name: value.mean(axis=2) for name, value in values.items()}
-        variances = {name: values[name][:, 0].var(axis=1, ddof=1) for name in ("proxy", "gold") if name in values}
+        variances: dict[str, np.ndarray] = {
+            name: own[:, 0].var(axis=1, ddof=1) for name, own in values.items() if name in ("proxy", "gold")
+        }
         return cls(ids, tuple(int(step) for step in steps), means, variances, wins)
 
     def estimates(self, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.candidates import Prompts, gold_of
+from benchmarks.judges.generations import Generation, write_model_outputs
 from benchmarks.models.policy import AT_ONCE, Policy
 from benchmarks.protocol import Scorer
 
@@ -111,6 +113,14 @@ def _log_probabilities(
         start = len(prompts[row]) - 1
         found.append((own[start : start + len(replies[row])].float() / policy.config.temperature).log_softmax(-1))
     return found
+
+
+def write_replies(path: Path, generator: str, prompts: Prompts, table: pd.DataFrame) -> None:
+    """The texts of a table of `Probe.written` as a file that a judge reads."""
+    asked = {pair.id: pair.prompt for pair in prompts.pairs}
+    named = zip(table["id"].tolist(), table["text"].tolist(), strict=True)
+    rows = [Generation(asked[of], text, of, prompts.dataset) for of, text in named]
+    write_model_outputs(path, generator, rows)
 
 
 def repetition(text: str) -> float:

@@ -29,7 +29,6 @@ from benchmarks import metrics
 from benchmarks.align.outcome import COLUMNS, NAME, STEP, Outcome
 from benchmarks.align.settings import TrainedPolicyConfig
 from benchmarks.candidates import Prompts
-from benchmarks.judges.generations import Generation, write_model_outputs
 from benchmarks.protocol import Benchmark, Filling, Measure, Parts, Result, Scorer
 from benchmarks.splits import needed
 from mars.config import build
@@ -87,7 +86,7 @@ class TrainedPolicy(Benchmark):
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """A row per reply: `benchmarks.align.outcome.COLUMNS`. Raises UserError for what cannot be trained."""
-        from benchmarks.align.replies import Probe  # torch, without which tables are measured
+        from benchmarks.align.replies import Probe, write_replies  # torch, without which tables are measured
         from benchmarks.align.training import Reward, trained
 
         assert self.place is not None
@@ -95,7 +94,6 @@ class TrainedPolicy(Benchmark):
         policy = self._policy()
         asked = Prompts.drawn(known.name, "base", known.base, None, of.seed)
         judged = Prompts.of(known, of.prompts, of.seed)
-        asked_of = {pair.id: pair.prompt for pair in judged.pairs}
         probe = Probe(policy, judged, of.samples, of.seed, scorer)
         start = probe.written(0, None)
         # The reward model is known by what it says of the replies: the same weights elsewhere are the same.
@@ -108,8 +106,7 @@ class TrainedPolicy(Benchmark):
             write_json(done, steps)
         tables = [pd.read_parquet(home / f"step-{step}.parquet") for step in of.steps]
         for name, table in (("untrained", tables[0]), ("trained", tables[-1])):
-            rows = [Generation(asked_of[row.id], row.text, row.id, known.name) for row in table.itertuples()]
-            write_model_outputs(home / f"{name}.json", f"{of.policy} {name}", rows)
+            write_replies(home / f"{name}.json", f"{of.policy} {name}", judged, table)
         training = json.loads(done.read_text(encoding="utf-8"))
         data = {"prompts": asked.record, **judged.record, "policy": policy.settings, "trained_as": home.name}
         return pd.concat(tables, ignore_index=True)[list(COLUMNS)], data | {"training": training}
