@@ -21,7 +21,7 @@ import pandas as pd
 
 from analysis.boards.board import Board, make
 from analysis.boards.entries import Entry, Refused, read
-from analysis.exhibits.table import CSV, Column, Table
+from analysis.exhibits.table import Column, Table, csv_text
 from analysis.report.page import Left, Page, render
 from mars.config import UserError, build
 from mars.files import write_text
@@ -67,7 +67,7 @@ class Leaderboard:
         """Every board below the other, unrounded; a column that a board does not have is empty."""
         frames = [board.table.frame for board in self.boards]
         frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["board"])
-        return frame[["board", *(name for name in frame if name != "board")]].to_csv(**CSV)
+        return csv_text(frame[["board", *(name for name in frame if name != "board")]])
 
     def to_markdown(self) -> str:
         parts = ["# Leaderboard\n"]
@@ -120,8 +120,8 @@ def write(board: Leaderboard, out: Path) -> None:
     made = {
         "leaderboard.csv": board.to_csv(),
         "leaderboard.md": board.to_markdown(),
-        "runs.csv": board.runs.to_csv(**CSV),
-        "refused.csv": refused.to_csv(**CSV),
+        "runs.csv": csv_text(board.runs),
+        "refused.csv": csv_text(refused),
         "index.html": board.to_html(),
     }
     for name, content in made.items():

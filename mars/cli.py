@@ -32,6 +32,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mars import telemetry
 from mars.config import UserError, nearest
 from mars.plugins import declared
 
@@ -121,6 +122,7 @@ def command(
             failures.append(_one_line(error, config_name))  # the other jobs of a sweep go on
 
     def main() -> None:
+        telemetry.turn_off()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `_one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         try:

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-# Ten digits: more than any number here deserves, fewer than differ between two builds of a linear algebra library.
-CSV: dict[str, Any] = {"index": False, "float_format": "%.10g", "lineterminator": "\n"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet would compute
 _LONG = 40  # rows beyond which LaTeX breaks a table over pages
 _WIDE = 40  # characters beyond which LaTeX wraps a column of text
 _BROAD = 10  # columns beyond which such a table lies sideways
@@ -59,6 +58,22 @@ class Cell(NamedTuple):
     value: float | str | None
 
 
+def csv_text(frame: pd.DataFrame) -> str:
+    """`frame` as CSV; text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Numbers have ten digits: more than any here deserves, fewer than differ between two builds of a linear algebra
+    library.
+    """
+    named = frame.select_dtypes(exclude=["number", "bool"])
+    texts = {name: named[name].map(_no_formula) for name in named}
+    safe = frame.assign(**texts) if texts else frame
+    return safe.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
 @dataclass(frozen=True)
 class Table:
     """`frame`: a row for each line, unrounded; it is the csv. `columns`: what of it is shown, in order.
@@ -89,7 +104,7 @@ class Table:
             yield " / ".join(map(str, values)), records(rows)
 
     def to_csv(self) -> str:
-        return self.frame.to_csv(**CSV)
+        return csv_text(self.frame)
 
     def to_markdown(self, level: int = 1) -> str:
         """Title, a table for each section, caption. level: of the title's heading."""

@@ -25,7 +25,7 @@ import pandas as pd
 
 from analysis.exhibits import FIGURES, TABLES, find, style
 from analysis.exhibits.ranking import Ranking, rank
-from analysis.exhibits.table import CSV, Table
+from analysis.exhibits.table import Table, csv_text
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.inference.design import in_words
@@ -203,7 +203,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
             missing.append(_missing(name, reason))
             continue
         figure = shown.draw(study if overview else few, frame)
-        forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": frame.to_csv(**CSV).encode()}
+        forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
         files |= {f"figures/{name}.{form}": content for form, content in forms.items()}
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
         caption = shown.caption if overview else shown.caption + note

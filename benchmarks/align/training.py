@@ -30,6 +30,7 @@ from benchmarks.trl_import import quiet_trl
 from mars.config import ConfigError, UserError
 from mars.files import write_parquet, write_text
 from mars.progress import Progress
+from mars.reward.model import safetensors_of
 
 _WHOLE = "whole"  # the file that is written into a checkpoint when all of it is there
 # What of TRL's log is kept, and its name here.
@@ -207,7 +208,8 @@ def _adapters(training: Training) -> Any:
 def _copy(policy: Policy) -> Any:
     """The policy's weights as they were, loaded anew."""
     name = policy.writer.model.config._name_or_path
-    return AutoModelForCausalLM.from_pretrained(name, dtype=policy.writer.model.dtype).eval()
+    how = {"dtype": policy.writer.model.dtype, "use_safetensors": safetensors_of(name)}
+    return AutoModelForCausalLM.from_pretrained(name, **how).eval()
 
 
 class _Keeper(TrainerCallback):

@@ -142,7 +142,9 @@ def score_ours(job: Job) -> Done:
 
 
 def _classifier(job: Job) -> Any:
-    model = AutoModelForSequenceClassification.from_pretrained(job.backbone.source, num_labels=1, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        job.backbone.source, num_labels=1, dtype=torch.float32, use_safetensors=True
+    )
     return model.to(job.device)
 
 

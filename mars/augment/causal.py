@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from mars.config import ConfigError
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, safetensors_of, weights_id
 
 Made = Callable[[str, Any], Any]  # (kind, tokenizer) → a random model, for a source `random:KIND`
 
@@ -59,7 +59,8 @@ class CausalModel:
                 model = self._made(source.removeprefix("random:"), self.tokenizer)
             else:
                 found, revision = locate(self.cfg)
-                model = AutoModelForCausalLM.from_pretrained(found, revision=revision, dtype=self._dtype)
+                how = {"revision": revision, "dtype": self._dtype, "use_safetensors": safetensors_of(found)}
+                model = AutoModelForCausalLM.from_pretrained(found, **how)
         except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, BackboneError) as error:
             raise self._unavailable(error) from None
         return model.to(self.device, self._dtype).eval()

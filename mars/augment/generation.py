@@ -34,7 +34,7 @@ from mars.config import ConfigError, UserError
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import pack_linears
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, weights_id
+from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, safetensors_of, weights_id
 
 log = logging.getLogger(__name__)
 
@@ -296,7 +296,9 @@ class Writer:
 def _load(source: str, revision: str | None, dtype: torch.dtype) -> Any:
     config = AutoConfig.from_pretrained(source, revision=revision)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return auto.from_pretrained(source, revision=revision, config=config, dtype=dtype)
+    return auto.from_pretrained(
+        source, revision=revision, config=config, dtype=dtype, use_safetensors=safetensors_of(source)
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mars import files
+from mars import files, telemetry
 from mars.config import UserError
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class WandbLogger(Logger):
 
     def __init__(self, cfg: WandbConfig, directory: Path, config: Mapping[str, Any], group: str):
         os.environ.setdefault("WANDB_SILENT", "true")
+        telemetry.turn_off()
         import wandb
 
         self._wandb, self._cfg = wandb, cfg

@@ -58,6 +58,15 @@ def locate(cfg: BackboneConfig) -> tuple[str, str | None]:
     return source, revision
 
 
+def safetensors_of(source: str) -> bool | None:
+    """transformers' `use_safetensors`: pickled weights in a directory are refused.
+
+    A hub's may be published in no other way, as DeBERTa-v3 is; they are read by PyTorch's `weights_only` loader, which
+    makes tensors and runs no code.
+    """
+    return True if Path(source).is_dir() else None
+
+
 @functools.cache
 def file_sha256(path: Path) -> str:
     """Of the file's bytes, in hexadecimal."""
@@ -248,7 +257,8 @@ def load_transformer(auto: Any, cfg: BackboneConfig, tokenizer: Any, dropout: bo
         if not source:
             return auto.from_config(config, **attention)
         transformers_logging.set_verbosity_error()  # a fresh head is expected, and the run's log says so itself
-        return auto.from_pretrained(source, revision=revision, config=config, dtype=torch.float32, **attention)
+        how: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": safetensors_of(source), **attention}
+        return auto.from_pretrained(source, revision=revision, config=config, **how)
     except (OSError, ValueError, ImportError) as error:
         raise _unavailable(cfg, source or cfg.source, error) from error
 
