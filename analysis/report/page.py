@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -112,7 +113,10 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML: the same text for the same page."""
-    return _template().render(page=page, generator=GENERATOR, style=_file("page.css"), script=_file("page.js"))
+    script = _file("page.js")
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()  # as it stands in the page
+    own: dict[str, Any] = {"style": _file("page.css"), "script": script, "script_hash": f"sha256-{digest}"}
+    return _template().render(page=page, generator=GENERATOR, **own)
 
 
 @functools.cache

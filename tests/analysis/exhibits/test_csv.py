@@ -1,7 +1,5 @@
 """Tables as CSV: numbers as they are, and no text that a spreadsheet would compute."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,8 @@ from analysis.exhibits.table import csv_text
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
 def test_text_that_begins_a_formula_gets_an_apostrophe(cell):
-    assert pd.read_csv(io.StringIO(csv_text(pd.DataFrame({"arm": [cell]}))))["arm"].iloc[0] == f"'{cell}"
+    _, _, written = csv_text(pd.DataFrame({"arm": [cell]})).partition("\n")
+    assert written.lstrip('"').startswith(f"'{cell}")
 
 
 def test_numbers_and_plain_text_stay_as_they_are():
