@@ -1,4 +1,4 @@
-"""A small language model that writes planted replies: the policy of studies that run offline, trained here from scratch.
+"""A small language model that writes planted replies: a policy for studies that run offline, trained from scratch.
 
 It imitates the author of `mars.worlds.planted_candidates`, who takes care with every other reply and whose length and
 style say nothing about quality. So its replies differ in gold reward, as those of a reference policy have to: where all
@@ -195,7 +195,7 @@ def _rate(done: float, warmup: float) -> float:
 
 
 def _loss(model: Any, dialogues: Sequence[tuple[torch.Tensor, int]]) -> torch.Tensor:
-    """Mean cross-entropy of the replies' tokens; each attends to what is before it, so padding at the end needs no mask."""
+    """Mean cross-entropy of the replies' tokens. A token sees none after it, so padding at the end needs no mask."""
     ids = pad_sequence([ids for ids, _ in dialogues], batch_first=True)
     lengths = torch.tensor([len(ids) for ids, _ in dialogues])[:, None]
     begins = torch.tensor([prompt for _, prompt in dialogues])[:, None]
