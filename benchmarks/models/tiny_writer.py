@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -44,8 +43,7 @@ SOURCE = "tiny_writer"
 _VERSION = 1  # of all that shapes the model besides its settings; another one makes another model
 _CONTEXT = 512  # tokens of prompt and reply; a planted dialogue has fewer than 150
 _ROLES = ("user", "assistant", "system")
-_PAD, _END, _UNKNOWN = "<|pad|>", "<|end|>", "<|unknown|>"
-_WORD = r" ?\w+| ?[^\w\s]|\s"
+_PAD, _END = "<|pad|>", "<|end|>"
 _TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -65,6 +63,7 @@ class WriterConfig:
     width: int = 192
     layers: int = 3
     heads: int = 6
+    vocabulary: int = 4000
     dialogues: int = 20_000
     rare_share: float = 0.1
     batch_size: int = 32
@@ -112,7 +111,7 @@ def _make(directory: Path, config: WriterConfig) -> None:
 def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
     """(the trained model in eval mode, its tokenizer): a function of `config`, on one machine with as many threads."""
     dialogues = list(_dialogues(config))
-    tokenizer = _tokenizer(dialogues)
+    tokenizer = _tokenizer(dialogues, config.vocabulary)
     replies = [_encoded(tokenizer, *dialogue) for dialogue in dialogues]
     lengths = np.array([len(ids) for ids, _ in replies])
     steps = epoch_steps(
@@ -144,20 +143,27 @@ def _dialogues(config: WriterConfig) -> Iterator[tuple[str, str]]:
         yield World.of(pair_id).find(pair_id).prompt[0].content, reply
 
 
-def _tokenizer(dialogues: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast:
-    """A token a word, with the space before it, so that what is decoded is what was written; others are unknown."""
-    special = [_PAD, _END, _UNKNOWN, *(f"<|{role}|>" for role in _ROLES)]
-    words = sorted({word for dialogue in dialogues for text in dialogue for word in re.findall(_WORD, text)})
-    vocabulary = {token: i for i, token in enumerate([*special, *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "isolated")
-    tokenizer.decoder = decoders.Fuse()
+def _tokenizer(dialogues: Sequence[tuple[str, str]], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte pairs merged within clauses, so that a phrase the world often says is a token; any other text is read too."""
+    roles = [f"<|{role}|>" for role in _ROLES]
+    clauses = pre_tokenizers.Split(Regex(r" ?[^.!?:,]+|[.!?:,]"), "isolated")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [clauses, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_PAD, _END, *roles],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((text for dialogue in dialogues for text in dialogue), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=_PAD,
         eos_token=_END,
-        unk_token=_UNKNOWN,
-        additional_special_tokens=special[3:],
+        additional_special_tokens=roles,
         chat_template=_TEMPLATE,
         model_max_length=_CONTEXT,
         padding_side="left",
