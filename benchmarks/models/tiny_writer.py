@@ -144,7 +144,7 @@ def _dialogues(config: WriterConfig) -> Iterator[tuple[str, str]]:
 
 
 def _tokenizer(dialogues: Sequence[tuple[str, str]], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte pairs merged within clauses, so that a phrase the world often says is a token; any other text is read too."""
+    """Byte pairs merged within clauses: a phrase that the world often says is a token; any other text is read too."""
     roles = [f"<|{role}|>" for role in _ROLES]
     clauses = pre_tokenizers.Split(Regex(r" ?[^.!?:,]+|[.!?:,]"), "isolated")
     tokenizer = Tokenizer(models.BPE())
