@@ -21,8 +21,8 @@ from mars.preferences.pair import Pair
 from mars.worlds.planted import PlantedConfig, load_planted
 from mars.worlds.planted_candidates import candidates
 
-SMALL = WriterConfig(width=64, heads=2, layers=1, vocabulary=3000, dialogues=2000, batch_size=8, lr=1e-2)
-NONE = WriterConfig(width=16, heads=1, layers=1, vocabulary=400, dialogues=8, batch_size=8)  # one step
+SMALL = WriterConfig(width=64, heads=2, layers=1, phrases=1000, dialogues=2000, batch_size=8, lr=1e-2)
+NONE = WriterConfig(width=16, heads=1, layers=1, phrases=10, dialogues=8, batch_size=8)  # one step
 
 
 @pytest.fixture(scope="module")
