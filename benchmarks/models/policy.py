@@ -41,8 +41,9 @@ AT_ONCE = 64  # samples of one pass
 class PolicyConfig:
     """Which model writes and how it is sampled.
 
-    source: a hub id, a directory, `tiny_writer`, or `random:qwen3`. template: None is the tokenizer's chat template. max_new_tokens:
-    of a candidate; a longer one is cut off and counts as it is. seed: of the samples.
+    source: a hub id, a directory, `tiny_writer` (which is made where it is not there yet), or `random:qwen3`. template:
+    None is the tokenizer's chat template. max_new_tokens: of a candidate; a longer one is cut off and counts as it is.
+    seed: of the samples.
     """
 
     source: str

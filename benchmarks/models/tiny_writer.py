@@ -1,4 +1,4 @@
-"""A small language model that writes planted replies: the policy of studies that run offline, trained here from scratch.
+"""A small language model that writes planted replies: a policy for studies that run offline, trained from scratch.
 
 It imitates the author of `mars.worlds.planted_candidates`, who takes care with every other reply and whose length and
 style say nothing about quality. So its replies differ in gold reward, as those of a reference policy have to: where all
@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -44,6 +45,7 @@ _VERSION = 1  # of all that shapes the model besides its settings; another one m
 _CONTEXT = 512  # tokens of prompt and reply; a planted dialogue has fewer than 150
 _ROLES = ("user", "assistant", "system")
 _PAD, _END = "<|pad|>", "<|end|>"
+_CLAUSE = r"[^.!?:,]+|[.!?:,] ?"
 _TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -63,7 +65,7 @@ class WriterConfig:
     width: int = 192
     layers: int = 3
     heads: int = 6
-    vocabulary: int = 2000
+    phrases: int = 1500
     dialogues: int = 20_000
     rare_share: float = 0.1
     batch_size: int = 32
@@ -111,7 +113,7 @@ def _make(directory: Path, config: WriterConfig) -> None:
 def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
     """(the trained model in eval mode, its tokenizer): a function of `config`, on one machine with as many threads."""
     dialogues = list(_dialogues(config))
-    tokenizer = _tokenizer(dialogues, config.vocabulary)
+    tokenizer = _tokenizer(dialogues, config.phrases)
     replies = [_encoded(tokenizer, *dialogue) for dialogue in dialogues]
     lengths = np.array([len(ids) for ids, _ in replies])
     steps = epoch_steps(
@@ -143,28 +145,46 @@ def _dialogues(config: WriterConfig) -> Iterator[tuple[str, str]]:
         yield World.of(pair_id).find(pair_id).prompt[0].content, reply
 
 
-def _tokenizer(dialogues: Sequence[tuple[str, str]], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte pairs merged on the dialogues: most planted words are one token, and any other text is read too."""
-    roles = [f"<|{role}|>" for role in _ROLES]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[_PAD, _END, *roles],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+def _tokenizer(dialogues: Sequence[tuple[str, str]], phrases: int) -> PreTrainedTokenizerFast:
+    """A text is cut into as few pieces as there are: phrases and words of the dialogues, and bytes for all others."""
+    special = [_PAD, _END, *(f"<|{role}|>" for role in _ROLES)]
+    pieces = [piece.replace(" ", "Ġ") for piece in _pieces(dialogues, phrases)]  # as ByteLevel writes a space
+    known = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *pieces])
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in known]))
+    clauses = pre_tokenizers.Split(Regex(_CLAUSE), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [clauses, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
-    tokenizer.train_from_iterator((text for dialogue in dialogues for text in dialogue), trainer)
+    tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=_PAD,
         eos_token=_END,
-        additional_special_tokens=roles,
+        additional_special_tokens=special[2:],
         chat_template=_TEMPLATE,
         model_max_length=_CONTEXT,
         padding_side="left",
     )
+
+
+def _pieces(dialogues: Sequence[tuple[str, str]], phrases: int) -> list[str]:
+    """The words of the dialogues, and phrases: the words that follow one another most often, merged as byte pairs are.
+
+    So a reply is a third as many tokens as words, and more of it is right for as much training. To merge words where
+    byte pairs are meant, each is written as one character.
+    """
+    clauses = [
+        re.findall(r" ?[^ ]+|.", clause)
+        for turns in dialogues
+        for text in turns
+        for clause in re.findall(_CLAUSE, text)
+    ]
+    words = sorted({word for clause in clauses for word in clause})
+    letters = {word: chr(0xF0000 + i) for i, word in enumerate(words)}  # of Unicode's private use
+    merged = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=len(words) + phrases, show_progress=False)
+    merged.train_from_iterator(("".join(map(letters.__getitem__, clause)) for clause in clauses), trainer)
+    return sorted("".join(words[ord(letter) - 0xF0000] for letter in piece) for piece in merged.get_vocab())
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, reply: str) -> tuple[torch.Tensor, int]:
@@ -198,7 +218,7 @@ def _rate(done: float, warmup: float) -> float:
 
 
 def _loss(model: Any, dialogues: Sequence[tuple[torch.Tensor, int]]) -> torch.Tensor:
-    """Mean cross-entropy of the replies' tokens; each attends to what is before it, so padding at the end needs no mask."""
+    """Mean cross-entropy of the replies' tokens. A token sees none after it, so padding at the end needs no mask."""
     ids = pad_sequence([ids for ids, _ in dialogues], batch_first=True)
     lengths = torch.tensor([len(ids) for ids, _ in dialogues])[:, None]
     begins = torch.tensor([prompt for _, prompt in dialogues])[:, None]

@@ -28,6 +28,7 @@ MEASUREMENTS = {
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
     "training": ("benchmarks.speed.training:main", "training and scoring beside TRL and beside a plain loop"),
+    "writer": ("benchmarks.speed.writer:main", "seconds that tiny_writer takes to make, and what its replies are"),
 }
 
 

@@ -9,6 +9,8 @@ Every slot has many surface forms, and none of them has reward. The latents of a
 from __future__ import annotations
 
 import random
+import re
+from functools import cache
 
 from mars.worlds.planted_latents import Response, pick, shuffled
 from mars.worlds.planted_world import TOPICS
@@ -248,3 +250,26 @@ def answer(response: Response, rng: random.Random) -> str:
         openings, closings = (WARM_OPENINGS, WARM_CLOSINGS) if response.polite else (RUDE_OPENINGS, RUDE_CLOSINGS)
         said = [pick(rng, openings), *said] if rng.random() < 0.5 else [*said, pick(rng, closings)]
     return " ".join([pick(rng, CHATTY), *said] if response.style else said)
+
+
+@cache
+def sentences(topic: int) -> frozenset[str]:
+    """All that `answer` may say in one sentence about the topic; its text is some of them with spaces between."""
+    about = TOPICS[topic]
+    claims = [f"{fact.begins} {end}" for fact in about.facts for end in fact.right + fact.wrong]
+    tips = [tip if tip == other else f"{tip} and {other}" for tip in about.tips for other in about.tips]
+    said = [
+        frame.format(topic=about.name, claim=claim, Claim=claim[0].upper() + claim[1:])
+        for frame in CLAIMS + DRIFTS
+        for claim in claims
+    ]
+    said += [frame.format(tip=tip) for frame in TIPS for tip in tips]
+    said += [frame.format(risk=risk) for frame in RISKS + WARNINGS for risk in about.risks]
+    said += [frame.format(topic=about.name) for frame in SOURCES + NO_SOURCES]
+    return frozenset((*said, *FILLERS, *CHATTY, *WARM_OPENINGS, *WARM_CLOSINGS, *RUDE_OPENINGS, *RUDE_CLOSINGS))
+
+
+def topics_of(text: str) -> frozenset[int]:
+    """The topics about which `answer` says every sentence of `text`; none where one is not the world's."""
+    said = re.split(r"(?<=[.!?]) ", text)
+    return frozenset(topic for topic in range(len(TOPICS)) if sentences(topic).issuperset(said))

@@ -1,0 +1,133 @@
+"""The tiny writer: made once, whatever its process; its replies are the world's; it is an ordinary model directory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.models import tiny_writer as module
+from benchmarks.models.policy import Policy, PolicyConfig
+from benchmarks.models.tiny_writer import WriterConfig, tiny_writer, train
+from benchmarks.speed.writer import parsed, replies_measured
+from mars.cache import Cache
+from mars.claims import TABLE, Claims, free, key_of
+from mars.preferences.pair import Pair
+from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted_candidates import candidates
+
+SMALL = WriterConfig(width=64, heads=2, layers=1, phrases=1000, dialogues=2000, batch_size=8, lr=1e-2)
+NONE = WriterConfig(width=16, heads=1, layers=1, phrases=10, dialogues=8, batch_size=8)  # one step
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Pair]:
+    return list(load_planted(PlantedConfig(size=1, validation=1, test_size=12)).tests["test"])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a writer that was trained for seconds."""
+    return tiny_writer(tmp_path_factory.mktemp("cache"), SMALL)
+
+
+def replies(directory: Path, cache: Path, prompts: list[Pair]) -> dict[str, list[str]]:
+    policy = Policy(PolicyConfig(str(directory), max_new_tokens=64), cache, torch.device("cpu"))
+    return {pair.id: policy.write(pair.prompt, 16).texts for pair in prompts}
+
+
+def test_a_trained_writer_writes_planted_replies_of_varying_quality_and_an_untrained_one_does_not(
+    small: Path, tmp_path: Path, prompts: list[Pair]
+) -> None:
+    trained = replies_measured(replies(small, tmp_path, prompts))
+    assert trained["parsed"] > 0.3
+    assert trained["gold_sd"] > 1
+    untrained = replies(tiny_writer(tmp_path, NONE), tmp_path, prompts)
+    assert replies_measured(untrained)["parsed"] == 0
+
+
+def test_replies_of_the_author_are_parsed_and_other_texts_are_not(prompts: list[Pair]) -> None:
+    own = {pair.id: [text for text, _ in candidates(pair.id, 16)] for pair in prompts}
+    found = replies_measured(own)
+    assert found["parsed"] == 1
+    assert found["best"] > found["gold"] + 1
+    asked, text = next((pair_id, texts[0]) for pair_id, texts in own.items())
+    assert not parsed(f"{text} This sentence is new.", asked)
+    assert not parsed("This comes up often.", asked)  # and answers nothing
+    assert not parsed("", asked)
+
+
+def test_it_is_made_once_and_another_setting_is_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(module, "train", lambda config: made.append(config) or train(config))
+    first = tiny_writer(tmp_path, NONE)
+    assert tiny_writer(tmp_path, NONE) == first
+    assert made == [NONE]
+    assert tiny_writer(tmp_path, WriterConfig(**{**vars(NONE), "seed": 1})) != first
+    assert len(made) == 2
+    assert not [path.name for path in first.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_what_another_process_is_making_is_waited_for_and_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tiny_writer(tmp_path / "other", NONE)
+    home = tmp_path / "cache" / "writers"
+    file = Cache(home / "claims.sqlite", "claims", "owner", TABLE, "")
+    file.create()
+    monkeypatch.setattr(module, "_WAIT", 0.01)
+    monkeypatch.setattr(module, "train", lambda config: pytest.fail("made twice"))
+    with Claims(file).claim(free([key_of(done.name)])):
+        found: list[Path] = []
+        waiting = threading.Thread(target=lambda: found.append(tiny_writer(tmp_path / "cache", NONE)))
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        os.replace(done, home / done.name)
+        waiting.join(10)
+    assert found == [home / done.name]
+
+
+def test_an_interrupted_making_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(config: WriterConfig) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_writer(tmp_path, NONE)
+    assert (tiny_writer(tmp_path, NONE) / "model.safetensors").exists()  # nor does its claim stand in the way
+
+
+def test_the_same_settings_give_the_same_weights_and_leave_the_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    one, other = (train(NONE)[0].state_dict() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_is_a_directory_of_transformers_with_a_chat_template_and_an_end(small: Path, prompts: list[Pair]) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(small), AutoTokenizer.from_pretrained(small)
+    turns = [{"role": "user", "content": prompts[0].prompt[0].content}]
+    reply = candidates(prompts[0].id, 1)[0][0]
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": reply}], tokenize=False)
+    assert whole == f"{asked}{reply}{tokenizer.eos_token}"
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == whole
+    assert tokenizer.decode(tokenizer("Süß, 3 × 4?")["input_ids"]) == "Süß, 3 × 4?"
+    assert ids[-1] == tokenizer.eos_token_id == model.generation_config.eos_token_id
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    assert not [name for name in model.state_dict() if not np.isfinite(model.state_dict()[name].numpy()).all()]
+
+
+def test_best_of_n_takes_it_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
+    monkeypatch.setattr("benchmarks.models.policy.tiny_writer", lambda cache: small)
+    named = Policy(PolicyConfig("tiny_writer"), tmp_path, torch.device("cpu"))
+    assert named.settings == Policy(PolicyConfig(str(small)), tmp_path, torch.device("cpu")).settings
