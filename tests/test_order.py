@@ -20,7 +20,16 @@ PACKAGES = ("mars", "baselines", "benchmarks", "analysis", "conf")
 # Lowest first. A module belongs to the longest name here that it begins with, and may import from its own line and from
 # the lines above it.
 ORDER = (
-    ("mars.config", "mars.plugins", "mars.files", "mars.progress", "mars.cache", "mars.claims", "mars.stopping", "conf"),
+    (
+        "mars.config",
+        "mars.plugins",
+        "mars.files",
+        "mars.progress",
+        "mars.cache",
+        "mars.claims",
+        "mars.stopping",
+        "conf",
+    ),
     ("mars.preferences",),
     ("mars.theory",),
     ("mars.worlds",),

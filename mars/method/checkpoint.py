@@ -1,9 +1,9 @@
 """Checkpoints: each a directory that is whole, or is not used.
 
 `checkpoint/000012/` holds tensors.safetensors, state.json and, written last, manifest.json with the sha256 of both. It
-is written under another name, synced to the disk and renamed, so a kill or a power cut leaves it there or not there. The
-newest whole one counts; the one before it stays beside it, for the day on which the newest turns out damaged. All of it
-is tensors and plain JSON, so that nothing that is loaded can carry code.
+is written under another name, synced to the disk and renamed, so a kill or a power cut leaves it there or not there.
+The newest whole one counts. The one before it stays beside it, for the day on which the newest turns out damaged. All
+of it is tensors and plain JSON, so that nothing that is loaded can carry code.
 
     write(directory, {"round": 3, "model": model.state_dict()})
     tree = newest(directory)
@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -68,10 +69,9 @@ def write(directory: Path, tree: Any) -> None:
         files.sync(directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        reason = error.strerror if isinstance(error, OSError) else _reason(error)
         raise UserError(
-            f"{directory}: no checkpoint can be written: {reason} (the one before is whole; make room or give access, "
-            f"and the same command goes on from it)"
+            f"{directory}: no checkpoint can be written: {_reason(error)} (the one before is whole; make room or give "
+            f"access, and the same command goes on from it)"
         ) from error
 
 
@@ -106,7 +106,7 @@ class Keeper:
     """Keeps a run's states: each round's, and one within a round whenever `due`.
 
     save: writes one. minutes: between two within a round, 0 for every step; more where saving would take over `SHARE`
-    of the time. stop: asked to stop, the run saves and ends.
+    of the time. stop: whether the run is asked to stop, for which it first keeps its state.
     """
 
     def __init__(self, save: Callable[[Any], None], minutes: float = math.inf, stop: Stop | None = None):
@@ -119,13 +119,12 @@ class Keeper:
         return self.stop.asked or time.monotonic() - self._last >= self._pause
 
     def __call__(self, state: Any) -> None:
-        """Keeps `state`. Raises UserError where the disk does not take it, and Stopped where the run is to stop."""
+        """Keeps `state`. Raises UserError where the disk does not take it."""
         began = time.monotonic()
         self._save(state)
         self._last = time.monotonic()
         if self._minutes:
             self._pause = max(60 * self._minutes, (self._last - began) / SHARE)
-        self.stop.obey()
 
 
 def _numbers(directory: Path) -> list[int]:
@@ -194,6 +193,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _reason(error: Exception) -> str:
-    """The words of an error of the operating system that safetensors wraps."""
-    return "the disk is full" if "StorageFull" in str(error) else str(error).splitlines()[0]
+def _reason(error: OSError | SafetensorError) -> str:
+    """The system's words; safetensors wraps them: `Error while serializing: I/O error: WORDS (os error 28)`."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return re.sub(r".*I/O error: | \(os error \d+\).*", "", str(error), flags=re.DOTALL)

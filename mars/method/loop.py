@@ -43,6 +43,7 @@ def run_rounds(loop: Loop, strategy: Strategy, keep: Keeper) -> State:
             state = state.after(record, loop.snapshot(loop.learner))
             keep(state)
         loop.report(strategy, view, selection, loop.costed(state))
+        keep.stop.obey()
     return state
 
 
@@ -143,6 +144,7 @@ class Loop:
         def kept(learner: Learner, training: Underway) -> None:
             with self.clock("recording"):
                 keep(state.midway(training, self.clock.columns(), self.snapshot(learner, optimizer=True)))
+            keep.stop.obey()
 
         underway = state.begun.training if state.begun else None
         with self.clock("training"), keep.stop.deferred():

@@ -25,7 +25,7 @@ def of_training(device: torch.device) -> State:
 
 def of_all(device: torch.device) -> State:
     """The states of PyTorch's, Python's and NumPy's generators."""
-    return of_training(device) | {"python": random.getstate(), "numpy": np.random.get_state(legacy=False)}
+    return of_training(device) | {"python": random.getstate(), "numpy": np.random.get_state(legacy=False)}  # noqa: NPY002
 
 
 def restore(state: State, device: torch.device) -> None:
@@ -36,4 +36,4 @@ def restore(state: State, device: torch.device) -> None:
     if "python" in state:
         version, words, gauss = state["python"]
         random.setstate((version, tuple(words), gauss))
-        np.random.set_state(state["numpy"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002

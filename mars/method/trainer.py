@@ -99,7 +99,7 @@ class Trainer:
         return learner, train_round(self.engine, learner, data, course, rng, onlooker)
 
     def _beginner(self, index: int, learner: Learner) -> Learner:
-        """Who trains in round `index`: fresh weights where rounds re-initialise, a fresh optimiser where it restarts."""
+        """Who trains in round `index`: fresh weights or a fresh optimiser where the plan says so."""
         model, optimizer = learner
         if self.plan.rounds.start == "reinitialise" and index > 0:
             model = self.start()

@@ -79,8 +79,8 @@ class Underway:
         """What `as_tree` made this of."""
         batches = iter(np.split(tree["pairs"], np.cumsum(tree["batches"])[:-1]))
         steps = [[next(batches) for _ in range(count)] for count in tree["steps"]]
-        told = (tree[name].tolist() for name in ("losses", "norms"))
-        return cls(steps, *told, tree["seconds"], tree["random"])
+        losses, norms = tree["losses"].tolist(), tree["norms"].tolist()
+        return cls(steps, losses, norms, tree["seconds"], tree["random"])
 
 
 @dataclass(frozen=True)

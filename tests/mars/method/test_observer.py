@@ -12,8 +12,8 @@ from mars import conduct
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import build
-from mars.method.clock import COLUMNS as SECONDS
 from mars.method.checkpoint import Keeper
+from mars.method.clock import COLUMNS as SECONDS
 from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import COLUMNS, PARTS, Observer

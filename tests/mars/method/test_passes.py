@@ -150,8 +150,8 @@ def test_no_step_is_taken_after_one_that_is_not_finite(tmp_path):
 
     model.register_forward_hook(poison)
     told = []
+    learner, onlooker = Learner(model, optimizer), Onlooker(step=told.append)
     with pytest.raises(TrainingError, match=r"^step 2: loss nan, .* pairs of the step: (p\d+, ){7}p\d+ \("):
-        learner, onlooker = Learner(model, optimizer), Onlooker(step=told.append)
         train_round(engine, learner, data, Course(cfg, 8, 3), np.random.default_rng(0), onlooker)
     assert (len(steps), len(passes)) == (3, 4)
     assert [one["step"] for one in told] == [0, 1]
