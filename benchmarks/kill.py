@@ -233,7 +233,7 @@ def _untimed(path: Path) -> str:
     import pandas as pd
 
     table = pd.read_csv(path)
-    timings = [name for name in table if name.startswith("seconds") or name == "pairs_per_second"]
+    timings = [name for name in map(str, table) if name.startswith("seconds") or name == "pairs_per_second"]
     return table.drop(columns=timings).to_csv()
 
 
@@ -287,7 +287,8 @@ def _report_killed(killer: Killer, visits: Sequence[Visit], study: Path) -> Kill
         {p.relative_to(root) for root in (whole, study / "report") for p in root.rglob("*") if p.is_file()}
     )
     differ = [str(name) for name in written if _bytes(whole / name) != _bytes(study / "report" / name)]
-    return Kill(REPORT, moment.phase, *[moment.at - moment.started] * 2, differ)
+    after = moment.at - moment.started
+    return Kill(REPORT, moment.phase, after, after, differ)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
