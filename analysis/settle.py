@@ -137,7 +137,7 @@ def _sweep(arguments: Sequence[str], replicates: range, methods: Sequence[str]) 
     only = [f"method={','.join(methods)}"] if methods else []
     kept = [a for a in arguments if not (methods and a.startswith("method=")) and not a.startswith("replicate=")]
     sys.argv = [sys.argv[0], "-m", *kept, f"replicate={','.join(map(str, replicates))}", *only]
-    command("config", execute, "the same command goes on after the last finished round")()
+    command("config", execute, "the same command goes on from the last checkpoint")()
 
 
 def _study_of(arguments: Sequence[str]) -> Path:

@@ -6,7 +6,7 @@ This is also the public place of what code outside this repository builds on: ar
 
 The rooms of this package, lowest first; a room asks only rooms below it:
 
-    config plugins files progress cache claims   the ground: settings, entry points, atomic files, rows kept by key
+    config plugins files progress cache claims stopping   the ground: settings, entry points, atomic files, cached rows
     preferences/   what a preference is, and how rows become base, validation and test pairs
     theory/        curvature, information and the paper's bound: pure arrays
     worlds/        generated preferences whose truth is known

@@ -90,12 +90,15 @@ class Settings:
     debug: bool
     logger: Literal["terminal", "wandb"]
     wandb: WandbConfig | None
+    checkpoint_minutes: float = 1.0  # last, with a value for runs that were made before there was this setting
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: must be at least 1, not {value}")
+        if not self.checkpoint_minutes >= 0:
+            raise ValueError(f"checkpoint_minutes: must be at least 0, not {self.checkpoint_minutes}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed: must be from 0 to 2**32 - 1, not {self.seed}")
         if self.replicate is not None and self.replicate < 0:

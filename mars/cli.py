@@ -1,7 +1,8 @@
 """The edge to Hydra: a config in, a function called, and one clear line for a user's mistake.
 
 Hydra's own composition errors are long and name a class path; here they become `config key: what is wrong (did you mean
-…)`. `debug=true` brings the traceback back. Exit code 1 for a mistake.
+…)`. `debug=true` brings the traceback back. Exit code 1 for a mistake, 130 for Ctrl-C, 75 for a run that was asked to
+stop (`mars.stopping`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mars import telemetry
 from mars.config import UserError, nearest
 from mars.plugins import declared
+from mars.stopping import EXIT_CODE, Stopped
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
 OmegaConf.register_new_resolver(
@@ -129,6 +131,9 @@ def command(
             job()
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except Stopped:
+            print("; ".join(filter(None, ("stopped as asked", after_interrupt))), file=sys.stderr)
+            sys.exit(EXIT_CODE)
         except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
             if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
                 raise

@@ -5,6 +5,7 @@ Apart from `mars.run`, which tells a finished run and shows help without torch.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mars import files
 from mars.assembly import Pieces
 from mars.choices import Settings
+from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import MOST_NUMBERS, Observer
-from mars.method.state import State
+from mars.method.state import COSTS, State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
 from mars.record import manifest, tables
@@ -27,6 +30,7 @@ from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features
 from mars.reward.memory import device_errors
 from mars.reward.model import weights_id
+from mars.stopping import Stop
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +41,19 @@ class Conductor:
     def __init__(self, settings: Settings, pieces: Pieces, place: RunDirectory, names: Mapping[str, Any]):
         self.settings, self.pieces, self.place, self.names = settings, pieces, place, names
         self._began = time.perf_counter()
-        self._saved = State.load(place.state) or State()
-        self._saved_seconds, self._paid = self._saved.seconds, self._saved.costs  # of earlier attempts
+        self._saved = State.load(place.checkpoints) or State()
+        self._paid = _paid(place.checkpoints / COSTS)  # by earlier attempts
 
-    def run(self, config: Mapping[str, Any]) -> None:
-        """Everything from the first round to `DONE`. config: as it is written down."""
+    def run(self, config: Mapping[str, Any], stop: Stop | None = None) -> None:
+        """Everything from the first round to `DONE`. config: as it is written down. stop: whether it is to end."""
         self.place.write_config(config)
         logger = self._logger(config)
         try:
             with device_errors():
-                judged = self._worked(logger)
+                judged = self._worked(logger, Keeper(self._save, self.settings.checkpoint_minutes, stop))
         except BaseException:
-            with suppress(OSError):  # what was paid in the unfinished round counts too; the state is the last whole one
-                last = State.load(self.place.state) or State()
-                replace(last, costs=self._costs()).save(self.place.state)
+            with suppress(OSError):  # what was paid in the unfinished round counts too
+                self._save_costs()
             logger.close(failed=True)
             raise
         logger.close(failed=False)
@@ -58,13 +61,13 @@ class Conductor:
         split, values = next(iter(judged["in_distribution"].items()))
         log.info("%s: %s accuracy %.4f", self.names["run_id"], split, values["accuracy"])
 
-    def _worked(self, logger: Logger) -> dict[str, Any]:
+    def _worked(self, logger: Logger, keep: Keeper) -> dict[str, Any]:
         """{label: metrics} of the trained and judged model, all of it written."""
         pieces, settings = self.pieces, self.settings
         if pieces.refiner and pieces.refiner.config.which == "all":
             pieces.refiner.refine(range(len(pieces.pool.base)))
         loop = self._loop(logger)
-        outcome = run_rounds(loop, pieces.strategy, self._save)
+        outcome = run_rounds(loop, pieces.strategy, keep)
         if settings.save_model:
             pieces.engine.save(loop.learner.model, self.place.model)
         judged = self._judged(loop, logger)
@@ -95,7 +98,11 @@ class Conductor:
         return pairs <= most
 
     def _save(self, state: State) -> None:
-        replace(state, seconds=self._seconds(), costs=self._costs()).save(self.place.state)
+        self._save_costs()
+        replace(state, seconds=self._seconds()).save(self.place.checkpoints)
+
+    def _save_costs(self) -> None:
+        files.write_json(self.place.checkpoints / COSTS, self._costs())
 
     def _judged(self, loop: Loop, logger: Logger) -> dict[str, Any]:
         """{label: metrics} of every benchmark, each scored, measured and written."""
@@ -132,7 +139,7 @@ class Conductor:
 
     def _seconds(self) -> float:
         """Wall time of this attempt and of those before it."""
-        return self._saved_seconds + time.perf_counter() - self._began
+        return self._saved.seconds + time.perf_counter() - self._began
 
     def _costs(self) -> dict[str, Any]:
         """What the pool and the semantic layer's writer have made and paid, in this process and before it."""
@@ -152,3 +159,14 @@ class Conductor:
             return Logger()
         group = Path(self.settings.study).name
         return WandbLogger(self.settings.wandb or WandbConfig(), self.place.path, config, group)
+
+
+def _paid(file: Path) -> dict[str, Any]:
+    """What earlier attempts made and paid, as they wrote it down; nothing where they did not."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s cannot be read: what earlier attempts paid is not counted", file)
+        return {}

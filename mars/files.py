@@ -7,6 +7,7 @@ A file is written under another name first and then renamed, so that no reader e
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -78,6 +79,19 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(aside, index=False)
     os.replace(aside, path)
+
+
+def sync(*paths: Path) -> None:
+    """Returns when what was written to these files and directories would outlast a power cut."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # of a directory on a file system that has no such thing
+                raise
+        finally:
+            os.close(handle)
 
 
 def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:

@@ -16,13 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds."""
+    """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds.
 
-    def __init__(self, total: int | None, what: str, unit: str, interval: float = 15.0):
+    done: units that an earlier attempt counted.
+    """
+
+    def __init__(self, total: int | None, what: str, unit: str, interval: float = 15.0, done: int = 0):
         self.total, self.what, self.unit, self.interval = total, what, unit, interval
-        self.done, self._start = 0, time.monotonic()
+        self.done, self._before, self._start = done, done, time.monotonic()
         self._last = self._start
-        self._bar = tqdm(total=total, desc=what, unit=unit, leave=False) if sys.stderr.isatty() else None
+        self._bar = tqdm(total=total, desc=what, unit=unit, leave=False, initial=done) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
@@ -40,7 +43,7 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= self.interval:
             self._last = now
-            rate = self.done / (now - self._start)
+            rate = (self.done - self._before) / (now - self._start)
             if self.total is None:
                 log.info("%s: %d %s, %.3g/s", self.what, self.done, self.unit, rate)
                 return

@@ -22,6 +22,7 @@ from mars.cli import command, task_overrides
 from mars.config import UserError, build, naming_runs, nearest
 from mars.plugins import resolve
 from mars.record.run_directory import LOG, RunDirectory
+from mars.stopping import Stopped, listening
 
 COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are conf/NAME.yaml, but `show` has none
     "plan": "analysis.plan",
@@ -66,12 +67,15 @@ def execute(config: Mapping[str, Any]) -> Path:
     if settings.force:
         place.clear()
     place.stamp(config_hash)
-    with _logged(directory / LOG):
+    with _logged(directory / LOG), listening() as stop:
         log.info("run %s", directory)
         try:
-            Conductor(settings, pieces, place, names).run(config)
+            Conductor(settings, pieces, place, names).run(config, stop)
         except UserError as error:
             log.error("%s: %s", names["run_id"], error)
+            raise
+        except Stopped:
+            log.info("%s was asked to stop: the same command goes on from its last checkpoint", names["run_id"])
             raise
     return directory
 
@@ -118,7 +122,7 @@ def main() -> None:
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):
         resolve("analysis.settle:main")()
     else:
-        command("config", execute, "the same command resumes after the last finished round")()
+        command("config", execute, "the same command goes on from the last checkpoint")()
 
 
 if __name__ == "__main__":

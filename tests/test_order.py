@@ -28,6 +28,7 @@ ORDER = (
         "mars.telemetry",
         "mars.cache",
         "mars.claims",
+        "mars.stopping",
         "conf",
     ),
     ("mars.preferences",),

@@ -139,7 +139,7 @@ def same_bits(settings: Sequence[str], folder: Path, seconds: float) -> dict[str
 
 def _kill_after_a_round(arguments: Sequence[str], place: RunDirectory, end: float) -> None:
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while child.poll() is None and time.monotonic() < end and not place.state.exists():
+        while child.poll() is None and time.monotonic() < end and not any(place.checkpoints.glob("[0-9]*")):
             time.sleep(0.02)
         child.kill()
     if place.finished:

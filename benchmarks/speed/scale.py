@@ -31,6 +31,7 @@ from benchmarks.speed.clock import timed
 from benchmarks.speed.report import measure
 from mars.augment.variant import Request, Variant
 from mars.config import build
+from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.loop import Loop
 from mars.method.settings import Plan, RoundsConfig, TrainConfig
@@ -138,12 +139,13 @@ def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
     loop, strategy = Loop(trainer, State(), Logger()), Mars()
     view = loop.view(loop.state)
     _, scoring = stage("margins", lambda: view.margins)
-    selection, choosing = stage("allocation and selection", lambda: loop.select(strategy, view))
+    selection, choosing = stage("allocation and selection", lambda: loop.select(strategy, view, loop.state))
     data, _ = stage("rows, and features of the drawn ones (not counted)", lambda: loop.rows(loop.state, selection))
-    stats, training = stage("training", lambda: loop.train(loop.state, data))
+    state = loop.state.begin(view, selection, {}, {})
+    stats, training = stage("training", lambda: loop.train(state, data, Keeper(lambda state: None)))
     record, judging = stage("record", lambda: loop.validate(view, selection, data, stats))
-    state = loop.state.after(selection, record, loop.snapshot(view, {}))
-    _, saving = stage("state saved", lambda: state.save(folder / "state.pt"))
+    state = state.after(record, loop.snapshot(loop.learner))
+    _, saving = stage("state saved", lambda: state.save(folder / "checkpoint"))
     _, writing = stage(
         "tables", lambda: (selection_table(state.drawn, pool), allocation_table(state.drawn, state.margins, pool))
     )

@@ -29,7 +29,7 @@ from benchmarks.speed.shapes import LENGTH
 from benchmarks.trl_import import quiet_trl
 from mars.config import UserError
 from mars.method.settings import TrainConfig
-from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, TrainingSet, new_optimizer, train_round
 from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig
@@ -111,9 +111,8 @@ def train_ours(job: Job, warm: int = WARM, in_order: bool = False) -> Done:
         train_round(engine, learner, first, course, np.random.default_rng(0))
     data = TrainingSet(numbers[cut:], None, ids[cut:])
     watch.start()
-    train_round(
-        engine, learner, data, course, np.random.default_rng(0), on_step=lambda step: losses.append(step["loss"])
-    )
+    onlooker = Onlooker(step=lambda step: losses.append(step["loss"]))
+    train_round(engine, learner, data, course, np.random.default_rng(0), onlooker)
     watch.stop()
     return Done(watch.seconds, int(engine.inputs.lengths[numbers[cut:]].sum()), np.array(losses))
 

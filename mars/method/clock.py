@@ -8,12 +8,12 @@ its numbers, which every part here does.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 # scoring: texts through the model because the arm asked. selection: the arm's own work, trials of it included. pool:
 # variants made or found, and the gates. tokenising: texts to ids, or to features of a frozen encoder. validation: the
-# held-out pairs. curvature: what the observer records. recording: the state saved, so that the run can be resumed.
+# held-out pairs. curvature: what the observer records. recording: checkpoints.
 PARTS = ("scoring", "selection", "pool", "tokenising", "training", "validation", "curvature", "recording")
 COLUMNS = tuple(f"seconds_{part}" for part in PARTS)  # of rounds.csv
 
@@ -49,6 +49,11 @@ class Clock:
     def columns(self) -> dict[str, float]:
         """`COLUMNS` so far."""
         return dict(zip(COLUMNS, self._spent.values(), strict=True))
+
+    def resume(self, columns: Mapping[str, float]) -> None:
+        """Count on from `columns`, those of an earlier attempt at the round."""
+        for part, column in zip(PARTS, COLUMNS, strict=True):
+            self._spent[part] += columns[column]
 
     def restart(self) -> None:
         """Count from nothing: a new round."""

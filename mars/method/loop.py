@@ -15,32 +15,35 @@ import numpy as np
 
 from mars import files
 from mars.config import ConfigError
-from mars.method import allocation
+from mars.method import allocation, checkpoint
+from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.measure import settle
 from mars.method.observer import Observer
 from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
-from mars.method.training import Learner, RoundStats, TrainingSet, new_optimizer
+from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
 
 log = logging.getLogger(__name__)
 
 
-def run_rounds(loop: Loop, strategy: Strategy, save: Callable[[State], None]) -> State:
-    """The state after the last round. From the state that `loop` was made with; `save` is called after each round."""
+def run_rounds(loop: Loop, strategy: Strategy, keep: Keeper) -> State:
+    """The state after the last round, from the one that `loop` was made with; `keep` is given each on the way."""
     state = loop.state
     for _ in range(state.round, loop.trainer.plan.rounds.number):
         view = loop.view(state)  # margins are scored when asked for
-        selection = loop.select(strategy, view)  # allocate, draw
+        selection = loop.select(strategy, view, state)  # allocate, draw
         data = loop.rows(state, selection)
         seen, spectra = loop.observe(state, selection, data)  # curvature, where it is recorded
-        stats = loop.train(state, data)
+        state = state.begin(view, selection, seen, spectra)  # interrupted from here on, the round goes on from here
+        stats = loop.train(state, data, keep)
         record = loop.validate(view, selection, data, stats) | seen | loop.clock.columns()
         with loop.clock("recording"):
-            state = state.after(selection, record, loop.snapshot(view, spectra))
-            save(state)
+            state = state.after(record, loop.snapshot(loop.learner))
+            keep(state)
         loop.report(strategy, view, selection, loop.costed(state))
+        keep.stop.obey()
     return state
 
 
@@ -58,8 +61,8 @@ class Loop:
         model = trainer.start()
         self.start = files.state_digest(model.state_dict())  # sha256 of the starting weights
         if state.model is not None:
-            model.load_state_dict(state.model)
-            log.info("resuming after round %d", state.round)
+            checkpoint.restore(model, state.model)
+            log.info("resuming %s", _whereabouts(state))
         settle(trainer.engine, model, trainer.plan.train)
         self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
         if state.optimizer is not None:
@@ -70,9 +73,11 @@ class Loop:
         # A resumed run counts what it saw.
         with self.clock("pool"):
             self.pool.look_at([cell for cell in state.cells if cell not in self.pool.looked_at])
+        if state.begun:
+            self.clock.resume(state.begun.seconds)
 
     def view(self, state: State) -> Round:
-        """What the arm may look at in the next round."""
+        """What the arm may look at in the next round; of one that has begun, with what it looked at."""
         trainer, t = self.trainer, state.round
         scorer, numbers = trainer.engine.scorer(self.learner.model), trainer.inputs.numbers
 
@@ -80,7 +85,7 @@ class Loop:
             with self.clock("scoring"):
                 return score(numbers(rows))
 
-        return Round(
+        view = Round(
             t,
             trainer.plan.rounds.budget,
             self.pool.base,
@@ -92,9 +97,16 @@ class Loop:
             weights=state.weights,
             clock=self.clock,
         )
+        if state.begun:
+            vars(view).update(state.begun.counted)
+            if state.begun.margins is not None:
+                view.margins = state.begun.margins
+        return view
 
-    def select(self, strategy: Strategy, view: Round) -> Selection:
+    def select(self, strategy: Strategy, view: Round, state: State) -> Selection:
         """What the arm trains on; the view counts the texts scored for it. Raises ConfigError for a bad setting."""
+        if state.begun:
+            return state.begun.selection
         before = self.trainer.engine.texts.scored
         try:
             with self.clock("selection"):
@@ -111,21 +123,33 @@ class Loop:
 
     def observe(self, state: State, selection: Selection, data: TrainingSet) -> tuple[dict[str, float], Spectra]:
         """(columns, spectra) of curvature under the model before it trains; both empty where it is not recorded."""
+        if state.begun:
+            return state.begun.seen, state.begun.spectra
         if self._observer is None:
             return {}, {}
         with self.clock("curvature"):
             return self._observer.observe(self.learner.model, state.round, data, selection)
 
-    def train(self, state: State, data: TrainingSet) -> RoundStats:
-        """Train on `data`; what it took. From here on the loop's model is the trained one."""
+    def train(self, state: State, data: TrainingSet, keep: Keeper) -> RoundStats:
+        """Train on `data`; what it took. From here on the loop's model is the trained one.
+
+        A round that was left underway goes on. `keep` is given the state between two steps whenever it is due.
+        """
         before = sum(record["steps"] for record in state.records)
 
         def on_step(metrics: dict[str, float]) -> None:
             # Counted from the run's beginning, so that a resumed run's curve goes on.
             self._logger.step({**metrics, "step": before + metrics["step"] + 1})
 
-        with self.clock("training"):
-            self.learner, stats = self.trainer.fit(state.round, self.learner, data, on_step)
+        def kept(learner: Learner, training: Underway) -> None:
+            with self.clock("recording"):
+                keep(state.midway(training, self.clock.columns(), self.snapshot(learner, optimizer=True)))
+            keep.stop.obey()
+
+        underway = state.begun.training if state.begun else None
+        with self.clock("training"), keep.stop.deferred():
+            onlooker = Onlooker(on_step, keep.due, kept, underway)
+            self.learner, stats = self.trainer.fit(state.round, self.learner, data, onlooker)
         return stats
 
     def validate(self, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats) -> dict[str, Any]:
@@ -154,14 +178,12 @@ class Loop:
             **(allocation.margin_diagnostics(view.margins) if view.asked else {}),
         }
 
-    def snapshot(self, view: Round, spectra: Spectra) -> Snapshot:
-        """The living parts as the round leaves them."""
-        carried = self.trainer.plan.rounds.schedule == "continue"
+    def snapshot(self, learner: Learner, optimizer: bool = False) -> Snapshot:
+        """The living parts as they are, with the optimiser where it is asked for or outlives its round."""
+        optimizer = optimizer or self.trainer.plan.rounds.schedule == "continue"
         return Snapshot(
-            model=self.learner.model.state_dict(),
-            optimizer=self.learner.optimizer.state_dict() if carried else None,
-            margins=view.margins if view.asked else None,
-            spectra=spectra,
+            model=checkpoint.moving(learner.model),
+            optimizer=learner.optimizer.state_dict() if optimizer else None,
             cells=list(self.pool.looked_at),
             memory=self.trainer.engine.memory(),
         )
@@ -190,6 +212,14 @@ def held_out_columns(margins: np.ndarray) -> dict[str, float]:
         "validation_margin_mean": float(margins.mean()),
         "validation_margin_sd": float(margins.std()),
     }
+
+
+def _whereabouts(state: State) -> str:
+    """Where a run goes on, for the log."""
+    training = state.begun and state.begun.training
+    if training:
+        return f"round {state.round} after step {len(training.losses)} of {len(training.steps)}"
+    return f"after round {state.round}"
 
 
 def _warn_if_short(record: Mapping[str, Any], budget: int) -> None:

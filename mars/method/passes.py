@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from mars.config import UserError
+from mars.method import randomness
 from mars.method.settings import TrainConfig
 from mars.reward.batching import Step, micro_batches, packed_batches
 from mars.reward.engine import Engine
@@ -124,14 +125,16 @@ class Passes:
             loss.backward()
         return loss.detach()
 
-    def gradients(self, steps: list[Step]) -> Generator[Reading, None, None]:
-        """What each step reads, its clipped gradient then in the parameters; `steps` are cut smaller if need be."""
-        done = 0
+    def gradients(self, steps: list[Step], done: int = 0) -> Generator[Reading, None, None]:
+        """What each step reads, its clipped gradient then in the parameters; `steps` are cut smaller if need be.
+
+        done: how many of them are behind already.
+        """
         while done < len(steps):
             batches = (batch for step in steps[done:] for batch in step)
             with closing(ahead(self.make, batches, _AHEAD if self.engine.device.type == "cuda" else 0)) as feed:
                 for step in steps[done:]:
-                    before = _random_state(self.engine.device)
+                    before = randomness.of_training(self.engine.device)
                     found = self._gradient(step, feed)
                     if found is None or isinstance(found, int):
                         break
@@ -139,7 +142,7 @@ class Passes:
                     done += 1
                 else:
                     return
-            _restore(before, self.engine.device)
+            randomness.restore(before, self.engine.device)
             if found is not None:
                 self._make_room(step[found])
                 steps[done:] = [self.cut(np.concatenate(one), self.engine.budget.tokens) for one in steps[done:]]
@@ -220,14 +223,3 @@ def bf16_weights(model: nn.Module) -> Iterator[None]:
         model.autocast = autocast
         for module, name, weight in places:
             module._parameters[name] = weight
-
-
-def _random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Of the generators that dropout and noise draw from."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _restore(state: tuple[torch.Tensor, torch.Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

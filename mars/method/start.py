@@ -8,18 +8,21 @@ trained once, kept under a hash of what shaped it, and every arm starts from the
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from mars import files
 from mars.config import naming_runs
+from mars.method import checkpoint
 from mars.method.measure import settle
-from mars.method.state import State
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
 from mars.reward.engine import Engine
@@ -47,8 +50,8 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
             "seed": seed,
         }
     )
-    file = cache / "starts" / f"{engine.backbone.name}-{key[:16]}.pt"
-    saved = State.load(file)
+    file = cache / "starts" / f"{engine.backbone.name}-{key[:16]}.safetensors"
+    saved = _saved(file)
     if saved is None:
         log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
         settle(engine, model, course.train)
@@ -56,10 +59,31 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
         data = TrainingSet(numbers, None, [pair.id for pair in base])
         learner = Learner(model, new_optimizer(model, course.train))
         train_round(engine, learner, data, course, np.random.default_rng(seed))
-        if State.load(file) is None:  # another run may have been faster; its bytes are then everybody's
-            State(model=model.state_dict()).save(file)
-        saved = State.load(file)
+        if _saved(file) is None:  # another run may have been faster; its bytes are then everybody's
+            _save(checkpoint.moving(model), file)
+        saved = _saved(file)
     assert saved is not None
-    assert saved.model is not None
-    model.load_state_dict(saved.model)
+    checkpoint.restore(model, saved)
     return model
+
+
+def _save(start: dict[str, torch.Tensor], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    save_file(start, aside, {"sha256": files.state_digest(start)})
+    os.replace(aside, file)
+
+
+def _saved(file: Path) -> dict[str, torch.Tensor] | None:
+    """The start in `file`; None where there is none, or another than was written."""
+    try:
+        with safe_open(file, "pt") as opened:
+            start, told = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    except FileNotFoundError:
+        return None
+    except SafetensorError:
+        start, told = {}, {}
+    if (told or {}).get("sha256") == files.state_digest(start):
+        return start
+    log.warning("%s is damaged: the study's start is trained again", file)
+    return None

@@ -19,7 +19,7 @@ from mars.method.clock import Clock
 from mars.method.row_inputs import RowInputs
 from mars.method.settings import Plan
 from mars.method.strategy import Selection
-from mars.method.training import Course, Learner, RoundStats, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, RoundStats, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
 from mars.preferences.pair import Pair
 from mars.reward.engine import Engine
@@ -82,22 +82,30 @@ class Trainer:
         index: int,
         learner: Learner,
         data: TrainingSet,
-        on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
+        onlooker: Onlooker | None = None,
     ) -> tuple[Learner, RoundStats]:
-        """(what was trained, what it took): `learner` in place, or a fresh one where rounds re-initialise."""
+        """(what was trained, what it took): `learner` in place, or a fresh one where rounds re-initialise.
+
+        A round that was left underway goes on with `learner` as it is.
+        """
         rounds, train = self.plan.rounds, self.plan.train
-        model, optimizer = learner
-        if rounds.start == "reinitialise" and index > 0:
-            model = self.start()
         course = Course(train, self.plan.batch_size, rounds.epochs, rounds.steps)
-        if rounds.schedule == "restart":
-            optimizer = new_optimizer(model, train)
-        else:
+        if rounds.schedule == "continue":
             course = replace(course, start=index / rounds.number, end=(index + 1) / rounds.number)
-        torch.manual_seed(self.plan.seed + 1_000_003 * (index + 1))  # of dropout and noise
+        if onlooker is None or onlooker.underway is None:
+            learner = self._beginner(index, learner)
+            torch.manual_seed(self.plan.seed + 1_000_003 * (index + 1))  # of dropout and noise
         rng = np.random.default_rng([self.plan.seed, ORDER, index])
-        trained = Learner(model, optimizer)
-        return trained, train_round(self.engine, trained, data, course, rng, on_step)
+        return learner, train_round(self.engine, learner, data, course, rng, onlooker)
+
+    def _beginner(self, index: int, learner: Learner) -> Learner:
+        """Who trains in round `index`: fresh weights or a fresh optimiser where the plan says so."""
+        model, optimizer = learner
+        if self.plan.rounds.start == "reinitialise" and index > 0:
+            model = self.start()
+        if self.plan.rounds.schedule == "restart":
+            optimizer = new_optimizer(model, self.plan.train)
+        return Learner(model, optimizer)
 
     def trial(
         self, index: int, learner: Learner, drawn: Sequence[np.ndarray], selection: Selection

@@ -3,21 +3,24 @@
 A step's loss is the weighted sum over all its pairs divided by their weight, so cutting it into micro-batches changes
 memory and speed and nothing else (`mars.method.passes`). A loss or gradient that is not finite stops the run before the
 next step is taken and names the pairs: what trains on after that is noise.
+
+Between any two steps a round can be left, and gone on with later in the same bits (`Underway`).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from mars.method import randomness
 from mars.method.passes import Passes, Reading, TrainingError, TrainingSet
 from mars.method.settings import TrainConfig
 from mars.progress import Progress
@@ -46,6 +49,52 @@ class Learner(NamedTuple):
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A round's training between two steps: with its model and optimiser, all that the rest depends on."""
+
+    steps: Sequence[Step]  # of the whole round, in their order and as they are cut
+    losses: Sequence[float]  # of the steps done
+    norms: Sequence[float]
+    seconds: float  # so far
+    random: randomness.State
+
+    def as_tree(self) -> dict[str, Any]:
+        """All of it as arrays and plain values: of many steps few arrays."""
+        batches = [batch for step in self.steps for batch in step]
+        return {
+            "pairs": np.concatenate(batches),
+            "batches": np.array([len(batch) for batch in batches]),
+            "steps": np.array([len(step) for step in self.steps]),
+            "losses": np.array(self.losses),
+            "norms": np.array(self.norms),
+            "seconds": self.seconds,
+            "random": self.random,
+        }
+
+    @classmethod
+    def of_tree(cls, tree: Mapping[str, Any]) -> Underway:
+        """What `as_tree` made this of."""
+        batches = iter(np.split(tree["pairs"], np.cumsum(tree["batches"])[:-1]))
+        steps = [[next(batches) for _ in range(count)] for count in tree["steps"]]
+        losses, norms = tree["losses"].tolist(), tree["norms"].tolist()
+        return cls(steps, losses, norms, tree["seconds"], tree["random"])
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """Who is told of a round's training, and may keep it between two steps.
+
+    step: told of every step. due: whether to keep it now. keep: given the training as it stands. underway: where to go
+    on from, None for a round that begins.
+    """
+
+    step: Callable[[dict[str, float]], None] = lambda metrics: None
+    due: Callable[[], bool] = lambda: False
+    keep: Callable[[Learner, Underway], None] = lambda learner, underway: None
+    underway: Underway | None = None
 
 
 @dataclass(frozen=True)
@@ -84,16 +133,22 @@ def train_round(
     data: TrainingSet,
     course: Course,
     rng: np.random.Generator,
-    on_step: Callable[[dict[str, float]], None] = lambda metrics: None,
+    onlooker: Onlooker | None = None,
 ) -> RoundStats:
     """What training `learner` on `data` took; its model and optimiser are changed in place.
 
-    rng: orders the pairs. on_step: told of every step. Raises TrainingError on a loss or gradient that is not finite.
+    rng: orders the pairs. To go on with what an onlooker kept, `learner` has to stand where it stood. Raises
+    TrainingError on a loss or gradient that is not finite.
     """
-    cfg, lengths = course.train, engine.inputs.lengths[data.numbers]
-    passes = Passes(engine, learner.model, data, cfg)
-    steps = _steps(lengths, course, engine.budget.tokens, rng, passes.packed)
-    losses, norms, began = [], [], time.perf_counter()
+    cfg, lengths, onlooker = course.train, engine.inputs.lengths[data.numbers], onlooker or Onlooker()
+    passes, underway = Passes(engine, learner.model, data, cfg), onlooker.underway
+    began = time.perf_counter()
+    if underway is None:
+        steps, losses, norms = _steps(lengths, course, engine.budget.tokens, rng, passes.packed), [], []
+    else:
+        steps, losses, norms = list(underway.steps), list(underway.losses), list(underway.norms)
+        began -= underway.seconds
+        randomness.restore(underway.random, engine.device)
     learner.model.train()
 
     def note(number: int, lr: float, reading: Reading) -> None:
@@ -103,16 +158,16 @@ def train_round(
         losses.append(loss)
         norms.append(norm)
         progress.advance(1)
-        on_step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
+        onlooker.step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
 
     with (
         few_threads(engine.mode),
         engine.determinism.held(),
-        Progress(len(steps), "training", "steps") as progress,
-        closing(passes.gradients(steps)) as readings,
+        Progress(len(steps), "training", "steps", done=len(losses)) as progress,
+        closing(passes.gradients(steps, len(losses))) as readings,
     ):
         before: tuple[int, float, Reading] | None = None
-        for number, reading in enumerate(readings):
+        for number, reading in enumerate(readings, len(losses)):
             if before is not None:
                 note(*before)  # a step late: by now the device has long come to it
             lr = cfg.lr * lr_factor(course.start + (course.end - course.start) * number / len(steps), cfg)
@@ -120,6 +175,12 @@ def train_round(
                 group["lr"] = lr
             learner.optimizer.step()
             before = number, lr, reading
+            if onlooker.due():
+                note(*before)
+                before, paused = None, time.perf_counter()
+                random = randomness.of_all(engine.device)
+                onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))
+                began += time.perf_counter() - paused
         if before is not None:
             note(*before)
     quarter = max(1, len(steps) // 4)

@@ -69,7 +69,7 @@ FILES = {
     "scores": "a table for each evaluation, with every example and its scores",
     "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
     "model": "the trained model as safetensors, with its card",
-    "checkpoint": "what an unfinished run is resumed from",
+    "checkpoint": "the two newest checkpoints of an unfinished run, and what it paid so far",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
 }
 PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
@@ -120,9 +120,9 @@ class RunDirectory:
         return self.path / "model"
 
     @property
-    def state(self) -> Path:
-        """The file that an unfinished run is resumed from."""
-        return self.path / "checkpoint" / "state.pt"
+    def checkpoints(self) -> Path:
+        """The directory of what an unfinished run is resumed from."""
+        return self.path / "checkpoint"
 
     def file(self, name: str) -> Path | None:
         """The file of that name (one of the constants above, `scores_of`, `record_of`), None where it is not there."""
@@ -269,7 +269,7 @@ class RunDirectory:
 
     def finish(self) -> None:
         """Mark the run as finished; what it would be resumed from goes."""
-        shutil.rmtree(self.state.parent, ignore_errors=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         files.write_text(self.path / DONE, "")
 
     @contextmanager

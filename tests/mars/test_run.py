@@ -149,10 +149,10 @@ def test_a_resumed_run_cuts_its_steps_as_it_did(compose, tmp_path, interrupt_at)
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         execute(config)
-    file = tmp_path / "run" / "checkpoint" / "state.pt"
-    state = State.load(file)
+    place = tmp_path / "run" / "checkpoint"
+    state = State.load(place)
     assert state.memory["token_budget"] == 4096
-    replace(state, memory={**state.memory, "token_budget": 300, "halved": 2}).save(file)
+    replace(state, memory={**state.memory, "token_budget": 300, "halved": 2}).save(place)
     directory = execute(config)
     found = json.loads((directory / "manifest.json").read_text())["memory"]
     assert (found["token_budget"], found["halved"]) == (300, 2)
@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_starts_the_run_afresh_and_says_so(damage, compose,
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         execute(config)
-    file = tmp_path / "run" / "checkpoint" / "state.pt"
+    (file,) = (tmp_path / "run" / "checkpoint").glob("*/tensors.safetensors")
     file.write_bytes(file.read_bytes()[:-200] if damage is None else damage)
     directory = execute(config)
     assert len(pd.read_csv(directory / "rounds.csv")) == 2

@@ -12,6 +12,7 @@ from mars import conduct
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import build
+from mars.method.checkpoint import Keeper
 from mars.method.clock import COLUMNS as SECONDS
 from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
@@ -32,7 +33,7 @@ def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None)
     prepare(pieces)
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
     loop = Loop(trainer, State(), Logger(), Observer(pieces.engine, trainer.inputs, settings.seed))
-    return run_rounds(loop, strategy or pieces.strategy, lambda state: None), pieces
+    return run_rounds(loop, strategy or pieces.strategy, Keeper(lambda state: None)), pieces
 
 
 def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: np.ndarray):
@@ -184,8 +185,8 @@ def test_a_resumed_run_has_the_same_record(compose, tmp_path, interrupt_at):
     interrupt_at(6)
     with pytest.raises(KeyboardInterrupt):
         execute(compose(*settings, f"out={tmp_path}/resumed"))
-    state = torch.load(tmp_path / "resumed" / "checkpoint" / "state.pt", weights_only=True)
-    assert state["round"] == len(state["spectra"]) == 1
+    state = State.load(tmp_path / "resumed" / "checkpoint")
+    assert state.round == len(state.spectra) == 1
     resumed = execute(compose(*settings, f"out={tmp_path}/resumed"))
     assert (whole / "spectra.parquet").read_bytes() == (resumed / "spectra.parquet").read_bytes()
     one, other = (pd.read_csv(d / "rounds.csv").drop(columns=TIMES) for d in (whole, resumed))

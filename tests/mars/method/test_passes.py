@@ -10,7 +10,7 @@ from support.backbones import KINDS, backbone, pairs
 
 from mars.method.passes import Passes, TrainingSet, ahead
 from mars.method.settings import TrainConfig
-from mars.method.training import Course, Learner, TrainingError, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, TrainingError, new_optimizer, train_round
 from mars.reward.determinism import Determinism
 from mars.reward.engine import Engine, Tuning
 from mars.reward.model import scalar_head
@@ -150,8 +150,9 @@ def test_no_step_is_taken_after_one_that_is_not_finite(tmp_path):
 
     model.register_forward_hook(poison)
     told = []
+    learner, onlooker = Learner(model, optimizer), Onlooker(step=told.append)
     with pytest.raises(TrainingError, match=r"^step 2: loss nan, .* pairs of the step: (p\d+, ){7}p\d+ \("):
-        train_round(engine, Learner(model, optimizer), data, Course(cfg, 8, 3), np.random.default_rng(0), told.append)
+        train_round(engine, learner, data, Course(cfg, 8, 3), np.random.default_rng(0), onlooker)
     assert (len(steps), len(passes)) == (3, 4)
     assert [one["step"] for one in told] == [0, 1]
 

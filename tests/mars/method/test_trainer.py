@@ -9,6 +9,7 @@ import torch
 from mars.assembly import Pieces, assemble
 from mars.choices import Settings, load
 from mars.config import ConfigError, build
+from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
 from mars.method.state import State
@@ -53,7 +54,7 @@ def looped(compose, strategy: Strategy, *overrides: str) -> tuple[Loop, State, P
     pieces = assemble(settings, load(settings.dataset))
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
     loop = Loop(trainer, State(), Logger())
-    return loop, run_rounds(loop, strategy, lambda state: None), pieces
+    return loop, run_rounds(loop, strategy, Keeper(lambda state: None)), pieces
 
 
 def same_model(one: Loop, other: Loop) -> bool:
@@ -98,4 +99,4 @@ def test_a_trial_without_validation_pairs_is_one_line(compose):
     pieces = assemble(settings, load(settings.dataset))
     trainer = Trainer(pieces.engine, pieces.pool, [], settings.plan, pieces.start)
     with pytest.raises(ConfigError, match=r"^dataset\.validation: this arm chooses by validation pairs and finds none"):
-        run_rounds(Loop(trainer, State(), Logger()), pieces.strategy, lambda state: None)
+        run_rounds(Loop(trainer, State(), Logger()), pieces.strategy, Keeper(lambda state: None))

@@ -1,0 +1,69 @@
+"""A run that is asked to stop: SIGTERM or SIGUSR1, which a scheduler sends before it takes the machine away.
+
+In training the run comes to the end of its step and saves its state; anywhere else it ends at once, and the last saved
+state is there. Either way the process exits with `EXIT_CODE`, and the same command goes on. A second signal changes
+nothing.
+
+    with listening() as stop:
+        with stop.deferred():  # a signal is only noted
+            ...
+        stop.obey()            # and ends the run here
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Stopped(BaseException):
+    """The run ends because it was asked to. No Exception, so that nothing takes it for a failure and goes on."""
+
+
+class Stop:
+    """Whether the run was asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._deferred = False
+
+    def ask(self) -> None:
+        """Ends the run now, or where it is deferred as soon as `obey` is called. Raises Stopped."""
+        if not self.asked:
+            self.asked = True
+            if not self._deferred:
+                raise Stopped
+
+    def obey(self) -> None:
+        """Raises Stopped where the run was asked to stop."""
+        if self.asked:
+            raise Stopped
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, `ask` only takes note; whoever is inside looks at `asked`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Inside, the signals ask the run to stop; nothing in a thread, which gets none."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.ask()) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
