@@ -153,10 +153,13 @@ def dialogue(prompt: Sequence[Message]) -> str:
 def write_model_outputs(path: Path, generator: str, rows: Iterable[Generation]) -> None:
     """AlpacaEval's model_outputs JSON; also good as its reference_outputs. A prompt of several turns becomes one text.
 
+    A row that has an `id` keeps it, which AlpacaEval's tool does not mind.
+
     alpaca_eval --model_outputs ours.json --reference_outputs theirs.json
     """
     outputs = [
         {"dataset": row.dataset, "instruction": instruction(row.prompt), "output": row.reply, "generator": generator}
+        | ({"id": row.id} if row.id else {})
         for row in rows
     ]
     write_json(path, outputs)
