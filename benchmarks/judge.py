@@ -6,7 +6,7 @@
 
 Standard output is the record as JSON; OUT/judgement.md is for reading (`benchmarks.judges.record`). Asked again with
 another judge and the same `out`, the judges stand in one table with their agreement. With study=DIR the replies are
-those of its runs, RUN/replies/NAME.json, each run has its judgement in RUN/judgements/, and the study's report reads it.
+those of its runs, RUN/replies/NAME.json, and judgements go into RUN/judgements/, where the study's report finds them.
 """
 
 from __future__ import annotations

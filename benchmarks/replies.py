@@ -4,10 +4,10 @@
     python -m benchmarks.replies study=outputs/matched
     python -m benchmarks.judge study=outputs/matched ours=best_of_n-16 theirs=best_of_n-1 judge=gold
 
-RUN/replies/LABEL-16.json has what the reward model picks of the first 16 candidates of each prompt, and LABEL-1.json the
-first candidate, which no reward model picked: a sample of the policy itself. Score tables hold no texts, so candidates
-are made or read once more: by the planted world, from the file of candidates, or by the policy, whose samples are in the
-cache. One that is not as long as the one that was scored stops everything.
+RUN/replies/LABEL-16.json has what the reward model picks of the first 16 candidates of each prompt, and LABEL-1.json
+the first candidate, which no reward model picked: a sample of the policy itself. Score tables hold no texts, so
+candidates are made or read once more: by the planted world, from the file of candidates, or by the policy, whose
+samples are in the cache. One that is not as long as the one that was scored stops everything.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from benchmarks.judges.generations import (
 )
 from benchmarks.judges.judge import Judge, made
 from benchmarks.judges.settings import JudgementConfig
-from benchmarks.judges.verdicts import showings, verdicts
+from benchmarks.judges.verdicts import RECORD, VERDICTS, showings, verdicts
 from benchmarks.judges.winrate import Units, agreement, measure
 from mars import assembly, choices
 from mars.config import ConfigError
@@ -43,7 +43,7 @@ from mars.record.manifest import environment
 
 log = logging.getLogger("benchmarks.judge")
 
-RECORD, VERDICTS, ANNOTATIONS, SUMMARY = "judgement.json", "verdicts.parquet", "annotations.json", "judgement.md"
+ANNOTATIONS, SUMMARY = "annotations.json", "judgement.md"
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class JudgementConfig:
             if self.out is not None:
                 raise ValueError("out: judgements of study=DIR go into its runs (leave out=DIR away)")
             if len(one) > 1 or len(other) > 1 or one[0].endswith(_FILES):
-                raise ValueError("ours: with study=DIR, names one RUN/replies/NAME.json of its runs (ours=best_of_n-16)")
+                raise ValueError("ours: with study=DIR, names RUN/replies/NAME.json of its runs (ours=best_of_n-16)")
 
     def of_runs(self) -> dict[str, JudgementConfig]:
         """{run: its judgement} of each finished run of the study. Raises UserError where there is none."""
