@@ -232,15 +232,16 @@ def _bar(axes: Axes, y: int, row: dict[str, Any]) -> None:
     left = 0.0
     for one in _OUTCOMES:
         share = 100 * row[one.column]
-        axes.barh(y, share, left=left, height=0.72, color=one.colour, edgecolor="white", linewidth=0.5)
+        axes.barh(y, share, left=left, height=0.86, color=one.colour, edgecolor="white", linewidth=0.5)
         if share >= 100 * _ROOM:
-            middle = (left + share / 2, y - 0.16)
-            axes.text(*middle, f"{share:.0f}", ha="center", va="center", fontsize=style.SMALL - 1.5, color=one.ink)
+            behind = {"facecolor": one.colour, "linewidth": 0, "pad": 0.6}  # so that no line runs through the number
+            look: dict[str, Any] = {"fontsize": style.SMALL - 1.5, "color": one.ink, "bbox": behind, "zorder": 4}
+            axes.text(left + share / 2, y - 0.13, f"{share:.0f}", ha="center", va="center", **look)
         left += share
     rate, lo, hi = (100 * row[f"win_rate{end}"] for end in ("", "_lo", "_hi"))
     for colour, width in (("white", 3.2), ("black", 1.2)):
-        axes.plot([lo, hi], [y + 0.19] * 2, color=colour, linewidth=width, zorder=4, solid_capstyle="butt")
-    axes.plot(rate, y + 0.19, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+        axes.plot([lo, hi], [y + 0.24] * 2, color=colour, linewidth=width, zorder=4, solid_capstyle="butt")
+    axes.plot(rate, y + 0.24, "o", color="black", markersize=4, markeredgecolor="white", markeredgewidth=0.6, zorder=5)
     axes.text(1.02, y, _published(row["published"]), transform=axes.get_yaxis_transform(), va="center", **style.ASIDE)
 
 

@@ -79,7 +79,7 @@ def judged(group: Study, arms: tuple[str, ...], contest: Contest) -> Judged | No
 
 
 def judges_of(group: Study, contest: Contest, others: Sequence[Contest]) -> dict[str, Agreement]:
-    """{another judge that is not useless: how far it agrees with that of the contest} on the same replies of all arms."""
+    """{another judge: how far it agrees with that of the contest} on the same replies, without useless ones."""
     found = {}
     one = judged(group, tuple(group.arms), contest)
     for rival in others:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.study.study import Run, Study
-from benchmarks.judges.generations import Comparison, read_generations
+from benchmarks.judges.generations import Comparison, read_generations, stem
 from benchmarks.judges.verdicts import COLUMNS, RECORD, VERDICTS
 from mars.config import UserError
 from mars.record.facts import json_object
@@ -82,7 +82,7 @@ def _read(path: Path, run: Path) -> Judgement:
     if missing := [name for name in COLUMNS if name not in table]:
         raise UserError(f"{VERDICTS} lacks {', '.join(missing)}")
     (ours,) = record["ours"]["files"]
-    now = run / replies_of(policy := str(ours["file"]).partition(".")[0])
+    now = run / replies_of(policy := stem(ours["file"]))
     if now.exists() and hashlib.sha256(now.read_bytes()).hexdigest() != ours["sha256"]:
         raise UserError(f"{replies_of(policy)} has changed since (judge it again with force=true)")
     sides = [read_generations(folder / name).rows for name in ("ours.json", "theirs.json")]
@@ -94,7 +94,7 @@ def _read(path: Path, run: Path) -> Judgement:
         Comparison(one.prompt, one.reply, other.reply, key, occurrence, id=one.id)
         for one, other, key, occurrence in zip(*sides, first["prompt"], first["occurrence"], strict=True)
     ]
-    opponent = str(record["theirs"]["files"][0]["file"]).partition(".")[0]
+    opponent = stem(record["theirs"]["files"][0]["file"])
     return Judgement(Contest(policy, opponent, path.parent.name), record, table, comparisons)
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judges.generations import Missing
+from benchmarks.judges.generations import Missing, stem
 from mars.config import UserError
 from mars.record.run_directory import RunDirectory, finished_runs, judgements_of, replies_of
-
-_FILES = (".json", ".jsonl", ".gz", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class JudgementConfig:
         if self.study is not None:
             if self.out is not None:
                 raise ValueError("out: judgements of study=DIR go into its runs (leave out=DIR away)")
-            if len(one) > 1 or len(other) > 1 or one[0].endswith(_FILES):
+            if len(one) > 1 or len(other) > 1 or stem(one[0]) != one[0]:
                 raise ValueError("ours: with study=DIR, names RUN/replies/NAME.json of its runs (ours=best_of_n-16)")
 
     def of_runs(self) -> dict[str, JudgementConfig]:
@@ -65,12 +63,11 @@ class JudgementConfig:
 
     def _of(self, run: RunDirectory) -> JudgementConfig:
         ours, theirs = (str(name) for (name,) in self.pairs())
-        outside = theirs.endswith(_FILES)
-        out = run.path / judgements_of(ours, Path(theirs).name.partition(".")[0] if outside else theirs)
+        out = run.path / judgements_of(ours, stem(theirs))
         return replace(
             self,
             ours=str(run.path / replies_of(ours)),
-            theirs=theirs if outside else str(run.path / replies_of(theirs)),
+            theirs=theirs if stem(theirs) != theirs else str(run.path / replies_of(theirs)),
             dataset=self.dataset or run.config()["dataset"],
             out=str(out),
             study=None,
