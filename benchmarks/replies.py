@@ -69,7 +69,7 @@ def write(run: RunDirectory, settings: RepliesConfig) -> tuple[Path, Path]:
     files = []
     for size, generator in ((n, f"{method} {label}-{n}"), (1, f"{label}-1")):
         files.append(run.path / replies_of(f"{label}-{size}"))
-        rows = [texts[name, number] for name, number in wanted[f"of_{1 if size == 1 else 'n'}"].items()]
+        rows = [texts[str(name), int(number)] for name, number in wanted[f"of_{1 if size == 1 else 'n'}"].items()]
         write_model_outputs(files[-1], generator, rows)
     return files[0], files[1]
 

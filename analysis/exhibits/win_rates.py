@@ -45,10 +45,10 @@ class ByArm(Exhibit):
         Column("arm", "arm"),
         Column("win_rate", "win rate %", ".1f", 100, interval=True),
         Column("win_published", "publ. win", always=True),
-        Column("p_adjusted", "adjusted p"),
+        Column("p_adjusted", "adjusted p", "p"),
         Column("length_controlled", "length-contr. %", ".1f", 100, interval=True),
         Column("difference", "against the reference, points", "+.1f", 100, interval=True),
-        Column("difference_p_adjusted", "adjusted p"),
+        Column("difference_p_adjusted", "adjusted p", "p"),
         Column("win", "win %", ".1f", 100),
         Column("tie", "tie %", ".1f", 100),
         Column("lose", "lose %", ".1f", 100),
@@ -58,7 +58,6 @@ class ByArm(Exhibit):
         Column("prompts", "prompts", ",d"),
         Column("remark", "remark"),
     )
-    columns = tuple(column._replace(spec="p") if column.head == "adjusted p" else column for column in columns)
 
     def __init__(self, reference: Iterable[Published] | None = None) -> None:
         known = load_published() if reference is None else reference
@@ -124,7 +123,8 @@ def _judge_rows(group: Study) -> Iterator[dict[str, Any]]:
     for contest in known:
         if (of := judged(group, tuple(group.arms), contest)) is None:
             continue
-        keys = {**group.runs[["dataset", "backbone"]].iloc[0].to_dict(), **contest._asdict()}
+        dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
+        keys = {"dataset": dataset, "backbone": backbone, **contest._asdict()}
         agreeing = judges_of(group, contest, known)
         with_others = [f"κ with {other} {number(found.kappa)}" for other, found in agreeing.items()]
         remark = "; ".join(filter(None, (of.useless, *with_others)))

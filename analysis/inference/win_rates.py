@@ -60,22 +60,22 @@ def judged(group: Study, arms: tuple[str, ...], contest: Contest) -> Judged | No
     """The verdicts of the arms' runs together; None where no run of theirs was judged in the contest."""
     known = group.runs[group.runs["arm"].isin(arms)].sort_values(["arm", "seed"], kind="stable")
     parts = [
-        (found, int(replicate))
+        (of_run, int(replicate))
         for name, replicate in zip(known["run"], known["replicate"], strict=True)
-        if (found := judgement(group.members[name], contest))
+        if (of_run := judgement(group.members[name], contest))
     ]
     if not parts:
         return None
-    tables = [found.table.assign(replicate=replicate) for found, replicate in parts]
+    tables = [of.table.assign(replicate=replicate) for of, replicate in parts]
     units = Units.of(pd.concat(tables, ignore_index=True))
     replicates = np.unique(units.clusters.replicate, return_inverse=True)
     units = replace(units, clusters=Clusters(units.clusters.prompt, replicates[1]))
     found, outcome = measure(units), units.outcome[~np.isnan(units.outcome)]
     read = max(1, len(outcome))
     won, lost = float((outcome > 0.5).sum()) / read, float((outcome < 0.5).sum()) / read
-    comparisons = [replace(one, replicate=of) for of_run, of in parts for one in of_run.comparisons]
-    of_runs = [of_run for of_run, _ in parts]
-    return Judged(found, (won, 1 - won - lost, lost), flag(found), units, comparisons, of_runs, len(replicates[0]))
+    comparisons = [replace(one, replicate=replicate) for of, replicate in parts for one in of.comparisons]
+    shares, judgements = (won, 1 - won - lost, lost), [of for of, _ in parts]
+    return Judged(found, shares, flag(found), units, comparisons, judgements, len(replicates[0]))
 
 
 def judges_of(group: Study, contest: Contest, others: Sequence[Contest]) -> dict[str, Agreement]:

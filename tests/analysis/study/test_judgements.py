@@ -45,11 +45,7 @@ def test_a_judgement_of_replies_that_changed_or_that_is_damaged_is_not_counted(r
     ours = folder / "ours.json"
     for file, change, reason in (
         (replies, replies.read_text().replace("Question 0", "Question Z"), "replies/rloo-1.1B.json has changed since"),
-        (
-            folder / "ours.json",
-            (folder / "ours.json").read_text().replace("word ", "w ", 1),
-            "judged other replies than",
-        ),
+        (ours, ours.read_text().replace("word ", "w ", 1), "judged other replies than"),
         (folder / "length" / "judgement.json", "{", "is not counted: "),
         (folder / "length" / "judgement.json", "[]", "is not counted: "),
         (folder / "length" / "verdicts.parquet", "no table", "is not counted: "),
