@@ -26,12 +26,14 @@ from analysis.inference.comparisons import counterpart, why_not
 from analysis.inference.design import design
 from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
 from analysis.study.judgements import Contest, Judgement, contests, judgement
-from analysis.study.study import Study
+from analysis.study.study import Pairs, Study
 from benchmarks.judges.findings import Row, SameTwice, controls, flag
 from benchmarks.judges.generations import Comparison
 from benchmarks.judges.shares import Clusters
 from benchmarks.judges.winrate import Agreement, Findings, Units, agreement, measure
 
+KEYS = ["dataset", "backbone", "policy", "opponent", "judge"]
+_IN_COMMON = 0.5  # of a run's prompts, below which replicates have prompts of their own
 WIN_RATE = Endpoint("win rate", lambda pairs: pairs.margins, "points", 100.0, ".1f")
 
 
@@ -110,20 +112,22 @@ def rate_over(group: Study, arm: str, reference: str, contest: Contest) -> Paire
     return paired_difference(ours, theirs, WIN_RATE, design(group).overlap)
 
 
-def _by_prompt(group: Study, arm: str, contest: Contest) -> Any:
-    """The arm's outcomes, mean over a prompt's replies, as `chosen`; `rejected` is 0."""
-    rows = {}
+def _by_prompt(group: Study, arm: str, contest: Contest) -> Pairs:
+    """The arm's outcomes, mean over a prompt's replies, as `chosen`; `rejected` is 0.
+
+    Where replicates have prompts of their own, one that two of them have by chance is two, as other examples are.
+    """
+    known = group.runs[group.runs["arm"] == arm].set_index("seed")["replicate"]
+    rows: dict[int, pd.DataFrame] = {}
     for run in group.of(arm):
         if found := judgement(run, contest):
-            units = Units.of(found.table)
-            outcome = pd.Series(units.outcome, [one.prompt_id for one in found.comparisons])
+            outcome = pd.Series(Units.of(found.table).outcome, [one.prompt_id for one in found.comparisons])
             chosen = outcome.groupby(level=0, sort=False).mean().dropna()
             rows[run.manifest["seed"]] = pd.DataFrame({"chosen": chosen, "rejected": 0.0})
-    known = group.runs[group.runs["arm"] == arm].set_index("seed")["replicate"]
+    prompts = [set(of_run.index) for of_run in rows.values()]
+    if prompts and len(set.intersection(*prompts)) < _IN_COMMON * min(map(len, prompts)):
+        rows = {seed: of_run.rename(lambda name, of=known[seed]: f"{of} {name}") for seed, of_run in rows.items()}
     return of_prompts(rows, known)
-
-
-KEYS = ["dataset", "backbone", "policy", "opponent", "judge"]
 
 
 @functools.lru_cache(maxsize=8)
@@ -180,4 +184,8 @@ def _against(group: Study, arm: str, contest: Contest, confounded: str, useless:
         return nothing | {"remark": "not compared: no prompt in common with the reference"}
     difference, lo, hi, p, _ = paired.result
     numbers = {"difference": difference, "difference_lo": lo, "difference_hi": hi, "difference_p": p}
-    return {"against": str(reference), **numbers, "remark": why_not(paired).replace("pair", "prompt")}
+    return {
+        "against": str(reference),
+        **numbers,
+        "remark": why_not(paired).replace("pairs", "prompts").replace("pair ", "prompt "),
+    }

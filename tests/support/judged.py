@@ -13,9 +13,9 @@ from mars.preferences.dialogue import Message
 from mars.record.run_directory import judgements_of, replies_of
 
 
-def add_replies(run: Path, policy: str, wins: np.ndarray) -> None:
-    """`policy` and `base`, which it beats by length where wins is 1, ties at ½ and loses to at 0."""
-    prompts = [(Message("user", f"Question {i}?"),) for i in range(len(wins))]
+def add_replies(run: Path, policy: str, wins: np.ndarray, first: int = 0) -> None:
+    """`policy` and `base`, which it beats by length where wins is 1, ties at ½, loses to at 0. first: prompt number."""
+    prompts = [(Message("user", f"Question {first + i}?"),) for i in range(len(wins))]
     ours = [Generation(prompt, "word " * int(10 + 4 * (win - 0.5))) for prompt, win in zip(prompts, wins, strict=True)]
     write_model_outputs(run / replies_of(policy), policy, ours)
     write_model_outputs(run / replies_of("base"), "base", [Generation(prompt, "text " * 10) for prompt in prompts])

@@ -117,6 +117,19 @@ def test_without_replicates_there_are_rates_and_no_verdict(path, tmp_path):
     assert "one replicate" in Bars().foot(alone, Bars().frame(alone))
 
 
+def test_replicates_with_prompts_of_their_own_are_compared_one_by_one(tmp_path):
+    make_study(tmp_path, dict.fromkeys(WINS, 0.5), seeds=(0, 1, 2), examples=20, rounds=1, own_rows=True)
+    for run in tmp_path.iterdir():
+        method, seed = run.name.split("-")[0], int(run.name.split("-s")[1][0])
+        wins = np.arange(20) < {"uniform": 8, "mars": 12 + seed}[method]
+        judged.add_replies(run, "rloo", wins, first=18 * seed)  # two prompts are those of another replicate, too
+        judged.judge(run, "rloo")
+    mars = row(inference.win_rates(load(tmp_path)), arm="mars")
+    assert (mars["prompts"], mars["replicates"]) == (56, 3)
+    assert mars["difference"] == pytest.approx(5 / 20)
+    assert mars["difference_lo"] == pytest.approx(0.25 - 4.3027 * 0.05 / 3**0.5, abs=1e-4)  # t of three means
+
+
 def test_confounded_arms_are_not_compared(tmp_path):
     for method, start in (("uniform", "a"), ("mars", "b")):
         make_study(tmp_path, {method: 0.5}, (0, 1), examples=20, rounds=1, manifest={"start": start * 64})
