@@ -2,19 +2,24 @@
 
     python -m benchmarks.judge ours=a.json theirs=b.json judge=reward_model judge.model=outputs/quick/RUN
     python -m benchmarks.judge ours=a.json theirs=b.json judge=endpoint judge.model=NAME dry_run=true
+    python -m benchmarks.judge study=outputs/matched ours=best_of_n-16 theirs=best_of_n-1 judge=gold
 
 Standard output is the record as JSON; OUT/judgement.md is for reading (`benchmarks.judges.record`). Asked again with
-another judge and the same `out`, the judges stand in one table with their agreement.
+another judge and the same `out`, the judges stand in one table with their agreement. With study=DIR the replies are
+those of its runs, RUN/replies/NAME.json, and judgements go into RUN/judgements/, where the study's report finds them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.judges.settings import JudgementConfig
-from mars.config import build
+from mars.config import UserError, build
+
+log = logging.getLogger("benchmarks.judge")  # also when it runs as __main__
 
 
 def run(cfg: Mapping[str, Any]) -> None:
@@ -22,7 +27,18 @@ def run(cfg: Mapping[str, Any]) -> None:
     settings = build(JudgementConfig, cfg, "")
     from benchmarks.judges.record import carry_out, printed  # here, because torch comes with it
 
-    print(printed(carry_out(settings)), flush=True)
+    if settings.study is None:
+        print(printed(carry_out(settings)), flush=True)
+        return
+    runs, failures = settings.of_runs(), list[UserError]()
+    for name, of_run in runs.items():
+        try:
+            print(printed(carry_out(of_run)), flush=True)
+        except UserError as error:
+            log.error("%s: %s", name, error)
+            failures.append(error)
+    if failures:
+        raise UserError(f"study: {len(failures)} of {len(runs)} runs could not be judged; the first: {failures[0]}")
 
 
 def main() -> None:

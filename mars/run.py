@@ -31,6 +31,7 @@ COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are 
     "report": "analysis.report",
     "leaderboard": "analysis.leaderboard",
     "submission": "analysis.submission",
+    "replies": "benchmarks.replies",
     "share": "benchmarks.share",
     "show": "mars.show",
 }

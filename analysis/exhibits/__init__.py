@@ -25,7 +25,8 @@ TABLES = {  # in the order of a results section
     "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
     "benchmarks": "analysis.exhibits.benchmarks:Further",
     "best_of_n": "analysis.exhibits.best_of_n:ByArm",
-    "win_rates": "analysis.exhibits.benchmarks:WinRates",
+    "win_rates": "analysis.exhibits.win_rates:ByArm",
+    "judges": "analysis.exhibits.win_rates:Judges",
     "allocation": "analysis.exhibits.allocation:ByRound",
     "curvature": "analysis.exhibits.curvature:ByArm",
     "bound": "analysis.exhibits.bound:ByArm",
@@ -39,7 +40,8 @@ TABLES = {  # in the order of a results section
 
 # The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
 # training get there, where did the budget go, what did that do to curvature and information, what if it had been set
-# otherwise, can the scores be believed elsewhere, is what they pick any good, and where did the time go.
+# otherwise, can the scores be believed elsewhere, is what they pick any good, does a
+# judge think so, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
@@ -64,6 +66,7 @@ FIGURES = {
     "reliability": "analysis.exhibits.margins:Reliability",
     "sections": "analysis.exhibits.benchmarks:Sections",
     "best_of_n": "analysis.exhibits.best_of_n:Curves",
+    "win_rates": "analysis.exhibits.win_rates:Bars",
     "costs": "analysis.exhibits.costs:Costs",
 }
 

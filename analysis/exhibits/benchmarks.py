@@ -1,4 +1,4 @@
-"""Arms on further benchmarks: RewardBench by section, judged policies, and the headlines of everything else.
+"""Arms on further benchmarks: RewardBench by section, and the headlines of everything else.
 
 What a benchmark's numbers are called and which of them head a table is here, and nowhere else among the exhibits.
 """
@@ -20,7 +20,6 @@ from analysis.exhibits.measures import (
     by_replicate,
     column,
     has_records,
-    judged_parts,
     labels,
     over_replicates,
     partial,
@@ -53,7 +52,6 @@ _HEADLINE = {  # as benchmarks/card_results.py has them; the scale is 100 where 
 
 
 _ENDS = ("_lo", "_hi", "_half_width")
-_VERDICTS = ("win", "tie", "lose")
 
 
 class RewardBenchTable(Exhibit):
@@ -183,8 +181,8 @@ class Further(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        judged, elsewhere = {label for label, _ in judged_parts(study)}, family(REWARD_BENCH)
-        others = [x for x in labels(study) if x not in judged and benchmark(study, x) not in (*elsewhere, BEST_OF_N)]
+        elsewhere = (*family(REWARD_BENCH), BEST_OF_N)
+        others = [label for label in labels(study) if benchmark(study, label) not in elsewhere]
         rows = []
         for label in others:
             for _, group in study.groups():
@@ -234,62 +232,3 @@ def _headline_values(parts: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
     }
     flips = {f"{part} flip_rate": column(values, "flip_rate") for part, values in parts.items()}
     return found | {name: values for name, values in flips.items() if values is not None}
-
-
-class WinRates(Exhibit):
-    """Win, tie and lose of policies trained on the arms' reward models, as a judge decided.
-
-    Nothing of this project writes such numbers yet. A judged downstream run is expected in metrics.json of the run
-    whose reward model it used, under any label:
-
-        {"downstream-tinyllama": {"against uniform": {"win": 0.41, "tie": 0.2, "lose": 0.39, "n": 100}}}
-
-    A part is the opponent. win, tie and lose are shares of the judged prompts and sum to one, a tie being a verdict
-    that the judge gave or one that turned round with the order of the two replies; n is the number of prompts. The
-    label should name the policy and, where there are several, the judge. reference: what is published,
-    paper_reference.yaml unless told.
-    """
-
-    name, title = "win_rates", "Judged downstream runs"
-    by = ("dataset", "backbone", "label", "opponent")
-    columns = (
-        Column("arm", "arm"),
-        Column("win", "win %", ".1f", 100, interval=True),
-        Column("win_published", "publ. win", always=True),
-        Column("tie", "tie %", ".1f", 100, interval=True),
-        Column("lose", "lose %", ".1f", 100, interval=True),
-        Column("replicates", "replicates", "d"),
-        Column("prompts", "prompts", ",d"),
-    )
-
-    def __init__(self, reference: Iterable[Published] | None = None) -> None:
-        known = load_published() if reference is None else reference
-        self.known = [entry for entry in known if entry.table == self.name]
-
-    def frame(self, study: Study) -> pd.DataFrame:
-        rows = []
-        for label, part in judged_parts(study):
-            for _, group in study.groups():
-                found = values_by_arm(group, label)
-                for _, arm, row in arm_rows(group):
-                    if (values := found.get((arm, part))) is None:
-                        continue
-                    row |= {"label": label, "opponent": part, "win_published": published_value(self.known, row, "win")}
-                    for verdict in _VERDICTS:
-                        row |= over_replicates(verdict, column(values, verdict))
-                    prompts = column(values, "n")
-                    rows.append(
-                        row | {"replicates": len(values), "prompts": None if prompts is None else prompts.mean()}
-                    )
-        if not rows:
-            raise NothingToShow(
-                "no downstream policy was judged: no label of metrics.json has a part with win, tie and lose "
-                "(WinRates in analysis/exhibits/benchmarks.py describes the form)"
-            )
-        return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "replicates", "prompts")
-
-    def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
-        return (
-            f"Shares of the judged prompts in %, {OVER_REPLICATES}; headed by label and opponent. No value is tested. "
-            f"{citation(self.known, records(frame))}"
-        )

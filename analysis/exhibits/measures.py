@@ -20,11 +20,10 @@ from benchmarks.choices import names
 OVER_REPLICATES = "mean over replicates with its 95 % t interval, none for a single one"
 
 
-_SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1
+_SHARES = ("accuracy", "auc", "flip_rate")  # metrics that end so lie in 0 to 1
 REWARD_BENCH = "RewardBench"  # the family of benchmarks that share a table and a figure
 
 
-_JUDGED = {"win", "tie", "lose"}
 CHANCE = 0.5
 
 
@@ -109,13 +108,6 @@ def partial(runs: list[Run], label: str) -> str:
 def has_records(runs: list[Run], label: str) -> bool:
     """Whether every number of these runs under a label has its record."""
     return all(run.record(label) for run in runs if label in run.metrics)
-
-
-def judged_parts(study: Study) -> list[tuple[str, str]]:
-    """(label, part) of every part that has win, tie and lose."""
-    m = study.metrics
-    counted = m[m["metric"].isin(_JUDGED)].groupby(["benchmark", "split"], sort=False)["metric"].nunique()
-    return [(str(label), str(part)) for label, part in counted[counted == len(_JUDGED)].index]
 
 
 def _with(study: Study, label: str) -> list[Run]:

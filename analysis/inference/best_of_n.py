@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference.design import design
-from analysis.inference.pairing import Endpoint, Paired, paired_difference
+from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
 from analysis.study.study import Pairs, Study
 from benchmarks.picks import NAME, Picked
 from mars.config import UserError
@@ -44,14 +44,7 @@ def picks(group: Study, arm: str, label: str) -> Pairs:
         sd = np.sqrt(found.gold_variance.mean())
         columns = {"chosen": found.gold[:, -1] / sd, "rejected": found.gold[:, 0] / sd}
         rows[run.manifest["seed"]] = pd.DataFrame(columns, index=found.ids)
-    seeds = sorted(rows)
-    ids = pd.Index(dict.fromkeys(name for seed in seeds for name in rows[seed].index), dtype=object)
-    sides = [
-        np.array([rows[seed][side].reindex(ids).to_numpy(float) for seed in seeds]).reshape(len(seeds), len(ids))
-        for side in ("chosen", "rejected")
-    ]
-    picked, one = sides
-    return Pairs(np.array(seeds, int), known[seeds].to_numpy(int), ids, picked, one, np.full_like(picked, np.nan))
+    return of_prompts(rows, known)
 
 
 def gain_over(group: Study, arm: str, reference: str, label: str) -> Paired:

@@ -7,10 +7,11 @@ temperature of held-out pairs, so that stretching all margins wins nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from analysis.inference.design import design
 from analysis.inference.difference import Difference, Draws, crossed_difference, nested_difference
@@ -66,6 +67,22 @@ class Paired(NamedTuple):
     def cells(self) -> np.ndarray:
         """[R, E], or [R, 1] a mean each where replicates have examples of their own: what a bootstrap draws from."""
         return np.array([[own.mean()] if self.own_rows else own for own in self.differences])
+
+
+def of_prompts(rows: Mapping[int, pd.DataFrame], replicates: pd.Series) -> Pairs:
+    """[S seeds, E prompts] of what is known of an arm by prompt. bits are not defined and NaN.
+
+    rows: {seed: columns `chosen` and `rejected`, by prompt}. replicates: of every seed.
+    """
+    seeds = sorted(rows)
+    ids = pd.Index(dict.fromkeys(name for seed in seeds for name in rows[seed].index), dtype=object)
+    chosen, rejected = (
+        np.array([rows[seed][side].reindex(ids).to_numpy(float) for seed in seeds]).reshape(len(seeds), len(ids))
+        for side in ("chosen", "rejected")
+    )
+    return Pairs(
+        np.array(seeds, int), replicates[seeds].to_numpy(int), ids, chosen, rejected, np.full_like(chosen, np.nan)
+    )
 
 
 def paired_difference(arm: Pairs, reference: Pairs, endpoint: Endpoint = ACCURACY, overlap: float = 0.0) -> Paired:

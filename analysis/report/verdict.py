@@ -17,8 +17,10 @@ from analysis.exhibits.table import number, records
 from analysis.inference.comparability import confounds, say_once
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
+from analysis.inference.design import in_words
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
+from analysis.report.judged import on_judges, on_win_rates
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Run, Study
 from benchmarks.calibration import FEWEST_HELD_OUT
@@ -126,6 +128,11 @@ def _rough(count: float) -> str:
     return f"{float(f'{count:.2g}'):,.0f}"
 
 
+def further(study: Study) -> tuple[str, ...]:
+    """What is said after the declared comparisons: what they hold for, what judges say of policies, the curvature."""
+    return (*in_words(study), *on_win_rates(study), *on_curvature(study))
+
+
 def on_curvature(study: Study) -> tuple[str, ...]:
     """One line on what was recorded: whether the bound's conditions held, and what went with accuracy; or nothing."""
     if not has_curvature(study):
@@ -186,6 +193,7 @@ def _of_group(group: Study) -> Iterator[str]:
     yield from _contaminated(group)
     yield from changed_labels(pool_table(group))
     yield from _chance(group)
+    yield from on_judges(group)
 
 
 def _few(group: Study) -> Iterator[str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from mars.preferences.schemas import Defect, messages_of
 from mars.preferences.sources import open_file
 
 _PROMPTS, _REPLIES = ("prompt", "instruction"), ("response", "output")
+_FORMATS = re.compile(r"\.(json|(jsonl|csv|parquet)(\.gz)?)$")
 Missing = Literal["raise", "drop"]
 
 
@@ -99,7 +101,12 @@ def read_generations(path: Path) -> Generations:
         (one, _), (other, number) = list(named.items())[:2]
         raise DataError(f'{label}:{number}: is by "{other}", rows before it by "{one}" (one file is one policy)')
     identity = {"file": label, "sha256": _sha256(path), "rows": len(rows)}
-    return Generations(next(iter(named), path.name.partition(".")[0]), rows, label, identity)
+    return Generations(next(iter(named), stem(path.name)), rows, label, identity)
+
+
+def stem(file: str) -> str:
+    """The name of a file of replies without what says its format."""
+    return _FORMATS.sub("", Path(file).name)
 
 
 def pair_up(ours: Generations, theirs: Generations, missing: Missing = "raise", replicate: int = 0) -> Paired:
@@ -153,10 +160,13 @@ def dialogue(prompt: Sequence[Message]) -> str:
 def write_model_outputs(path: Path, generator: str, rows: Iterable[Generation]) -> None:
     """AlpacaEval's model_outputs JSON; also good as its reference_outputs. A prompt of several turns becomes one text.
 
+    A row that has an `id` keeps it, which AlpacaEval's tool does not mind.
+
     alpaca_eval --model_outputs ours.json --reference_outputs theirs.json
     """
     outputs = [
         {"dataset": row.dataset, "instruction": instruction(row.prompt), "output": row.reply, "generator": generator}
+        | ({"id": row.id} if row.id else {})
         for row in rows
     ]
     write_json(path, outputs)

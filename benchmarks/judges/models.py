@@ -105,7 +105,7 @@ class GoldJudge(Free):
                 start = " ".join(showing.prompt[-1].content.split())[:60]
                 raise ConfigError(
                     f'judge: gold knows planted prompts by their pair\'s id, and "{start}" has none (give every row '
-                    'its "id", or choose another judge)'
+                    'its "id", or the dataset that asks it, dataset=planted)'
                 )
         return [_higher(gold(read(s.first, s.id)), gold(read(s.second, s.id)), "planted", "") for s in showings]
 

@@ -7,11 +7,12 @@ how far they agree, and OUT/ours.json and theirs.json the replies as AlpacaEval'
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ from benchmarks.judges.generations import (
 )
 from benchmarks.judges.judge import Judge, made
 from benchmarks.judges.settings import JudgementConfig
-from benchmarks.judges.verdicts import showings, verdicts
+from benchmarks.judges.verdicts import RECORD, VERDICTS, showings, verdicts
 from benchmarks.judges.winrate import Units, agreement, measure
-from mars import assembly
+from mars import assembly, choices
 from mars.config import ConfigError
 from mars.files import as_json, digest, write_json, write_parquet, write_text
 from mars.record.facts import SCHEMA_VERSION
@@ -42,7 +43,7 @@ from mars.record.manifest import environment
 
 log = logging.getLogger("benchmarks.judge")
 
-RECORD, VERDICTS, ANNOTATIONS, SUMMARY = "judgement.json", "verdicts.parquet", "annotations.json", "judgement.md"
+ANNOTATIONS, SUMMARY = "annotations.json", "judgement.md"
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,29 @@ def read(settings: JudgementConfig) -> Replies:
         files.append((one, other))
         comparisons += paired.comparisons
         counts = {name: counts.get(name, 0) + n for name, n in paired.counts.items()}
+    if settings.dataset:
+        comparisons = with_ids(comparisons, settings.dataset)
     counts["replicates"] = len(files)
     counts["prompts"] = len({one.prompt_id for one in comparisons})
     return Replies(comparisons, files, counts)
+
+
+def with_ids(comparisons: Sequence[Comparison], dataset: Mapping[str, Any]) -> list[Comparison]:
+    """Those without an id get that of the pair with their prompt in a split of `dataset`, where it is a planted one.
+
+    Test splits are searched first. A prompt that is in no split stays without an id. Raises UserError as loading does.
+    """
+    open_ones = {one.prompt for one in comparisons if not one.id}
+    if not open_ones or dataset.get("name") != "planted":
+        return list(comparisons)
+    known = choices.load(dataset)
+    ids: dict[Any, str] = {}
+    for pair in itertools.chain(*known.tests.values(), known.validation, known.base):
+        if len(ids) == len(open_ones):
+            break
+        if pair.prompt in open_ones:
+            ids.setdefault(pair.prompt, pair.id)
+    return [replace(one, id=one.id or ids.get(one.prompt, "")) for one in comparisons]
 
 
 def _record(replies: Replies, judge: Judge, table: pd.DataFrame, same: SameTwice | None) -> dict[str, Any]:

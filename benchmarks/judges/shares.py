@@ -59,8 +59,8 @@ def clustered_mean(values: np.ndarray, clusters: Clusters) -> Mean:
     cells, _ = _variance(centred, clusters.prompt * (int(clusters.replicate.max()) + 1) + clusters.replicate)
     variance = max(of_prompts + of_replicates - cells, of_prompts, of_replicates)  # it cannot be less than a part of it
     parts = of_replicates**2 / (replicates - 1) + of_prompts**2 / max(1, prompts - 1)
-    df = variance**2 / parts if parts > 0 else replicates - 1  # Satterthwaite
-    return Mean(mean, variance, int(min(_MOST_DF, max(1, df))))
+    df = variance**2 / parts if parts > 0 else replicates - 1  # Satterthwaite; no less than the fewer clusters have
+    return Mean(mean, variance, int(min(_MOST_DF, max(1, min(replicates, prompts) - 1, df))))
 
 
 def _variance(centred: np.ndarray, cluster: np.ndarray) -> tuple[float, int]:

@@ -44,6 +44,7 @@ SCENARIOS = (
     Scenario("a better policy", shift=0.3),
     Scenario("a judge with more bias", shift=0.3, error=0.1, bias=0.4),
     Scenario("a perfect judge", shift=0.3, error=0.0, bias=0.0),
+    Scenario("null, 3 replicates that differ", replicates=3, spread=0.05),
     Scenario("null, 5 replicates that differ", replicates=5, spread=0.05),
     Scenario("a better policy, 5 replicates that differ", shift=0.3, replicates=5, spread=0.05),
 )

@@ -15,6 +15,7 @@ import pandas as pd
 from benchmarks.judges.generations import Comparison
 from benchmarks.judges.judge import Answer, Judge, Showing
 
+RECORD, VERDICTS = "judgement.json", "verdicts.parquet"  # the files of one judge's: its record, and this table
 COLUMNS = {
     "replicate": "which pair of files, from 0",
     "prompt": "16 hex digits of the prompt",

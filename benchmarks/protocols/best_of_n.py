@@ -157,6 +157,15 @@ class BestOfN(Benchmark):
         table = scored(from_policy(prompts, self._policy, number, counted), scorer)
         return table, {**prompts.record, "policy": {**self._policy.settings, **vars(counted)}}
 
+    def candidates(self, preferences: Preferences | None) -> Iterator[Candidate]:
+        """The candidates with their texts, in the order in which `score` takes them. Raises UserError as it does."""
+        if self.config.source == "file":
+            return self._from_file(Tally())
+        prompts, number = self._prompts(preferences), self.config.candidates
+        if self.config.source == "world":
+            return from_world(prompts, number, self.config.seed)
+        return from_policy(prompts, self._policy, number, PolicyTally())
+
     def evaluate(self, table: pd.DataFrame) -> Result:
         """A part `best_of/n` for each n of the curve, and `overall`: the largest n once more.
 

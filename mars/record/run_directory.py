@@ -68,6 +68,8 @@ FILES = {
     DONE: "nothing; written last, so that a directory without it is unfinished",
     "scores": "a table for each evaluation, with every example and its scores",
     "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
+    "replies": "what policies made with the model reply, a file each, as AlpacaEval's model_outputs",
+    "judgements": "whose replies a judge prefers: verdicts, record and the replies, a folder for each comparison",
     "model": "the trained model as safetensors, with its card",
     "checkpoint": "the two newest checkpoints of an unfinished run, and what it paid so far",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
@@ -89,6 +91,16 @@ def scores_of(label: str) -> str:
 def record_of(label: str) -> str:
     """The name of an evaluation's record: its protocol, numbers and data."""
     return f"evaluations/{label}.json"
+
+
+def replies_of(policy: str) -> str:
+    """The name of a file of replies: what a policy made with the run's model says to prompts."""
+    return f"replies/{policy}.json"
+
+
+def judgements_of(ours: str, theirs: str) -> str:
+    """The name of the folder of the judgements of two policies' replies, one for each judge."""
+    return f"judgements/{ours}-vs-{theirs}"
 
 
 def finished_runs(study: Path) -> list[RunDirectory]:

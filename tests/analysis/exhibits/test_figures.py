@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from support import judged
 from support.study import add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
@@ -27,11 +28,11 @@ from benchmarks.protocols.reward_bench import HEADLINE
 
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"best_of_n", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "crowd": {"best_of_n", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"best_of_n", "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
+    "study": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "crowd": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"best_of_n", "win_rates", "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
     "several": {"tau_sweep", "budget_sweep", *CURVATURE},
-    "mapped": {"best_of_n", "tau_sweep", "budget_sweep", "sections"},
+    "mapped": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections"},
 }
 
 
@@ -76,6 +77,11 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Study:
             f"best_of/{n}": {"kl": kl(n), "gold_gain": 0.1 * n, "proxy_gain": 0.2 * n} for n in (1, 2, 4, 8, 16, 64)
         }
         file.write_text(json.dumps(measured))
+    for policy in ("Llama-3.2-1B-Instruct", "TinyLlama-1.1B-Chat"):
+        for run in path.glob("*-hh_rlhf-*"):
+            judged.add_replies(run, policy, np.random.default_rng(list(run.name.encode())).integers(0, 3, 30) / 2)
+            judged.judge(run, policy)
+            judged.judge(run, policy, "always_a")
     return load(path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support import judged
 from support.study import LEFT_OUT, add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
@@ -96,7 +97,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_columns(run, budget_min=1 + seed, budget_max=3, steering=float(steers and seed > 0), texts_scored=10)
         judge(run, "robustness", {"overall": {"accuracy": 0.6 + 0.1 * seed, "n": 50}, "eda": {"flip_rate": 0.1}})
         judge(run, "reward_bench", {"Chat": {"accuracy": 0.5}, "overall": {"accuracy": 0.25 * seed + 0.25}})
-        judge(run, "downstream", {"against uniform": {"win": 0.5, "tie": 0.2, "lose": 0.3, "n": 100}})
+    for run in path.glob("*-hh_rlhf-*"):
+        judged.add_replies(run, "rloo", np.random.default_rng(list(run.name.encode())).integers(0, 2, 30))
+        judged.judge(run, "rloo")
     return path
 
 
@@ -230,8 +233,8 @@ def test_a_bare_study_builds_or_says_in_one_line_what_is_missing(tmp_path: Path)
         except NothingToShow as nothing:
             missing[name] = str(nothing)
     assert set(missing) == {
-        "comparisons", "bit_comparisons", "variance", "rewardbench", "benchmarks", "win_rates", "allocation", "compute",
-        "pools", "data", "left_out", "regimes", "curvature", "bound", "information", "best_of_n",
+        "comparisons", "bit_comparisons", "variance", "rewardbench", "benchmarks", "win_rates", "judges", "allocation",
+        "compute", "pools", "data", "left_out", "regimes", "curvature", "bound", "information", "best_of_n",
     }  # fmt: skip
     assert all("\n" not in line and len(line) > 20 for line in missing.values())
 
@@ -391,15 +394,6 @@ def test_reward_bench_without_a_record_is_not_taken_for_whole(path: Path, study:
         file.unlink()
     marks = load(copy).table("rewardbench").frame["not_the_benchmark"]
     assert marks.str.contains("not known").all()
-
-
-def test_win_rates_of_judged_runs_stand_beside_the_published_ones(study: Study) -> None:
-    table = study.table("win_rates")
-    row = row_of(table, dataset="hh_rlhf", arm="mars")
-    assert (row["opponent"], row["win"], row["prompts"], row["win_published"]) == ("against uniform", 0.5, 100, "62")
-    assert row_of(table, dataset="planted", arm="mars")["win_published"] == ""
-    assert "mars 62 (v1, one index page, second hand" in table.caption
-    assert "0.58" not in table.caption  # of a dataset this study has not
 
 
 def test_allocation_averages_seeds_by_round(study: Study) -> None:

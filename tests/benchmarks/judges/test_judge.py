@@ -158,6 +158,20 @@ def test_gold_needs_the_pair_s_id(ask, tmp_path):
     assert not list((tmp_path / "out").rglob("*.json"))
 
 
+def test_gold_finds_a_planted_prompt_by_its_text_where_the_dataset_is_given(ask, files, tmp_path):
+    bare = [tmp_path / "o.jsonl", tmp_path / "t.jsonl"]
+    for path, named in zip(bare, files, strict=True):
+        rows = [json.loads(line) for line in Path(named).read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: row[k] for k in ("prompt", "response")}) + "\n" for row in rows))
+    sides = {"ours": str(bare[0]), "theirs": str(bare[1])}
+    assert "has none (give every row" in ask("judge=gold", **sides)
+    record = ask("judge=gold", "dataset=planted", f"dataset.test_size={N}", **sides)
+    assert record["findings"]["win_rate"]["value"] == pytest.approx(2 / 3)
+    assert "has none" in ask(
+        "judge=gold", "dataset=planted", "dataset.seed=7", "dataset.test_size=5", "label=x", **sides
+    )
+
+
 # ---- a reward model
 
 

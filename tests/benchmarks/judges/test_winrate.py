@@ -88,6 +88,16 @@ def test_the_variance_over_prompts_and_replicates_is_that_of_their_effects():
     assert np.mean(estimated) == pytest.approx(true, rel=0.2)
 
 
+def test_where_replicates_are_all_that_varies_their_number_gives_the_degrees_of_freedom():
+    """Three replicates of prompts of their own: Student's t of three means, as if each were one value."""
+    rates = np.array([0.5, 0.6, 0.7])
+    values = np.concatenate([np.arange(100) < 100 * rate for rate in rates]).astype(float)
+    clusters = Clusters(np.arange(300), np.repeat(np.arange(3), 100))
+    mean = clustered_mean(values, clusters)
+    assert mean.df == 2
+    assert mean.variance == pytest.approx(rates.var(ddof=1) / 3)
+
+
 def test_a_judge_of_length_alone_finds_no_difference_at_equal_lengths():
     rng = np.random.default_rng(0)
     length = rng.normal(60, 100, 400).round()
