@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 # scoring: texts through the model because the arm asked. selection: the arm's own work, trials of it included. pool:
 # variants made or found, and the gates. tokenising: texts to ids, or to features of a frozen encoder. validation: the
-# held-out pairs. curvature: what the observer records. recording: the state saved, so that the run can be resumed.
+# held-out pairs. curvature: what the observer records. recording: checkpoints.
 PARTS = ("scoring", "selection", "pool", "tokenising", "training", "validation", "curvature", "recording")
 COLUMNS = tuple(f"seconds_{part}" for part in PARTS)  # of rounds.csv
 

@@ -69,7 +69,7 @@ FILES = {
     "scores": "a table for each evaluation, with every example and its scores",
     "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
     "model": "the trained model as safetensors, with its card",
-    "checkpoint": "what an unfinished run is resumed from",
+    "checkpoint": "the two newest checkpoints of an unfinished run, and what it paid so far",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
 }
 PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
