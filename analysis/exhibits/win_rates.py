@@ -20,10 +20,10 @@ from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
 from analysis.exhibits.measures import whole
 from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
-from analysis.inference.win_rates import KEYS, Judged, beside, judged, judges_of, same_twice, win_rates
+from analysis.inference.win_rates import KEYS, Judged, judged, judges_of, same_twice, win_rates
 from analysis.study.judgements import contests
 from analysis.study.study import NothingToShow, Study
-from benchmarks.judges.findings import Row, number
+from benchmarks.judges.findings import Row, controls, number
 
 _NOTHING = (
     "no policy of a run was judged (python -m benchmarks.replies study=DIR, then python -m benchmarks.judge study=DIR "
@@ -133,7 +133,9 @@ def _judge_rows(group: Study) -> Iterator[dict[str, Any]]:
             said = {f"said_{name.lower()}": found.counts.get(name, 0) / found.asked for name in ("A", "B", "tie")}
             unread = found.counts.get("unparsable", 0) / found.asked
             yield keys | {"who": "identical replies", **said, "unread": unread, "units": found.asked}
-        yield from (keys | _judge_row(row._replace(name=_CONTROL + row.name)) for row in beside(of))
+        yield from (
+            keys | _judge_row(row._replace(name=_CONTROL + row.name)) for row in controls(of.comparisons, of.units)
+        )
 
 
 def _judge_row(row: Row) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from analysis.inference.design import design
 from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
 from analysis.study.judgements import Contest, Judgement, contests, judgement
 from analysis.study.study import Pairs, Study
-from benchmarks.judges.findings import Row, SameTwice, controls, flag
+from benchmarks.judges.findings import SameTwice, flag
 from benchmarks.judges.generations import Comparison
 from benchmarks.judges.shares import Clusters
 from benchmarks.judges.winrate import Agreement, Findings, Units, agreement, measure
@@ -92,11 +92,6 @@ def judges_of(group: Study, contest: Contest, others: Sequence[Contest]) -> dict
     return found
 
 
-def beside(of: Judged) -> list[Row]:
-    """The controls on the same replies, each with its agreement with the judge."""
-    return controls(of.comparisons, of.units)
-
-
 def same_twice(of: Judged) -> SameTwice | None:
     """What the judge said of one reply shown as both, over the runs; None where it was not asked."""
     counts: Counter[str] = Counter()
@@ -126,13 +121,13 @@ def _by_prompt(group: Study, arm: str, contest: Contest) -> Pairs:
             rows[run.manifest["seed"]] = pd.DataFrame({"chosen": chosen, "rejected": 0.0})
     prompts = [set(of_run.index) for of_run in rows.values()]
     if prompts and len(set.intersection(*prompts)) < _IN_COMMON * min(map(len, prompts)):
-        rows = {seed: of_run.rename(lambda name, of=known[seed]: f"{of} {name}") for seed, of_run in rows.items()}
+        rows = {seed: of.set_axis([f"{known[seed]} {prompt}" for prompt in of.index]) for seed, of in rows.items()}
     return of_prompts(rows, known)
 
 
 @functools.lru_cache(maxsize=8)
 def win_rates(study: Study) -> pd.DataFrame:
-    """A row for each arm, group and contest that was judged: KEYS, arm and what `_row` has; empty without any.
+    """A row for each arm, group and contest that was judged: KEYS, arm, `_numbers` and `_against`; empty without any.
 
     p, difference_p: not adjusted; p_adjusted, difference_p_adjusted: for all in the frame.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.exhibits.table import number, records
 from analysis.inference.stats import ALPHA
-from analysis.inference.win_rates import KEYS, win_rates
+from analysis.inference.win_rates import KEYS, judged, win_rates
 from analysis.study.judgements import contests, identity, of_run
 from analysis.study.study import Study
 
@@ -66,17 +66,15 @@ def _settled(p: float, difference: float) -> str:
 
 def on_judges(group: Study) -> Iterator[str]:
     """A warning for each judge of a group that is useless or not the same in all runs, and for what is not counted."""
-    rows = win_rates(group)
-    if len(rows):
-        for row in records(rows.drop_duplicates(KEYS)):
-            if row["useless"]:
-                yield f"judge {row['judge']} ({row['policy']} against {row['opponent']}) is {row['useless']}"
     runs = [of_run(group.members[name]) for name in group.runs["run"]]
     for contest in contests(group):
+        who = f"judge {contest.judge} ({contest.policy} against {contest.opponent})"
+        if (of := judged(group, tuple(group.arms), contest)) and of.useless:
+            yield f"{who} is {of.useless}"
         records_of = [one.record for run in runs for one in run.judgements if one.contest == contest]
         asked = {identity(record) for record in records_of}
         models = {name for record in records_of for name in record.get("models") or ()}
         if max(len(asked), len(models)) > 1:
-            yield f"judge {contest.judge} ({contest.policy} against {contest.opponent}) was not the same in all runs"
+            yield f"{who} was not the same in all runs"
     for run in runs:
         yield from run.problems

@@ -68,7 +68,7 @@ class JudgementConfig:
             self,
             ours=str(run.path / replies_of(ours)),
             theirs=theirs if stem(theirs) != theirs else str(run.path / replies_of(theirs)),
-            dataset=self.dataset or run.config()["dataset"],
+            dataset=self.dataset or run.config().get("dataset"),
             out=str(out),
             study=None,
         )
