@@ -36,7 +36,7 @@ import numpy as np
 from mars.cli import composed
 from mars.config import UserError
 from mars.plugins import resolve
-from mars.record.run_directory import ROUNDS, RunDirectory
+from mars.record.run_directory import DONE, METRICS, ROUNDS, RunDirectory
 
 REPORT = "report"
 PHASES = {  # what a process is at: the functions that do it
@@ -217,11 +217,11 @@ def _heard(told: Connection) -> tuple[str, bool] | None:
 def unequal(one: Path, other: Path) -> list[str]:
     """Names of the files of two finished runs in which they differ."""
     if not RunDirectory(other).finished:
-        return ["DONE"]
+        return [DONE]
     names = [
         str(path.relative_to(one)) for path in sorted(one.rglob("*")) if path.suffix in (".parquet", ".safetensors")
     ]
-    differ = [name for name in [*names, "metrics.json"] if _bytes(one / name) != _bytes(other / name)]
+    differ = [name for name in [*names, METRICS] if _bytes(one / name) != _bytes(other / name)]
     return differ + ([ROUNDS] if _untimed(one / ROUNDS) != _untimed(other / ROUNDS) else [])
 
 
@@ -267,7 +267,7 @@ def kill_runs(kills: int, kinds: Sequence[str], folder: Path, seed: int, tell: C
 def _run_killed(killer: Killer, kind: str, config: dict[str, Any], visits: Sequence[Visit], phase: str) -> Kill:
     place = Path(config["out"])
     moment = killer.killed(run, config, visits, phase)
-    saved = [path.stat().st_mtime for path in (place / "checkpoint").glob("[0-9]*/manifest.json")]
+    saved = [path.stat().st_mtime for path in (place / "checkpoint").glob("[0-9]*/sha256.json")]
     killer.undisturbed(run, config)
     differ = unequal(killer.folder / "study" / kind, place)
     if len({path.name.rsplit("-", 1)[1] for path in place.glob("wandb/offline-run-*")}) > 1:

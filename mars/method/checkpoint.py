@@ -1,6 +1,6 @@
 """Checkpoints: each a directory that is whole, or is not used.
 
-`checkpoint/000012/` holds tensors.safetensors, state.json and, written last, manifest.json with the sha256 of both. It
+`checkpoint/000012/` holds tensors.safetensors, state.json and, written last, sha256.json with the sha256 of both. It
 is written under another name, synced to the disk and renamed, so a kill or a power cut leaves it there or not there.
 The newest whole one counts. The one before it stays beside it, for the day on which the newest turns out damaged. All
 of it is tensors and plain JSON, so that nothing that is loaded can carry code.
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 SHARE = 0.03  # of the time that training takes, at most, goes into saving within a round
-_TENSORS, _PLAIN, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_TENSORS, _PLAIN, _MANIFEST = "tensors.safetensors", "state.json", "sha256.json"
 
 
 class _Torn(Exception):

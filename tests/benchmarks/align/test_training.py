@@ -22,7 +22,7 @@ from mars.preferences.dialogue import Message
 from mars.worlds.planted import PlantedConfig, load_planted
 
 CPU = torch.device("cpu")
-SMALL = WriterConfig(width=32, layers=1, heads=2, vocabulary=300, dialogues=64)
+SMALL = WriterConfig(width=32, layers=1, heads=2, phrases=100, dialogues=64)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,13 @@ def preferences():
     return load_planted(PlantedConfig(size=20, validation=1, test_size=20))
 
 
+LONG = {"steps": 12, "batch_size": 32, "lr": 5e-2}
+
+
 def of(writer: str, cache: Path, **training) -> TrainedPolicy:
     settings = {
         "policy": writer, "prompts": 4, "samples": 2, "every": 2, "max_new_tokens": 12, "resamples": 20,
-        "training": {"steps": 4, "batch_size": 8, "replies": 4, "lr": 1e-2, "beta": 0.01, **training},
+        "training": {"steps": 4, "batch_size": 8, "replies": 4, "lr": 5e-2, "beta": 0.01, **training},
     }  # fmt: skip
     return TrainedPolicy(build(TrainedPolicyConfig, settings, "benchmark")).at(cache, CPU)
 
@@ -64,7 +67,7 @@ def proxies(table: pd.DataFrame) -> list[float]:
 @pytest.fixture(scope="module")
 def undisturbed(writer: str, preferences, tmp_path_factory: pytest.TempPathFactory):
     cache = tmp_path_factory.mktemp("undisturbed")
-    return cache, *of(writer, cache, steps=12).score(likes("e"), preferences)
+    return cache, *of(writer, cache, **LONG).score(likes("e"), preferences)
 
 
 def test_the_proxy_rises_and_the_policy_moves_away(undisturbed):
@@ -93,7 +96,7 @@ def test_the_trained_policy_is_an_ordinary_directory(undisturbed):
 
 
 def test_what_was_interrupted_goes_on_to_the_same_end(undisturbed, writer, preferences, tmp_path):
-    benchmark = of(writer, tmp_path, steps=12)
+    benchmark = of(writer, tmp_path, **LONG)
     with pytest.raises(KeyboardInterrupt):
         benchmark.score(likes("e", until=8), preferences)  # within the sixth step: after the checkpoint of the fourth
     (home,) = (tmp_path / "policies").iterdir()
@@ -105,7 +108,7 @@ def test_what_was_interrupted_goes_on_to_the_same_end(undisturbed, writer, prefe
 
 
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(undisturbed, writer, preferences, tmp_path):
-    benchmark = of(writer, tmp_path, steps=12)
+    benchmark = of(writer, tmp_path, **LONG)
     with pytest.raises(KeyboardInterrupt):
         benchmark.score(likes("e", until=9), preferences)
     (last,) = sorted((tmp_path / "policies").glob("*/checkpoints/checkpoint-4"))
@@ -117,19 +120,17 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(undisturbed, writer,
 
 def test_a_finished_training_is_not_done_again(undisturbed, writer, preferences):
     cache, table, _ = undisturbed
-    again, _ = of(writer, cache, steps=12).score(likes("e", until=2), preferences)  # asked once, for the start
+    again, _ = of(writer, cache, **LONG).score(likes("e", until=2), preferences)  # asked once, for the start
     pd.testing.assert_frame_equal(again, table)
 
 
 def test_another_reward_model_trains_another_policy(undisturbed, writer, preferences):
     cache, _, data = undisturbed
-    _, other = of(writer, cache, steps=12).score(likes("a"), preferences)
+    _, other = of(writer, cache, **LONG).score(likes("a"), preferences)
     assert other["trained_as"] != data["trained_as"]
 
 
-@pytest.mark.parametrize(
-    "training", [{"algorithm": "grpo"}, {"lora_rank": 4, "lr": 5e-2}, {"whiten": True, "clip": 1.0}]
-)
+@pytest.mark.parametrize("training", [{"algorithm": "grpo"}, {"lora_rank": 4}, {"whiten": True, "clip": 1.0}])
 def test_other_ways_to_train_run_to_the_end(training, writer, preferences, tmp_path):
     if "lora_rank" in training:
         pytest.importorskip("peft")

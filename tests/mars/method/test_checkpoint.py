@@ -70,7 +70,7 @@ def test_two_checkpoints_stay_and_nothing_that_was_left_half_written(tmp_path):
     assert names(tmp_path) == ["000003", "000004"]
 
 
-@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "sha256.json"])
 @pytest.mark.parametrize("damage", ["altered", "cut off", "missing"])
 def test_a_torn_checkpoint_is_never_used(name, damage, tmp_path, caplog):
     for number in (1, 2):
@@ -250,9 +250,9 @@ def test_every_step_can_be_kept_and_a_torn_one_falls_back_a_step(compose, tmp_pa
         execute(config)
     place = tmp_path / "left" / "checkpoint"
     assert names(place) == ["000002", "000003", "costs.json"]
-    (place / "000003" / "manifest.json").unlink()
+    (place / "000003" / "sha256.json").unlink()
     left = execute(config)
-    assert "000003 is not used: manifest.json is missing" in (left / "run.log").read_text()
+    assert "000003 is not used: sha256.json is missing" in (left / "run.log").read_text()
     assert "resuming round 0 after step 2 of 4" in (left / "run.log").read_text()
     assert all((left / name).read_bytes() == (whole / name).read_bytes() for name in BITS)
 
