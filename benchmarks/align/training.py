@@ -145,8 +145,9 @@ def _trainer(reward: Reward, places: Sequence[int], every: int, seed: int, home:
 
     policy, training = reward.policy, reward.training
     trl, cuda, chat = quiet_trl(), policy.device.type == "cuda", policy.template == "chat"
-    asked = [policy.rendered(reward.prompts.pairs[place].prompt) for place in places]
-    rows = datasets.Dataset.from_dict({"prompt": asked, "place": list(places)})
+    order = _order(places, training, seed)
+    asked = [policy.rendered(reward.prompts.pairs[place].prompt) for place in order]
+    rows = datasets.Dataset.from_dict({"prompt": asked, "place": order})
     config_type, trainer_type = {
         "rloo": ("RLOOConfig", "RLOOTrainer"),
         "grpo": ("GRPOConfig", "GRPOTrainer"),
@@ -169,6 +170,7 @@ def _trainer(reward: Reward, places: Sequence[int], every: int, seed: int, home:
         chat_template_kwargs={"enable_thinking": False} if chat else None,
         gradient_checkpointing=False,
         model_init_kwargs={"revision": policy.config.revision} if policy.config.revision else None,
+        shuffle_dataset=False,
         use_cpu=not cuda,
         bf16=cuda,
         seed=seed,
@@ -193,6 +195,17 @@ def _trainer(reward: Reward, places: Sequence[int], every: int, seed: int, home:
     trainer.remove_callback(PrinterCallback)
     policy.writer.model = trainer.model
     return trainer
+
+
+def _order(places: Sequence[int], training: Training, seed: int) -> list[int]:
+    """The prompts of all steps in their order, each pass over `places` shuffled.
+
+    One epoch of the trainer's: a training that goes on in a later epoch would take the prompts of the first again.
+    """
+    rng = np.random.default_rng(seed)
+    needed = -(-training.steps // training.iterations) * (training.batch_size // training.replies)
+    passes = [rng.permutation(places) for _ in range(-(-needed // len(places)))]
+    return [int(place) for place in np.concatenate(passes)[:needed]]
 
 
 def _adapters(training: Training) -> Any:
