@@ -41,12 +41,11 @@ class LoadedStudy(Study):
         return find(FIGURES, name, "figure").figure(self)
 
     def verdict(self) -> tuple[str, ...]:
-        """What the study settles, in sentences: the declared comparisons of its arm in focus, then the curvature."""
+        """What the study settles, in sentences: the declared comparisons of its arm in focus, then what is beside."""
         from analysis.inference.comparisons import compare
-        from analysis.inference.design import in_words
-        from analysis.report.verdict import on_curvature, verdict
+        from analysis.report.verdict import sentences
 
-        return (*verdict(compare(self)), *in_words(self), *on_curvature(self))
+        return sentences(self, compare(self))
 
 
 def load(*sources: str | Path) -> LoadedStudy:

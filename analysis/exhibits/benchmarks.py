@@ -16,12 +16,10 @@ from analysis.exhibits.measures import (
     OVER_REPLICATES,
     REWARD_BENCH,
     arm_rows,
-    benchmark,
     by_replicate,
     column,
     has_records,
     judged_parts,
-    labels,
     over_replicates,
     partial,
     values_by_arm,
@@ -29,9 +27,10 @@ from analysis.exhibits.measures import (
 )
 from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
+from analysis.inference.downstream import BENCHMARKS as DOWNSTREAM
+from analysis.study.labels import benchmark, labels
 from analysis.study.study import NothingToShow, Study
 from benchmarks.choices import family
-from benchmarks.picks import NAME as BEST_OF_N
 from benchmarks.protocol import Benchmark, Measure
 
 _UNKNOWN = "no record: whether these are all its rows is not known"
@@ -183,8 +182,8 @@ class Further(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        judged, elsewhere = {label for label, _ in judged_parts(study)}, family(REWARD_BENCH)
-        others = [x for x in labels(study) if x not in judged and benchmark(study, x) not in (*elsewhere, BEST_OF_N)]
+        judged, elsewhere = {label for label, _ in judged_parts(study)}, (*family(REWARD_BENCH), *DOWNSTREAM)
+        others = [label for label in labels(study) if label not in judged and benchmark(study, label) not in elsewhere]
         rows = []
         for label in others:
             for _, group in study.groups():

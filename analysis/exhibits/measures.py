@@ -15,12 +15,13 @@ import pandas as pd
 
 from analysis.inference import stats
 from analysis.study.study import BENCHMARK, Run, Study
-from benchmarks.choices import names
 
 OVER_REPLICATES = "mean over replicates with its 95 % t interval, none for a single one"
 
 
-_SHARES = ("accuracy", "auc", "flip_rate", "win", "tie", "lose")  # metrics that end so lie in 0 to 1
+_SHARES = (  # metrics that end so lie in 0 to 1
+    "accuracy", "auc", "flip_rate", "win", "tie", "lose", "win_rate", "repetition", "cut_off",
+)  # fmt: skip
 REWARD_BENCH = "RewardBench"  # the family of benchmarks that share a table and a figure
 
 
@@ -87,18 +88,6 @@ def by_replicate(group: Study, split: str, metric: str, benchmark: str = BENCHMA
     return pd.concat(parts, ignore_index=True)
 
 
-def labels(study: Study) -> list[str]:
-    """Every label of the study but that of the in-distribution test, in the order of the alphabet."""
-    return sorted(set(study.metrics["benchmark"]) - {BENCHMARK})
-
-
-def benchmark(study: Study, label: str) -> str:
-    """The protocol a label is of, by its first record; without a record, what the label begins with."""
-    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := run.record(label)).get("benchmark")), "")
-    longest_first = sorted(names(), key=len, reverse=True)  # a name may begin with another
-    return named or next((name for name in longest_first if label.startswith(name)), label.partition("-")[0])
-
-
 def partial(runs: list[Run], label: str) -> str:
     """Why numbers of these runs are not the benchmark's, in a line; empty where no record says so."""
     protocols = [run.record(label).get("protocol") for run in runs if label in run.metrics]
@@ -116,7 +105,3 @@ def judged_parts(study: Study) -> list[tuple[str, str]]:
     m = study.metrics
     counted = m[m["metric"].isin(_JUDGED)].groupby(["benchmark", "split"], sort=False)["metric"].nunique()
     return [(str(label), str(part)) for label, part in counted[counted == len(_JUDGED)].index]
-
-
-def _with(study: Study, label: str) -> list[Run]:
-    return [run for name in study.runs["run"] if label in (run := study.members[name]).metrics]
