@@ -41,11 +41,11 @@ class LoadedStudy(Study):
         return find(FIGURES, name, "figure").figure(self)
 
     def verdict(self) -> tuple[str, ...]:
-        """What the study settles, in sentences: the declared comparisons of its arm in focus, then all else."""
+        """What the study settles, in sentences: the declared comparisons of its arm in focus, then what is beside."""
         from analysis.inference.comparisons import compare
-        from analysis.report.verdict import further, verdict
+        from analysis.report.verdict import sentences
 
-        return (*verdict(compare(self)), *further(self))
+        return sentences(self, compare(self))
 
 
 def load(*sources: str | Path) -> LoadedStudy:

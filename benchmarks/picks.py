@@ -1,7 +1,7 @@
 """What a reward model's picks are worth: from a score table of candidates to a prompt's expected reward, and to means.
 
 The table has a row for each candidate; here it becomes one number for each prompt and n, of the gold reward and of the
-score itself. Those numbers are what arms are paired on (`analysis.inference.best_of_n`) and what the bootstrap draws.
+score itself. Those numbers are what arms are paired on (`analysis.inference.downstream`) and what the bootstrap draws.
 """
 
 from __future__ import annotations

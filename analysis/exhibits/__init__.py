@@ -25,6 +25,8 @@ TABLES = {  # in the order of a results section
     "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
     "benchmarks": "analysis.exhibits.benchmarks:Further",
     "best_of_n": "analysis.exhibits.best_of_n:ByArm",
+    "trained_policy": "analysis.exhibits.trained_policy:ByArm",
+    "foretelling": "analysis.exhibits.foretelling:Foretelling",
     "win_rates": "analysis.exhibits.win_rates:ByArm",
     "judges": "analysis.exhibits.win_rates:Judges",
     "allocation": "analysis.exhibits.allocation:ByRound",
@@ -40,8 +42,8 @@ TABLES = {  # in the order of a results section
 
 # The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
 # training get there, where did the budget go, what did that do to curvature and information, what if it had been set
-# otherwise, can the scores be believed elsewhere, is what they pick any good, does a
-# judge think so, and where did the time go.
+# otherwise, can the scores be believed elsewhere, are the models any good downstream and was that to be foretold, does
+# a judge think so, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
@@ -66,6 +68,8 @@ FIGURES = {
     "reliability": "analysis.exhibits.margins:Reliability",
     "sections": "analysis.exhibits.benchmarks:Sections",
     "best_of_n": "analysis.exhibits.best_of_n:Curves",
+    "trained_policy": "analysis.exhibits.trained_policy:Curves",
+    "foretelling": "analysis.exhibits.foretelling:Foretelling",
     "win_rates": "analysis.exhibits.win_rates:Bars",
     "costs": "analysis.exhibits.costs:Costs",
 }

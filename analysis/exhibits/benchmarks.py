@@ -16,11 +16,9 @@ from analysis.exhibits.measures import (
     OVER_REPLICATES,
     REWARD_BENCH,
     arm_rows,
-    benchmark,
     by_replicate,
     column,
     has_records,
-    labels,
     over_replicates,
     partial,
     values_by_arm,
@@ -28,9 +26,10 @@ from analysis.exhibits.measures import (
 )
 from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
+from analysis.inference.downstream import BENCHMARKS as DOWNSTREAM
+from analysis.study.labels import benchmark, labels
 from analysis.study.study import NothingToShow, Study
 from benchmarks.choices import family
-from benchmarks.picks import NAME as BEST_OF_N
 from benchmarks.protocol import Benchmark, Measure
 
 _UNKNOWN = "no record: whether these are all its rows is not known"
@@ -181,7 +180,7 @@ class Further(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        elsewhere = (*family(REWARD_BENCH), BEST_OF_N)
+        elsewhere = (*family(REWARD_BENCH), *DOWNSTREAM)
         others = [label for label in labels(study) if benchmark(study, label) not in elsewhere]
         rows = []
         for label in others:

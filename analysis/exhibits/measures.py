@@ -15,12 +15,11 @@ import pandas as pd
 
 from analysis.inference import stats
 from analysis.study.study import BENCHMARK, Run, Study
-from benchmarks.choices import names
 
 OVER_REPLICATES = "mean over replicates with its 95 % t interval, none for a single one"
 
 
-_SHARES = ("accuracy", "auc", "flip_rate")  # metrics that end so lie in 0 to 1
+_SHARES = ("accuracy", "auc", "flip_rate", "win_rate", "repetition", "cut_off")  # metrics that end so lie in 0 to 1
 REWARD_BENCH = "RewardBench"  # the family of benchmarks that share a table and a figure
 
 
@@ -86,18 +85,6 @@ def by_replicate(group: Study, split: str, metric: str, benchmark: str = BENCHMA
     return pd.concat(parts, ignore_index=True)
 
 
-def labels(study: Study) -> list[str]:
-    """Every label of the study but that of the in-distribution test, in the order of the alphabet."""
-    return sorted(set(study.metrics["benchmark"]) - {BENCHMARK})
-
-
-def benchmark(study: Study, label: str) -> str:
-    """The protocol a label is of, by its first record; without a record, what the label begins with."""
-    named = next((str(r["benchmark"]) for run in _with(study, label) if (r := run.record(label)).get("benchmark")), "")
-    longest_first = sorted(names(), key=len, reverse=True)  # a name may begin with another
-    return named or next((name for name in longest_first if label.startswith(name)), label.partition("-")[0])
-
-
 def partial(runs: list[Run], label: str) -> str:
     """Why numbers of these runs are not the benchmark's, in a line; empty where no record says so."""
     protocols = [run.record(label).get("protocol") for run in runs if label in run.metrics]
@@ -108,7 +95,3 @@ def partial(runs: list[Run], label: str) -> str:
 def has_records(runs: list[Run], label: str) -> bool:
     """Whether every number of these runs under a label has its record."""
     return all(run.record(label) for run in runs if label in run.metrics)
-
-
-def _with(study: Study, label: str) -> list[Run]:
-    return [run for name in study.runs["run"] if label in (run := study.members[name]).metrics]

@@ -59,8 +59,15 @@ def compare(study: Study) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=4)
 def _compare(study: Study) -> pd.DataFrame:
-    rows = [row for _, group in study.groups() for row in _of_group(group)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    return as_family([row for _, group in study.groups() for row in _of_group(group)], COLUMNS, study.settled)
+
+
+def as_family(rows: list[dict[str, Any]], columns: list[str], settled: Mapping[str, str] | None) -> pd.DataFrame:
+    """A table of compared arms (`numbers` with a margin each), judged as one family of all that have a p.
+
+    settled: of a study that was looked at while it grew (`Study`); None goes by p alone.
+    """
+    table = pd.DataFrame(rows, columns=columns)
     if any(row.get("own_rows") for row in rows):
         table["own_rows"] = [bool(row.get("own_rows")) for row in rows]
     family = int(np.isfinite(table["p"].to_numpy(float)).sum())
@@ -77,7 +84,7 @@ def _compare(study: Study) -> pd.DataFrame:
     table["larger_rows"] = [row.get("size", 0) / study.overlap for row, study in zip(rows, larger, strict=True)]
     for p in ("p", "equivalence_p"):
         table[f"{p}_adjusted"] = (family * table[p].astype(float)).clip(upper=1.0)
-    table["verdict"] = [_verdict(row, study.settled) for row in table.to_dict("records")]
+    table["verdict"] = [_verdict(row, settled) for row in table.to_dict("records")]
     return table
 
 
@@ -115,7 +122,7 @@ class Declared(NamedTuple):
 
 def declared_pairs(group: Study) -> Iterator[Declared]:
     """One group's comparisons, each with its two arms paired: all by the first endpoint, then all by the second."""
-    declared = list(_declared_comparisons(group))
+    declared = list(declared_comparisons(group))
     confounded = why_not_comparable(group)
     for endpoint in ENDPOINTS:
         for one in declared:
@@ -134,7 +141,7 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
     size = design(group).size
     for row, endpoint, found in declared_pairs(group):
         if found is not None:
-            row |= _numbers(found, endpoint) | {"size": size}
+            row |= numbers(found, endpoint) | {"size": size}
             cells[len(rows)] = found.cells
         rows.append(row)
     for shape in {differences.shape for differences in cells.values() if differences.size}:
@@ -145,8 +152,8 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
-    """What is to be compared, still without numbers."""
+def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
+    """One group's pairs of arms to be compared, still without numbers: the columns that name them."""
     method, *named = group.focus.split()
     ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
@@ -182,11 +189,11 @@ def same_variants(group: Study, arm: str, reference: str) -> bool:
     return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, _, value in named)
 
 
-def _numbers(found: Paired, endpoint: Endpoint) -> dict[str, Any]:
-    """One comparison's numbers."""
+def numbers(found: Paired, endpoint: Endpoint, example: str = "pair") -> dict[str, Any]:
+    """One comparison's numbers. example: what is judged, by its name."""
     size = {"replicates": found.replicates, "examples": found.examples}
     if not found.replicates:
-        return size | {"not_compared": "no seed and pair with scores in common"}
+        return size | {"not_compared": f"no seed and {example} with scores in common"}
     exact = [stats.mcnemar(own[None], np.zeros((1, len(own)))) for own in found.by_seed]
     return size | {
         "difference": found.result.difference,
@@ -196,16 +203,16 @@ def _numbers(found: Paired, endpoint: Endpoint) -> dict[str, Any]:
         "spread": found.result.spread,
         "mcnemar_p": stats.combined_p(np.concatenate(exact)) if endpoint is ACCURACY else math.nan,
         "own_rows": found.own_rows,
-        "not_compared": why_not(found),
+        "not_compared": why_not(found, example),
     }
 
 
-def why_not(found: Paired) -> str:
+def why_not(found: Paired, example: str = "pair") -> str:
     """Why a difference has no interval; empty where it has one."""
     if found.result.spread is not None:
         return ""
     if found.replicates < 2:
         return "one replicate, so no interval"
     if min(map(len, found.differences)) < stats.FEWEST:
-        return f"fewer than {stats.FEWEST} pairs, so no interval"
-    return "alike on every pair and seed, so no interval"
+        return f"fewer than {stats.FEWEST} {example}s, so no interval"
+    return f"alike on every {example} and seed, so no interval"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.inference import stats
+from analysis.inference import rank_coverage, stats
 from analysis.inference.difference import (
     Difference,
     Draws,
@@ -239,3 +239,4 @@ def main(studies: int = 4000) -> None:
         print(line.format(f"ten looks up to 40 draws, {named}", *(f"{share:.3f}" for share in shares)), flush=True)
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")
+    rank_coverage.report(studies // 4, rng)

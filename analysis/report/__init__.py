@@ -1,7 +1,7 @@
 """A study's exhibits, verdict and runs as one page: `python -m analysis.report study=DIR`.
 
 build      everything under DIR/report
-verdict    the sentences, and the warnings
+verdict    the sentences, and the warnings; downstream: those on what reward models are worth; wording: of a comparison
 page, run_list, reproduce   the page, its list of runs, and the commands that make the study again
 """
 

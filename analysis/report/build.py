@@ -31,7 +31,7 @@ from analysis.inference.comparisons import compare
 from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
 from analysis.report.reproduce import reproduction
 from analysis.report.run_list import list_runs
-from analysis.report.verdict import further, verdict, warnings
+from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
@@ -106,7 +106,7 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     for refusal in board.refusals:
         log.warning("%s", refusal)
     cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
-    said = "\n".join([*verdict(compared), *further(study), *cautions])
+    said = "\n".join([*sentences(study, compared), *cautions])
     print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
     return directory
 
@@ -142,11 +142,11 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
     tables, no_tables = _tables(study, listed_out)
     figures, their_files, no_figures = _figures(study)
-    sentences, cautions = (*verdict(compared), *further(study)), warnings(study)
+    said, cautions = sentences(study, compared), warnings(study)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
-        "verdict.md": _verdict(sentences, cautions).encode(),
+        "verdict.md": _verdict(said, cautions).encode(),
         RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
         **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
         **their_files,
@@ -154,7 +154,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     page = Page(
         title=f"{'Study' if study.runs['source'].nunique() == 1 else 'Studies'} {study.name}",
         facts=tuple(_facts(study)),
-        verdict=sentences,
+        verdict=said,
         warnings=cautions,
         leaderboard=board.table,
         notes=[note for note in board.notes if not {note, note.partition(": ")[2]} & set(cautions)],

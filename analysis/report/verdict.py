@@ -15,33 +15,33 @@ import pandas as pd
 
 from analysis.exhibits.table import number, records
 from analysis.inference.comparability import confounds, say_once
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
+from analysis.inference.comparisons import BETTER, WORSE
 from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
 from analysis.inference.design import in_words
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
+from analysis.report.downstream import on_downstream
 from analysis.report.judged import on_judges, on_win_rates
+from analysis.report.wording import MANY, OUTCOMES, by_endpoint, size_of
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Run, Study
 from benchmarks.calibration import FEWEST_HELD_OUT
 from benchmarks.metrics import coin_half_width
 from benchmarks.pair_metrics import VALIDATION
 
-MANY = 30  # comparisons, beyond which none has a sentence
 FEW = 5  # replicates: below it intervals are wide and lean on normality
-_OUTCOMES = {
-    BETTER: "is better in",
-    WORSE: "worse in",
-    EQUIVALENT: "equivalent in",
-    OPEN: "not settled in",
-    "": "could not be tested in",
-}
 _BY_NAME = {endpoint.metric: endpoint for endpoint in ENDPOINTS}
 FINDINGS = {  # of manifest.json's data.contamination, by split
     "prompt": "share their prompt with a training pair",
     "prompt_response": "share prompt and response with a training pair",
     "any_ngram": "share a {ngram}-gram with a training pair",
 }
+
+
+def sentences(study: Study, comparisons: pd.DataFrame) -> tuple[str, ...]:
+    """All that the study settles: declared comparisons, what they hold for, downstream, judges, curvature."""
+    beside = (*in_words(study), *on_downstream(study), *on_win_rates(study), *on_curvature(study))
+    return (*verdict(comparisons), *beside)
 
 
 def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
@@ -56,15 +56,15 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
     if len(pairs) > MANY:
         return (*summary, f"The {len(pairs)} are in the tables of comparisons, one a row.")
     several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
-    sentences = tuple(_sentence(records(of_it), several) for _, of_it in pairs)
-    return (*summary, *sentences) if len(sentences) > 1 else sentences
+    each = tuple(_sentence(records(of_it), several) for _, of_it in pairs)
+    return (*summary, *each) if len(each) > 1 else each
 
 
 def _summary(comparisons: pd.DataFrame) -> str:
     """How many comparisons came out how by one endpoint, and against whom, where all are of one arm in one group."""
     one = len(comparisons[["dataset", "backbone", "arm"]].drop_duplicates()) == 1
     parts = []
-    for outcome, words in _OUTCOMES.items():
+    for outcome, words in OUTCOMES.items():
         of_it = comparisons.loc[comparisons["verdict"] == outcome, "reference"]
         if len(of_it) or outcome in (BETTER, WORSE):
             parts.append(f"{words} {len(of_it)}" + (f" ({', '.join(of_it)})" if one and len(of_it) else ""))
@@ -80,57 +80,16 @@ def _sentence(rows: list[dict[str, Any]], several: bool) -> str:
     pair = f"{first['arm']} and {first['reference']}"
     if first["not_compared"] and np.isnan(first["difference"]):
         return f"{where}{pair} were not compared: {first['not_compared']}."
-    parts = [_by_endpoint(row) for row in rows]
+    parts = [by_endpoint(row, _BY_NAME[row["endpoint"]]) for row in rows]
     if first["not_compared"]:
         exact = f"exact McNemar for these two models p {number(first['mcnemar_p'], 'p')}"
         differ = " and ".join(parts)
         return f"{where}{pair} differ by {differ} on {first['examples']} pairs; {first['not_compared']} ({exact})."
-    size = f"{first['replicates']} replicates × {first['examples']} pairs"
-    size += " of their own" if first.get("own_rows") is True else ""
     ours, theirs = first["steps"], first["reference_steps"]
     unequal = f" Steps differ: {ours:.0f} against {theirs:.0f}." if abs(ours - theirs) > 0 else ""  # unknown: NaN
-    return f"{where}{first['arm']} against {first['reference']}, {size}: {'; '.join(parts)}.{unequal}"
-
-
-def _by_endpoint(row: dict[str, Any]) -> str:
-    """The difference, and what it settles."""
-    _, _, unit, scale, spec = endpoint = _BY_NAME[row["endpoint"]]
-    estimate = f"{number(scale * row['difference'], f'+{spec}')} {unit} of {endpoint.metric}"
-    if row["not_compared"]:
-        return estimate
-    ends = (number(scale * row[key], f"+{spec}") for key in ("difference_lo", "difference_hi"))
-    numbers = f"{estimate} [{', '.join(ends)}], {_tested(row, 'p')}"
-    margin = f"± {number(scale * row['margin'], 'g')}"
-    if row["verdict"] in (BETTER, WORSE):
-        return f"{row['verdict']}, {numbers}"
-    if row["verdict"] == EQUIVALENT:
-        return f"equivalent within {margin}, {numbers}; of a difference that large {_tested(row, 'equivalence_p')}"
-    return f"not settled within {margin}, {numbers}; {_what_would(row)}"
-
-
-def _tested(row: dict[str, Any], p: str) -> str:
-    adjusted = f" ({number(row[f'{p}_adjusted'], 'p')} adjusted for {row['family']})" if row["family"] > 1 else ""
-    return f"p {number(row[p], 'p')}{adjusted}"
-
-
-def _what_would(row: dict[str, Any]) -> str:
-    """About how many replicates more would settle it."""
-    more = row["more_replicates"]
-    if np.isinf(more):
-        pairs = {"judged on {} test pairs": row["larger_examples"], "drawn from {} rows": row["larger_rows"]}
-        such = " and ".join(text.format(_rough(count)) for text, count in pairs.items() if np.isfinite(count))
-        return f"no number of these replicates would settle it; about {_rough(row['larger_replicates'])} {such} would"
-    return f"about {more:,.0f} more replicate{'' if more == 1 else 's'} would settle it"
-
-
-def _rough(count: float) -> str:
-    """Two digits of an estimate, which has no more."""
-    return f"{float(f'{count:.2g}'):,.0f}"
-
-
-def further(study: Study) -> tuple[str, ...]:
-    """What is said after the declared comparisons: what they hold for, what judges say of policies, the curvature."""
-    return (*in_words(study), *on_win_rates(study), *on_curvature(study))
+    return (
+        f"{where}{first['arm']} against {first['reference']}, {size_of(first, 'pairs')}: {'; '.join(parts)}.{unequal}"
+    )
 
 
 def on_curvature(study: Study) -> tuple[str, ...]:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import hydra
 import numpy as np
-import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from support import ROOT
+from support.downstream import training_table
 
 from benchmarks import choices, evaluate
-from benchmarks.align.outcome import COLUMNS
 from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
 from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
@@ -47,16 +46,6 @@ def named(section: str, column: int = 0) -> set[str]:
 def texts_as_hashes(texts, padded=False):
     digests = [blake2b(repr(text).encode(), digest_size=4).digest() for text in texts]
     return np.array([int.from_bytes(digest, "big") / 2**32 for digest in digests])
-
-
-def policy_table() -> pd.DataFrame:
-    """Replies of a policy, whose training is tested elsewhere."""
-    rng, rows = np.random.default_rng(0), []
-    for step in (0, 50, 100):
-        for number in range(8):
-            numbers = dict.fromkeys(COLUMNS, 1.0) | dict(zip(("score", "gold", "kl"), rng.random(3), strict=True))
-            rows.append(numbers | {"id": f"p{number // 2}", "subset": "", "step": step, "response": number % 2})
-    return pd.DataFrame(rows)
 
 
 def lines(path: Path, rows: list[dict]) -> str:
@@ -90,7 +79,7 @@ def tables(tmp_path_factory):
     }
     scored = {name: judged.score(texts_as_hashes, preferences)[0] for name, judged in built.items()}
     built["trained_policy"] = TrainedPolicy(TrainedPolicyConfig(**few))
-    scored["trained_policy"] = policy_table()
+    scored["trained_policy"] = training_table()
     assert built.keys() == choices.names()
     return {name: (table, built[name].evaluate(table).metrics) for name, table in scored.items()}
 

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from support.downstream import add_picks
 from support.study import make_study
 
 from analysis import Study, load
-from analysis.inference.best_of_n import gain_over
-from benchmarks.candidates import COLUMNS
+from analysis.inference.downstream import gain_over
 from benchmarks.order_statistics import kl
-from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
-from mars.record.run_directory import SCHEMA_VERSION, RunDirectory
 
 SKILL = {"none": 0.0, "uniform": 0.5, "mars": 2.0}  # weight of the gold reward in an arm's score
-
-
-def judge(run: Path, skill: float, seed: int, gold: bool = True) -> None:
-    """Forty prompts of eight candidates: the same for all arms, and their scores gold with noise."""
-    shared = np.random.default_rng(9)
-    truth = shared.normal(size=320)
-    noise = np.random.default_rng([seed, int(10 * skill)]).normal(size=320)
-    table = pd.DataFrame(
-        {
-            "id": np.repeat([f"p{i}" for i in range(40)], 8),
-            "subset": "",
-            "response": np.tile(np.arange(8), 40),
-            "score": skill * truth + noise,
-            "gold": truth if gold else np.nan,
-            "length": 10,
-        }
-    )[list(COLUMNS)]
-    result = BestOfN(BestOfNConfig(n=8, candidates=8, resamples=20)).evaluate(table)
-    record = {"schema_version": SCHEMA_VERSION, "benchmark": "best_of_n", "label": "best_of_n"}
-    record |= {"protocol": result.protocol, "metrics": result.metrics, "data": {}}
-    RunDirectory(run).write_evaluation("best_of_n", table, record)
 
 
 def made(path: Path, gold: bool = True) -> Study:
     make_study(path, dict.fromkeys(SKILL, 0.5), seeds=(0, 1, 2), examples=20, rounds=1)
     for run in path.iterdir():
         method, seed = run.name.split("-")[0], int(run.name.split("-s")[1][0])
-        judge(run, SKILL[method], seed, gold)
+        add_picks(run, SKILL[method], seed, gold)
     return load(path)
 
 

@@ -27,12 +27,13 @@ from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import HEADLINE
 
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
+TRAINED = {"trained_policy", "foretelling", "win_rates"}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "crowd": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"best_of_n", "win_rates", "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
+    "study": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "crowd": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"best_of_n", *TRAINED, "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
     "several": {"tau_sweep", "budget_sweep", *CURVATURE},
-    "mapped": {"best_of_n", "win_rates", "tau_sweep", "budget_sweep", "sections"},
+    "mapped": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections"},
 }
 
 
@@ -76,6 +77,9 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Study:
         measured["best_of_n"] = {
             f"best_of/{n}": {"kl": kl(n), "gold_gain": 0.1 * n, "proxy_gain": 0.2 * n} for n in (1, 2, 4, 8, 16, 64)
         }
+        gold = measured["in_distribution"]["test"]["accuracy"]
+        steps = {f"step/{k}": {"kl": 0.3 * k, "gold_gain": 0.1 * k, "proxy_gain": 0.2 * k} for k in (0, 10, 20)}
+        measured["trained_policy"] = {"overall": {"gold_gain": gold, "proxy_gain": 1.0}, **steps}
         file.write_text(json.dumps(measured))
     for policy in ("Llama-3.2-1B-Instruct", "TinyLlama-1.1B-Chat"):
         for run in path.glob("*-hh_rlhf-*"):

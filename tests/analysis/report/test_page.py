@@ -202,6 +202,7 @@ def test_the_toggle_changes_the_ground_and_not_the_figures(opened: Any) -> None:
     assert dark != light
     figure = opened.locator("figure img").first
     assert figure.evaluate("(image) => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
+    opened.wait_for_timeout(200)  # the choice is stored by another process of the browser
     opened.reload()
     assert opened.evaluate(ground) == dark
     opened.get_by_role("button", name="Light").click()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.downstream import training_table
 from support.study import make_run
 
 from analysis import load
@@ -25,6 +26,7 @@ from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
 from benchmarks.protocols.reward_bench_2 import SUBSETS, RewardBench2
 from benchmarks.protocols.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
 from benchmarks.protocols.robustness import Robustness, RobustnessConfig
+from benchmarks.protocols.trained_policy import TrainedPolicy, TrainedPolicyConfig
 from mars.config import UserError
 from mars.files import write_json
 from mars.record.facts import agree
@@ -93,6 +95,7 @@ def picks(gold: float = 1.0) -> pd.DataFrame:
 
 
 FEW = {"n": 4, "resamples": 20}
+FEW_STEPS = {"policy": "sha256:0", "resamples": 20, "prompts": 30, "samples": 4, "every": 10}
 ROBUSTNESS = RobustnessConfig({"name": "rules"}, {"name": "eda"}, ("paraphrase", "eda", "whitespace"), resamples=20)
 CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
     "usual": ("in_distribution", InDistribution(resamples=20), usual()),
@@ -115,6 +118,12 @@ CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
     "robustness": ("robustness", Robustness(ROBUSTNESS, {}), edited()),
     "best of n": ("best_of_n", BestOfN(BestOfNConfig(**FEW)), picks()),
     "best of n, file": ("best_of_n", BestOfN(BestOfNConfig(path="mine.jsonl", **FEW)), picks()),
+    "trained policy": ("trained_policy", TrainedPolicy(TrainedPolicyConfig(**FEW_STEPS)), training_table()),
+    "trained policy, no gold": (
+        "trained_policy",
+        TrainedPolicy(TrainedPolicyConfig(**FEW_STEPS)),
+        training_table(gold=False),
+    ),
     "best of n, policy": ("best_of_n", BestOfN(BestOfNConfig(policy="sha256:1", **FEW)), picks(math.nan)),
 }
 

@@ -1,0 +1,66 @@
+"""How a comparison is put into words: its size, its numbers and which of the verdicts they allow, always alike.
+
+not settled within ± 1, +0.3 points of accuracy [−0.9, +1.5], p 0.512 (1.000 adjusted for 14); about 9 more replicates
+would settle it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analysis.exhibits.table import number
+from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
+from analysis.inference.pairing import Endpoint
+
+MANY = 30  # comparisons, beyond which none has a sentence
+OUTCOMES = {
+    BETTER: "is better in",
+    WORSE: "worse in",
+    EQUIVALENT: "equivalent in",
+    OPEN: "not settled in",
+    "": "could not be tested in",
+}
+
+
+def size_of(row: dict[str, Any], examples: str) -> str:
+    """`3 replicates × 500 pairs of their own`."""
+    size = f"{row['replicates']} replicate{'' if row['replicates'] == 1 else 's'} × {row['examples']} {examples}"
+    return size + (" of their own" if row.get("own_rows") is True else "")
+
+
+def by_endpoint(row: dict[str, Any], endpoint: Endpoint, examples: str = "test pairs") -> str:
+    """The difference of a row of `comparisons.as_family`, and what it settles."""
+    metric, _, unit, scale, spec = endpoint
+    estimate = f"{number(scale * row['difference'], f'+{spec}')} {unit} of {metric.replace('_', ' ')}"
+    if row["not_compared"]:
+        return estimate
+    ends = (number(scale * row[key], f"+{spec}") for key in ("difference_lo", "difference_hi"))
+    numbers = f"{estimate} [{', '.join(ends)}], {_tested(row, 'p')}"
+    margin = f"± {number(scale * row['margin'], 'g')}"
+    if row["verdict"] in (BETTER, WORSE):
+        return f"{row['verdict']}, {numbers}"
+    if row["verdict"] == EQUIVALENT:
+        return f"equivalent within {margin}, {numbers}; of a difference that large {_tested(row, 'equivalence_p')}"
+    return f"not settled within {margin}, {numbers}; {_what_would(row, examples)}"
+
+
+def _tested(row: dict[str, Any], p: str) -> str:
+    adjusted = f" ({number(row[f'{p}_adjusted'], 'p')} adjusted for {row['family']})" if row["family"] > 1 else ""
+    return f"p {number(row[p], 'p')}{adjusted}"
+
+
+def _what_would(row: dict[str, Any], examples: str) -> str:
+    """About how many replicates more would settle it."""
+    more = row["more_replicates"]
+    if np.isinf(more):
+        larger = {f"judged on {{}} {examples}": row["larger_examples"], "drawn from {} rows": row["larger_rows"]}
+        such = " and ".join(text.format(_rough(count)) for text, count in larger.items() if np.isfinite(count))
+        return f"no number of these replicates would settle it; about {_rough(row['larger_replicates'])} {such} would"
+    return f"about {more:,.0f} more replicate{'' if more == 1 else 's'} would settle it"
+
+
+def _rough(count: float) -> str:
+    """Two digits of an estimate, which has no more."""
+    return f"{float(f'{count:.2g}'):,.0f}"
