@@ -27,7 +27,7 @@ from mars.preferences.policies import Policies
 from mars.preferences.sources import LONGEST_LINE
 
 HUMAN, ASSISTANT = "\n\nHuman: ", "\n\nAssistant: "
-DEEP = 300  # levels that the JSON reader takes and a careless printer does not
+DEEP = 300  # levels of lists, fewer than the JSON reader gives up at
 
 
 @pytest.fixture(autouse=True)
