@@ -116,7 +116,10 @@ def json_object(file: Path) -> dict[str, Any]:
 def yaml_mapping(file: Path) -> dict[str, Any]:
     """Raises UserError, without the file's name, where it is none."""
     try:
-        return _mapping(yaml.load(file.read_bytes(), _Loader))
+        text = file.read_bytes()
+        if b"*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
+            raise ValueError("holds aliases, which no config of a run has")  # a few lines of them stand for terabytes
+        return _mapping(yaml.load(text, _Loader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise unreadable(error) from None
 
@@ -218,6 +221,8 @@ def agree(one: Any, other: float) -> bool:
     """Whether a stated value is the recomputed one, but for the order of summation. NaN and null are one."""
     if one is None or isinstance(one, bool) or not isinstance(one, int | float):
         return one is None and math.isnan(other)
+    if isinstance(one, int) and abs(one) >= 2**63:  # float() may refuse it
+        return False
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE) or (math.isnan(one) and math.isnan(other))
 
 
@@ -248,4 +253,6 @@ def is_interval(name: str, values: Mapping[str, Any]) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a number of more than 63 bits"
     return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
