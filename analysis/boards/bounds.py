@@ -73,8 +73,9 @@ def directories(source: Path) -> list[os.DirEntry[str]]:
 def check_name(name: str) -> None:
     """Raises UserError for what is no name of a directory on every system, or cannot be shown."""
     inner = name.replace("\\", "/").split("/")
-    if len(name) > LONGEST_NAME or not name.isprintable() or len(inner) > 1 or _DEVICES.fullmatch(name):
-        raise UserError(f"{plain(name)} is no name for a directory")
+    shown = name.isprintable() and len(name) <= LONGEST_NAME
+    if not shown or len(inner) > 1 or name in ("", ".", "..") or _DEVICES.fullmatch(name):
+        raise UserError(f'"{plain(name)}" is no name for a directory')
 
 
 def check_values(value: Any) -> None:

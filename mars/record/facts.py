@@ -42,6 +42,7 @@ _KINDS: dict[str, Any] = {  # of a manifest's values, where they are there; grou
 }
 _ROWS = ("base_sha256", "validation_sha256", "test_sha256")
 _INTERVAL = ("_lo", "_hi", "_half_width")
+_DEEPEST = 50  # levels of a config
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Parts = dict[str, dict[str, float]]  # {part: {metric: value}}
@@ -117,11 +118,19 @@ def yaml_mapping(file: Path) -> dict[str, Any]:
     """Raises UserError, without the file's name, where it is none."""
     try:
         text = file.read_bytes()
-        if b"*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
-            raise ValueError("holds aliases, which no config of a run has")  # a few lines of them stand for terabytes
+        _check_yaml(text)
         return _mapping(yaml.load(text, _Loader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise unreadable(error) from None
+
+
+def _check_yaml(text: bytes) -> None:
+    """Raises ValueError for what no config has: a few lines of aliases stand for terabytes, and depth ends the process."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST or isinstance(event, yaml.AliasEvent):
+            raise ValueError("holds aliases" if depth <= _DEEPEST else f"is nested deeper than {_DEEPEST} levels")
 
 
 def rounds_table(file: Path) -> pd.DataFrame:
