@@ -12,6 +12,7 @@ the same sources in any order.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def leaderboard(sources: Sequence[str | Path]) -> Leaderboard:
     """The boards of everything in `sources`. Raises UserError where one is no directory or holds nothing to read."""
     entries: list[Entry] = []
     refused: list[Refused] = []
-    for _, source in sorted({Path(source).resolve(): Path(source) for source in sources}.items()):
+    for _, source in sorted({os.path.realpath(source): Path(source) for source in sources}.items()):
         found, out = read(source)
         entries += found
         refused += out

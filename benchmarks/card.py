@@ -199,8 +199,12 @@ def _rows_read(one: Mapping[str, Any]) -> str:
     if one.get("hub"):
         inner = settings({key: one.get(key) for key in ("config", "data_dir", "split")})
         place = f"{one['hub']}@{one['revision']} ({inner})"
-    dropped = ", ".join(f"{count} {kind}" for kind, count in one["dropped"].items())
-    return f"{place}: {one['kept']} of {one['rows']} rows usable" + (f"; dropped {dropped}" if dropped else "")
+    found = {
+        what: ", ".join(f"{count} {kind}" for kind, count in (one.get(key) or {}).items())
+        for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same"))
+    }
+    told = [f"{what} {kinds}" for what, kinds in found.items() if kinds]
+    return "; ".join([f"{place}: {one['kept']} of {one['rows']} rows usable", *told])
 
 
 def _shape(pool: Mapping[str, Any]) -> dict[str, Any]:

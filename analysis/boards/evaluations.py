@@ -44,7 +44,7 @@ def measure(path: Path, label: str, record: Mapping[str, Any]) -> Measured | Non
     Raises UserError for a table that holds what it should not, or that no number can be taken from.
     """
     benchmark = record.get("benchmark")
-    if benchmark not in names():
+    if not isinstance(benchmark, str) or benchmark not in names():
         return None
     table = read_scores(path, benchmark)
     try:

@@ -14,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.boards.bounds import LONGEST_NAME
 from benchmarks.choices import find
 from benchmarks.pair_metrics import VALIDATION
 from benchmarks.protocol import Kind
 from mars.config import UserError, nearest
 
-LONGEST_NAME = 200  # characters of an id, a subset or a split: longer ones are texts
+MOST_EXAMPLES = 2_000_000  # rows of a table
+LARGEST = 2**30  # bytes of a table unpacked
 
 _FITS: Mapping[Kind, tuple[str, Callable[[pa.DataType], bool]]] = {  # what belongs in a column, in words and as a test
     "text": ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)),
@@ -40,9 +43,14 @@ def read_scores(file: Path, benchmark: str) -> pd.DataFrame:
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow
         _check_columns(schema, columns)
-        table: pd.DataFrame = parquet.read(use_threads=False).to_pandas()
-        _check_rows(table, [name for name, kind in columns.items() if kind == "text"])
-    except (OSError, ValueError, UserError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        _check_size(parquet.metadata)
+        names = [name for name in schema.names if columns[name] == "text"]
+        packed = pq.ParquetFile(file, read_dictionary=names).read(use_threads=False)
+        for name in names:
+            _check_names(name, packed[name])
+        table: pd.DataFrame = packed.cast(schema).to_pandas()
+        _check_rows(table)
+    except (OSError, ValueError, UserError, MemoryError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise UserError(" ".join(str(error).split())) from None
     return table
 
@@ -103,6 +111,8 @@ def _check_columns(schema: pa.Schema, columns: Mapping[str, Kind]) -> None:
         raise UserError(
             f'column "{foreign[0][:40]}" does not belong there, a score table holds ids, lengths and scores{hint}'
         )
+    if len(set(schema.names)) < len(schema.names):
+        raise UserError("has a column twice")
     if missing := [name for name in columns if name not in schema.names and name not in _OLDER]:
         raise UserError(f"lacks {', '.join(missing)}")
     for field in schema:
@@ -111,16 +121,28 @@ def _check_columns(schema: pa.Schema, columns: Mapping[str, Kind]) -> None:
             raise UserError(f'column "{field.name}" is {field.type} where {words} belongs')
 
 
-def _check_rows(table: pd.DataFrame, names: list[str]) -> None:
+def _check_size(told: pq.FileMetaData) -> None:
+    """A table of one name a million times takes nothing to send."""
+    unpacked = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+    if told.num_rows > MOST_EXAMPLES or unpacked > LARGEST:
+        most = f"at most {MOST_EXAMPLES:,} rows, {LARGEST:,} bytes"
+        raise UserError(f"is larger than may be read ({told.num_rows:,} rows, {unpacked:,} bytes unpacked; {most})")
+
+
+def _check_names(name: str, column: pa.ChunkedArray) -> None:
+    """Raises UserError for a column of texts. column: each distinct one once, so that long ones do not multiply."""
+    if column.null_count:
+        raise UserError(f'column "{name}" has empty cells')
+    for chunk in column.chunks:
+        distinct = chunk.dictionary
+        long = pc.or_(pc.greater(pc.utf8_length(distinct), LONGEST_NAME), pc.match_substring(distinct, "\n"))
+        if first := next((text.as_py() for text in distinct.filter(long)), ""):
+            raise UserError(f'column "{name}" holds texts ("{first[:20]}…"), and texts are not to be passed on')
+
+
+def _check_rows(table: pd.DataFrame) -> None:
     if table.empty:
         raise UserError("holds no examples")
-    for name in names:
-        if table[name].isna().any():
-            raise UserError(f'column "{name}" has empty cells')
-        distinct = pd.Series(table[name].unique())
-        long = distinct[(distinct.str.len() > LONGEST_NAME) | distinct.str.contains("\n", regex=False)]
-        if len(long):
-            raise UserError(f'column "{name}" holds texts ("{long.iloc[0][:20]}…"), and texts are not to be passed on')
     key = example_columns(table)
     if (twice := table.duplicated(key)).any():
         raise UserError(f'"{_method_of(key, table.loc[twice, key].iloc[0])}" is there more than once')

@@ -37,6 +37,11 @@ FINDINGS = {  # of manifest.json's data.contamination, by split
     "any_ngram": "share a {ngram}-gram with a training pair",
 }
 
+OF_ROWS = {  # of manifest.json's data.sources, by split: what was counted and kept
+    "contradictory": "contradictory labels: rows with the responses of an earlier row the other way round",
+    "turn_marker": "turn markers inside a text, which the plain template cannot tell from turns: rows",
+}
+
 
 def sentences(study: Study, comparisons: pd.DataFrame) -> tuple[str, ...]:
     """All that the study settles: declared comparisons, what they hold for, downstream, judges, curvature."""
@@ -150,6 +155,7 @@ def _of_group(group: Study) -> Iterator[str]:
     yield from _cross_fitted(group)
     yield from _flat(group)
     yield from _contaminated(group)
+    yield from _doubtful_rows(group)
     yield from changed_labels(pool_table(group))
     yield from _chance(group)
     yield from on_judges(group)
@@ -214,6 +220,21 @@ def _contaminated(group: Study) -> Iterator[str]:
     for text, by_split in most.items():
         listed = ", ".join(f"{count} {where}" for where, count in by_split.items())
         yield f"contamination: pairs that {text}: {listed}"
+
+
+def _doubtful_rows(group: Study) -> Iterator[str]:
+    """Rows that were kept and should be known of, in a line for each kind of finding; the most of any run."""
+    most: dict[str, dict[str, int]] = {}
+    for run in group.runs["run"]:
+        for split, sources in ((group.members[run].manifest.get("data") or {}).get("sources") or {}).items():
+            kept = sum(source.get("kept", 0) for source in sources)
+            for kind, text in OF_ROWS.items():
+                if count := sum((source.get("kept_despite") or {}).get(kind, 0) for source in sources):
+                    by_split = most.setdefault(text, {})
+                    where = f"of {kept} in {split}"
+                    by_split[where] = max(by_split.get(where, 0), count)
+    for text, by_split in most.items():
+        yield f"{text}: {', '.join(f'{count} {where}' for where, count in by_split.items())}"
 
 
 def _chance(group: Study) -> Iterator[str]:

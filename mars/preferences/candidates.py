@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
-from mars.config import nearest
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, messages_of
+from mars.preferences.schemas import Defect, messages_of, near, shown
 from mars.preferences.sources import Source
 
 Repeated = Literal["raise", "keep"]
@@ -104,7 +103,7 @@ class _Row(NamedTuple):
 def _row(raw: Mapping[str, Any]) -> _Row:
     """A raw row understood. Raises Defect."""
     if raw.get("prompt") is None:
-        raise Defect("not_text", f'"prompt" is {"null" if "prompt" in raw else "missing"}{nearest("prompt", raw)}')
+        raise Defect("not_text", f'"prompt" is {"null" if "prompt" in raw else "missing"}{near("prompt", raw)}')
     prompt = messages_of(raw["prompt"], "prompt")
     if prompt[-1].role != "user" or not prompt[-1].content.strip():
         raise Defect("dialogue", "the prompt does not end with a user's turn that says something")
@@ -112,10 +111,10 @@ def _row(raw: Mapping[str, Any]) -> _Row:
     texts = several if raw.get("candidate") is None and "candidates" in raw else [raw.get("candidate")]
     column = "candidate" if texts is not several else "candidates"
     if not isinstance(texts, list) or not texts:
-        raise Defect("not_text", f'"candidates" is {_shown(texts)}, not a list of texts')
+        raise Defect("not_text", f'"candidates" is {shown(texts)}, not a list of texts')
     for text in texts:
         if not isinstance(text, str):
-            missing = "missing" if column not in raw else _shown(text)
+            missing = "missing" if column not in raw else shown(text)
             raise Defect("not_text", f'"{column}" {"is" if column == "candidate" else "holds"} {missing}, not text')
     return _Row(prompt, texts, _gold(raw, len(texts), several is texts))
 
@@ -127,13 +126,13 @@ def _gold(raw: Mapping[str, Any], number: int, listed: bool) -> list[float] | No
         return None
     values = raw[column] if listed else [raw[column]]
     if not isinstance(values, list) or len(values) != number:
-        raise Defect("unlabelled", f'"{column}" is {_shown(raw[column])}, not a list of {number} numbers')
+        raise Defect("unlabelled", f'"{column}" is {shown(raw[column])}, not a list of {number} numbers')
     rewards = []
     for value in values:
         try:
             rewards.append(float(value))
-        except (TypeError, ValueError):
-            raise Defect("unlabelled", f'"{column}" is {_shown(value)}, not a number') from None
+        except (TypeError, ValueError, OverflowError):
+            raise Defect("unlabelled", f'"{column}" is {shown(value)}, not a number') from None
         if not math.isfinite(rewards[-1]):
             raise Defect("unlabelled", f'"{column}" is {rewards[-1]}, not a finite number')
     return rewards
@@ -169,8 +168,3 @@ def _digest(value: Any) -> bytes:
 
 def _subset(value: Any) -> str:
     return "" if value is None or value != value else str(value)  # NaN: how pandas stores none
-
-
-def _shown(value: Any) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -83,6 +83,8 @@ def load(config: DatasetConfig) -> Preferences:
     """
     schema = schema_of(config.name, config.preference)
     train, train_files = _read(config, schema, "train")
+    if not train:
+        raise DataError("; ".join(summary({"sources": {"train": train_files}})))
     pairs = shuffled(train, config.seed, "train")
 
     whole_test, pairs, beside_test, test_sources = _test_split(config, schema, train, pairs)
@@ -152,13 +154,18 @@ def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[list[Pai
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """Lines for the log: each file that lost rows, how many for which defect and where the first is; then the flips."""
+    """Lines for the log: each file with defects, how many of which kind and where the first is; then the flips."""
     lines = []
     for part in (tally for files in report.get("sources", {}).values() for tally in files):
-        if part["dropped"]:
-            kinds = ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part["dropped"].items())
-            source = part.get("file") or part["hub"]
-            lines.append(f"{source}: {part['kept']} of {part['rows']} rows kept; dropped {kinds}")
+        told = [
+            f"{what} " + ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part[key].items())
+            for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same"))
+            if part[key]
+        ]
+        if told:
+            lines.append(
+                "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {part['rows']} rows kept", *told])
+            )
     if flips := report.get("flips"):
         counts = f"{flips['base']} base and {flips['validation']} validation pairs"
         lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")

@@ -1,19 +1,20 @@
 """What happens to rows with a defect, and the count of it: this is where a bad row is dropped, kept or an error.
 
-There is one policy for each kind of defect. The count names the first places of each kind, because the reader of "12
-rows dropped" wants to look at one. A split that loses too many rows is taken for the wrong file and is an error.
+There is one policy for each kind of defect; a finding (`schemas.Finding`) has none and is kept. The count names the
+first places of each kind, because the reader of "12 rows dropped" wants to look at one. A split that loses too many
+rows is taken for the wrong file and is an error.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mars.config import nearest
 from mars.preferences.pair import DataError, Pair
-from mars.preferences.schemas import Defect, Kind, Row, Schema, examine
+from mars.preferences.schemas import Defect, Finding, Kind, Row, Schema, examine, near
 from mars.preferences.sources import RawRow, Source
 
 Policy = Literal["drop", "keep", "raise"]
@@ -37,7 +38,8 @@ class Policies:
     long_prompt: Policy = "drop"
 
 
-_HARMLESS: tuple[Kind, ...] = ("duplicate", "tie", "long_prompt")  # sound rows, and no sign of a wrong or broken file
+# Sound rows, and no sign of a wrong or broken file.
+_HARMLESS: tuple[Kind | Finding, ...] = ("duplicate", "tie", "long_prompt")
 
 
 @dataclass
@@ -48,9 +50,9 @@ class _Tally:
     kept: int = 0
     last: int = 0  # number of the last row
     columns: set[str] = field(default_factory=set)
-    dropped: Counter[Kind] = field(default_factory=Counter)
-    kept_despite: Counter[Kind] = field(default_factory=Counter)
-    examples: dict[Kind, list[str]] = field(default_factory=dict)  # the first three places of each kind
+    dropped: Counter[Kind | Finding] = field(default_factory=Counter)
+    kept_despite: Counter[Kind | Finding] = field(default_factory=Counter)
+    examples: dict[Kind | Finding, list[str]] = field(default_factory=dict)  # the first three places of each kind
     first_bad: str = ""  # place and defect
 
     def note(self, defect: Defect, place: str, dropped: bool) -> None:
@@ -94,7 +96,9 @@ def read_split(
         for number, row in _usable_rows(source, schema, policies, max_prompt_chars, tally, seen):
             name, place = row.id or f"{prefix}-{before + number}", f"{source.label}:{number}"
             if name in place_of:
-                raise DataError(f'{place}: the id "{name}" stands at {place_of[name]} already')
+                raise DataError(
+                    f"{place}: the id {json.dumps(name[:60], ensure_ascii=False)} stands at {place_of[name]} already"
+                )
             place_of[name] = place
             pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, subset=row.subset))
 
@@ -123,6 +127,8 @@ def _usable_rows(
         row, defects = _understand(raw, schema, max_prompt_chars)
         if row is not None and (row.prompt, row.chosen, row.rejected) in seen:
             defects.append(Defect("duplicate", "repeats an earlier row"))
+        if row is not None and (row.prompt, row.rejected, row.chosen) in seen and row.chosen != row.rejected:
+            defects.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
 
         cause = _cause_to_drop(defects, policies, place, row is not None)
         for defect in [cause] if cause else defects:
@@ -148,7 +154,7 @@ def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tu
 def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, usable: bool) -> Defect | None:
     """The defect for which a row is dropped, or None where it is kept. Raises DataError where a policy says so."""
     for defect in defects:
-        policy: Policy = getattr(policies, defect.kind)
+        policy: Policy = getattr(policies, defect.kind, "keep")  # a finding has none
         if policy == "drop":
             return defect
         if policy == "raise":
@@ -164,13 +170,13 @@ def _check_columns(label: str, columns: set[str], schema: Schema) -> None:
     missing = min(([c for c in needed if c not in columns] for needed in schema.columns), key=len)
     if missing and columns:  # where no row could be read there are no columns, and `_check_share` says so
         names = " and ".join(f'"{name}"' for name in missing)
-        raise DataError(f"{label}: no column {names}{nearest(missing[0], sorted(columns))}")
+        raise DataError(f"{label}: no column {names}{near(missing[0], sorted(columns))}")
 
 
 def _check_share(tallies: Sequence[_Tally], most: float) -> None:
     """Raises DataError when more than a share `most` of the rows is bad: probably the wrong file or schema."""
     rows = sum(tally.rows for tally in tallies)
-    bad = Counter[Kind]()
+    bad = Counter[Kind | Finding]()
     for tally in tallies:
         bad.update({kind: count for kind, count in tally.dropped.items() if kind not in _HARMLESS})
     if bad.total() > most * rows:

@@ -10,8 +10,11 @@ turn.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -19,7 +22,7 @@ from typing import Any, Literal, get_args
 from mars.config import ConfigError, choose, nearest
 from mars.preferences.dialogue import Message, Role, parse_hh, split_last_assistant
 
-Kind = Literal[
+Kind = Literal[  # each has a policy
     "bad_json",  # the line is not a JSON object
     "encoding",  # bytes that are not UTF-8, or half of a surrogate pair
     "not_text",  # a field is missing, null or of another type
@@ -34,11 +37,16 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Finding = Literal[  # what is counted and kept, because the row is a preference all the same
+    "contradictory",  # an earlier row of the split has the same prompt and responses, the other way round
+    "turn_marker",  # a text holds "\n\nHuman:" or "\n\nAssistant:", which the plain template cannot tell from a turn
+]
+
 
 class Defect(Exception):
     """What is wrong with one row. Raised where the row holds no preference, else listed in `Row.doubts`."""
 
-    def __init__(self, kind: Kind, detail: str) -> None:
+    def __init__(self, kind: Kind | Finding, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
 
@@ -94,7 +102,7 @@ def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
     column = f"{preference}_response_id"
     better = _number(raw.get(column))
     if better not in (0, 1):
-        raise Defect("unlabelled", f'"{column}" is {_shown(raw.get(column))}, not 0 or 1')
+        raise Defect("unlabelled", f'"{column}" is {shown(raw.get(column))}, not 0 or 1')
     chosen, rejected = responses[int(better)], responses[1 - int(better)]
     return Row(prompt, chosen, rejected)
 
@@ -109,15 +117,7 @@ def files(raw: Mapping[str, Any]) -> Row:
     other, rejected = _reply(raw, "rejected", given)
     if not prompt:
         raise _missing(raw, "prompt")
-    subset, own_id = raw.get("subset"), raw.get("id")
-    return Row(
-        prompt,
-        chosen,
-        rejected,
-        subset="" if subset is None or subset != subset else str(subset),  # NaN: how pandas stores none
-        id=None if own_id in (None, "") else str(own_id),
-        doubts=_differ(prompt, other),
-    )
+    return Row(prompt, chosen, rejected, _name(raw, "subset"), _name(raw, "id") or None, _differ(prompt, other))
 
 
 def _scored_pair(raw: Mapping[str, Any]) -> Row:
@@ -139,7 +139,7 @@ def _best_against_worst(raw: Mapping[str, Any], preference: str) -> Row:
     prompt = messages_of(raw.get("instruction"), "instruction")
     completions = raw["completions"]
     if not isinstance(completions, list) or not all(isinstance(c, Mapping) for c in completions):
-        raise Defect("not_text", f'"completions" is {_shown(completions)}, not a list of completions')
+        raise Defect("not_text", f'"completions" is {shown(completions)}, not a list of completions')
     scored = [(score, c) for c in completions if (score := _number(c.get(column))) is not None]
     if len(scored) < 2:
         other = next(name for name in _SCORES if name != preference)
@@ -177,14 +177,14 @@ def messages_of(value: Any, field: str) -> tuple[Message, ...]:
     if isinstance(value, str):
         return (Message("user", value),)
     if not isinstance(value, list) or not value:
-        raise Defect("not_text", f'"{field}" is {_shown(value)}, not text or a list of messages')
+        raise Defect("not_text", f'"{field}" is {shown(value)}, not text or a list of messages')
     turns = []
     for turn in value:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise Defect("not_text", f'"{field}" holds a turn without text: {_shown(turn)}')
+            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}')
         if turn.get("role") not in get_args(Role):
             known = ", ".join(get_args(Role))
-            raise Defect("dialogue", f'"{field}" holds the role {_shown(turn.get("role"))} (known: {known})')
+            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known})')
         turns.append(Message(turn["role"], turn["content"]))
     return tuple(turns)
 
@@ -193,28 +193,46 @@ def _text(raw: Mapping[str, Any], field: str) -> str:
     value = raw.get(field)
     if isinstance(value, str):
         return value
-    raise Defect("not_text", f'"{field}" is {_shown(value)}, not text') if field in raw else _missing(raw, field)
+    raise Defect("not_text", f'"{field}" is {shown(value)}, not text') if field in raw else _missing(raw, field)
 
 
 def _missing(raw: Mapping[str, Any], field: str) -> Defect:
-    return Defect("not_text", f'"{field}" is missing{nearest(field, raw)}')
+    return Defect("not_text", f'"{field}" is missing{near(field, raw)}')
+
+
+def _name(raw: Mapping[str, Any], field: str) -> str:
+    """An optional text or number as text; "" where there is none, or NaN, which is how pandas stores none."""
+    value = raw.get(field)
+    if value is None or value != value:
+        return ""
+    if not isinstance(value, str | int | float):
+        raise Defect("not_text", f'"{field}" is {shown(value)}, neither text nor number')
+    return str(value)
 
 
 def _number(value: Any) -> float | None:
     """Scores and ids come as numbers or, from CSV files and some hub rows, as text; "N/A" and NaN are no number."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number may have 4000 digits
         return None
     return number if math.isfinite(number) else None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a one-line message: rows can hold whole documents where a string belongs."""
     if value is None:
         return "null"
-    text = repr(value)
+    try:
+        text = repr(value[:40] if isinstance(value, str) else value)
+    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def near(column: str, columns: Iterable[str]) -> str:
+    """`mars.config.nearest` of the columns that look like names, twenty at most: a row may have any keys."""
+    return nearest(column, itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 20))
 
 
 def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
@@ -226,15 +244,24 @@ def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
     if not row.prompt or row.prompt[-1].role != "user":
         found.append(Defect("dialogue", "the prompt does not end with the user's turn"))
     texts = {"prompt": "".join(m.content for m in row.prompt), "chosen": row.chosen, "rejected": row.rejected}
-    found += [Defect("empty", f'"{field}" is empty') for field, text in texts.items() if not text.strip()]
+    found += [Defect("empty", f'"{field}" is empty') for field, text in texts.items() if is_blank(text)]
     if row.chosen.strip() == row.rejected.strip():
         found.append(Defect("identical", "chosen and rejected are the same text"))
     if max_prompt_chars is not None and len(texts["prompt"]) > max_prompt_chars:
         found.append(Defect("long_prompt", f"the prompt has {len(texts['prompt'])} characters"))
+    for field, contents in {"prompt": [m.content for m in row.prompt], **{f: [texts[f]] for f in _PAIR}}.items():
+        if any(_MARKER.search(content) for content in contents):
+            found.append(Defect("turn_marker", f'"{field}" holds a turn marker'))
     return found
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to see in `text`: white space, controls, and marks of no width such as U+200B."""
+    return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in text)
+
+
 _PAIR = ("chosen", "rejected")
+_MARKER = re.compile(r"\n\n(?:Human|Assistant):")
 
 # name -> preference -> schema: which label decides, where a dataset has several; the first is the default.
 SCHEMAS: dict[str, dict[str, Schema]] = {

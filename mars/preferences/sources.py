@@ -20,17 +20,27 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from mars.config import nearest
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect
+from mars.preferences.schemas import Defect, shown
 
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+LONGEST_LINE = 16 * 2**20  # bytes of a row of JSON; a longer line is a defect, and is never held as a whole
 SPLITS = {"train": ("train_prefs", "train"), "test": ("test_prefs", "test")}  # names on the hub; the first there counts
+
+# How files begin that are no text, whatever they are called: what each is, and what to do.
+_NOT_TEXT = {
+    b"\x1f\x8b": "is compressed (name it .jsonl.gz, or unpack it)",
+    b"PK\x03\x04": "is a zip archive (unpack it)",
+    b"PAR1": "is a Parquet file (name it .parquet)",
+    b"\xff\xfe": "is text in UTF-16 or UTF-32 (save it as UTF-8)",
+    b"\xfe\xff": "is text in UTF-16 or UTF-32 (save it as UTF-8)",
+}
 
 
 class RawRow(NamedTuple):
@@ -68,6 +78,10 @@ def open_file(path: Path, label: str) -> Source:
     rows = _json_lines(path, label) if kind in (".jsonl", ".jsonl.gz") else _table(path, label, kind.removeprefix("."))
     try:
         with path.open("rb") as data:
+            start = data.read(4)
+            if kind in (".jsonl", ".csv") and (other := next((b for b in _NOT_TEXT if start.startswith(b)), None)):
+                raise DataError(f"{path}: {_NOT_TEXT[other]}")
+            data.seek(0)
             return Source(label, {"file": label, "sha256": hashlib.file_digest(data, "sha256").hexdigest()}, rows)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from None
@@ -138,13 +152,27 @@ def _hub_dataset(hub: str, revision: str | None, config: str | None, data_dir: s
 def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
     opened = gzip.open if path.name.endswith(".gz") else open
     try:
-        with opened(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+        with opened(path, "rb") as file:
+            for number, line in enumerate(_lines(file), 1):
+                if line is None:
+                    yield RawRow(number, None, Defect("bad_json", f"the line is longer than {LONGEST_LINE} bytes"))
+                    continue
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if text.strip():
                     yield _json_row(number, text)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{label}: is not a whole gzip file: {_reason(error)}") from None
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
+    """The lines of `file`, and None in the place of one longer than LONGEST_LINE."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) <= LONGEST_LINE:
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(2**20)
+        yield None
 
 
 def _json_row(number: int, line: bytes) -> RawRow:
@@ -156,19 +184,27 @@ def _json_row(number: int, line: bytes) -> RawRow:
         text = line.decode(errors="replace")
         defect = Defect("encoding", f"byte {error.start + 1} of the line is not UTF-8")
     try:
-        value = json.loads(text.strip())
+        value = json.loads(text.strip(), object_pairs_hook=_each_key_once)
+        plain = json.dumps(value, ensure_ascii=False) if "\\ud" in text.lower() else ""  # an escaped surrogate
     except (ValueError, RecursionError) as error:
         reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
         beside = f", and {defect}" if defect else ""
         return RawRow(number, None, Defect("bad_json", f"the line is not JSON: {reason}{beside}"))
     if not isinstance(value, dict):
         return RawRow(number, None, Defect("bad_json", f"the line is a JSON {type(value).__name__}, not an object"))
-    if "\\ud" in text.lower():  # an escaped surrogate; one without its other half cannot be written as UTF-8
-        plain = json.dumps(value, ensure_ascii=False)
-        mended = plain.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-        if mended != plain:
-            return RawRow(number, json.loads(mended), Defect("encoding", "holds half of a surrogate pair"))
+    mended = plain.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if mended != plain:  # half of a pair cannot be written as UTF-8
+        return RawRow(number, json.loads(mended), Defect("encoding", "holds half of a surrogate pair"))
     return RawRow(number, value, defect)
+
+
+def _each_key_once(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a key that is there twice: which of its values was meant, nobody can tell."""
+    value = dict(items)
+    if len(value) < len(items):
+        keys = [key for key, _ in items]
+        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} is there twice")
+    return value
 
 
 def _table(path: Path, label: str, kind: str) -> Iterator[RawRow]:
@@ -176,37 +212,63 @@ def _table(path: Path, label: str, kind: str) -> Iterator[RawRow]:
     import datasets
 
     options: dict[str, Any] = {}
-    damaged = False
+    damaged = kind == "csv" and _is_damaged(path)
     if kind == "csv":
-        header, damaged = _look_at_csv(path)
-        text = datasets.Features({name: datasets.Value("string") for name in header})
+        text = datasets.Features({name: datasets.Value("string") for name in _header(path, label)})
         options = {"features": text, "keep_default_na": False, "index_col": False, "encoding_errors": "replace"}
+    number = 0
     try:
         with _silence(datasets):
             files = {"train": glob.escape(str(path.resolve()))}
             rows = datasets.load_dataset(kind, data_files=files, split="train", **options)
+        for number, row in enumerate(rows, 1):
+            broken = damaged and any(field and ("\ufffd" in field or "\0" in field) for field in row.values())
+            yield RawRow(number, row, Defect("encoding", "holds NUL, or bytes that are not UTF-8") if broken else None)
     except Exception as error:  # pandas, pyarrow and datasets have one family each
         reason = _reason(error)
-        quote = (
-            " (a field that holds a comma, a quote or a line break stands in quotes)" if "tokenizing" in reason else ""
-        )
-        raise DataError(f"{label}: cannot be read as {kind}: {reason}{quote}") from error
-    for number, row in enumerate(rows, 1):
-        broken = damaged and any("\ufffd" in field for field in row.values())
-        yield RawRow(number, row, Defect("encoding", "holds bytes that are not UTF-8") if broken else None)
+        if any(empty in reason for empty in _EMPTY):
+            raise DataError(f"{label}: holds no rows") from None
+        place = f"{label}:{number + 1}" if number or isinstance(error, UnicodeDecodeError) else label
+        hint = f" ({_QUOTING})" if "tokenizing" in reason else ""
+        raise DataError(f"{place}: cannot be read as {kind}: {reason}{hint}") from error
 
 
-def _look_at_csv(path: Path) -> tuple[list[str], bool]:
-    """(header, whether the file holds bytes that are not UTF-8)."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        header = next(csv.reader(lines), [])
+_EMPTY = ("corresponds to no data", "BatchSize must be greater than 0", "No columns to parse")  # of `datasets`, pandas
+_QUOTING = "a field that holds a comma, a quote or a line break stands in quotes"
+
+
+def _header(path: Path, label: str) -> list[str]:
+    """The columns of a .csv file, quoted throughout as it must be: pandas lets a stray quote swallow rows.
+
+    Raises DataError for a quote out of place, a field longer than LONGEST_LINE, a column twice or without a name.
+    """
+    limit = csv.field_size_limit(LONGEST_LINE)
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            rows = csv.reader(lines, strict=True)
+            header: list[str] = next((row for row in rows if row), [])
+            for _ in rows:
+                pass
+    except csv.Error as error:
+        where = f"the row that ends in line {rows.line_num}"
+        raise DataError(f"{label}: {where}: {error} ({_QUOTING}, and a quote in it is doubled)") from None
+    finally:
+        csv.field_size_limit(limit)
+    if wrong := next((name for name in header if "\0" in name or (name and header.count(name) > 1)), None):
+        what = "holds NUL (is the file UTF-16? save it as UTF-8)" if "\0" in wrong else "is there twice"
+        raise DataError(f"{label}: the column {shown(wrong)} {what}")
+    if "" in header:
+        raise DataError(f"{label}: column {header.index('') + 1} has no name (give it one, or take it out)")
+    return header
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a text file holds NUL, or bytes that are not UTF-8."""
     try:
         with path.open(encoding="utf-8") as lines:
-            for _ in lines:
-                pass
+            return any("\0" in line for line in lines)
     except UnicodeDecodeError:
-        return header, True
-    return header, False
+        return True
 
 
 @contextlib.contextmanager
@@ -226,8 +288,9 @@ def _silence(datasets: Any) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the root cause: libraries wrap errors several times."""
+    """The first line of the root cause, fit for a terminal: libraries wrap errors several times, and quote the data."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in (lines[0] if lines else "")[:300])
+    return plain or type(error).__name__

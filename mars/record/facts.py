@@ -42,6 +42,7 @@ _KINDS: dict[str, Any] = {  # of a manifest's values, where they are there; grou
 }
 _ROWS = ("base_sha256", "validation_sha256", "test_sha256")
 _INTERVAL = ("_lo", "_hi", "_half_width")
+_DEEPEST = 50  # levels of a config
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Parts = dict[str, dict[str, float]]  # {part: {metric: value}}
@@ -116,9 +117,20 @@ def json_object(file: Path) -> dict[str, Any]:
 def yaml_mapping(file: Path) -> dict[str, Any]:
     """Raises UserError, without the file's name, where it is none."""
     try:
-        return _mapping(yaml.load(file.read_bytes(), _Loader))
+        text = file.read_bytes()
+        _check_yaml(text)
+        return _mapping(yaml.load(text, _Loader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise unreadable(error) from None
+
+
+def _check_yaml(text: bytes) -> None:
+    """Raises ValueError for what no config has: a few lines of aliases stand for terabytes, and depth ends the process."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST or isinstance(event, yaml.AliasEvent):
+            raise ValueError("holds aliases" if depth <= _DEEPEST else f"is nested deeper than {_DEEPEST} levels")
 
 
 def rounds_table(file: Path) -> pd.DataFrame:
@@ -218,6 +230,8 @@ def agree(one: Any, other: float) -> bool:
     """Whether a stated value is the recomputed one, but for the order of summation. NaN and null are one."""
     if one is None or isinstance(one, bool) or not isinstance(one, int | float):
         return one is None and math.isnan(other)
+    if isinstance(one, int) and abs(one) >= 2**63:  # float() may refuse it
+        return False
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE) or (math.isnan(one) and math.isnan(other))
 
 
@@ -248,4 +262,6 @@ def is_interval(name: str, values: Mapping[str, Any]) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a number of more than 63 bits"
     return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)

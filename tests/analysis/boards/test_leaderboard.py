@@ -417,7 +417,11 @@ def test_a_submission_holds_what_was_packed_and_no_weights(made, packed):
         (edited_metrics, "metrics.json is not the file that was packed"),
         (lambda run: spoil_scores(run, first("chosen_score", 9.0)), "scores/in_distribution.parquet is not the file"),
         (lambda run: (run / "rounds.csv").unlink(), f"rounds.csv is listed in {SUBMISSION} and not there"),
-        (lambda run: (run / "notes.txt").write_text("?"), f"notes.txt is not listed in {SUBMISSION}"),
+        (lambda run: (run / "notes.txt").write_text("?"), "notes.txt does not belong in a submission"),
+        (
+            lambda run: (run / "evaluations" / "files.json").write_text("{}"),
+            f"evaluations/files.json is not listed in {SUBMISSION}",
+        ),
         (shutil.rmtree, f"{SUBMISSION} lists it, and it is not there"),
     ],
 )

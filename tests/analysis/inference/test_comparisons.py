@@ -14,7 +14,7 @@ from support.study import make_run, make_study
 from analysis import load
 from analysis.exhibits.ranking import rank
 from analysis.inference.comparisons import COLUMNS, compare
-from analysis.report.verdict import verdict, warnings
+from analysis.report.verdict import OF_ROWS, verdict, warnings
 
 
 def named(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -193,7 +193,9 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
         "prompt_response": {"count": 0},
         "any_ngram": {"count": 7},
     }
-    make_study(tmp_path, {"uniform": 0.01, "mars": 0.01}, manifest={"data": {"contamination": {"test": found}}})
+    files = [{"kept": 60, "kept_despite": {"contradictory": 2}}, {"kept": 40, "kept_despite": {"contradictory": 1}}]
+    data = {"contamination": {"test": found}, "sources": {"train": files}}
+    make_study(tmp_path, {"uniform": 0.01, "mars": 0.01}, manifest={"data": data})
     for file in tmp_path.glob("mars*/rounds.csv"):
         pd.read_csv(file).assign(steering=[0.0, 1.0, 1.0]).to_csv(file, index=False)
     lines = warnings(load(tmp_path))
@@ -202,6 +204,8 @@ def test_warnings_tell_what_the_numbers_rest_on(tmp_path: Path) -> None:
     assert "contamination: pairs that share their prompt with a training pair: 2 of 60 in test" in lines
     assert "contamination: pairs that share a 13-gram with a training pair: 7 of 60 in test" in lines
     assert not any("prompt and response" in line for line in lines)
+    assert f"{OF_ROWS['contradictory']}: 3 of 100 in train" in lines
+    assert not any(OF_ROWS["turn_marker"] in line for line in lines)
 
     for file in tmp_path.glob("mars*/rounds.csv"):
         pd.read_csv(file).assign(steering=0.0).to_csv(file, index=False)

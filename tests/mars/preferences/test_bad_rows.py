@@ -55,6 +55,7 @@ def test_too_many_bad_rows_are_counted_by_kind_and_the_first_is_named(tmp_path: 
 
 def test_a_file_in_another_encoding_is_told_apart_from_bad_json(tmp_path: Path):
     utf_16 = '{"prompt": "Q"}'.encode("utf-16")
-    said = stopped(tmp_path, {1: utf_16}, "dataset.on.bad_json=raise")
-    assert said.startswith("rows.jsonl:1: the line is not JSON: ")
+    said = stopped(tmp_path, {2: utf_16}, "dataset.on.bad_json=raise")
+    assert said.startswith("rows.jsonl:2: the line is not JSON: ")
     assert ", and byte 1 of the line is not UTF-8 (" in said
+    assert stopped(tmp_path, {1: utf_16}) == "rows.jsonl: is text in UTF-16 or UTF-32 (save it as UTF-8)"

@@ -403,7 +403,7 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
     [
         ("train.jsonl", b"", "train.jsonl: the file is empty"),
         ("train.jsonl", b"\n\n", "train.jsonl: holds no rows"),
-        ("train.csv", b"prompt,chosen,rejected\n", "train.csv: cannot be read as csv"),
+        ("train.csv", b"prompt,chosen,rejected\n", "train.csv: holds no rows"),
         (
             "train.csv",
             b"prompt,chosen,rejected\na,b,c\na,b,c,d\n",
