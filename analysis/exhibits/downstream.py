@@ -156,7 +156,7 @@ class Curves(Exhibit):
         for part in parts:
             means = by_replicate(group, part, measure.column, label).drop_duplicates("arm").dropna(subset=["mean"])
             kl = own[(own["split"] == part) & (own["metric"] == "kl")].groupby("arm")["value"].mean()
-            means = means.assign(**{self.point: int(part.removeprefix(self.prefix)), "kl": means["arm"].map(kl)})
+            means[self.point], means["kl"] = int(part.removeprefix(self.prefix)), means["arm"].map(kl)
             columns = ["arm", "mean", "lo", "hi", self.point, "kl"]
             rows.append(means[columns].dropna(subset=["kl"]).assign(measure=measure.column))
         if not rows:

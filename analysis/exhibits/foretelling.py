@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from analysis.study.study import NothingToShow, Study
 from benchmarks.align.outcome import NAME
 
 _WITHIN, _ALL = "within replicates", "over all runs"
-_LOOKS = {  # above and below the middle of a row
+_LOOKS: dict[str, tuple[str, float, dict[str, Any]]] = {  # above and below the middle of a row
     "within": (_WITHIN, -0.14, {"color": "#0072B2", "marker": "o", "markerfacecolor": "#0072B2"}),
     "all": (_ALL, 0.14, {"color": "0.45", "marker": "s", "markerfacecolor": "white"}),
 }
@@ -94,7 +95,7 @@ class Foretelling(Exhibit):
             values = frame[[name, f"{name}_lo", f"{name}_hi"]].to_numpy(float)
             for y, (rho, lo, hi) in enumerate(values):
                 axes.plot([lo, hi], [y + aside] * 2, color=look["color"], linewidth=1.4)
-                axes.plot(rho, y + aside, **{**look, "markersize": 5})
+                axes.plot(rho, y + aside, markersize=5, **look)
         style.name_rows(axes, list(frame["predictor"]))
         axes.axvline(0.0, color=style.FAINT, linestyle="--", linewidth=1, zorder=1)
         axes.set_xlim(-1.05, 1.05)

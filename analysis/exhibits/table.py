@@ -65,8 +65,9 @@ def csv_text(frame: pd.DataFrame) -> str:
     library.
     """
     named = frame.select_dtypes(exclude=["number", "bool"])
-    texts = {name: named[name].map(_no_formula) for name in named}
-    safe = frame.assign(**texts) if texts else frame
+    safe = frame.copy()
+    for name in named:
+        safe[name] = named[name].map(_no_formula)
     return safe.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 

@@ -150,7 +150,7 @@ def _hub_dataset(hub: str, revision: str | None, config: str | None, data_dir: s
 
 
 def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
-    opened = gzip.open if path.name.endswith(".gz") else open
+    opened: Any = gzip.open if path.name.endswith(".gz") else open
     try:
         with opened(path, "rb") as file:
             for number, line in enumerate(_lines(file), 1):
