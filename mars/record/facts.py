@@ -125,7 +125,7 @@ def yaml_mapping(file: Path) -> dict[str, Any]:
 
 
 def _check_yaml(text: bytes) -> None:
-    """Raises ValueError for what no config has: a few lines of aliases stand for terabytes, and depth ends the process."""
+    """Raises ValueError for what no config has: a few lines of aliases stand for terabytes, depth ends the process."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
