@@ -39,6 +39,7 @@ FINDINGS = {  # of manifest.json's data.contamination, by split
 
 OF_ROWS = {  # of manifest.json's data.sources, by split: what was counted and kept
     "contradictory": "contradictory labels: rows with the responses of an earlier row the other way round",
+    "invisible": "texts of nothing that can be seen, such as U+200B: rows",
     "turn_marker": "turn markers inside a text, which the plain template cannot tell from turns: rows",
 }
 

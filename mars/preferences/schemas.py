@@ -39,6 +39,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Finding = Literal[  # what is counted and kept, because the row is a preference all the same
     "contradictory",  # an earlier row of the split has the same prompt and responses, the other way round
+    "invisible",  # a text of nothing but white space, controls and marks without width, such as U+200B
     "turn_marker",  # a text holds "\n\nHuman:" or "\n\nAssistant:", which the plain template cannot tell from a turn
 ]
 
@@ -244,7 +245,9 @@ def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
     if not row.prompt or row.prompt[-1].role != "user":
         found.append(Defect("dialogue", "the prompt does not end with the user's turn"))
     texts = {"prompt": "".join(m.content for m in row.prompt), "chosen": row.chosen, "rejected": row.rejected}
-    found += [Defect("empty", f'"{field}" is empty') for field, text in texts.items() if is_blank(text)]
+    found += [Defect("empty", f'"{field}" is empty') for field, text in texts.items() if not text.strip()]
+    unseen = [field for field, text in texts.items() if text.strip() and is_invisible(text)]
+    found += [Defect("invisible", f'"{field}" has nothing that can be seen') for field in unseen]
     if row.chosen.strip() == row.rejected.strip():
         found.append(Defect("identical", "chosen and rejected are the same text"))
     if max_prompt_chars is not None and len(texts["prompt"]) > max_prompt_chars:
@@ -255,7 +258,7 @@ def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
     return found
 
 
-def is_blank(text: str) -> bool:
+def is_invisible(text: str) -> bool:
     """Whether there is nothing to see in `text`: white space, controls, and marks of no width such as U+200B."""
     return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in text)
 

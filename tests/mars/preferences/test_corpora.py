@@ -258,11 +258,6 @@ ROWS = {
     "scores that tie": Row("completions", scored(3, 3), "tie", "all completions score 3"),
     # texts
     "white space": Row("files", changed("files", chosen=" \n\t\u00a0"), "empty", '"chosen" is empty'),
-    "marks without width": Row(
-        "files", changed("files", chosen="\u200b\u200d\ufeff\u2060"), "empty", '"chosen" is empty'
-    ),
-    "only controls": Row("files", changed("files", rejected="\x00\x07"), "empty", '"rejected" is empty'),
-    "a prompt of nothing": Row("pku_saferlhf", changed("pku_saferlhf", prompt="\u200e"), "empty", '"prompt" is empty'),
     "the same text twice": Row(
         "ultrafeedback", changed("ultrafeedback", chosen="a ", rejected="\na"), "identical", "the same text"
     ),
@@ -549,6 +544,11 @@ KEPT = {
         {PAIR, PAIR[::-1]},
         {"contradictory": 1},
     ),
+    "marks without width alone": Kept(
+        "train.jsonl", line(ONE | {"chosen": "\u200b\u200d\ufeff"}), {("\u200b\u200d\ufeff", PAIR[1])}, {"invisible": 1}
+    ),
+    "controls alone": Kept("train.jsonl", line(ONE | {"rejected": "\0\x07"}), {(PAIR[0], "\0\x07")}, {"invisible": 1}),
+    "a prompt of nothing to see": Kept("train.jsonl", line(ONE | {"prompt": "\u200e"}), {PAIR}, {"invisible": 1}),
     "a turn in a response": Kept(
         "train.jsonl",
         line(ONE | {"chosen": "a\n\nHuman: b\n\nAssistant: c"}),
