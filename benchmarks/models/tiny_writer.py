@@ -50,6 +50,7 @@ _TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+_SPREAD = 0.06  # of the weights at first: three times what is usual, which as small a model learns faster from
 _WAIT = 1.0  # seconds between two looks at what another process is making
 
 log = logging.getLogger(__name__)
@@ -59,18 +60,21 @@ log = logging.getLogger(__name__)
 class WriterConfig:
     """What shapes the model: its width and layers, the planted dialogues it is trained on (each once), and how.
 
-    rare_share: of the prompts that ask for a source. seed: of weights and order, and of the replies.
+    phrases: of several words that are one token. rare_share: of the prompts that ask for a source. sharpness: so much
+    larger the trained model's logits are made, as a temperature of its inverse would, because what it has not learnt is
+    spread over improbable words. seed: of weights and order, and of the replies.
     """
 
-    width: int = 192
-    layers: int = 3
-    heads: int = 6
-    phrases: int = 1500
-    dialogues: int = 20_000
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    phrases: int = 300
+    dialogues: int = 40_000
     rare_share: float = 0.1
-    batch_size: int = 32
-    lr: float = 3e-3
+    batch_size: int = 8
+    lr: float = 4e-3
     warmup: float = 0.05  # share of the steps
+    sharpness: float = 1.2
     seed: int = 0
 
 
@@ -114,7 +118,7 @@ def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
     """(the trained model in eval mode, its tokenizer): a function of `config`, on one machine with as many threads."""
     dialogues = list(_dialogues(config))
     tokenizer = _tokenizer(dialogues, config.phrases)
-    replies = [_encoded(tokenizer, *dialogue) for dialogue in dialogues]
+    replies = _encoded(tokenizer, dialogues)
     lengths = np.array([len(ids) for ids, _ in replies])
     steps = epoch_steps(
         lengths[:, None], config.batch_size, _CONTEXT * config.batch_size * 2, 16, np.random.default_rng(config.seed)
@@ -122,7 +126,7 @@ def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Qwen3ForCausalLM(_shape(config, tokenizer))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done / len(steps), config.warmup))
     model.train()
     with Progress(len(steps), f"training {SOURCE}", "steps") as progress:
@@ -134,6 +138,8 @@ def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
             optimizer.step()
             schedule.step()
             progress.advance(1)
+    with torch.no_grad():
+        model.model.norm.weight *= config.sharpness
     return model.eval(), tokenizer
 
 
@@ -187,12 +193,19 @@ def _pieces(dialogues: Sequence[tuple[str, str]], phrases: int) -> list[str]:
     return sorted("".join(words[ord(letter) - 0xF0000] for letter in piece) for piece in merged.get_vocab())
 
 
-def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, reply: str) -> tuple[torch.Tensor, int]:
-    """(token ids of the dialogue as its chat template has it, how many of them are the prompt's)."""
-    turn = {"role": "user", "content": prompt}
-    asked = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
-    known, said = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (asked, reply + _END))
-    return torch.tensor(known + said), len(known)
+def _encoded(
+    tokenizer: PreTrainedTokenizerFast, dialogues: Sequence[tuple[str, str]]
+) -> list[tuple[torch.Tensor, int]]:
+    """For each dialogue its token ids, as the chat template has it, and how many of them are the prompt's."""
+    asked = [
+        tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+        for prompt, _ in dialogues
+    ]
+    known, said = (
+        tokenizer(texts, add_special_tokens=False)["input_ids"]
+        for texts in (asked, [reply + _END for _, reply in dialogues])
+    )
+    return [(torch.tensor(before + after), len(before)) for before, after in zip(known, said, strict=True)]
 
 
 def _shape(config: WriterConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
@@ -206,6 +219,7 @@ def _shape(config: WriterConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3Con
         head_dim=config.width // config.heads,
         max_position_embeddings=_CONTEXT,
         tie_word_embeddings=True,
+        initializer_range=_SPREAD,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

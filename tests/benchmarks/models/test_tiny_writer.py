@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from mars.preferences.pair import Pair
 from mars.worlds.planted import PlantedConfig, load_planted
 from mars.worlds.planted_candidates import candidates
 
-SMALL = WriterConfig(width=64, heads=2, layers=1, phrases=1000, dialogues=2000, batch_size=8, lr=1e-2)
+SMALL = WriterConfig(width=64, heads=2, layers=2, phrases=300, dialogues=1500, batch_size=8, lr=8e-3, sharpness=1.6)
 NONE = WriterConfig(width=16, heads=1, layers=1, phrases=10, dialogues=8, batch_size=8)  # one step
 
 
@@ -41,14 +42,22 @@ def replies(directory: Path, cache: Path, prompts: list[Pair]) -> dict[str, list
     return {pair.id: policy.write(pair.prompt, 16).texts for pair in prompts}
 
 
-def test_a_trained_writer_writes_planted_replies_of_varying_quality_and_an_untrained_one_does_not(
+def runs_of_three(texts: Iterable[str]) -> list[tuple[str, ...]]:
+    return [run for text in texts for words in [text.split()] for run in zip(words, words[1:], words[2:], strict=False)]
+
+
+def test_a_writer_trained_for_seconds_writes_as_the_author_does_and_an_untrained_one_does_not(
     small: Path, tmp_path: Path, prompts: list[Pair]
 ) -> None:
-    trained = replies_measured(replies(small, tmp_path, prompts))
-    assert trained["parsed"] > 0.3
-    assert trained["gold_sd"] > 1
-    untrained = replies(tiny_writer(tmp_path, NONE), tmp_path, prompts)
-    assert replies_measured(untrained)["parsed"] == 0
+    """The full size takes minutes; `python -m benchmarks.speed writer` measures how much of it the world can read."""
+    author = set(runs_of_three(text for pair in prompts for text, _ in candidates(pair.id, 200)))
+
+    def familiar(directory: Path) -> float:
+        written = runs_of_three(text for texts in replies(directory, tmp_path, prompts).values() for text in texts)
+        return sum(run in author for run in written) / len(written)
+
+    assert familiar(small) > 0.25
+    assert familiar(tiny_writer(tmp_path, NONE)) < 0.05
 
 
 def test_replies_of_the_author_are_parsed_and_other_texts_are_not(prompts: list[Pair]) -> None:
