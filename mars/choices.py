@@ -90,6 +90,7 @@ class Settings:
     debug: bool
     logger: Literal["terminal", "wandb"]
     wandb: WandbConfig | None
+    retry: Literal["failed"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):

@@ -7,12 +7,14 @@ A file is written under another name first and then renamed, so that no reader e
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,17 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_parquet(aside, index=False)
     os.replace(aside, path)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Inside, no other process is inside for the same directory."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
