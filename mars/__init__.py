@@ -15,7 +15,7 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     pool/          variants of the base pairs on demand: store, gates, semantic layer, preservation
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
-    run choices assembly conduct cli show dry_run   the entrance
+    run choices assembly conduct cli jobs sweep status show dry_run   the entrance
 """
 
 from __future__ import annotations

@@ -27,12 +27,17 @@ _PATIENCE = 60.0  # seconds to wait for another process's transaction
 _BUSY = "may this user write it, is the disk full, or does another process hold it?"
 
 
+class Damaged(UserError):
+    """A file that SQLite cannot read."""
+
+
 @dataclass(frozen=True)
 class Cache:
     """A table of a SQLite file, its rows told apart by one column.
 
     schema: statements that create the file's tables where they are missing, each ended by a semicolon.
     remedy: what to do about a damaged file, and what follows: "delete the file; features are computed again".
+    durable: False does not wait for the disk: a hundred times as fast, and a machine that loses power may damage it.
     """
 
     path: Path
@@ -40,20 +45,23 @@ class Cache:
     key: str  # the column
     schema: str
     remedy: str
+    durable: bool = True
 
     @contextmanager
     def open(self) -> Iterator[sqlite3.Connection]:
         """A connection for one short piece of work, each statement a transaction unless BEGIN is said.
 
-        Raises UserError where SQLite cannot use the file.
+        Raises UserError where SQLite cannot use the file, Damaged where that is because of what is in it.
         """
         try:
             with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as database:
+                if not self.durable:
+                    database.execute("PRAGMA synchronous = OFF")
                 yield database
         except sqlite3.OperationalError as error:
             raise UserError(f"{self.path}: {error} ({_BUSY})") from error
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{self.path}: {error} ({self.remedy})") from error
+            raise Damaged(f"{self.path}: {error} ({self.remedy})") from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -73,7 +81,7 @@ class Cache:
         except OSError as error:
             raise UserError(f"{self.path.parent}: {self.table} cannot be stored here ({error.strerror})") from error
         with self.open() as database:
-            if not self._created(database):
+            if not self.created(database):
                 database.executescript(f"BEGIN IMMEDIATE; {self.schema} COMMIT;")
 
     def read(self, columns: str, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
@@ -81,7 +89,7 @@ class Cache:
         if not keys or not os.path.exists(self.path):
             return []
         with self.open() as database:  # a file without the table: another process is about to create it
-            return list(self.select(database, columns, keys)) if self._created(database) else []
+            return list(self.select(database, columns, keys)) if self.created(database) else []
 
     def insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Adds whole rows in one transaction; a row whose key is there already is left out."""
@@ -101,5 +109,6 @@ class Cache:
             marks = ",".join("?" * len(rows[0]))
             database.executemany(f"INSERT OR IGNORE INTO {self.table} VALUES ({marks})", rows)
 
-    def _created(self, database: sqlite3.Connection) -> bool:
+    def created(self, database: sqlite3.Connection) -> bool:
+        """Whether the tables are there; in a file that another process has just opened they may not be yet."""
         return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (self.table,)).fetchone())

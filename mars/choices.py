@@ -90,7 +90,9 @@ class Settings:
     debug: bool
     logger: Literal["terminal", "wandb"]
     wandb: WandbConfig | None
-    checkpoint_minutes: float = 1.0  # last, with a value for runs that were made before there was this setting
+    # With values, for runs that were made before there were these settings.
+    checkpoint_minutes: float = 1.0
+    retry: Literal["failed"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):

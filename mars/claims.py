@@ -80,28 +80,26 @@ class Claims:
             held = living(database)
             keys = choose(database, held)
             if keys:
-                row = (owner, _host(), os.getpid(), _born(os.getpid()), time.time() + self.lease, b"".join(keys))
-                database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._insert(database, owner, keys)
         if not keys:
             yield Claim(owner, keys, held)
             return
         try:
-            with self._renewed(owner):
+            with self._renewed(owner, keys):
                 yield Claim(owner, keys, held)
         finally:
             with suppress(UserError), self.file.open() as database:
                 _drop(database, owner)
 
     @contextmanager
-    def _renewed(self, owner: str) -> Iterator[None]:
+    def _renewed(self, owner: str, keys: Sequence[bytes]) -> Iterator[None]:
         """Prolongs the owner's lease from a thread, so that slow work keeps it and a dead machine loses it soon."""
         done = threading.Event()
 
         def renew() -> None:
             while not done.wait(self.lease / 4):
-                with suppress(UserError), self.file.open() as database:  # a renewal that fails is tried again
-                    row = (time.time() + self.lease, owner)
-                    database.execute("UPDATE claims SET expires = ? WHERE owner = ?", row)
+                with suppress(UserError):  # a renewal that fails is tried again
+                    self._renew(owner, keys)
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
@@ -111,17 +109,44 @@ class Claims:
             done.set()
             thread.join()
 
+    def _renew(self, owner: str, keys: Sequence[bytes]) -> None:
+        """A lease from now on; where file or claim were lost, a new claim, unless somebody else holds a key by now."""
+        self.file.create()
+        with self.file.transaction() as database:
+            row = (time.time() + self.lease, owner)
+            prolonged = database.execute("UPDATE claims SET expires = ? WHERE owner = ?", row).rowcount
+            if not prolonged and living(database).keys().isdisjoint(keys):
+                self._insert(database, owner, keys)
+
+    def _insert(self, database: sqlite3.Connection, owner: str, keys: Sequence[bytes]) -> None:
+        row = (owner, _host(), os.getpid(), _born(os.getpid()), time.time() + self.lease, b"".join(keys))
+        database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
+
 
 def living(database: sqlite3.Connection) -> dict[bytes, str]:
     """{key in the hands of the living: whose it is}, after dropping the claims of the dead."""
+    found, dead = _told_apart(database)
+    for owner in dead:
+        _drop(database, owner)
+    return found
+
+
+def in_hand(database: sqlite3.Connection) -> dict[bytes, str]:
+    """What `living` returns, of a file that is not to be written."""
+    return _told_apart(database)[0]
+
+
+def _told_apart(database: sqlite3.Connection) -> tuple[dict[bytes, str], list[str]]:
+    """{key in the hands of the living: whose it is}, and the owners that are dead."""
     found: dict[bytes, str] = {}
+    dead = []
     for owner, host, pid, born, expires, keys in database.execute("SELECT * FROM claims").fetchall():
         if expires < time.time() or (host == _host() and not runs(pid, born)):
-            _drop(database, owner)
+            dead.append(owner)
             continue
         who = f"process {pid} on {host.partition(' ')[0]}"
         found.update((keys[i : i + KEY_BYTES], who) for i in range(0, len(keys), KEY_BYTES))
-    return found
+    return found, dead
 
 
 def _drop(database: sqlite3.Connection, owner: str) -> None:

@@ -14,8 +14,11 @@ import os
 import re
 import sqlite3
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -30,13 +33,16 @@ from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mars import telemetry
+from mars import jobs, telemetry
 from mars.config import UserError, nearest
 from mars.plugins import declared
+from mars.record.ledger import job_of
 from mars.stopping import EXIT_CODE, Stopped
+from mars.sweep import FAILED, PACKAGES, Outcome, Sweep, Terminal
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
 OmegaConf.register_new_resolver(
@@ -75,67 +81,55 @@ class _SearchPath(SearchPathPlugin):
 Plugins.instance().register(_ReadOnce)
 Plugins.instance().register(_SearchPath)
 
-_compose_all = Sweeper.validate_batch_is_legal
-
-
-def _compose_each_choice(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
-    """Before a sweep, compose as many of its jobs as it takes to meet every choice of a config group once.
-
-    An unknown choice, or a setting that one of the choices lacks, still fails before the first run. Hydra composes all
-    jobs, and again when their turn comes: of a thousand short runs that is a part worth saving. The method is replaced
-    because Hydra takes sweepers of others from the package hydra_plugins alone, which every other Hydra program on the
-    machine would import.
-    """
-    options = functools.cache(sweeper.hydra_context.config_loader.get_group_options)
-    met: set[str] = set()
-    few: list[Sequence[str]] = []
-    for job in batch:
-        choices = {override for override in job if options(re.split("[@=]", override)[0].lstrip("+"))}
-        if not few or not met.issuperset(choices):
-            few.append(job)
-        met |= choices
-    _compose_all(sweeper, few)
-
-
-Sweeper.validate_batch_is_legal = _compose_each_choice  # type: ignore[method-assign, assignment]
-
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
 _NULL_GROUP = "Config group override"  # begins Hydra's ValueError for semantic=null
 
 
 def command(
-    config_name: str, function: Callable[[dict[str, Any]], object], after_interrupt: str = ""
+    config_name: str,
+    function: Callable[[dict[str, Any]], object],
+    after_interrupt: str = "",
+    in_sweep: Callable[[dict[str, Any], float], Outcome] | None = None,
 ) -> Callable[[], None]:
     """A command line: composes conf/`config_name`.yaml with the overrides and calls `function` with plain data.
 
-    after_interrupt: what to tell who stops it: what is kept, what the same command would do.
+    after_interrupt: what to tell who stops it: what is kept, what the same command would do. in_sweep: called in the
+    place of `function`, with the second at which the sweep began, where jobs go through a study's ledger.
     """
     failures: list[str] = []
+    began = time.time()
+    by_ledger = in_sweep is not None and not _asked("debug", "dry_run")  # here: a launcher's worker has other arguments
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
-    def job(cfg: DictConfig) -> None:
-        _log_to_stderr()
+    def job(cfg: DictConfig) -> Outcome | None:
+        in_ledger = in_sweep if by_ledger and HydraConfig.get().mode == RunMode.MULTIRUN else None
+        _log_to_stderr(Terminal() if in_ledger else logging.StreamHandler())
         try:
-            function(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))  # type: ignore[arg-type]
+            config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+            if in_ledger:
+                return in_ledger(config, began)
+            function(config)
         except MISTAKES as error:
-            if cfg.get("debug") or not _in_this_process():
+            if in_ledger or cfg.get("debug") or not _in_this_process():
                 raise
             failures.append(_one_line(error, config_name))  # the other jobs of a sweep go on
+        return None
 
     def main() -> None:
         telemetry.turn_off()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `_one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         try:
-            job()
+            with _sweeps(config_name, failures, by_ledger):
+                job()
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Stopped:
             print("; ".join(filter(None, ("stopped as asked", after_interrupt))), file=sys.stderr)
             sys.exit(EXIT_CODE)
         except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
-            if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
+            if _asked("debug"):
                 raise
             if isinstance(error, KeyboardInterrupt):
                 print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
@@ -144,10 +138,53 @@ def command(
                 raise
             failures.append(_one_line(error, config_name))
         if failures:
-            jobs = Counter(failures)
-            sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in jobs.items()))
+            counted = Counter(failures)
+            sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()))
 
     return main
+
+
+@contextmanager
+def _sweeps(config_name: str, failures: list[str], by_ledger: bool) -> Iterator[None]:
+    """Inside, a sweep's jobs are those that `jobs.prepare` leaves; by_ledger: they go through a `Sweep`.
+
+    The method is replaced because Hydra takes sweepers of others from the package hydra_plugins alone, which every
+    other Hydra program on the machine would import.
+    """
+
+    def checked(sweeper: Any, batch: list[list[str]]) -> None:
+        _log_to_stderr(Terminal())
+        jobs.prepare(sweeper, batch)
+        if by_ledger and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
+            sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)
+
+    def launched(sweeper: Any, launch: Any, batch: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+        here = type(sweeper.launcher).__name__ == "BasicLauncher"  # Hydra imports its plugins a second time
+        sweep = Sweep(Path(sweeper.config.hydra.sweep.dir), batch, here)
+        try:
+            with jobs.composed_once(sweeper) if here else nullcontext():
+                sweep.run(lambda some: [ended(one) for one in launch(some, initial_job_idx=initial_job_idx)])
+        finally:
+            _log_to_stderr(logging.StreamHandler())
+        failures.extend(sweep.mistakes())
+        return []
+
+    def ended(job: Any) -> Outcome:
+        try:
+            return job.return_value  # type: ignore[no-any-return]
+        except MISTAKES as error:  # of the config itself
+            return Outcome(FAILED, job_of(job.overrides), why=_one_line(error, config_name))
+
+    Sweeper.validate_batch_is_legal = checked  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Sweeper.validate_batch_is_legal = jobs.check_all  # type: ignore[method-assign]
+
+
+def _asked(*keys: str) -> bool:
+    """Whether one of these settings is true on the command line."""
+    return any(argument.lower() == f"{key}=true" for argument in sys.argv[1:] for key in keys)
 
 
 def _in_this_process() -> bool:
@@ -165,9 +202,11 @@ def _one_line(error: Exception, config_name: str) -> str:
     causes = text + "\n" + str(error.__cause__ or "")
     if match := re.search(r"Could not override '([^']+)'", causes):
         key = match.group(1)
+        group = key.split(".")[0]
+        if having := jobs.choices_with(key, _options(group)):
+            chosen = [argument for argument in sys.argv[1:] if argument.startswith(f"{group}=")]
+            return f"{key}: not a setting of {(chosen or [f'this {group}'])[-1]}, but of {', '.join(having)}"
         known = _known_keys(config_name)
-        if key in known:
-            return f"{key}: not every {key.split('.')[0]} of the sweep has this setting"
         near = [k for k in known if k.split(".")[0] == key.split(".")[0]] or [k for k in known if "." not in k]
         return f"{key}: no such setting{nearest(key, near)}"
     if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w-]+)/([^']*)'", causes):
@@ -254,10 +293,11 @@ def _options(group: str) -> list[str]:
         return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(handler: logging.Handler) -> None:
     """Time and message on standard error; libraries only from a warning up."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, force=True)
-    for name in ("mars", "baselines", "benchmarks", "analysis"):
+    form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
+    logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])
+    for name in PACKAGES:
         logging.getLogger(name).setLevel(logging.INFO)
 
 

@@ -8,12 +8,14 @@ A file is written under another name first and then renamed, so that no reader e
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +94,17 @@ def sync(*paths: Path) -> None:
                 raise
         finally:
             os.close(handle)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Inside, no other process is inside for the same directory."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:

@@ -15,6 +15,13 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 
+def lasting(seconds: float) -> str:
+    """A time as people say it: "40 s", "3 min", "2.5 h"."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
 class Progress:
     """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds.
 

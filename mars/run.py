@@ -1,30 +1,36 @@
 """One run: `python -m mars.run method=mars seed=0`; a sweep: `python -m mars.run -m method=none,mars seed=0,1`.
 
-Reads the config and tells a run that is finished, before torch is loaded. Else the pieces are put together
-(`mars.assembly`), and the run is carried to its end (`mars.conduct`); `DONE` is written last, so a directory without it
-is unfinished: it is resumed, never counted.
+Reads the config and tells a run that is finished, before torch is loaded. Else the run is claimed in its study's
+ledger, the pieces are put together (`mars.assembly`), and it is carried to its end (`mars.conduct`); `DONE` is written
+last, so a directory without it is unfinished: it is resumed, never counted.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import logging.handlers
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mars import files
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
-from mars.cli import command, task_overrides
-from mars.config import UserError, build, naming_runs, nearest
+from mars.cli import MISTAKES, command, task_overrides
+from mars.config import build, naming_runs, nearest
 from mars.plugins import resolve
-from mars.record.run_directory import LOG, RunDirectory
+from mars.record.ledger import Held, Ledger, job_of, reason
+from mars.record.run_directory import DONE, LOG, MAIN, RunDirectory
 from mars.stopping import Stopped, listening
+from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome, show
 
-COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are conf/NAME.yaml, but `show` has none
+# Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `show` and `status` have none.
+COMMANDS = {
     "plan": "analysis.plan",
     "evaluate": "benchmarks.evaluate",
     "judge": "benchmarks.judge",
@@ -34,51 +40,152 @@ COMMANDS = {  # sub-command: the module whose `main` it calls; its settings are 
     "replies": "benchmarks.replies",
     "share": "benchmarks.share",
     "show": "mars.show",
+    "status": "mars.status",
 }
+_KEPT = 10_000  # lines of a log that has no file yet
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
 
 def execute(config: Mapping[str, Any]) -> Path:
     """Run `config` (conf/config.yaml, resolved) to its end and return its directory. A finished run is left as it is.
 
-    Raises UserError (bad setting, data or backbone; a loss that is not finite) with the directory left without DONE.
+    Waits where another process works on it, and takes over what a dead one left. Raises UserError (bad setting, data or
+    backbone; a loss that is not finite) with the directory left without DONE.
     """
-    replicate, config = config.get("replicate"), effective(config)
-    settings = build(Settings, config, "")
-    rows = read(settings.dataset)
-    check_replicate(replicate, rows)
-    config_hash = files.config_hash(shaping(config), rows.digests)
-    names = _names(settings, config, config_hash) | {"replicate": replicate}
-    directory = Path(settings.out) if settings.out else Path(settings.study) / names["run_id"]
-    place = RunDirectory(directory)
-    place.claim(config_hash)
-    if place.finished and not settings.force:
-        log.info("%s is finished (force=true runs it again)", directory)
-        return directory
+    run = Run.of(config)
+    if not run.finish():
+        log.info("%s is finished (force=true runs it again)", run.place.path)
+    return run.place.path
 
-    from mars import dry_run  # here, because torch comes with these three
-    from mars.assembly import assemble
-    from mars.conduct import Conductor
 
-    # Every setting is checked before anything is written or replaced.
-    pieces = assemble(settings, load(settings.dataset))
-    if settings.dry_run:
-        print(dry_run.report(pieces, settings.rounds))
-        return directory
-    if settings.force:
-        place.clear()
-    place.stamp(config_hash)
-    with _logged(directory / LOG), listening() as stop:
-        log.info("run %s", directory)
+def execute_in_sweep(config: Mapping[str, Any], began: float) -> Outcome:
+    """How the run of `config` ends in a sweep that began at that second: it waits for nobody and raises no mistake."""
+    job, start, run = job_of(task_overrides()), time.monotonic(), None
+    try:
+        run = Run.of(config)
+        outcome = run.in_sweep(job, began)
+    except Exception as error:
+        if run is None:
+            Ledger(Path(config["study"])).refuse(job, reason(error))
+        name = run.name if run else job
+        outcome = Outcome(FAILED, name, why=reason(error), log=run.log if run else "")
+    outcome = outcome._replace(seconds=time.monotonic() - start)
+    show(outcome)
+    return outcome
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a config asks for. config: as the arm has it. names: see `_names`."""
+
+    config: Mapping[str, Any]
+    settings: Settings
+    names: Mapping[str, Any]
+    place: RunDirectory
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Run:
+        """Raises UserError for settings or data that make no run, and for a directory that holds another one."""
+        replicate, config = config.get("replicate"), effective(config)
+        settings = build(Settings, config, "")
+        rows = read(settings.dataset)
+        check_replicate(replicate, rows)
+        config_hash = files.config_hash(shaping(config), rows.digests)
+        names = _names(settings, config, config_hash) | {"replicate": replicate}
+        place = RunDirectory(Path(settings.out) if settings.out else Path(settings.study) / names["run_id"])
+        place.claim(config_hash)
+        return cls(config, settings, names, place)
+
+    @property
+    def name(self) -> str:
+        """As the ledger knows it."""
+        return self.place.path.name
+
+    @property
+    def log(self) -> str:
+        """The path of its log; "" where it has none."""
+        return str(self.place.file(LOG) or "")
+
+    @property
+    def ledger(self) -> Ledger:
+        """That of its study; a directory that is given as out=DIR has one in itself."""
+        return Ledger(self.place.path if self.settings.out else self.place.path.parent)
+
+    def finish(self, job: str = "", since: float | None = None) -> bool:
+        """As `carry_out`, after others that work on it."""
+        told = False
+        while True:
+            try:
+                return self.carry_out(job, since)
+            except Held as held:
+                if not told:
+                    log.info("%s; waiting until it has ended", held)
+                    told = True
+                self.ledger.wait([held.name])
+
+    def in_sweep(self, job: str, began: float) -> Outcome:
+        """How it ends in a sweep. What failed is not tried again unless that is asked for."""
+        ledger, again = self.ledger, self.settings.force or self.settings.retry
+        ledger.know(job, self.name)
+        failed = ledger.failure(self.name)
+        if failed and not self.place.finished and not (again and (failed.ended or 0) < began):
+            return Outcome(FOUND, self.name, (failed.ended or 0) >= began, why=failed.why, log=self.log)
+        carry_out = self.finish if self.settings.out else self.carry_out  # the sweep waits for runs of the study
         try:
-            Conductor(settings, pieces, place, names).run(config, stop)
-        except UserError as error:
-            log.error("%s: %s", names["run_id"], error)
-            raise
-        except Stopped:
-            log.info("%s was asked to stop: the same command goes on from its last checkpoint", names["run_id"])
-            raise
-    return directory
+            if not carry_out(job, began):
+                return Outcome(FOUND, self.name, self._ended() >= began)
+        except Held:
+            return Outcome(HELD, self.name)
+        test = next(iter(self.place.stated().get(MAIN, {}).items()), None)
+        return Outcome(DONE_HERE, self.name, result=f"{test[0]} accuracy {test[1]['accuracy']:.4f}" if test else "")
+
+    def carry_out(self, job: str = "", since: float | None = None) -> bool:
+        """Works on the run to its end; False where it is finished, with force=true since that second.
+
+        job: what a sweep asks for it by. Raises Held where another process works on it, UserError as `execute` does.
+        """
+        if self._is_made(since):
+            return False
+        if self.settings.dry_run:
+            self._work()
+            return True
+        with self.ledger.work(self.name, job):
+            if self._is_made(since):  # meanwhile
+                return False
+            self._work()
+        return True
+
+    def _is_made(self, since: float | None) -> bool:
+        return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
+
+    def _ended(self) -> float:
+        return (self.place.path / DONE).stat().st_mtime
+
+    def _work(self) -> None:
+        from mars import dry_run  # here, because torch comes with these three
+        from mars.assembly import assemble
+        from mars.conduct import Conductor
+
+        settings, place = self.settings, self.place
+        with _kept() as early:
+            # Every setting is checked before anything is written or replaced.
+            pieces = assemble(settings, load(settings.dataset))
+            if settings.dry_run:
+                print(dry_run.report(pieces, settings.rounds))
+                return
+            if settings.force:
+                place.clear()
+            place.stamp(self.names["config_hash"])
+            with _logged(place.path / LOG, early), listening() as stop:
+                log.info("run %s", place.path)
+                try:
+                    Conductor(settings, pieces, place, self.names).run(self.config, stop)
+                except Exception as error:
+                    log.info("%s: %s", self.names["run_id"], reason(error), exc_info=not isinstance(error, MISTAKES))
+                    raise
+                except Stopped:
+                    log.info("%s was asked to stop: the same command goes on from its last checkpoint", self.name)
+                    raise
 
 
 def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> dict[str, Any]:
@@ -100,10 +207,24 @@ def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> d
 
 
 @contextmanager
-def _logged(file: Path) -> Iterator[None]:
-    """Inside, every log line also goes into `file`."""
+def _kept() -> Iterator[logging.handlers.MemoryHandler]:
+    """Inside, every log line is kept, for a file that is not there yet."""
+    handler = logging.handlers.MemoryHandler(_KEPT, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@contextmanager
+def _logged(file: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]:
+    """Inside, every log line also goes into `file`, after those that were kept."""
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    early.setTarget(handler)
+    early.flush()
+    logging.getLogger().removeHandler(early)
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -123,7 +244,7 @@ def main() -> None:
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):
         resolve("analysis.settle:main")()
     else:
-        command("config", execute, "the same command goes on from the last checkpoint")()
+        command("config", execute, "the same command goes on from the last checkpoint", execute_in_sweep)()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ QUESTIONS = {  # typed into the site's search: the page that must be among the f
     "leaderboard": "submitting/",
     "wandb": "guides/wandb/",
 }
-ENTRIES = {"mars.run": "config", **{module: name for name, module in COMMANDS.items() if name != "show"}}  # its config
+ENTRIES = {
+    "mars.run": "config",
+    **{module: name for name, module in COMMANDS.items() if name not in ("show", "status")},
+}  # its config
 
 
 @pytest.fixture(scope="module")

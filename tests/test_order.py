@@ -42,8 +42,11 @@ ORDER = (
     (
         "mars.choices",
         "mars.assembly",
+        "mars.jobs",
+        "mars.sweep",
         "mars.cli",
         "mars.run",
+        "mars.status",
         "mars.show",
         "mars.dry_run",
         "mars.strategy",
@@ -59,7 +62,7 @@ ORDER = (
     ("analysis",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
-EDGE = {"hydra": {"mars.cli"}, "wandb": {"mars.method.logger", "analysis.study.wandb_runs"}}
+EDGE = {"hydra": {"mars.cli", "mars.jobs"}, "wandb": {"mars.method.logger", "analysis.study.wandb_runs"}}
 
 
 def modules() -> dict[str, Path]:

@@ -27,6 +27,7 @@ MEASUREMENTS = {
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
+    "sweeps": ("benchmarks.speed.sweeps:main", "what a sweep adds to its runs, alone and shared by processes"),
     "training": ("benchmarks.speed.training:main", "training and scoring beside TRL and beside a plain loop"),
     "writer": ("benchmarks.speed.writer:main", "seconds that tiny_writer takes to make, and what its replies are"),
 }

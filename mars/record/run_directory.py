@@ -8,12 +8,9 @@ Files are written aside and renamed; `DONE` comes last, so a directory without i
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +61,7 @@ FILES = {
     VARIANTS: "every variant looked at: its parent, operation and parameters, and why a gate refused it",
     SEMANTIC: "every rewrite that the semantic layer tried",
     METRICS: "{evaluation: {part: {metric: value}}}",
-    LOG: "what the terminal showed",
+    LOG: "what happened, line by line",
     DONE: "nothing; written last, so that a directory without it is unfinished",
     "scores": "a table for each evaluation, with every example and its scores",
     "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
@@ -262,7 +259,7 @@ class RunDirectory:
         """
         files.write_parquet(self.path / scores_of(label), table)
         files.write_json(self.path / record_of(label), record)
-        with self._alone():
+        with files.alone(self.path):
             files.write_json(self.path / METRICS, self.stated() | {label: record["metrics"]})
 
     def keep_failed(self, label: str, table: pd.DataFrame) -> Path:
@@ -283,16 +280,6 @@ class RunDirectory:
         """Mark the run as finished; what it would be resumed from goes."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         files.write_text(self.path / DONE, "")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Inside, no other process is inside for the same directory."""
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
 
 def manifest_of_model(name: str, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""A sweep in one process: its jobs, those that other processes have in hand, and what the terminal shows.
+
+Jobs run in their order. One whose run is somebody else's is left and taken up again at the end, when it is finished or
+its owner is dead. The terminal has one bar and a line a run; all else goes into each run's run.log.
+
+    sweep = Sweep(Path("outputs/quick"), jobs, in_this_process=True)
+    sweep.run(launch)  # (jobs → their outcomes)
+    sweep.mistakes()
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from mars.progress import lasting
+from mars.record.ledger import Ledger, job_of
+
+log = logging.getLogger(__name__)
+
+DONE_HERE, FOUND, FAILED, HELD = "done", "found", "failed", "held"  # found: it had ended without this process
+PACKAGES = ("mars", "baselines", "benchmarks", "analysis")  # whose runs' lines are in their run.log
+_SHOWN = ("mars.sweep", "mars.record.ledger")
+_PAUSE = 0.5  # seconds
+_LISTED = 20  # runs of one mistake, by name
+_BAR = "{percentage:3.0f}%|{bar:30}| {desc}"
+
+Job = Sequence[str]  # overrides
+
+
+class Outcome(NamedTuple):
+    """How a job ended.
+
+    state: of the above. name: of its run; of a run without one, what it was asked by. seconds: it took here.
+    new: it ended since the sweep began, here or elsewhere. why: it failed. log: the file that says more.
+    """
+
+    state: str
+    name: str
+    new: bool = True
+    seconds: float = 0.0
+    result: str = ""
+    why: str = ""
+    log: str = ""
+
+    def __str__(self) -> str:
+        if self.state == FAILED:
+            return f"{self.name} failed: {self.why}"
+        return ", ".join(filter(None, (f"{self.name} done in {lasting(self.seconds)}", self.result)))
+
+
+class Sweep:
+    """The jobs of one sweep. in_this_process: they run here one after the other, so that they can be counted."""
+
+    def __init__(self, study: Path, jobs: Sequence[Job], in_this_process: bool):
+        self.ledger, self.jobs = Ledger(study), jobs
+        self.in_this_process = in_this_process
+        self.outcomes: list[Outcome] = []
+
+    def run(self, launch: Callable[[Sequence[Job]], Sequence[Outcome]]) -> None:
+        """Every job to its end, here or elsewhere."""
+        told, held = False, list[tuple[str, Job]]()  # with the run's name
+        noted = [] if any(one.startswith("out=") for job in self.jobs for one in job) else map(job_of, self.jobs)
+        with self.ledger.sweep(list(noted)), _counting(len(self.jobs), self.in_this_process):
+            todo = list(self.jobs)
+            while todo:
+                ends = launch(todo)
+                held += [(end.name, job) for job, end in zip(todo, ends, strict=True) if end.state == HELD]
+                self.outcomes += [end for end in ends if end.state != HELD]
+                if held and not told:
+                    log.info("waiting for %d runs that others work on", len(held))
+                    told = True
+                if all(end.state == HELD for end in ends):
+                    time.sleep(_PAUSE)  # in a ledger that is not the study's, or somebody was faster
+                free = self.ledger.wait([name for name, _ in held]) if held else []
+                todo = [job for name, job in held if name in free]
+                held = [one for one in held if one[0] not in free]
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        counted = Counter(FAILED if one.why else one.state for one in self.outcomes)
+        words = {DONE_HERE: "done here", FOUND: "found finished", FAILED: "failed"}
+        said = ", ".join(f"{counted[state]} {word}" for state, word in words.items() if counted[state])
+        log.info("%d runs: %s", len(self.outcomes), said)
+
+    def mistakes(self) -> list[str]:
+        """A text for each reason for which runs failed, with these runs."""
+        reasons: dict[str, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            if outcome.why:
+                reasons.setdefault(outcome.why, []).append(outcome)
+        return ["\n".join([why, *_listed(failed)]) for why, failed in reasons.items()]
+
+
+def _listed(failed: Sequence[Outcome]) -> Iterator[str]:
+    for one in failed[:_LISTED]:
+        before = "" if one.new else "; failed before and not tried again (retry=failed does)"
+        yield f"  {one.name}{f' ({one.log})' if one.log else ''}{before}"
+    if len(failed) > _LISTED:
+        yield f"  and {len(failed) - _LISTED} more"
+
+
+class _Count:
+    """How many jobs of a sweep have ended, and when the others will have."""
+
+    def __init__(self, total: int):
+        self.total, self.ended, self.new = total, 0, 0
+        self._marks = [time.monotonic()]  # the sweep's start, and the first new end: what loads once is in between
+        shown = sys.stderr.isatty()
+        self.bar = tqdm(total=total, bar_format=_BAR, leave=False, mininterval=0, miniters=1) if shown else None
+        if self.bar is not None:
+            self.bar.set_description_str(str(self))
+
+    def add(self, outcome: Outcome) -> None:
+        self.ended += 1
+        self.new += outcome.new
+        if self.new == 1 and outcome.new:
+            self._marks.append(time.monotonic())
+        if self.bar is not None:
+            self.bar.set_description_str(str(self), refresh=False)
+            self.bar.update()
+
+    def __str__(self) -> str:
+        left = self.total - self.ended
+        said = f"{self.ended} of {self.total} runs"
+        if not left or not self.new:
+            return said
+        start = min(1, self.new - 1)
+        each = (time.monotonic() - self._marks[start]) / (self.new - start)
+        return f"{said}, {lasting(left * each)} left"
+
+
+_count: _Count | None = None  # of the sweep that this process runs; None in a worker of a launcher
+
+
+@contextmanager
+def _counting(total: int, shown: bool) -> Iterator[None]:
+    global _count
+    _count = _Count(total) if shown else None
+    try:
+        yield
+    finally:
+        if _count is not None and _count.bar is not None:
+            _count.bar.close()
+        _count = None
+
+
+def show(outcome: Outcome) -> None:
+    """A job's end: a line in the terminal and a step of the bar; where there is no bar, the line says how many."""
+    if outcome.state == HELD:
+        return
+    if _count is not None:
+        _count.add(outcome)
+    if outcome.state != FOUND:
+        number = f"{_count}: " if _count is not None and _count.bar is None else ""
+        log.info("%s%s", number, outcome)
+
+
+class Terminal(logging.Handler):
+    """Of a sweep's log its own lines, the ledger's, and what libraries warn of, without disturbing the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line."""
+        package = record.name.partition(".")[0]
+        if record.name in _SHOWN or (package not in PACKAGES and record.levelno >= logging.WARNING):
+            tqdm.write(self.format(record), file=sys.stderr)
