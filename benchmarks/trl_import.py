@@ -1,8 +1,9 @@
-"""TRL, imported without its telemetry."""
+"""TRL, imported without its telemetry and without warnings of names that only TRL itself uses."""
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from mars import telemetry
@@ -11,6 +12,7 @@ from mars import telemetry
 def quiet_trl() -> Any:
     """The package, its trainers imported lazily. Raises ImportError or RuntimeError where it cannot be imported."""
     telemetry.turn_off()
+    warnings.filterwarnings("ignore", message=r"`(is_)?gradient_checkpointing`", category=FutureWarning)
     from huggingface_hub import constants
 
     constants.HF_HUB_DISABLE_TELEMETRY = True  # read once, when something before imported it

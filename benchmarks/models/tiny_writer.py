@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from mars import claims
 from mars.cache import Cache
@@ -106,6 +107,7 @@ def _make(directory: Path, config: WriterConfig) -> None:
     began = time.monotonic()
     log.info("%s is made, once: a small model is trained on %d planted dialogues", SOURCE, config.dialogues)
     model, tokenizer = train(config)
+    transformers_logging.disable_progress_bar()  # of a file that is written at once
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)

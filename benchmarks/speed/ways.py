@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -227,7 +226,6 @@ def _trainer(job: Job, folder: str, callbacks: Sequence[Any], log_every: int) ->
     from transformers import PrinterCallback
 
     datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", message="`gradient_checkpointing`", category=FutureWarning)
 
     trl, ids, cuda = quiet_trl(), job.ids, job.device.type == "cuda"
     rows = datasets.Dataset.from_dict({"chosen_ids": [c for c, _ in ids], "rejected_ids": [r for _, r in ids]})
