@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from mars.config import nearest
 from mars.preferences.pair import DataError
@@ -164,7 +164,7 @@ def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
         raise DataError(f"{label}: is not a whole gzip file: {_reason(error)}") from None
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
+def _lines(file: gzip.GzipFile | BinaryIO) -> Iterator[bytes | None]:
     """The lines of `file`, and None in the place of one longer than LONGEST_LINE."""
     while line := file.readline(LONGEST_LINE + 1):
         if len(line) <= LONGEST_LINE:
