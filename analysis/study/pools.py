@@ -61,7 +61,8 @@ def changed_labels(table: pd.DataFrame) -> list[str]:
 
 def numbers(runs: pd.DataFrame, name: str) -> pd.Series:
     """[S] a column of numbers, NaN where a run lacks one."""
-    return pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
+    found = pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
+    return found.replace([float("inf"), float("-inf")], float("nan"))  # no count, and what somebody may have stated
 
 
 def any_paid(study: Study) -> bool:

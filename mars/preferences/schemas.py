@@ -232,8 +232,10 @@ def shown(value: Any) -> str:
 
 
 def near(column: str, columns: Iterable[str]) -> str:
-    """`mars.config.nearest` of the columns that look like names, twenty at most: a row may have any keys."""
-    return nearest(column, itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 20))
+    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys."""
+    names = list(itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 100))
+    told = nearest(column, names)
+    return told if len(names) <= 20 or "did you mean" in told else nearest(column, names[:20])
 
 
 def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:

@@ -20,10 +20,11 @@ import json
 import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from mars.config import nearest
 from mars.preferences.pair import DataError
@@ -164,7 +165,7 @@ def _json_lines(path: Path, label: str) -> Iterator[RawRow]:
         raise DataError(f"{label}: is not a whole gzip file: {_reason(error)}") from None
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
+def _lines(file: gzip.GzipFile | BinaryIO) -> Iterator[bytes | None]:
     """The lines of `file`, and None in the place of one longer than LONGEST_LINE."""
     while line := file.readline(LONGEST_LINE + 1):
         if len(line) <= LONGEST_LINE:
@@ -202,8 +203,8 @@ def _each_key_once(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Raises ValueError for a key that is there twice: which of its values was meant, nobody can tell."""
     value = dict(items)
     if len(value) < len(items):
-        keys = [key for key, _ in items]
-        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} is there twice")
+        key, _ = Counter(key for key, _ in items).most_common(1)[0]
+        raise ValueError(f"the key {shown(key)} is there twice")
     return value
 
 
@@ -254,7 +255,8 @@ def _header(path: Path, label: str) -> list[str]:
         raise DataError(f"{label}: {where}: {error} ({_QUOTING}, and a quote in it is doubled)") from None
     finally:
         csv.field_size_limit(limit)
-    if wrong := next((name for name in header if "\0" in name or (name and header.count(name) > 1)), None):
+    counts = Counter(name for name in header if name)
+    if wrong := next((name for name in counts if "\0" in name or counts[name] > 1), None):
         what = "holds NUL (is the file UTF-16? save it as UTF-8)" if "\0" in wrong else "is there twice"
         raise DataError(f"{label}: the column {shown(wrong)} {what}")
     if "" in header:

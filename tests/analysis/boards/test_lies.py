@@ -436,6 +436,15 @@ def test_a_lie_is_refused_with_its_reason_and_costs_no_other_run(kind: str, sent
     assert table["seeds"].to_dict() == {"mars": 1, "uniform": 2}
 
 
+@pytest.mark.parametrize("value", ["1e999", -1, {"a": 1}, [1], "<script>", None])
+def test_what_no_number_rests_on_may_be_stated_and_stops_nobody(value: Any, sent: Path) -> None:
+    edited("manifest.json", "pool", "rows", to=value)(min((sent / "a").glob("mars-*")))
+    hashed_anew(sent / "a")
+    board = leaderboard([sent / "a"])
+    assert board.refused == []
+    assert len(board.boards) == 1
+
+
 # ---- what is wrong with all of a submission, or is no run of it
 
 FOLDERS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # what is done, what is refused, why
