@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from benchmarks.models.tiny_writer import SOURCE, tiny_writer
+from benchmarks.models.tiny_writer import named_writer
 from mars.augment.causal import CausalModel
 from mars.cache import Cache
 from mars.config import ConfigError, UserError
@@ -78,8 +78,7 @@ class Policy:
 
     def __init__(self, config: PolicyConfig, cache: Path, device: torch.device):
         self.config, self.device = config, device
-        source = str(tiny_writer(cache)) if config.source == SOURCE else config.source
-        backbone = BackboneConfig(name="policy", source=source, revision=config.revision)
+        backbone = BackboneConfig(name="policy", source=named_writer(config.source, cache), revision=config.revision)
         self.writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
         self.identity = self.writer.weights
         self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)

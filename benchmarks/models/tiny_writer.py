@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 from mars import claims
 from mars.cache import Cache
+from mars.config import ConfigError
 from mars.files import digest
 from mars.progress import Progress
 from mars.reward.batching import epoch_steps
@@ -77,6 +78,19 @@ class WriterConfig:
     warmup: float = 0.05  # share of the steps
     sharpness: float = 1.2
     seed: int = 0
+
+
+def named_writer(source: str, cache: Path) -> str:
+    """The directory of `tiny_writer`, or of `tiny_writer:N`, which saw N dialogues; any other `source` as it is.
+
+    Raises ConfigError for an N that is no number.
+    """
+    name, _, number = source.partition(":")
+    if name != SOURCE:
+        return source
+    if number and not (number.isdecimal() and int(number)):
+        raise ConfigError(f'benchmark.policy: "{source}" has to name a number of dialogues, as {SOURCE}:500')
+    return str(tiny_writer(cache, WriterConfig(dialogues=int(number)) if number else None))
 
 
 def tiny_writer(cache: Path, config: WriterConfig | None = None) -> Path:

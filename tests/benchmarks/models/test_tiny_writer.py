@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.models import tiny_writer as module
 from benchmarks.models.policy import Policy, PolicyConfig
-from benchmarks.models.tiny_writer import WriterConfig, tiny_writer, train
+from benchmarks.models.tiny_writer import WriterConfig, named_writer, tiny_writer, train
 from benchmarks.speed.writer import parsed, replies_measured
 from mars.cache import Cache
 from mars.claims import TABLE, Claims, free, key_of
+from mars.config import ConfigError
 from mars.preferences.pair import Pair
 from mars.worlds.planted import PlantedConfig, load_planted
 from mars.worlds.planted_candidates import candidates
@@ -102,6 +103,13 @@ def test_what_another_process_is_making_is_waited_for_and_not_made_twice(
     assert found == [home / done.name]
 
 
+def test_another_source_is_left_alone_and_a_number_has_to_be_one(tmp_path: Path) -> None:
+    assert named_writer("Qwen/Qwen3-0.6B", tmp_path) == "Qwen/Qwen3-0.6B"
+    for wrong in ("tiny_writer:0", "tiny_writer:few"):
+        with pytest.raises(ConfigError, match=r"benchmark\.policy: .* a number of dialogues"):
+            named_writer(wrong, tmp_path)
+
+
 def test_an_interrupted_making_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(config: WriterConfig) -> None:
         raise KeyboardInterrupt
@@ -136,7 +144,7 @@ def test_it_is_a_directory_of_transformers_with_a_chat_template_and_an_end(small
     assert not [name for name in model.state_dict() if not np.isfinite(model.state_dict()[name].numpy()).all()]
 
 
-def test_best_of_n_takes_it_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
-    monkeypatch.setattr("benchmarks.models.policy.tiny_writer", lambda cache: small)
-    named = Policy(PolicyConfig("tiny_writer"), tmp_path, torch.device("cpu"))
-    assert named.settings == Policy(PolicyConfig(str(small)), tmp_path, torch.device("cpu")).settings
+def test_a_policy_takes_it_by_its_name(tmp_path: Path) -> None:
+    made = tiny_writer(tmp_path, WriterConfig(dialogues=8))
+    named = Policy(PolicyConfig("tiny_writer:8"), tmp_path, torch.device("cpu"))
+    assert named.settings == Policy(PolicyConfig(str(made)), tmp_path, torch.device("cpu")).settings
