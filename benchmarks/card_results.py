@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.align.outcome import STEP
 from benchmarks.card_text import cell, number, plain, public, table
 from benchmarks.choices import find, names
+from benchmarks.picks import CURVE
 from mars import files
 
 # In the order of the table, under the field's names.
@@ -27,9 +29,11 @@ _HEADLINE = {
     "worst_case_accuracy": "worst-case accuracy",
     "flip_rate": "flip rate",
     "gold_gain": "gold gain, sd",
+    "gold_win_rate": "gold win rate",
 }
 # Of a protocol: the title has it, the rows' line has it, or it is too long to be read.
 _ELSEWHERE = ("name", "file", "partial", "missing_subsets", "rows_that_differ", "weights", "on", "temperature")
+_DETAILS = ("subset/", CURVE, STEP)  # begin parts that are a headline only where the benchmark says so
 _NOT_A_ROW = ("length_accuracy", "temperature")  # the column length only; said once with the protocol
 _IN_UNITS = ("margin", "log_loss", "brier", "ece", "temperature")  # in units of a score: not a baseline's
 
@@ -121,7 +125,7 @@ def _headlines(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     known = evaluation.benchmark in names()
     shown = {measure.part for measure in find(evaluation.benchmark).measures} if known else set()
     for part, values in evaluation.record["metrics"].items():
-        if part.startswith("draw_") or (part.startswith(("subset/", "best_of/")) and part not in shown):
+        if part.startswith("draw_") or (part.startswith(_DETAILS) and part not in shown):
             continue
         for metric in _HEADLINE:
             if values.get(metric) is None or (metric == "tie_rate" and not values[metric]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from benchmarks import metrics
-from mars.preferences.dialogue import Template
+from benchmarks.models.sampling import Sampled
 
 
 @dataclass(frozen=True)
@@ -57,27 +57,22 @@ class Training:
 
 
 @dataclass(frozen=True)
-class TrainedPolicyConfig:
+class TrainedPolicyConfig(Sampled):
     """conf/benchmark/trained_policy.yaml.
 
-    policy: a hub id, a directory or `tiny_writer`. prompts: of the main test split that are judged, None for all;
-    samples: replies to each, before training, every `every` steps and at the end.
+    prompts: of the main test split that are judged, None for all; samples: replies to each, before training, every
+    `every` steps and at the end.
     """
 
     policy: str = "tiny_writer"
-    policy_revision: str | None = None
-    policy_template: Template | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
     training: Training = field(default_factory=Training)
     prompts: int | None = 100
     samples: int = 4
     every: int = 50
     resamples: int = 1000
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.prompts is not None and self.prompts < 1:
             raise ValueError(f"prompts: must be at least 1, or null for all, not {self.prompts}")
         if self.samples < 2:

@@ -1,8 +1,8 @@
 """A policy trained with a reward model: RLOO or GRPO of TRL, the reward model read by our own scorer.
 
-The reward model sees a reply as it saw the pairs that it was trained on, prompt and response apart, in its own template
-and cut as its own; it is not a tokenizer's business of the policy. Training is interrupted and goes on by TRL's own
-checkpoints, of which only whole ones count. Whatever TRL would send or print is turned off.
+The reward model sees a reply as it saw the pairs that it was trained on: prompt and response apart, in its own
+template, by its own tokenizer and truncation. A training that was interrupted goes on from TRL's own checkpoints, of
+which only whole ones count. Whatever TRL would send or print is turned off.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ def trained(reward: Reward, probe: Probe, every: int, seed: int, home: Path) -> 
     Raises UserError where prompts do not fit the policy, or memory does not suffice.
     """
     policy, training = reward.policy, reward.training
-    home.mkdir(parents=True, exist_ok=True)
     places = _fitting(policy, reward.prompts)
     trainer = _trainer(reward, places, every, seed, home)
 
@@ -111,9 +110,10 @@ def trained(reward: Reward, probe: Probe, every: int, seed: int, home: Path) -> 
 
     held = None if training.lora_rank else trainer.ref_model or _copy(policy).to(policy.device)
     last = _last_whole(home / "checkpoints")
-    if last:
-        log.info("the policy's training goes on from step %s", last.name.partition("-")[2])
-    with Progress(training.steps, f"training the policy by {training.algorithm}", "steps") as progress:
+    done = _step(last) if last else 0
+    if done:
+        log.info("the policy's training goes on from step %d", done)
+    with Progress(training.steps - done, f"training the policy by {training.algorithm}", "steps") as progress:
         trainer.add_callback(_Keeper(probe, reference, home, progress))
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     _save(policy, trainer, home / "policy")
@@ -221,8 +221,8 @@ def _adapters(training: Training) -> Any:
 def _copy(policy: Policy) -> Any:
     """The policy's weights as they were, loaded anew."""
     name = policy.writer.model.config._name_or_path
-    how = {"dtype": policy.writer.model.dtype, "use_safetensors": safetensors_of(name)}
-    return AutoModelForCausalLM.from_pretrained(name, **how).eval()
+    how = {"revision": policy.config.revision, "use_safetensors": safetensors_of(name)}
+    return AutoModelForCausalLM.from_pretrained(name, dtype=policy.writer.model.dtype, **how).eval()
 
 
 class _Keeper(TrainerCallback):
@@ -248,14 +248,16 @@ class _Keeper(TrainerCallback):
 
 def _last_whole(checkpoints: Path) -> Path | None:
     whole = [path.parent for path in checkpoints.glob(f"checkpoint-*/{_WHOLE}")]
-    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    return max(whole, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])
 
 
 def _save(policy: Policy, trainer: Any, directory: Path) -> None:
     """The policy as a directory of transformers, adapters merged into the weights; written aside, then renamed."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.is_fsdp_enabled:
-        raise UserError("trained_policy: sharded training is not supported")
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")

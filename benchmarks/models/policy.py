@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from benchmarks.models.sampling import Sampled
 from benchmarks.models.tiny_writer import named_writer
 from mars.augment.causal import CausalModel
 from mars.cache import Cache
@@ -54,13 +55,11 @@ class PolicyConfig:
     max_new_tokens: int = 256
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError(f"temperature: must be above 0, not {self.temperature} (at 0 all candidates are alike)")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: {self.top_p} is not in (0, 1]")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens: must be at least 1, not {self.max_new_tokens}")
+    @classmethod
+    def of(cls, asked: Sampled) -> PolicyConfig:
+        """The policy that a benchmark's settings name."""
+        sampling = (asked.temperature, asked.top_p, asked.max_new_tokens, asked.seed)
+        return cls(asked.policy or "", asked.policy_revision, asked.policy_template, *sampling)
 
 
 @dataclass(frozen=True)

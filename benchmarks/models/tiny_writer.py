@@ -52,6 +52,8 @@ _TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+_RARE = 0.1  # share of prompts that ask for a source: more than usual, for a policy has to know how to name one
+_WARMUP = 0.05  # share of the steps
 _SPREAD = 0.06  # of the weights at first: three times what is usual, which as small a model learns faster from
 _WAIT = 1.0  # seconds between two looks at what another process is making
 
@@ -62,9 +64,9 @@ log = logging.getLogger(__name__)
 class WriterConfig:
     """What shapes the model: its width and layers, the planted dialogues it is trained on (each once), and how.
 
-    phrases: of several words that are one token. rare_share: of the prompts that ask for a source. sharpness: so much
-    larger the trained model's logits are made, as a temperature of its inverse would, because what it has not learnt is
-    spread over improbable words. seed: of weights and order, and of the replies.
+    phrases: of several words that are one token. sharpness: so much larger the trained model's logits are made, as a
+    temperature of its inverse would, because what it has not learnt is spread over improbable words. seed: of weights
+    and order, and of the replies.
     """
 
     width: int = 128
@@ -72,10 +74,8 @@ class WriterConfig:
     heads: int = 4
     phrases: int = 300
     dialogues: int = 40_000
-    rare_share: float = 0.1
     batch_size: int = 8
     lr: float = 4e-3
-    warmup: float = 0.05  # share of the steps
     sharpness: float = 1.2
     seed: int = 0
 
@@ -143,7 +143,7 @@ def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
         torch.manual_seed(config.seed)
         model = Qwen3ForCausalLM(_shape(config, tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done / len(steps), config.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done / len(steps)))
     model.train()
     with Progress(len(steps), f"training {SOURCE}", "steps") as progress:
         for (batch,) in steps:
@@ -162,7 +162,7 @@ def train(config: WriterConfig) -> tuple[Any, PreTrainedTokenizerFast]:
 def _dialogues(config: WriterConfig) -> Iterator[tuple[str, str]]:
     """(prompt, reply), all of the training split."""
     for row in range(config.dialogues):
-        pair_id = f"planted-{config.seed}~rare_share={config.rare_share}-train-{row}"
+        pair_id = f"planted-{config.seed}~rare_share={_RARE}-train-{row}"
         ((reply, _),) = candidates(pair_id, 1, config.seed)
         yield World.of(pair_id).find(pair_id).prompt[0].content, reply
 
@@ -242,9 +242,11 @@ def _shape(config: WriterConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3Con
     )
 
 
-def _rate(done: float, warmup: float) -> float:
+def _rate(done: float) -> float:
     """The learning rate's factor after a share `done` of the steps: up in a line, down along a cosine."""
-    return done / warmup if done < warmup else 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / (1 - warmup))
+    if done < _WARMUP:
+        return done / _WARMUP
+    return 0.5 + 0.5 * math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP))
 
 
 def _loss(model: Any, dialogues: Sequence[tuple[torch.Tensor, int]]) -> torch.Tensor:

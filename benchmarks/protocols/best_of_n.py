@@ -27,12 +27,12 @@ import pandas as pd
 
 from benchmarks import metrics
 from benchmarks.candidates import COLUMNS, PolicyTally, Prompts, from_policy, from_world, scored
+from benchmarks.models.sampling import RECORDED, Sampled
 from benchmarks.order_statistics import kl
 from benchmarks.picks import CURVE, NAME, Picked
 from benchmarks.protocol import Benchmark, Filling, Measure, Parts, Result, Scorer
 from mars.config import build
 from mars.preferences.candidates import Candidate, Repeated, Tally, check_number, read_candidates
-from mars.preferences.dialogue import Template
 from mars.preferences.pair import Preferences
 from mars.preferences.sources import open_file
 
@@ -47,13 +47,12 @@ _GOLD = {
     "policy": "the planted world's own, of what it reads in the text",
 }
 NO_QUALITY = "unknown: the proxy rises with n whatever the quality of what is picked, and is no measure of it"
-_SAMPLED = ("policy_template", "temperature", "top_p", "max_new_tokens")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BestOfNConfig:
+class BestOfNConfig(Sampled):
     """conf/benchmark/best_of_n.yaml.
 
     n: the largest of the curve. path: a file of candidates; else policy: what writes them; else the planted world.
@@ -65,16 +64,10 @@ class BestOfNConfig:
     repeated: Repeated = "raise"
     prompts: int | None = 100
     candidates: int = 32
-    policy: str | None = None
-    policy_revision: str | None = None
-    policy_template: Template | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
     resamples: int = 1000
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n < 2:
             raise ValueError(f"n: must be at least 2, not {self.n} (the best of one is any)")
         if self.prompts is not None and self.prompts < 1:
@@ -114,7 +107,7 @@ class BestOfN(Benchmark):
     def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> BestOfN:
         source, sampled = protocol["candidates_from"], protocol.get("policy") or {}
         path = str(protocol.get("file") or "not named") if source == "file" else None
-        own = {key: sampled[key] for key in _SAMPLED} | {"policy": sampled["weights"]} if source == "policy" else {}
+        own = {key: sampled[key] for key in RECORDED} | {"policy": sampled["weights"]} if source == "policy" else {}
         ns = protocol["n"]
         return cls(BestOfNConfig(n=ns[-1], path=path, candidates=ns[-1], resamples=resamples, **own))
 
@@ -205,10 +198,7 @@ class BestOfN(Benchmark):
         from benchmarks.models.policy import Policy, PolicyConfig  # torch, without which tables are measured
 
         assert self.place is not None
-        assert self.config.policy is not None
-        of, source = self.config, self.config.policy
-        sampling = (of.temperature, of.top_p, of.max_new_tokens, of.seed)
-        return Policy(PolicyConfig(source, of.policy_revision, of.policy_template, *sampling), *self.place)
+        return Policy(PolicyConfig.of(self.config), *self.place)
 
     def _protocol(self, picked: Picked) -> dict[str, Any]:
         of = self.config
@@ -217,7 +207,7 @@ class BestOfN(Benchmark):
             told |= {"file": self._file.name}
         if of.source == "policy":
             told["policy"] = {"weights": of.policy if self.place is None else self._policy.identity}
-            told["policy"] |= {key: getattr(of, key) for key in _SAMPLED}
+            told["policy"] |= {key: getattr(of, key) for key in RECORDED}
         return told | {
             "gold": _GOLD[of.source] if picked.gold is not None else NO_QUALITY,
             "estimator": "over all subsets of size n of a prompt's candidates; ties share evenly",

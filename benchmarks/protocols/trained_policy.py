@@ -29,10 +29,11 @@ from benchmarks import metrics
 from benchmarks.align.outcome import COLUMNS, NAME, STEP, Outcome
 from benchmarks.align.settings import TrainedPolicyConfig
 from benchmarks.candidates import Prompts
+from benchmarks.models.sampling import RECORDED
 from benchmarks.protocol import Benchmark, Filling, Measure, Parts, Result, Scorer
 from benchmarks.splits import needed
 from mars.config import build
-from mars.files import digest, write_json, write_parquet
+from mars.files import alone, digest, write_json, write_parquet
 from mars.preferences.pair import Preferences
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from benchmarks.models.policy import Policy
 
 _NO_QUALITY = "unknown: training raises the proxy whatever the quality of the replies, so it is no measure of it"
-_SAMPLED = ("policy_template", "temperature", "top_p", "max_new_tokens")
 log = logging.getLogger(__name__)
 
 
@@ -100,10 +100,12 @@ class TrainedPolicy(Benchmark):
         shaped = [policy.settings, asdict(of.training), of.every, asked.record, judged.record, of.samples, of.seed]
         home = self.place[0] / "policies" / digest([shaped, start["score"].tolist()])[:16]
         log.info("the policy is trained in %s", home)
-        if not (done := home / "training.json").exists():
-            write_parquet(home / "step-0.parquet", start)
-            steps = trained(Reward(policy, asked, scorer, of.training), probe, of.every, of.seed, home)
-            write_json(done, steps)
+        home.mkdir(parents=True, exist_ok=True)
+        with alone(home):  # another process that trains the very same is waited for
+            if not (done := home / "training.json").exists():
+                write_parquet(home / "step-0.parquet", start)
+                steps = trained(Reward(policy, asked, scorer, of.training), probe, of.every, of.seed, home)
+                write_json(done, steps)
         tables = [pd.read_parquet(home / f"step-{step}.parquet") for step in of.steps]
         for name, table in (("untrained", tables[0]), ("trained", tables[-1])):
             write_replies(home / f"{name}.json", f"{of.policy} {name}", judged, table)
@@ -142,16 +144,14 @@ class TrainedPolicy(Benchmark):
         from benchmarks.models.policy import Policy, PolicyConfig
 
         assert self.place is not None
-        of = self.config
-        sampling = (of.temperature, of.top_p, of.max_new_tokens, of.seed)
-        return Policy(PolicyConfig(of.policy, of.policy_revision, of.policy_template, *sampling), *self.place)
+        return Policy(PolicyConfig.of(self.config), *self.place)
 
     def _protocol(self, outcome: Outcome) -> dict[str, Any]:
         of = self.config
         weights = of.policy if self.place is None else self._policy().identity
         return {
             "name": NAME,
-            "policy": {"weights": weights, **{key: getattr(of, key) for key in _SAMPLED}},
+            "policy": {"weights": weights, **{key: getattr(of, key) for key in RECORDED}},
             "training": asdict(of.training),
             "samples": of.samples,
             "every": of.every,

@@ -66,6 +66,7 @@ class CausalModel:
         return model.to(self.device, self._dtype).eval()
 
     def _unavailable(self, error: Exception) -> ConfigError:
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error  # which names no other setting
         return ConfigError(
             f'{self._setting}: "{self.cfg.source}" cannot be loaded as a causal model (offline? give a local '
             f"directory): {(str(error).splitlines() or [type(error).__name__])[0]}"

@@ -107,6 +107,9 @@ def test_a_table_that_lacks_something_is_refused(spoil, what):
         ({"training": {"beta": -1.0}}, r"benchmark\.training\.beta: must be at least 0"),
         ({"training": {"iterations": 2}, "every": 5}, r"benchmark\.every: 5 is not a multiple"),
         ({"samples": 1}, r"benchmark\.samples: must be at least 2"),
+        ({"temperature": 0.0}, r"benchmark\.temperature: must be above 0"),
+        ({"top_p": 2.0}, r"benchmark\.top_p: 2\.0 is not in"),
+        ({"max_new_tokens": 0}, r"benchmark\.max_new_tokens: must be at least 1"),
         ({"training": {"algorithm": "ppo"}}, r"benchmark\.training\.algorithm: 'ppo' is not a choice"),
     ],
 )
