@@ -32,7 +32,7 @@ device-check: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,align,bench,dev,docs]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,align,bench,slurm,ray,dev,docs]'
 	touch $@
 
 clean:
