@@ -166,7 +166,7 @@ def test_passes_in_bf16_train_fp32_weights(kind, lora, tmp_path):
     layer.register_forward_hook(lambda _module, _arguments, output: seen.append(output.dtype))
     scalar_head(model.model).register_forward_hook(lambda _module, _arguments, output: last.update(dtype=output.dtype))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    stats, learner = train(engine, model, data, epochs=30, lr=3e-3, bf16_weights=True)
+    stats, learner = train(engine, model, data, epochs=8, lr=1e-2, bf16_weights=True)
     assert stats.last_loss < stats.first_loss
     assert set(seen) == {torch.bfloat16}
     assert last == {"dtype": torch.float32}
