@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
@@ -37,7 +37,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mars import jobs, telemetry
+from mars import jobs, ranks, telemetry
 from mars.config import UserError, nearest
 from mars.plugins import declared
 from mars.record.ledger import job_of
@@ -126,22 +126,27 @@ def command(
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Stopped:
-            print("; ".join(filter(None, ("stopped as asked", after_interrupt))), file=sys.stderr)
-            sys.exit(EXIT_CODE)
+            end("; ".join(filter(None, ("stopped as asked", after_interrupt))), EXIT_CODE)
         except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
             if _asked("debug"):
                 raise
             if isinstance(error, KeyboardInterrupt):
-                print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
-                sys.exit(130)
+                end("; ".join(filter(None, ("interrupted", after_interrupt))), 130)
             if not isinstance(error, MISTAKES) and not str(error).startswith(_NULL_GROUP):
                 raise
             failures.append(_one_line(error, config_name))
         if failures:
             counted = Counter(failures)
-            sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()))
+            end("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()), 1)
 
     return main
+
+
+def end(line: str, code: int) -> NoReturn:
+    """Says why and ends the process; of the processes of one run the first to end speaks."""
+    if ranks.leave(code, line) is None:
+        print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 @contextmanager
@@ -153,6 +158,8 @@ def _sweeps(config_name: str, failures: list[str], by_ledger: bool) -> Iterator[
     """
 
     def checked(sweeper: Any, batch: list[list[str]]) -> None:
+        if ranks.count() > 1:
+            raise UserError("torchrun starts the processes of one run, and this is a sweep (start it without torchrun)")
         _log_to_stderr(Terminal())
         jobs.prepare(sweeper, batch)
         if by_ledger and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
@@ -296,6 +303,8 @@ def _options(group: str) -> list[str]:
 def _log_to_stderr(handler: logging.Handler) -> None:
     """Time and message on standard error; libraries only from a warning up."""
     form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
+    if ranks.number():  # what rank 0 does too
+        handler = logging.NullHandler()
     logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])
     for name in PACKAGES:
         logging.getLogger(name).setLevel(logging.INFO)

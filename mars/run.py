@@ -11,6 +11,7 @@ import gc
 import logging
 import logging.handlers
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mars import files
+from mars import files, ranks
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
-from mars.cli import MISTAKES, command, task_overrides
-from mars.config import build, naming_runs, nearest
+from mars.cli import MISTAKES, command, end, task_overrides
+from mars.config import build, naming_runs, nearest, reason
 from mars.plugins import resolve
-from mars.record.ledger import Held, Ledger, job_of, reason
+from mars.record.ledger import Held, Ledger, job_of
 from mars.record.run_directory import DONE, LOG, MAIN, RunDirectory
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome, show
@@ -43,6 +44,7 @@ COMMANDS = {
     "status": "mars.status",
 }
 _KEPT = 10_000  # lines of a log that has no file yet
+_OTHER = re.compile(r"\w+$|until=|hydra/(launcher|sweeper)=")  # of the arguments, what is for more or less than one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
 
@@ -144,16 +146,46 @@ class Run:
 
         job: what a sweep asks for it by. Raises Held where another process works on it, UserError as `execute` does.
         """
+        if ranks.number():
+            return self._follow()
         if self._is_made(since):
-            return False
+            return self._told(False)
         if self.settings.dry_run:
+            self._told(True)
             self._work()
             return True
         with self.ledger.work(self.name, job):
             if self._is_made(since):  # meanwhile
-                return False
+                return self._told(False)
+            self._told(True)
             self._work()
         return True
+
+    def _told(self, going: bool) -> bool:
+        """`going`, which the other processes of the run now know. Raises UserError where they are about another run."""
+        together = ranks.here()
+        together.told(lambda: going)
+        if going and together.count > 1:
+            self._compare(together)
+        return going
+
+    def _follow(self) -> bool:
+        """Of a process that is not the first one: the run to its end with the others; False where it is finished."""
+        together = ranks.here()
+        going = together.told(lambda: False)
+        if going:
+            self._compare(together)
+            self._work()
+        return going
+
+    def _compare(self, together: ranks.Ranks) -> None:
+        from mars.record.manifest import environment
+
+        versions, rows = environment(), read(self.settings.dataset).digests
+        facts = {f"rows of {name}": digest for name, digest in rows.items()}
+        facts |= {f"version of {name}": version for name, version in versions["packages"].items()}
+        commit = {"commit": versions["git"], "settings": self.names["config_hash"]}
+        together.agree(facts | commit, "all processes of a run need the same data, settings and versions")
 
     def _is_made(self, since: float | None) -> bool:
         return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
@@ -166,20 +198,26 @@ class Run:
         from mars.assembly import assemble
         from mars.conduct import Conductor
 
-        settings, place = self.settings, self.place
-        with _kept() as early:
+        settings, place, together = self.settings, self.place, ranks.here()
+        with together.one_end(), _kept() as early:
             # Every setting is checked before anything is written or replaced.
             pieces = assemble(settings, load(settings.dataset))
             if settings.dry_run:
-                print(dry_run.report(pieces, settings.rounds))
+                if together.first:
+                    print(dry_run.report(pieces, settings.rounds))
+                return
+            if not together.first:
+                with listening(together.any) as stop:
+                    Conductor(settings, pieces, place, self.names).follow(stop)
                 return
             if settings.force:
                 place.clear()
             place.stamp(self.names["config_hash"])
-            with _logged(place.path / LOG, early), listening() as stop:
+            with _logged(place.path / LOG, early), listening(together.any) as stop:
                 log.info("run %s", place.path)
                 try:
-                    Conductor(settings, pieces, place, self.names).run(self.config, stop)
+                    with together.one_end():
+                        Conductor(settings, pieces, place, self.names).run(self.config, stop)
                 except Exception as error:
                     log.info("%s: %s", self.names["run_id"], reason(error), exc_info=not isinstance(error, MISTAKES))
                     raise
@@ -237,7 +275,11 @@ def main() -> None:
     """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, leaderboard, …"""
     gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first in COMMANDS:
+    if ranks.count() > 1 and (other := next(filter(_OTHER.match, sys.argv[1:]), "")):
+        end(
+            f"error: torchrun starts the processes of one run, and {other} is not for one (leave one of the two out)", 1
+        )
+    elif first in COMMANDS:
         resolve(f"{COMMANDS[sys.argv.pop(1)]}:main")()
     elif first.isidentifier():
         sys.exit(f'error: "{first}" is no sub-command{nearest(first, COMMANDS)}')
@@ -245,6 +287,7 @@ def main() -> None:
         resolve("analysis.settle:main")()
     else:
         command("config", execute, "the same command goes on from the last checkpoint", execute_in_sweep)()
+        ranks.part()
 
 
 if __name__ == "__main__":
