@@ -9,6 +9,7 @@ Every rank takes part in every pass and in every gathering, so all of them have 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -26,10 +27,13 @@ def shard(model: RewardModel, device: torch.device) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (ranks.here().count,))
-    parts = [fully_shard(module, mesh=mesh) for module in (*_layers(model), model)]
+    # Of the whole too nothing stays gathered: an optimiser has to find the parts.
+    parts = [fully_shard(module, mesh=mesh, reshard_after_forward=True) for module in (*_layers(model), model)]
     for part in parts:
         part.set_gradient_divide_factor(1.0)  # sums, where it would take means
+        part.set_force_sum_reduction_for_comms(True)  # which gloo has, and no other
     model.sharded = True
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # scores are a view, and nothing changes them
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
