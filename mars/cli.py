@@ -143,9 +143,8 @@ def command(
 
 
 def end(line: str, code: int) -> NoReturn:
-    """Says why and ends the process; of the processes of one run the first to end speaks."""
-    if ranks.leave(code, line) is None:
-        print(line, file=sys.stderr)
+    """Says why and ends the process."""
+    ranks.say_last(line, code)
     sys.exit(code)
 
 

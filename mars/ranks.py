@@ -21,8 +21,9 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # help and the check of settings go without torch
 T = TypeVar("T")
 
 _LOST = timedelta(days=1)  # without a word of a rank; one that has died is noticed at once
+_PATIENCE = timedelta(seconds=10)  # for the last words of others
 _BUCKET = 1 << 24  # numbers that are summed at once
 _STREAM = 40  # bits of a seed below the rank's
 
@@ -109,6 +111,9 @@ class Ranks:
                 if value != theirs[0][name]:
                     raise UserError(f"rank {rank} has {name} {value}, and rank 0 has {theirs[0][name]} ({remedy})")
 
+    def part(self) -> None:
+        """Leaves the others, which then wait for this rank no more."""
+
     @contextmanager
     def one_end(self) -> Iterator[None]:
         """Inside, what ends one rank ends all: each raises what the first of them met, Stopped or UserError."""
@@ -166,6 +171,9 @@ class _Joined(Ranks):
             for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def part(self) -> None:
+        self._dist.destroy_process_group()
+
     @contextmanager
     def one_end(self) -> Iterator[None]:
         try:
@@ -189,10 +197,8 @@ def here() -> Ranks:
 
 def part() -> None:
     """The run has come to its end, and this rank needs the others no more."""
-    if count() > 1 and here.cache_info().currsize:
-        import torch.distributed as dist
-
-        dist.destroy_process_group()
+    if here.cache_info().currsize:
+        here().part()
 
 
 def leave(code: int, why: str) -> End | None:
@@ -210,6 +216,26 @@ def leave(code: int, why: str) -> End | None:
         return None if first.number == number() else first
     except RuntimeError:  # the store has gone with the launcher
         return End(0, code, "the processes of the run were ended")
+
+
+def say_last(line: str, code: int) -> None:
+    """Says why this process ends. Of several the first speaks, and none goes before rank 0 has written down why.
+
+    The launcher kills the others as soon as one has gone.
+    """
+    spoke = leave(code, line) is None
+    if spoke:
+        print(line, file=sys.stderr, flush=True)
+    if count() == 1:
+        return
+    with suppress(RuntimeError):
+        if spoke:
+            _store().set("said", "")
+        if number() == 0:
+            _store().set("written", "")
+        else:
+            part()  # so that rank 0 is not left waiting for this one
+        _store().wait(["said", "written"], _PATIENCE)
 
 
 @functools.cache

@@ -147,45 +147,38 @@ class Run:
         job: what a sweep asks for it by. Raises Held where another process works on it, UserError as `execute` does.
         """
         if ranks.number():
-            return self._follow()
+            if going := self._agreed(False):
+                self._work()
+            return going
         if self._is_made(since):
-            return self._told(False)
+            return self._agreed(False)
         if self.settings.dry_run:
-            self._told(True)
+            self._agreed(True)
             self._work()
             return True
         with self.ledger.work(self.name, job):
             if self._is_made(since):  # meanwhile
-                return self._told(False)
-            self._told(True)
+                return self._agreed(False)
+            self._agreed(True)
             self._work()
         return True
 
-    def _told(self, going: bool) -> bool:
-        """`going`, which the other processes of the run now know. Raises UserError where they are about another run."""
+    def _agreed(self, going: bool) -> bool:
+        """Whether the processes of the run go to work on it, which rank 0 says; the others may say what they like.
+
+        Raises UserError where they are about different runs.
+        """
         together = ranks.here()
-        together.told(lambda: going)
-        if going and together.count > 1:
-            self._compare(together)
-        return going
+        decided = together.told(lambda: going)
+        if decided and together.count > 1:
+            from mars.record.manifest import environment  # and torch with it
 
-    def _follow(self) -> bool:
-        """Of a process that is not the first one: the run to its end with the others; False where it is finished."""
-        together = ranks.here()
-        going = together.told(lambda: False)
-        if going:
-            self._compare(together)
-            self._work()
-        return going
-
-    def _compare(self, together: ranks.Ranks) -> None:
-        from mars.record.manifest import environment
-
-        versions, rows = environment(), read(self.settings.dataset).digests
-        facts = {f"rows of {name}": digest for name, digest in rows.items()}
-        facts |= {f"version of {name}": version for name, version in versions["packages"].items()}
-        commit = {"commit": versions["git"], "settings": self.names["config_hash"]}
-        together.agree(facts | commit, "all processes of a run need the same data, settings and versions")
+            where, rows = environment(), read(self.settings.dataset).digests
+            facts = {f"rows {name}": digest for name, digest in rows.items()}
+            facts |= {f"version {name}": version for name, version in where["packages"].items()}
+            facts |= {"commit": where["git"], "settings": self.names["config_hash"]}
+            together.agree(facts, "all processes of a run need the same data, settings and versions")
+        return decided
 
     def _is_made(self, since: float | None) -> bool:
         return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))

@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "endpoints": ("analysis.inference.endpoints:main", "which endpoint tells the arms of a study apart sooner"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
+    "ranks": ("benchmarks.speed.ranks:main", "one run by one process and by two that have a core each"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),
