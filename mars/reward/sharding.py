@@ -28,7 +28,7 @@ def shard(model: RewardModel, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (ranks.here().count,))
     # Of the whole too nothing stays gathered: an optimiser has to find the parts.
-    parts = [fully_shard(module, mesh=mesh, reshard_after_forward=True) for module in (*_layers(model), model)]
+    parts = [fully_shard(module, mesh=mesh, reshard_after_forward=True) for module in (*layers(model), model)]
     for part in parts:
         part.set_gradient_divide_factor(1.0)  # sums, where it would take means
         part.set_force_sum_reduction_for_comms(True)  # which gloo has, and no other
@@ -36,13 +36,14 @@ def shard(model: RewardModel, device: torch.device) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # scores are a view, and nothing changes them
 
 
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers of a transformer: what is in its outermost lists."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield from _layers(child)
+def layers(model: RewardModel) -> Iterator[nn.Module]:
+    """The layers of the transformer: what is in its outermost lists."""
+
+    def within(module: nn.Module) -> Iterator[nn.Module]:
+        for child in module.children():
+            yield from child if isinstance(child, nn.ModuleList) else within(child)
+
+    return within(model.model)  # which the adapters' wrapper has too
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from support import ROOT
+from support.backbones import backbone
 from support.commands import run_here
 from support.two_processes import stopped
 
@@ -21,6 +22,8 @@ from mars.cli import composed
 from mars.config import ConfigError, build, naming_runs
 from mars.method.settings import TrainConfig
 from mars.record.ledger import Ledger
+from mars.reward import sharding
+from mars.reward.engine import Engine, Tuning
 from mars.run import Run, execute, main
 from mars.stopping import Stop, Stopped
 
@@ -273,3 +276,12 @@ def test_a_stop_is_agreed_on():
     with pytest.raises(Stopped):
         stop.obey()
     assert asked == [False]
+
+
+def test_layers_of_a_model_with_adapters_are_met_once(tmp_path):
+    pytest.importorskip("peft", reason="the extra lora")
+    engine = Engine(backbone("qwen3"), "lora", torch.device("cpu"), 4096, tmp_path, Tuning(lora={"r": 2}))
+    model = engine.new_model(0)
+    layers = list(sharding.layers(model))
+    assert [type(layer).__name__ for layer in layers] == ["Qwen3DecoderLayer"] * 2
+    assert layers[0] is not layers[1]
