@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from mars import ranks
 from mars.augment.variant import Request, Variant
 from mars.choices import AUGMENTERS, Settings, shaping, strategies
 from mars.config import ConfigError, build, renamed
@@ -38,6 +39,7 @@ from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian
 
+Made = TypeVar("Made")
 log = logging.getLogger(__name__)
 
 
@@ -104,6 +106,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     method = dict(settings.method)
     strategy_type = find("strategies", strategies(), method.pop("name", ""), "method.name")
     strategy: Strategy = build(strategy_type, method, "method")
+    _check_ranks(settings)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if settings.deterministic:
@@ -135,11 +138,11 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
             semantic,
             preferences.base,
             _embedder(semantic.encoder, "semantic.encoder", settings, *place),
-            _renaming(writer.fill, "semantic.writer"),
+            _of_first(_renaming(writer.fill, "semantic.writer")),
             _label_check(engine, start) if settings.rounds.warmup else None,
         )
     refine, gates = refiner.refine if refiner else None, _gates(settings, preferences, *place)
-    pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, refine, gates)
+    pool = Pool(preferences.base, supply.augmenter, settings.pool, _of_first(supply.fill), refine, gates)
     return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, tuple(questions))
 
 
@@ -161,6 +164,7 @@ def _engine(
             lora if train.mode == "lora" else None,
             train.packing,
             settings.deterministic,
+            train.shard == "fsdp",
         ),
     )
     if not rounds.warmup:
@@ -199,7 +203,31 @@ def _gates(settings: Settings, preferences: Preferences, cache: Path, device: to
 def _embedder(encoder: BackboneConfig, path: str, settings: Settings, cache: Path, device: torch.device) -> Embed:
     with renamed("backbone", path):
         frozen = frozen_encoder(encoder, cache, device, Budget.of(settings.train.token_budget).tokens)
-    return sentence_embedder(frozen)
+    return _of_first(sentence_embedder(frozen))
+
+
+def _of_first(make: Callable[[Any], Made]) -> Callable[[Any], Made]:
+    """`make`, which rank 0 alone calls and tells the others the result: made once, and the same everywhere."""
+    return lambda asked: ranks.here().told(lambda: make(asked))
+
+
+def _check_ranks(settings: Settings) -> None:
+    """Raises ConfigError for what several processes cannot do together."""
+    train, count = settings.train, ranks.count()
+    if count == 1:
+        return
+    if train.mode == "head":
+        raise ConfigError(
+            f"train: a linear head trains in one process, and torchrun started {count} (leave torchrun out, or set "
+            f"train=full or train=lora)"
+        )
+    if settings.batch_size < count:
+        raise ConfigError(
+            f"batch_size: {settings.batch_size} pairs a step are fewer than the {count} processes that share them "
+            f"(raise it or lower --nproc_per_node)"
+        )
+    if train.shard == "fsdp" and settings.curvature:
+        raise ConfigError("curvature: it is taken of whole models (set it to false, or train.shard to none)")
 
 
 def _renaming(fill: Callable[[Sequence[Request]], list[Variant]], path: str) -> Callable[..., list[Variant]]:
@@ -219,7 +247,12 @@ def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Se
 
 
 def device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises ConfigError for a device that does not answer."""
+    """`auto` is the GPU where there is one, for each process of a run its own.
+
+    Raises ConfigError for a device that does not answer.
+    """
+    if ranks.count() > 1:
+        return _of_rank(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -228,4 +261,21 @@ def device(name: str) -> torch.device:
         torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: {name} cannot be used: {str(error).splitlines()[0][:200]}") from None
+    return found
+
+
+def _of_rank(name: str) -> torch.device:
+    """The device of this process among those of a run. Raises ConfigError where there are too few."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device: {name} is one device, and each of {ranks.count()} processes needs its own (auto)")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    (mine, processes), cards = ranks.of_machine(), torch.cuda.device_count()
+    if processes > cards:
+        raise ConfigError(
+            f"device: {processes} processes on this machine and {cards} GPUs, one for each is needed (lower "
+            f"--nproc_per_node, or set device=cpu)"
+        )
+    found = torch.device("cuda", mine)
+    torch.cuda.set_device(found)
     return found

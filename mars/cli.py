@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
@@ -29,7 +29,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mars import telemetry
+from mars import ranks, telemetry
 from mars.launch.launching import Asked, sweeps
 from mars.launch.tasks import Task
 from mars.mistakes import MISTAKES, is_mistake, one_line
@@ -117,22 +117,26 @@ def command(
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Stopped:
-            print("; ".join(filter(None, ("stopped as asked", after_interrupt))), file=sys.stderr)
-            sys.exit(EXIT_CODE)
+            end("; ".join(filter(None, ("stopped as asked", after_interrupt))), EXIT_CODE)
         except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
             if _asked("debug"):
                 raise
             if isinstance(error, KeyboardInterrupt):
-                print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
-                sys.exit(130)
+                end("; ".join(filter(None, ("interrupted", after_interrupt))), 130)
             if not is_mistake(error):
                 raise
             failures.append(one_line(error, config_name))
         if failures:
             counted = Counter(failures)
-            sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()))
+            end("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()), 1)
 
     return main
+
+
+def end(line: str, code: int) -> NoReturn:
+    """Says why and ends the process."""
+    ranks.say_last(line, code)
+    sys.exit(code)
 
 
 def _asked(*keys: str) -> bool:

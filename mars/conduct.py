@@ -24,8 +24,10 @@ from mars.method.observer import MOST_NUMBERS, Observer
 from mars.method.state import COSTS, State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
+from mars.ranks import Ranks
 from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
+from mars.reward import leading
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features
 from mars.reward.memory import device_errors
@@ -41,7 +43,7 @@ class Conductor:
     def __init__(self, settings: Settings, pieces: Pieces, place: RunDirectory, names: Mapping[str, Any]):
         self.settings, self.pieces, self.place, self.names = settings, pieces, place, names
         self._began = time.perf_counter()
-        self._saved = State.load(place.checkpoints) or State()
+        self._saved = _saved(place.checkpoints, pieces.engine.ranks)
         self._paid = _paid(place.checkpoints / COSTS)  # by earlier attempts
 
     def run(self, config: Mapping[str, Any], stop: Stop | None = None) -> None:
@@ -61,11 +63,25 @@ class Conductor:
         split, values = next(iter(judged["in_distribution"].items()))
         log.info("%s: %s accuracy %.4f", self.names["run_id"], split, values["accuracy"])
 
+    def follow(self, stop: Stop) -> None:
+        """What the other ranks do of it: they train and score, and write nothing."""
+        with device_errors():
+            self._refine_all()
+            loop, engine = self._loop(Logger()), self.pieces.engine
+            run_rounds(loop, self.pieces.strategy, Keeper(lambda state: None, stop=stop))
+            if self.settings.save_model:
+                engine.save(loop.learner.model, self.place.model)
+            leading.follow(engine.scorer(loop.learner.model), engine.ranks)
+
+    def _refine_all(self) -> None:
+        refiner = self.pieces.refiner
+        if refiner and refiner.config.which == "all":
+            refiner.refine(range(len(self.pieces.pool.base)))
+
     def _worked(self, logger: Logger, keep: Keeper) -> dict[str, Any]:
         """{label: metrics} of the trained and judged model, all of it written."""
         pieces, settings = self.pieces, self.settings
-        if pieces.refiner and pieces.refiner.config.which == "all":
-            pieces.refiner.refine(range(len(pieces.pool.base)))
+        self._refine_all()
         loop = self._loop(logger)
         outcome = run_rounds(loop, pieces.strategy, keep)
         if settings.save_model:
@@ -108,10 +124,11 @@ class Conductor:
         """{label: metrics} of every benchmark, each scored, measured and written."""
         about, judged = self._about(), {}
         for asked, question in self.pieces.benchmarks:
-            scorer = self.pieces.engine.scorer(loop.learner.model)
+            scorer = self.pieces.engine.leading_scorer(loop.learner.model)
             record = asked.judge(scorer, self.pieces.preferences, self.place.path, question, about)
             judged[asked.label] = record["metrics"]
             logger.summary(manifest.logged_metrics(record))
+        leading.dismiss(self.pieces.engine.ranks)
         return judged
 
     def _write_tables(self, outcome: State) -> None:
@@ -159,6 +176,20 @@ class Conductor:
             return Logger()
         group = Path(self.settings.study).name
         return WandbLogger(self.settings.wandb or WandbConfig(), self.place.path, config, group)
+
+
+def _saved(checkpoints: Path, ranks: Ranks) -> State:
+    """The state to go on from, the same on every rank. Raises UserError where their disks differ.
+
+    Rank 0 looks first and clears away what is damaged. Each reads for itself: a state may be as large as the memory.
+    """
+    saved = State.load(checkpoints) if ranks.first else None
+    ranks.told(lambda: None)
+    if not ranks.first:
+        saved = State.load(checkpoints)
+    where = "none" if saved is None else saved.whereabouts
+    ranks.agree({f"in {checkpoints} a checkpoint": where}, "a run's directory has to be on a disk that all share")
+    return saved or State()
 
 
 def _paid(file: Path) -> dict[str, Any]:

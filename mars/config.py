@@ -33,7 +33,12 @@ WITHOUT_EFFECT = frozenset(
 
 # Settings younger than some runs, {group: {setting: {value: as it names a run}}}; None: as a run without the setting.
 _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
-    "train": {"token_budget": {"auto": 4096}, "bf16_weights": {False: None}, "packing": {"auto": None}}
+    "train": {
+        "token_budget": {"auto": 4096},
+        "bf16_weights": {False: None},
+        "packing": {"auto": None},
+        "shard": {"none": None, "fsdp": None},  # where the parts of a model are changes no result
+    }
 }
 _AS_WITHOUT = frozenset({"downstream"})  # young settings too; where they ask for nothing, they name no run
 
@@ -44,6 +49,14 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A setting that cannot be used; the message names the config key."""
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, on one line; an error that is no user's mistake with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def naming_runs(config: Mapping[str, Any]) -> dict[str, Any]:

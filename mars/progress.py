@@ -12,6 +12,8 @@ import time
 
 from tqdm import tqdm
 
+from mars import ranks
+
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ class Progress:
         self.total, self.what, self.unit, self.interval = total, what, unit, interval
         self.done, self._before, self._start = done, done, time.monotonic()
         self._last = self._start
-        self._bar = tqdm(total=total, desc=what, unit=unit, leave=False, initial=done) if sys.stderr.isatty() else None
+        shown = sys.stderr.isatty() and not ranks.number()
+        self._bar = tqdm(total=total, desc=what, unit=unit, leave=False, initial=done) if shown else None
 
     def __enter__(self) -> Progress:
         return self

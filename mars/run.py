@@ -11,6 +11,7 @@ import gc
 import logging
 import logging.handlers
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mars import files
+from mars import files, ranks
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
-from mars.cli import MISTAKES, command, task_overrides
-from mars.config import build, naming_runs, nearest
+from mars.cli import MISTAKES, command, end, task_overrides
+from mars.config import build, naming_runs, nearest, reason
 from mars.plugins import resolve
-from mars.record.ledger import Held, Ledger, job_of, reason
+from mars.record.ledger import Held, Ledger, job_of
 from mars.record.run_directory import DONE, LOG, MAIN, RunDirectory
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
@@ -43,6 +44,7 @@ COMMANDS = {
     "status": "mars.status",
 }
 _KEPT = 10_000  # lines of a log that has no file yet
+_OTHER = re.compile(r"\w+$|until=|hydra/(launcher|sweeper)=")  # of the arguments, what is for more or less than one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
 
@@ -148,16 +150,39 @@ class Run:
 
         job: what a sweep asks for it by. Raises Held where another process works on it, UserError as `execute` does.
         """
+        if ranks.number():
+            if going := self._agreed(False):
+                self._work()
+            return going
         if self._is_made(since):
-            return False
+            return self._agreed(False)
         if self.settings.dry_run:
+            self._agreed(True)
             self._work()
             return True
         with self.ledger.work(self.name, job):
             if self._is_made(since):  # meanwhile
-                return False
+                return self._agreed(False)
+            self._agreed(True)
             self._work()
         return True
+
+    def _agreed(self, going: bool) -> bool:
+        """Whether the processes of the run go to work on it, which rank 0 says; the others may say what they like.
+
+        Raises UserError where they are about different runs.
+        """
+        together = ranks.here()
+        decided = together.told(lambda: going)
+        if decided and together.count > 1:
+            from mars.record.manifest import environment  # and torch with it
+
+            where, rows = environment(), read(self.settings.dataset).digests
+            facts = {f"rows {name}": digest for name, digest in rows.items()}
+            facts |= {f"version {name}": version for name, version in where["packages"].items()}
+            facts |= {"commit": where["git"], "settings": self.names["config_hash"]}
+            together.agree(facts, "all processes of a run need the same data, settings and versions")
+        return decided
 
     def _is_made(self, since: float | None) -> bool:
         return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
@@ -170,20 +195,26 @@ class Run:
         from mars.assembly import assemble
         from mars.conduct import Conductor
 
-        settings, place = self.settings, self.place
-        with _kept() as early:
+        settings, place, together = self.settings, self.place, ranks.here()
+        with together.one_end(), _kept() as early:
             # Every setting is checked before anything is written or replaced.
             pieces = assemble(settings, load(settings.dataset))
             if settings.dry_run:
-                print(dry_run.report(pieces, settings.rounds))
+                if together.first:
+                    print(dry_run.report(pieces, settings.rounds))
+                return
+            if not together.first:
+                with listening(together.any) as stop:
+                    Conductor(settings, pieces, place, self.names).follow(stop)
                 return
             if settings.force:
                 place.clear()
             place.stamp(self.names["config_hash"])
-            with _logged(place.path / LOG, early), listening() as stop:
+            with _logged(place.path / LOG, early), listening(together.any) as stop:
                 log.info("run %s", place.path)
                 try:
-                    Conductor(settings, pieces, place, self.names).run(self.config, stop)
+                    with together.one_end():
+                        Conductor(settings, pieces, place, self.names).run(self.config, stop)
                 except Exception as error:
                     log.info("%s: %s", self.names["run_id"], reason(error), exc_info=not isinstance(error, MISTAKES))
                     raise
@@ -240,7 +271,11 @@ def main() -> None:
     """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, leaderboard, …"""
     gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first in COMMANDS:
+    if ranks.count() > 1 and (other := next(filter(_OTHER.match, sys.argv[1:]), "")):
+        end(
+            f"error: torchrun starts the processes of one run, and {other} is not for one (leave one of the two out)", 1
+        )
+    elif first in COMMANDS:
         resolve(f"{COMMANDS[sys.argv.pop(1)]}:main")()
     elif first.isidentifier():
         sys.exit(f'error: "{first}" is no sub-command{nearest(first, COMMANDS)}')
@@ -248,6 +283,7 @@ def main() -> None:
         resolve("analysis.settle:main")()
     else:
         command("config", execute, "the same command goes on from the last checkpoint", "mars.run:execute_in_sweep")()
+        ranks.part()
 
 
 if __name__ == "__main__":

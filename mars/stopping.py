@@ -2,7 +2,7 @@
 
 In training the run comes to the end of its step and saves its state; anywhere else it ends at once, and the last saved
 state is there. Either way the process exits with `EXIT_CODE`, and the same command goes on. A second signal changes
-nothing.
+nothing. Where several processes make the run (`mars.ranks`), a signal to one of them stops all after the same step.
 
     with listening() as stop:
         with stop.deferred():  # a signal is only noted
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
@@ -26,10 +26,14 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether the run was asked to stop."""
+    """Whether the run was asked to stop.
 
-    def __init__(self) -> None:
+    agree: whether any process of the run says yes, all of which ask at the same point.
+    """
+
+    def __init__(self, agree: Callable[[bool], bool] = bool) -> None:
         self.asked = False
+        self.agree = agree
         self._deferred = False
 
     def ask(self) -> None:
@@ -41,7 +45,7 @@ class Stop:
 
     def obey(self) -> None:
         """Raises Stopped where the run was asked to stop."""
-        if self.asked:
+        if self.agree(self.asked):
             raise Stopped
 
     @contextmanager
@@ -55,9 +59,9 @@ class Stop:
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
-    """Inside, the signals ask the run to stop; nothing in a thread, which gets none."""
-    stop = Stop()
+def listening(agree: Callable[[bool], bool] = bool) -> Iterator[Stop]:
+    """Inside, the signals ask the run to stop; nothing in a thread, which gets none. agree: see `Stop`."""
+    stop = Stop(agree)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

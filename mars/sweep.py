@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mars import ranks
 from mars.progress import lasting
 from mars.record.ledger import Ledger, job_of
 
@@ -181,6 +182,8 @@ class Terminal(logging.Handler):
 
 def log_to(handler: logging.Handler) -> None:
     """Time and message into `handler`; libraries only from a warning up."""
+    if ranks.number():  # what rank 0 does too
+        handler = logging.NullHandler()
     form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
     logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])
     for name in PACKAGES:

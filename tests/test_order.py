@@ -29,6 +29,7 @@ ORDER = (
         "mars.cache",
         "mars.claims",
         "mars.stopping",
+        "mars.ranks",
         "conf",
     ),
     ("mars.preferences",),

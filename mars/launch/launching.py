@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf, open_dict
 
-from mars import jobs
-from mars.config import ConfigError
+from mars import jobs, ranks
+from mars.config import ConfigError, UserError
 from mars.launch.tasks import Carrier, Task
 from mars.launch.workers import Workers, number
 from mars.mistakes import MISTAKES, one_line
@@ -38,6 +38,8 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
     """
 
     def checked(sweeper: Any, batch: list[list[str]]) -> None:
+        if ranks.count() > 1:
+            raise UserError("torchrun starts the processes of one run, and this is a sweep (start it without torchrun)")
         log_to(Terminal())
         jobs.prepare(sweeper, batch)
         if asked.function and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was

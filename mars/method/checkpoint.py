@@ -31,6 +31,7 @@ from torch import nn
 
 from mars import files
 from mars.config import UserError
+from mars.reward import sharding
 from mars.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
     """The part of a model's state that training can change, each tensor once; shared with the living model."""
     frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
     found: dict[tuple[int, torch.Size], tuple[str, torch.Tensor]] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in sharding.state_of(model).items():
         if name not in frozen:
             found.setdefault((tensor.data_ptr(), tensor.shape), (name, tensor))
     return dict(found.values())
@@ -99,7 +100,7 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def restore(model: nn.Module, moved: Mapping[str, torch.Tensor]) -> None:
     """Gives `model`, a fresh copy of what was started from, the state that `moving` returned."""
-    model.load_state_dict(model.state_dict() | dict(moved))
+    sharding.load_state(model, moved)
 
 
 class Keeper:
@@ -115,8 +116,8 @@ class Keeper:
         self._last, self._pause = time.monotonic(), 60 * minutes
 
     def due(self) -> bool:
-        """Whether a state within a round should be kept now."""
-        return self.stop.asked or time.monotonic() - self._last >= self._pause
+        """Whether a state within a round should be kept now; the same on every rank."""
+        return self.stop.agree(self.stop.asked or time.monotonic() - self._last >= self._pause)
 
     def __call__(self, state: Any) -> None:
         """Keeps `state`. Raises UserError where the disk does not take it."""

@@ -6,6 +6,7 @@ The loop is the same for every arm. What differs is the strategy's choice of row
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -24,6 +25,8 @@ from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
 from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
+from mars.ranks import Ranks
+from mars.reward import sharding
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +62,14 @@ class Loop:
         if state.memory:
             trainer.engine.recall(state.memory)
         model = trainer.start()
-        self.start = files.state_digest(model.state_dict())  # sha256 of the starting weights
+        self.start = files.state_digest(sharding.state_of(model))  # sha256 of the starting weights
         if state.model is not None:
             checkpoint.restore(model, state.model)
-            log.info("resuming %s", _whereabouts(state))
+            log.info("resuming %s", state.whereabouts)
         settle(trainer.engine, model, trainer.plan.train)
         self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
         if state.optimizer is not None:
-            self.learner.optimizer.load_state_dict(state.optimizer)
+            sharding.load_optimizer(self.learner.optimizer, state.optimizer)
         if observer is not None:
             with self.clock("curvature"):
                 observer.foretell(model, trainer.plan.rounds.number - state.round)
@@ -114,6 +117,7 @@ class Loop:
         except ValueError as error:
             raise ConfigError(f"round {view.index}: {error}") from error
         view.texts_scored = self.trainer.engine.texts.scored - before
+        _check_alike(self.trainer.engine.ranks, state.round, selection)
         return selection
 
     def rows(self, state: State, selection: Selection) -> TrainingSet:
@@ -183,7 +187,7 @@ class Loop:
         optimizer = optimizer or self.trainer.plan.rounds.schedule == "continue"
         return Snapshot(
             model=checkpoint.moving(learner.model),
-            optimizer=learner.optimizer.state_dict() if optimizer else None,
+            optimizer=sharding.optimizer_state(learner.optimizer) if optimizer else None,
             cells=list(self.pool.looked_at),
             memory=self.trainer.engine.memory(),
         )
@@ -214,12 +218,13 @@ def held_out_columns(margins: np.ndarray) -> dict[str, float]:
     }
 
 
-def _whereabouts(state: State) -> str:
-    """Where a run goes on, for the log."""
-    training = state.begun and state.begun.training
-    if training:
-        return f"round {state.round} after step {len(training.losses)} of {len(training.steps)}"
-    return f"after round {state.round}"
+def _check_alike(ranks: Ranks, index: int, selection: Selection) -> None:
+    """Raises UserError where ranks selected other rows: what they train from there on would be no run."""
+    if ranks.count == 1:
+        return
+    parts = [selection.rows, *([] if selection.weights is None else [selection.weights])]
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+    ranks.agree({f"in round {index} a selection of sha256": digest[:16]}, "all of them need processors of one kind")
 
 
 def _warn_if_short(record: Mapping[str, Any], budget: int) -> None:

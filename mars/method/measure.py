@@ -18,7 +18,7 @@ from torch import nn
 
 from mars.method.passes import Passes, TrainingError, TrainingSet
 from mars.method.settings import TrainConfig
-from mars.reward import share
+from mars.reward import sharding, share
 from mars.reward.engine import Engine
 from mars.reward.memory import Budget, fits
 
@@ -37,7 +37,7 @@ def settle(engine: Engine, model: nn.Module, cfg: TrainConfig) -> None:
 
     Call it when the engine knows the study's base pairs. Raises TrainingError where one pair does not fit the memory.
     """
-    if engine.budget.measured or engine.device.type != "cuda":
+    if engine.budget.measured or engine.device.type != "cuda" or sharding.is_sharded(model):
         return
     longest = int(engine.inputs.lengths.argmax())
     length = int(engine.inputs.lengths[longest])
@@ -61,6 +61,7 @@ def settle(engine: Engine, model: nn.Module, cfg: TrainConfig) -> None:
             f"one pair of {length} tokens does not fit what this run has of the GPU's memory, {room / 2**30:.1f} GiB "
             f"(lower backbone.max_length, set train=lora, or let fewer workers share a card)"
         )
+    found.tokens = engine.ranks.least(found.tokens)
     engine.budget = found
     log.info("%d tokens go through the model at once: %s bytes each were measured", found.tokens, found.bytes_per_token)
 

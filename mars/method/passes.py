@@ -6,6 +6,9 @@ are read when the next step's passes are under way.
 A micro-batch that does not fit the memory takes its step back to where it began, random numbers included, and the step
 is made anew in smaller ones: as it would have been under the smaller budget.
 
+Of a run of several processes each makes the passes of its share of a step's pairs, and their gradients are added up
+(`mars.ranks`). How a step is shared out changes its loss and gradient by rounding alone.
+
 Under `train.bf16_weights` a pass reads bf16 copies of the weights, and hands their gradients on to the weights
 themselves: these, the sums over micro-batches and the optimiser stay in fp32, and so does the scalar head.
 """
@@ -27,6 +30,7 @@ from torch import nn
 from mars.config import UserError
 from mars.method import randomness
 from mars.method.settings import TrainConfig
+from mars.reward import sharding
 from mars.reward.batching import Step, micro_batches, packed_batches
 from mars.reward.engine import Engine
 from mars.reward.feeding import Feed
@@ -34,7 +38,7 @@ from mars.reward.loss import bradley_terry
 from mars.reward.memory import fits, moved
 from mars.reward.model import RewardModel, scalar_head
 
-Job = TypeVar("Job")
+Wanted = TypeVar("Wanted")
 Made = TypeVar("Made")
 
 _AHEAD = 2  # micro-batches that are made before a GPU asks for them
@@ -58,6 +62,13 @@ class TrainingSet:
     def loss_weights(self) -> np.ndarray:
         """[M]; all one where none are set."""
         return np.ones(len(self.numbers)) if self.weights is None else self.weights
+
+
+class Job(NamedTuple):
+    """The pairs of one pass, by row number. counted: False for a pass that is made to keep step with other ranks."""
+
+    pairs: np.ndarray
+    counted: bool = True
 
 
 class MicroBatch(NamedTuple):
@@ -92,6 +103,7 @@ class Passes:
         self.weights = data.loss_weights
         self._feed = Feed(model, engine.inputs)
         self._lengths = engine.inputs.lengths[data.numbers]
+        self._ranks, self._sharded = engine.ranks, sharding.is_sharded(model)
         self._listen = bool(engine.determinism.without)  # in the next step, for more that has no deterministic form
 
     @property
@@ -116,6 +128,10 @@ class Passes:
         weights = extra.pop("weights")
         return MicroBatch({**inputs, **extra}, weights)
 
+    def _made(self, job: Job) -> MicroBatch:
+        batch = self.make(job.pairs)
+        return batch if job.counted else batch._replace(weights=torch.zeros_like(batch.weights))
+
     def backward(self, batch: MicroBatch, total: float) -> torch.Tensor:
         """The loss of `batch` over a step of `total` weight, detached; its gradient is added to the parameters'."""
         cfg = self.cfg
@@ -131,8 +147,8 @@ class Passes:
         done: how many of them are behind already.
         """
         while done < len(steps):
-            batches = (batch for step in steps[done:] for batch in step)
-            with closing(ahead(self.make, batches, _AHEAD if self.engine.device.type == "cuda" else 0)) as feed:
+            jobs = (job for step in steps[done:] for job in self._jobs(step))
+            with closing(ahead(self._made, jobs, _AHEAD if self.engine.device.type == "cuda" else 0)) as feed:
                 for step in steps[done:]:
                     before = randomness.of_training(self.engine.device)
                     found = self._gradient(step, feed)
@@ -144,7 +160,7 @@ class Passes:
                     return
             randomness.restore(before, self.engine.device)
             if found is not None:
-                self._make_room(step[found])
+                self._make_room(self._jobs(step)[found].pairs)
                 steps[done:] = [self.cut(np.concatenate(one), self.engine.budget.tokens) for one in steps[done:]]
 
     def _gradient(self, step: Step, feed: Iterator[MicroBatch]) -> Reading | int | None:
@@ -161,9 +177,11 @@ class Passes:
             if self._listen:
                 stack.enter_context(self.engine.determinism.listening())
                 self._listen = False
-            for number in range(len(step)):
+            for number in range(len(self._jobs(step))):
                 try:
-                    if not fits(add):
+                    if self._sharded:  # of which no rank can repeat a pass alone
+                        add()
+                    elif not fits(add):
                         self.model.zero_grad(set_to_none=True)
                         return number
                 except RuntimeError as error:
@@ -172,7 +190,22 @@ class Passes:
                     self._listen = True
                     return None
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        return Reading(loss, nn.utils.clip_grad_norm_(trained, self.cfg.max_grad_norm))
+        if not self._sharded:  # else they have been added up on the way
+            self._ranks.add([p.grad for p in trained if p.grad is not None])
+        self._ranks.add([loss])
+        norm = nn.utils.clip_grad_norm_(trained, self.cfg.max_grad_norm)
+        return Reading(loss, sharding.whole(norm))
+
+    def _jobs(self, step: Step) -> list[Job]:
+        """This rank's passes of `step`, at least one; of a sharded model as many as every other rank makes."""
+        ranks = self._ranks
+        if ranks.count == 1:
+            return [Job(pairs) for pairs in step]
+        pairs = np.concatenate(step)
+        shares = [self.cut(pairs[rank :: ranks.count], self.engine.budget.tokens) for rank in range(ranks.count)]
+        jobs = [Job(batch) for batch in shares[ranks.number]]
+        passes = max(map(len, shares)) if self._sharded else 1
+        return jobs + [Job(pairs[-1:], counted=False)] * (passes - len(jobs))
 
     def _make_room(self, pairs: np.ndarray) -> None:
         """Makes a micro-batch of `pairs` need less memory from now on. Raises TrainingError where it cannot."""
@@ -184,7 +217,7 @@ class Passes:
             )
 
 
-def ahead(make: Callable[[Job], Made], jobs: Iterable[Job], most: int) -> Generator[Made, None, None]:
+def ahead(make: Callable[[Wanted], Made], jobs: Iterable[Wanted], most: int) -> Generator[Made, None, None]:
     """`make(job)` of each job in order; up to `most` of them are made before they are asked for, in a thread."""
     if not most:
         yield from map(make, jobs)

@@ -25,6 +25,7 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     bf16_weights: bool = False  # training passes read bf16 copies of the weights; the weights stay fp32
     packing: Literal["auto", True, False] = "auto"  # texts without padding, where the backbone takes them so
+    shard: Literal["none", "fsdp"] = "none"  # of a run of several processes: what each holds of the model
     token_budget: int | Literal["auto"] = "auto"  # tokens in one pass, padding included where there is any
     window: int = 50  # steps whose pairs are sorted by length together; 1 = random order
     lora_rank: int = 16
@@ -50,6 +51,10 @@ class TrainConfig:
             raise ValueError("packing: a linear head reads features, and there is nothing to pack (leave it at auto)")
         if self.bf16_weights and self.mode == "head":
             raise ValueError("bf16_weights: a linear head is trained in fp32 (set train=full or train=lora)")
+        if self.bf16_weights and self.shard == "fsdp":
+            raise ValueError(
+                "bf16_weights: copies are made of whole weights, and shard=fsdp holds parts (set one only)"
+            )
 
 
 @dataclass(frozen=True)

@@ -51,17 +51,19 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
         }
     )
     file = cache / "starts" / f"{engine.backbone.name}-{key[:16]}.safetensors"
-    saved = _saved(file)
+    ranks = engine.ranks
+    saved = ranks.told(lambda: _saved(file))
     if saved is None:
         log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
         settle(engine, model, course.train)
-        torch.manual_seed(seed)  # dropout only: the head is drawn already
+        torch.manual_seed(ranks.seed(seed))  # dropout only: the head is drawn already
         data = TrainingSet(numbers, None, [pair.id for pair in base])
         learner = Learner(model, new_optimizer(model, course.train))
         train_round(engine, learner, data, course, np.random.default_rng(seed))
-        if _saved(file) is None:  # another run may have been faster; its bytes are then everybody's
-            _save(checkpoint.moving(model), file)
-        saved = _saved(file)
+        start = checkpoint.moving(model)
+        if ranks.first and _saved(file) is None:  # another run may have been faster; its bytes are then everybody's
+            _save(start, file)
+        saved = ranks.told(lambda: _saved(file))
     assert saved is not None
     checkpoint.restore(model, saved)
     return model

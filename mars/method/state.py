@@ -89,6 +89,14 @@ class State:
     seconds: float = 0.0  # of the run so far
     begun: Begun | None = None  # the round that is underway
 
+    @property
+    def whereabouts(self) -> str:
+        """Where a run goes on from it, in words."""
+        training = self.begun and self.begun.training
+        if training:
+            return f"round {self.round} after step {len(training.losses)} of {len(training.steps)}"
+        return f"after round {self.round}"
+
     def begin(self, view: Round, selection: Selection, seen: dict[str, float], spectra: Spectra) -> State:
         """The state as its next round begins to train; a round that has begun stays as it was."""
         if self.begun:

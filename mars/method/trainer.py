@@ -22,6 +22,7 @@ from mars.method.strategy import Selection
 from mars.method.training import Course, Learner, Onlooker, RoundStats, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
 from mars.preferences.pair import Pair
+from mars.reward import sharding
 from mars.reward.engine import Engine
 
 # Streams of the run's seed, so that no two uses share random numbers.
@@ -94,7 +95,7 @@ class Trainer:
             course = replace(course, start=index / rounds.number, end=(index + 1) / rounds.number)
         if onlooker is None or onlooker.underway is None:
             learner = self._beginner(index, learner)
-            torch.manual_seed(self.plan.seed + 1_000_003 * (index + 1))  # of dropout and noise
+        torch.manual_seed(self.engine.ranks.seed(self.plan.seed + 1_000_003 * (index + 1)))  # of dropout and noise
         rng = np.random.default_rng([self.plan.seed, ORDER, index])
         return learner, train_round(self.engine, learner, data, course, rng, onlooker)
 
@@ -118,6 +119,8 @@ class Trainer:
             raise ConfigError(
                 "dataset.validation: this arm chooses by validation pairs and finds none (set it above 0)"
             )
+        if sharding.is_sharded(learner.model):
+            raise ConfigError("train.shard: this arm trains copies of the whole model (set it to none)")
         model = copy.deepcopy(learner.model)
         optimizer = new_optimizer(model, self.plan.train)
         # Loading alone would share its tensors.

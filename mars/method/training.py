@@ -59,7 +59,7 @@ class Underway:
     losses: Sequence[float]  # of the steps done
     norms: Sequence[float]
     seconds: float  # so far
-    random: randomness.State
+    random: Sequence[randomness.State]  # of each rank
 
     def as_tree(self) -> dict[str, Any]:
         """All of it as arrays and plain values: of many steps few arrays."""
@@ -71,7 +71,8 @@ class Underway:
             "losses": np.array(self.losses),
             "norms": np.array(self.norms),
             "seconds": self.seconds,
-            "random": self.random,
+            "random": self.random[0],
+            "random_of_others": self.random[1:],
         }
 
     @classmethod
@@ -80,7 +81,8 @@ class Underway:
         batches = iter(np.split(tree["pairs"], np.cumsum(tree["batches"])[:-1]))
         steps = [[next(batches) for _ in range(count)] for count in tree["steps"]]
         losses, norms = tree["losses"].tolist(), tree["norms"].tolist()
-        return cls(steps, losses, norms, tree["seconds"], tree["random"])
+        random = [tree["random"], *tree.get("random_of_others", [])]
+        return cls(steps, losses, norms, tree["seconds"], random)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def train_round(
     else:
         steps, losses, norms = list(underway.steps), list(underway.losses), list(underway.norms)
         began -= underway.seconds
-        randomness.restore(underway.random, engine.device)
+        if engine.ranks.number < len(underway.random):  # else the rank is new
+            randomness.restore(underway.random[engine.ranks.number], engine.device)
     learner.model.train()
 
     def note(number: int, lr: float, reading: Reading) -> None:
@@ -178,7 +181,7 @@ def train_round(
             if onlooker.due():
                 note(*before)
                 before, paused = None, time.perf_counter()
-                random = randomness.of_all(engine.device)
+                random = engine.ranks.gather(randomness.of_all(engine.device))
                 onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))
                 began += time.perf_counter() - paused
         if before is not None:

@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from mars import claims, files
 from mars.cache import Cache, Damaged
-from mars.config import WITHOUT_EFFECT, UserError
+from mars.config import WITHOUT_EFFECT, UserError, reason
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -225,14 +225,6 @@ class Ledger:
         except (UserError, OSError) as error:
             _warn(f"{error}; runs are not claimed, so do not start another sweep of this study")
             return otherwise
-
-
-def reason(error: Exception) -> str:
-    """Why a run failed, on one line; an error that is no user's mistake with its type."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _assign(database: sqlite3.Connection, job: str, name: str) -> None:

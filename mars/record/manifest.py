@@ -42,6 +42,7 @@ def manifest(preferences: Preferences, engine: Engine, state: State, start: str)
         "tokens": sum(r["tokens"] for r in state.records),
         "peak_memory_bytes": peak_memory_bytes(),
         "memory": engine.memory(),
+        "ranks": engine.ranks.count,
         "not_deterministic": sorted(engine.determinism.without) if engine.determinism.wanted else None,
         "start": start,
         "weights": weights_id(engine.backbone),

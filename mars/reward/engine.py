@@ -17,14 +17,18 @@ from torch import nn
 
 from mars import files
 from mars.config import ConfigError
+from mars.ranks import here
+from mars.reward import sharding
 from mars.reward.backbone import BackboneConfig, Mode
 from mars.reward.determinism import Determinism
 from mars.reward.features import Features, frozen_encoder
+from mars.reward.leading import LeadingScorer
 from mars.reward.memory import Budget
 from mars.reward.model import (
     LINEAR,
     LinearReward,
     RewardModel,
+    autocast_dtype,
     load_reward_model,
     load_tokenizer,
     scalar_head,
@@ -44,7 +48,8 @@ class Tuning:
     """How a transformer is made ready to train.
 
     lora: settings of its adapters, None trains every weight. packing: texts without padding
-    (`mars.reward.packing_probe.set_packing`). deterministic: on a GPU by deterministic operations.
+    (`mars.reward.packing_probe.set_packing`). deterministic: on a GPU by deterministic operations. shard: each process
+    of the run holds a part of the model (`mars.reward.sharding`); of one process there is nothing to share out.
     """
 
     dropout: bool = False
@@ -52,13 +57,15 @@ class Tuning:
     lora: dict[str, Any] | None = None
     packing: Wanted = "auto"
     deterministic: bool = False
+    shard: bool = False
 
 
 class Engine:
     """Makes, scores with and saves models over one backbone.
 
     token_budget: tokens of one pass to begin with, `auto` where they may be measured; `budget` has them as they stand.
-    cache: where frozen features live. texts: what its models have read, `inputs` as they take it.
+    cache: where frozen features live. texts: what its models have read, `inputs` as they take it. ranks: the processes
+    that train and score together.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class Engine:
     ):
         self.backbone, self.mode, self.budget = backbone, mode, Budget.of(token_budget)
         self.device = torch.device("cpu") if mode == "head" else device  # θ is a few hundred numbers
-        self._tuning = tuning or Tuning()
+        self._tuning, self.ranks = tuning or Tuning(), here()
         self.determinism = Determinism(self._tuning.deterministic and self.device.type == "cuda")
         self.inputs: Inputs
         if mode == "head":
@@ -91,7 +98,13 @@ class Engine:
 
     def scorer(self, model: nn.Module) -> ModelScorer:
         """What scores the engine's texts under `model`."""
-        return ModelScorer(model, self.texts, self.budget)
+        return ModelScorer(model, self.texts, self.budget, ranks=self.ranks)
+
+    def leading_scorer(self, model: nn.Module) -> ModelScorer:
+        """What scores texts under `model` that the other ranks, which are to `follow`, do not know."""
+        if self.ranks.count == 1:
+            return self.scorer(model)
+        return LeadingScorer(model, self.texts, self.budget, ranks=self.ranks)
 
     def new_model(self, seed: int) -> nn.Module:
         """The study's starting point: the backbone as published and a fresh head drawn from `seed`.
@@ -101,12 +114,20 @@ class Engine:
         torch.manual_seed(seed)
         if isinstance(self.inputs, Features):
             return LinearReward(self.inputs.dimension)
-        reward = load_reward_model(self.backbone, self.tokenizer, self.device, self._tuning.dropout)
+        shared_out = self._tuning.shard and self.ranks.count > 1
+        reward = self._transformer(torch.device("cpu") if shared_out else self.device)
+        if shared_out:
+            sharding.shard(reward, self.device)
+        set_packing(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
+        return reward
+
+    def _transformer(self, device: torch.device) -> RewardModel:
+        reward = load_reward_model(self.backbone, self.tokenizer, device, self._tuning.dropout)
+        reward.autocast = autocast_dtype(self.backbone, self.device)
         if self._tuning.lora is not None:
             reward.adapter = _with_lora(reward, self._tuning.lora)
         if self._tuning.gradient_checkpointing:
             _keep_no_activations(reward)
-        set_packing(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
         return reward
 
     def checkpoint(self, model: nn.Module) -> bool:
@@ -114,7 +135,7 @@ class Engine:
 
         False where it did already, or where the backbone has no way to.
         """
-        able = isinstance(model, RewardModel) and model.model.supports_gradient_checkpointing
+        able = isinstance(model, RewardModel) and not model.sharded and model.model.supports_gradient_checkpointing
         if self._tuning.gradient_checkpointing or not able:
             return False
         log.warning("out of memory with one pair: from here on with gradient checkpointing, which takes longer")
@@ -138,7 +159,17 @@ class Engine:
         self.budget = Budget(memory["token_budget"], halved=memory["halved"], bytes_per_token=memory["bytes_per_token"])
 
     def save(self, model: nn.Module, directory: Path) -> None:
-        """The trained model under `directory`: safetensors and a config that says how to load it."""
+        """The trained model under `directory`: safetensors and a config that says how to load it.
+
+        Called on every rank, and rank 0 writes.
+        """
+        if isinstance(model, RewardModel) and model.sharded:
+            state = sharding.state_of(model)
+            if self.ranks.first:
+                model = self._transformer(torch.device("cpu"))
+                sharding.load_state(model, state)
+        if not self.ranks.first:
+            return
         if isinstance(model, RewardModel):
             self.tokenizer.model_max_length = self.backbone.max_length
             self.tokenizer.truncation_side = self.backbone.truncation

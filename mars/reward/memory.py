@@ -61,19 +61,19 @@ class Budget:
         return True
 
 
-def each_that_fits(items: np.ndarray, cut: Cut, run: Callable[[np.ndarray], None], budget: Budget) -> int | None:
-    """Calls `run` on every micro-batch of `items`, smaller ones where they do not fit the memory.
+def each_that_fits(batches: Step, cut: Cut, run: Callable[[np.ndarray], None], budget: Budget) -> int | None:
+    """Calls `run` on each of `batches`, on smaller ones where they do not fit the memory.
 
     Returns the item that does not fit by itself, None where all went through.
     """
-    batches = deque(cut(items, budget.tokens))
-    while batches:
-        batch = batches.popleft()
+    left = deque(batches)
+    while left:
+        batch = left.popleft()
         if fits(lambda batch=batch: run(batch)):  # type: ignore[misc]
             continue
         if not budget.lower(batch, cut):
             return int(batch[0])
-        batches = deque(cut(np.concatenate([batch, *batches]), budget.tokens))
+        left = deque(cut(np.concatenate([batch, *left]), budget.tokens))
     return None
 
 

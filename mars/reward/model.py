@@ -141,6 +141,7 @@ class RewardModel(nn.Module):
         self.model, self.autocast = model, autocast
         self.causal = hasattr(model, "score")
         self.adapter: Any = None  # the PEFT wrapper of `model`, whose layers then carry the adapters
+        self.sharded = False  # whether this process holds a part of it (`mars.reward.sharding`)
         self.packing: Packing | None = None  # how it takes texts without padding, where it does
         # Same parameters and names, so saving and loading see a plain Linear.
         scalar_head(model).__class__ = ScalarHead
@@ -159,7 +160,7 @@ class RewardModel(nn.Module):
         """
         if noise is not None:
             with _noisy_embeddings(self.model.get_input_embeddings(), noise, attention_mask, layout):
-                return self(input_ids, attention_mask, layout=layout)
+                return self.forward(input_ids, attention_mask, layout=layout)
         if layout is not None:
             return self._packed(input_ids, layout)
         assert attention_mask is not None

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mars.config import ConfigError
+from mars.reward import sharding
 from mars.reward.model import RewardModel, scalar_head
 from mars.reward.packing import ATTENTION, Packing, kernel_error, pack
 from mars.reward.scoring import evaluating
@@ -106,13 +107,12 @@ def _texts(reward: RewardModel, max_length: int) -> list[np.ndarray]:
     return [long, short, np.concatenate([long[: length // 2], other])]
 
 
-@torch.inference_mode()
 def _head_inputs(reward: RewardModel, batch: dict[str, Any]) -> torch.Tensor:
     """[B, d] float32, what the scalar head reads of each text in eval mode."""
     read: list[torch.Tensor] = []
     hook = scalar_head(reward).register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
     try:
-        with evaluating(reward):
+        with evaluating(reward), sharding.reading(reward):
             reward(**batch)
     finally:
         hook.remove()

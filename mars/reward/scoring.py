@@ -5,6 +5,8 @@ smaller. Texts of near-equal length share a forward pass, so little of it is pad
 text: rows are padded on the right and masked, positions and pooling follow the mask, and the head computes in fp32
 (`mars.reward.model`). A model that takes texts without padding gets them packed; a causal one computes a prompt once
 for all replies to it (`mars.reward.feeding`).
+
+Several processes of a run share the batches that one would have made, so that they find its scores, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from torch import nn
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.progress import Progress
+from mars.ranks import Ranks
+from mars.reward import sharding
 from mars.reward.batching import Step
 from mars.reward.features import Features
 from mars.reward.feeding import Feed
@@ -29,7 +33,7 @@ from mars.reward.model import RewardModel, scalar_head
 from mars.reward.texts import Texts
 from mars.reward.tokens import Inputs, Tokens
 
-_CHUNK = 4096  # texts rendered and tokenised together
+CHUNK = 4096  # texts rendered and tokenised together
 
 
 class ScoringError(UserError):
@@ -40,12 +44,15 @@ class ModelScorer:
     """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
     known: the texts that have numbers. budget: tokens of a forward pass, which is lowered where they do not fit the
-    memory; a number is a budget of the scorer's own. most: texts of one pass, at most.
+    memory; a number is a budget of the scorer's own. most: texts of one pass, at most. ranks: share the passes, and all
+    ask for the same.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
-    def __init__(self, model: nn.Module, known: Texts, budget: Budget | int, most: int | None = None):
-        self.model, self.known = model, known
+    def __init__(
+        self, model: nn.Module, known: Texts, budget: Budget | int, most: int | None = None, ranks: Ranks | None = None
+    ):
+        self.model, self.known, self._ranks = model, known, ranks or Ranks()
         self._budget, self._most = budget if isinstance(budget, Budget) else Budget(budget), most
         self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
@@ -74,8 +81,7 @@ class ModelScorer:
             return (chosen - rejected).numpy()
         unique, where = np.unique(numbers, return_inverse=True)
         self.known.scored += len(unique)
-        assert isinstance(self.model, RewardModel)
-        features = _head_inputs(self.model, inputs, unique, self._budget)
+        features = self._head_inputs(inputs, unique)
         chosen, rejected = where.reshape(numbers.shape).T
         return features[chosen] - features[rejected]
 
@@ -88,7 +94,7 @@ class ModelScorer:
         numbers = [np.empty(0, dtype=np.int64)]
         stream = iter(texts)
         with Progress(None, "reading", "texts") as progress:
-            while chunk := list(itertools.islice(stream, _CHUNK)):
+            while chunk := list(itertools.islice(stream, CHUNK)):
                 numbers.append(into.add(chunk))
                 progress.advance(len(chunk))
         wanted = np.concatenate(numbers)
@@ -109,38 +115,74 @@ class ModelScorer:
         """Of the distinct texts asked for as they are: how many, and how many lost prompt or response tokens."""
         return {"texts": len(self._numbers), **self.known.truncated(self._numbers)}
 
-    @torch.inference_mode()
     def _score(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
         """[len(numbers)] fp32 scores in eval mode."""
         self.model.eval()
         unique, where = np.unique(numbers, return_inverse=True)
-        scores = np.empty(len(unique), dtype=np.float32)
         lengths, feed = inputs.lengths[unique], Feed(self.model, inputs)
-        with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
+        total = int(lengths.sum()) // self._ranks.count
+        with Progress(total, f"scoring {len(unique)} texts", "tokens") as progress, sharding.reading(self.model):
 
-            def run(batch: np.ndarray) -> None:
-                scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
+            def read(batch: np.ndarray) -> np.ndarray:
                 progress.advance(int(lengths[batch].sum()))
+                return self.model(**feed.batch(unique[batch])).float().cpu().numpy()
 
-            _each_text(feed, unique, run, self._budget, self._most)
-        return scores[where]
+            return self._read(feed, unique, read, np.zeros(len(unique), dtype=np.float32))[where]
 
+    def _read(
+        self, feed: Feed, numbers: np.ndarray, read: Callable[[np.ndarray], np.ndarray], into: np.ndarray
+    ) -> np.ndarray:
+        """`into`, zeros, with what `read` finds of each batch of positions in `numbers`, here or on another rank.
 
-def _each_text(
-    feed: Feed, numbers: np.ndarray, run: Callable[[np.ndarray], None], budget: Budget, most: int | None = None
-) -> None:
-    """Calls `run` on positions in `numbers`, batches of texts that fit the memory.
+        Raises ScoringError for a text that does not fit the memory.
+        """
 
-    Raises ScoringError for a text that is too long.
-    """
+        def cut(places: np.ndarray, tokens: int) -> Step:
+            return [places[batch] for batch in feed.batches(numbers[places], tokens, self._most)]
 
-    def cut(places: np.ndarray, tokens: int) -> Step:
-        return [places[batch] for batch in feed.batches(numbers[places], tokens, most)]
+        def run(batch: np.ndarray) -> None:
+            into[batch] = read(batch)
 
-    stuck = each_that_fits(np.arange(len(numbers)), cut, run, budget)
-    if stuck is not None:
-        length = feed.inputs.lengths[numbers[stuck]]
-        raise ScoringError(f"a text of {length} tokens does not fit the GPU's memory by itself (lower max_length)")
+        batches = cut(np.arange(len(numbers)), self._ranks.least(self._budget.tokens))
+        mine = list(self._ranks.share(batches))
+        if sharding.is_sharded(self.model):  # every rank takes part in every pass, so none repeats one alone
+            for batch in mine:
+                run(batch)
+            if len(mine) * self._ranks.count < len(batches):
+                read(batches[0])
+        else:
+            stuck = each_that_fits(mine, cut, run, self._budget)
+            if stuck is not None:
+                length = feed.inputs.lengths[numbers[stuck]]
+                raise ScoringError(
+                    f"a text of {length} tokens does not fit the GPU's memory by itself (lower max_length)"
+                )
+        self._ranks.add([torch.from_numpy(into)])
+        return into
+
+    def _head_inputs(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
+        """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.
+
+        In fp32 also where the model runs under bf16, whose rounding fills every direction in which differences are
+        small.
+        """
+        model = self.model
+        assert isinstance(model, RewardModel)
+        head, feed = scalar_head(model), Feed(model, inputs)
+        heard: deque[torch.Tensor] = deque(maxlen=1)
+        hook = head.register_forward_pre_hook(lambda _module, arguments: heard.append(arguments[0]))
+        autocast, model.autocast = model.autocast, None
+
+        def read(batch: np.ndarray) -> np.ndarray:
+            model(**feed.batch(numbers[batch]))
+            return heard.pop().double().cpu().numpy()
+
+        try:
+            with evaluating(model), sharding.reading(model):
+                return self._read(feed, numbers, read, np.zeros((len(numbers), head.in_features)))
+        finally:
+            hook.remove()
+            model.autocast = autocast
 
 
 @contextmanager
@@ -153,30 +195,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@torch.inference_mode()
-def _head_inputs(model: RewardModel, inputs: Inputs, numbers: np.ndarray, budget: Budget) -> np.ndarray:
-    """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.
-
-    In fp32 also where the model runs under bf16, whose rounding fills every direction in which differences are small.
-    """
-    head = scalar_head(model)
-    read: deque[torch.Tensor] = deque(maxlen=1)
-    hook = head.register_forward_pre_hook(lambda _module, arguments: read.append(arguments[0]))
-    features = np.empty((len(numbers), head.in_features))
-    autocast, model.autocast = model.autocast, None
-
-    feed = Feed(model, inputs)
-
-    def run(batch: np.ndarray) -> None:
-        model(**feed.batch(numbers[batch]))
-        features[batch] = read.pop().double().cpu().numpy()
-
-    try:
-        with evaluating(model):
-            _each_text(feed, numbers, run, budget)
-    finally:
-        hook.remove()
-        model.autocast = autocast
-    return features
