@@ -104,13 +104,13 @@ def test_a_worker_that_is_killed_loses_its_run_alone(tmp_path: Path) -> None:
 def test_a_sweep_that_is_asked_to_stop_stops_its_workers(tmp_path: Path) -> None:
     asked = [sys.executable, "-m", "mars.run", "-m", *TINY, f"study={tmp_path}/study", f"cache={tmp_path}/cache"]
     asked += ["method.name=asked", "seed=0,1", "workers=2"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == EXIT_CODE, done.stderr
     assert done.stderr.endswith("stopped as asked; the same command goes on from the last checkpoint\n")
     assert "Traceback" not in done.stderr
     [log] = [path for path in (tmp_path / "study").glob("*/run.log") if "was asked to stop" in path.read_text()]
     assert not (log.parent / "DONE").exists()
-    assert subprocess.run(asked, capture_output=True, check=False, timeout=120).returncode == 0
+    assert subprocess.run(asked, capture_output=True, check=False, timeout=600).returncode == 0
     assert len(finished_runs(tmp_path / "study")) == 2
 
 
