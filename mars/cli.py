@@ -39,6 +39,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mars import jobs, telemetry
 from mars.config import UserError, nearest
+from mars.launch import slurm
 from mars.plugins import declared
 from mars.record.ledger import job_of
 from mars.stopping import EXIT_CODE, Stopped
@@ -104,7 +105,7 @@ def command(
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
     def job(cfg: DictConfig) -> Outcome | None:
         in_ledger = in_sweep if by_ledger and HydraConfig.get().mode == RunMode.MULTIRUN else None
-        _log_to_stderr(Terminal() if in_ledger else logging.StreamHandler())
+        log_to_stderr(Terminal() if in_ledger else logging.StreamHandler())
         try:
             config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
             if in_ledger:
@@ -153,19 +154,29 @@ def _sweeps(config_name: str, failures: list[str], by_ledger: bool) -> Iterator[
     """
 
     def checked(sweeper: Any, batch: list[list[str]]) -> None:
-        _log_to_stderr(Terminal())
+        log_to_stderr(Terminal())
         jobs.prepare(sweeper, batch)
+        if slurm.is_used_by(sweeper.launcher):
+            slurm.check()
         if by_ledger and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
             sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)
 
     def launched(sweeper: Any, launch: Any, batch: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         here = type(sweeper.launcher).__name__ == "BasicLauncher"  # Hydra imports its plugins a second time
-        sweep = Sweep(Path(sweeper.config.hydra.sweep.dir), batch, here)
+        there = slurm.is_used_by(sweeper.launcher)
+        sweep = Sweep(Path(sweeper.config.hydra.sweep.dir), batch, here or there)
+
+        def by_plugin(some: Sequence[Sequence[str]]) -> list[Outcome]:
+            return [ended(one) for one in launch(some, initial_job_idx=initial_job_idx)]
+
+        def worded(error: Exception) -> str:
+            return _one_line(error, config_name)
+
         try:
             with jobs.composed_once(sweeper) if here else nullcontext():
-                sweep.run(lambda some: [ended(one) for one in launch(some, initial_job_idx=initial_job_idx)])
+                sweep.run(slurm.Slurm(sweeper, worded, MISTAKES).launch if there else by_plugin)
         finally:
-            _log_to_stderr(logging.StreamHandler())
+            log_to_stderr(logging.StreamHandler())
         failures.extend(sweep.mistakes())
         return []
 
@@ -293,7 +304,7 @@ def _options(group: str) -> list[str]:
         return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
-def _log_to_stderr(handler: logging.Handler) -> None:
+def log_to_stderr(handler: logging.Handler) -> None:
     """Time and message on standard error; libraries only from a warning up."""
     form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
     logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])

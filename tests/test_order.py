@@ -43,6 +43,7 @@ ORDER = (
         "mars.choices",
         "mars.assembly",
         "mars.jobs",
+        "mars.launch",
         "mars.sweep",
         "mars.cli",
         "mars.run",
@@ -62,7 +63,10 @@ ORDER = (
     ("analysis",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
-EDGE = {"hydra": {"mars.cli", "mars.jobs"}, "wandb": {"mars.method.logger", "analysis.study.wandb_runs"}}
+EDGE = {
+    "hydra": {"mars.cli", "mars.jobs", "mars.launch.worker"},
+    "wandb": {"mars.method.logger", "analysis.study.wandb_runs"},
+}
 
 
 def modules() -> dict[str, Path]:
