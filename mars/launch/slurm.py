@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf, open_dict
 
+from mars import files
 from mars.config import UserError, nearest
 from mars.jobs import composed_once
 from mars.launch.program import program
@@ -29,6 +30,8 @@ from mars.sweep import FAILED, FOUND, Outcome, show
 
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
+SCHEMA = "submitit_slurm"  # the choice of the plugin that ours are made of
+NOT_INSTALLED = "slurm needs hydra-submitit-launcher (pip install 'mars-reward[slurm]')"
 _ARRAY = 1000  # jobs of an array, of which Slurm takes no more (MaxArraySize) unless told
 _LOOK = 3.0  # seconds between two questions to Slurm
 _PAUSE = 0.5  # seconds between two looks for answers
@@ -139,7 +142,7 @@ class Slurm:
             some = numbers[first : first + _ARRAY]
             for number, submitted in zip(some, self._submitted(executor, [new[n] for n in some]), strict=True):
                 run = jobs[number][0]
-                self._note(run.name).write_text(submitted.job_id, encoding="utf-8")
+                files.write_text(self._note(run.name), submitted.job_id)
                 queued[number] = _Asked(run, submitted.paths)
         return queued
 

@@ -70,8 +70,7 @@ def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[Path]:
         _start(folder, conf, cpus)
         yield conf
     finally:
-        for name in reversed(DAEMONS):
-            _stop(folder / f"{name}.pid")
+        _stop([folder / f"{name}.pid" for name in reversed(DAEMONS)])
 
 
 def _start(folder: Path, conf: Path, cpus: int) -> None:
@@ -112,15 +111,16 @@ def _run(name: str, *arguments: str, conf: Path | None = None) -> str:
     return done.stdout
 
 
-def _stop(file: Path) -> None:
-    """Ends the daemon that wrote its number into `file`, and waits until it has ended."""
-    with contextlib.suppress(OSError, ValueError):
-        number = int(file.read_text())
-        os.kill(number, signal.SIGTERM)
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            os.kill(number, 0)
-            time.sleep(0.05)
+def _stop(files: list[Path]) -> None:
+    """Ends the daemons that wrote their numbers into `files`, and waits until they have ended."""
+    alive = [int(file.read_text()) for file in files if file.exists()]
+    for number in alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
+    end = time.monotonic() + _PATIENCE
+    while alive and time.monotonic() < end:
+        time.sleep(0.05)
+        alive = [number for number in alive if Path(f"/proc/{number}").exists()]
 
 
 if __name__ == "__main__":
