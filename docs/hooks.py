@@ -110,8 +110,8 @@ def _paragraphs(text: str) -> str:
 
 def groups() -> dict[str, list[Path]]:
     """{config group: its files, by name}."""
-    folders = sorted(path for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
-    return {folder.name: sorted(folder.glob("*.yaml")) for folder in folders}
+    folders = sorted({path.parent for path in CONF.rglob("*.yaml")} - {CONF})
+    return {folder.relative_to(CONF).as_posix(): sorted(folder.glob("*.yaml")) for folder in folders}
 
 
 def config() -> str:
@@ -123,7 +123,8 @@ def config() -> str:
         parts.append(f"## {group}")
         for file in files:
             parts += [f"### {group}={file.stem}", _paragraphs(header(file))]
-            prefix = "" if "@package _global_" in file.read_text(encoding="utf-8") else f"{group}."
+            package = group.replace("/", ".")
+            prefix = "" if "@package _global_" in file.read_text(encoding="utf-8") else f"{package}."
             if any(settings(file)):
                 parts.append(_settings_table(file, "dataset." if group == "labels" else prefix))
     return "\n\n".join(parts)

@@ -19,6 +19,9 @@ from mars.config import UserError, nearest
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
+LACKING = {  # a choice that an extra brings: what to do where it is not there
+    "submitit_slurm": "slurm needs hydra-submitit-launcher (pip install 'mars-reward[slurm]')",
+}
 _NULL_GROUP = "Config group override"  # begins Hydra's ValueError for semantic=null
 
 
@@ -37,6 +40,8 @@ def one_line(error: Exception, config_name: str) -> str:
     causes = text + "\n" + str(error.__cause__ or "")
     if match := re.search(r"Could not override '([^']+)'", causes):
         key = match.group(1)
+        if key.startswith("hydra."):
+            return f"{key}: no such setting{nearest(key, _known_keys(config_name, of_hydra=True))}"
         group = key.split(".")[0]
         if having := jobs.choices_with(key, _options(group)):
             chosen = [argument for argument in sys.argv[1:] if argument.startswith(f"{group}=")]
@@ -44,8 +49,10 @@ def one_line(error: Exception, config_name: str) -> str:
         known = _known_keys(config_name)
         near = [k for k in known if k.split(".")[0] == key.split(".")[0]] or [k for k in known if "." not in k]
         return f"{key}: no such setting{nearest(key, near)}"
-    if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w-]+)/([^']*)'", causes):
+    if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w/-]+)/([^'/]*)'", causes):
         group, name = match.groups()
+        if name in LACKING:
+            return f"{group}: {LACKING[name]}"
         return f'{group}: "{name}" is unknown{nearest(name, _options(group))}'
     if match := re.search(r"Ambiguous value for argument '([^']*)'", causes):
         return f"{match.group(1)}: several values make a sweep (add -m)"
@@ -59,20 +66,23 @@ def one_line(error: Exception, config_name: str) -> str:
     return " ".join(causes.split())
 
 
-def _compose(config_name: str) -> DictConfig:
-    """The config under the group choices of the command line, or if these do not compose the default one."""
+def _compose(config_name: str, of_hydra: bool = False) -> DictConfig:
+    """The config under the group choices of the command line, or if these do not compose the default one.
+
+    of_hydra: with Hydra's own settings.
+    """
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("conf", version_base="1.3"):
         options = GlobalHydra.instance().config_loader().get_group_options
         choices = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+(@[\w.]+)?=[\w-]+", a)]
         chosen = [choice for choice in choices if options(re.split("[@=]", choice)[0])]
         try:
-            return hydra.compose(config_name, chosen)
+            return hydra.compose(config_name, chosen, return_hydra_config=of_hydra)
         except HydraException:
-            return hydra.compose(config_name)
+            return hydra.compose(config_name, return_hydra_config=of_hydra)
 
 
-def _known_keys(config_name: str) -> list[str]:
+def _known_keys(config_name: str, of_hydra: bool = False) -> list[str]:
     """Dotted keys of the default config, leaves and groups."""
 
     def walk(node: Mapping[Any, Any], path: str) -> list[str]:
@@ -83,7 +93,7 @@ def _known_keys(config_name: str) -> list[str]:
                 keys += walk(value, f"{path}{key}.")
         return keys
 
-    plain = OmegaConf.to_container(_compose(config_name), resolve=False)
+    plain = OmegaConf.to_container(_compose(config_name, of_hydra), resolve=False)
     return walk(plain, "") if isinstance(plain, Mapping) else []
 
 

@@ -26,7 +26,7 @@ from mars.cli import MISTAKES, command, end, task_overrides
 from mars.config import build, naming_runs, nearest, reason
 from mars.plugins import resolve
 from mars.record.ledger import Held, Ledger, job_of
-from mars.record.run_directory import DONE, LOG, MAIN, RunDirectory
+from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, RunDirectory
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
@@ -129,13 +129,24 @@ class Run:
                     told = True
                 self.ledger.wait([held.name])
 
-    def in_sweep(self, job: str, began: float) -> Outcome:
-        """How it ends in a sweep. What failed is not tried again unless that is asked for."""
+    def found(self, job: str, began: float) -> Outcome | None:
+        """How it has ended for a sweep that began at that second; None where it is to be worked on.
+
+        What failed is not tried again unless that is asked for. job: what the sweep asks for it by.
+        """
         ledger, again = self.ledger, self.settings.force or self.settings.retry
         ledger.know(job, self.name)
         failed = ledger.failure(self.name)
         if failed and not self.place.finished and not (again and (failed.ended or 0) < began):
             return Outcome(FOUND, self.name, (failed.ended or 0) >= began, why=failed.why, log=self.log)
+        if self._is_made(began):
+            return Outcome(FOUND, self.name, self._ended() >= began)
+        return None
+
+    def in_sweep(self, job: str, began: float) -> Outcome:
+        """How it ends in a sweep."""
+        if found := self.found(job, began):
+            return found
         carry_out = self.finish if self.settings.out else self.carry_out  # the sweep waits for runs of the study
         try:
             if not carry_out(job, began):
@@ -210,6 +221,8 @@ class Run:
             if settings.force:
                 place.clear()
             place.stamp(self.names["config_hash"])
+            if job_log := os.environ.get(JOB_LOG_VARIABLE):
+                place.link_job(Path(job_log))
             with _logged(place.path / LOG, early), listening(together.any) as stop:
                 log.info("run %s", place.path)
                 try:

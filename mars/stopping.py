@@ -1,4 +1,4 @@
-"""A run that is asked to stop: SIGTERM or SIGUSR1, which a scheduler sends before it takes the machine away.
+"""A run that is asked to stop: SIGTERM, SIGUSR1 or SIGUSR2, sent by schedulers before they take the machine away.
 
 In training the run comes to the end of its step and saves its state; anywhere else it ends at once, and the last saved
 state is there. Either way the process exits with `EXIT_CODE`, and the same command goes on. A second signal changes
@@ -18,11 +18,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Stopped(BaseException):
-    """The run ends because it was asked to. No Exception, so that nothing takes it for a failure and goes on."""
+    """The run ends because it was asked to. No Exception, so that nothing takes it for a failure and goes on.
+
+    signal: the number of the one that asked.
+    """
+
+    def __init__(self, signal: int = signal.SIGTERM):
+        super().__init__(signal)
+        self.signal = signal
 
 
 class Stop:
@@ -35,18 +42,19 @@ class Stop:
         self.asked = False
         self.agree = agree
         self._deferred = False
+        self._signal: int = signal.SIGTERM
 
-    def ask(self) -> None:
-        """Ends the run now, or where it is deferred as soon as `obey` is called. Raises Stopped."""
+    def ask(self, number: int = signal.SIGTERM) -> None:
+        """Ends the run now, or where it is deferred as soon as `obey` is called. Raises Stopped. number: the signal."""
         if not self.asked:
-            self.asked = True
+            self.asked, self._signal = True, number
             if not self._deferred:
-                raise Stopped
+                raise Stopped(number)
 
     def obey(self) -> None:
         """Raises Stopped where the run was asked to stop."""
         if self.agree(self.asked):
-            raise Stopped
+            raise Stopped(self._signal)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -65,7 +73,7 @@ def listening(agree: Callable[[bool], bool] = bool) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, lambda *_: stop.ask()) for number in _SIGNALS}
+    before = {number: signal.signal(number, lambda asked, _: stop.ask(asked)) for number in _SIGNALS}
     try:
         yield stop
     finally:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf, open_dict
 
 from mars import jobs, ranks
 from mars.config import ConfigError, UserError
+from mars.launch import slurm
 from mars.launch.tasks import Carrier, Task
 from mars.launch.workers import Workers, number
 from mars.mistakes import MISTAKES, one_line
@@ -42,6 +43,8 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
             raise UserError("torchrun starts the processes of one run, and this is a sweep (start it without torchrun)")
         log_to(Terminal())
         jobs.prepare(sweeper, batch)
+        if slurm.is_used_by(sweeper.launcher):
+            slurm.check()
         if asked.function and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
             sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)
 
@@ -82,6 +85,8 @@ def _carrier(sweeper: Any, batch: int) -> Carrier | None:
         if config.workers != 1:
             name = sweeper.config.hydra.runtime.choices["hydra/launcher"]
             raise ConfigError(f"workers: hydra/launcher={name} has processes of its own (leave one of the two out)")
+        if slurm.is_used_by(launcher):
+            return slurm.Slurm(launcher.params)
         return launcher if hasattr(launcher, "carry_out") else None
     workers = min(number(config.workers, config.device), batch)
     return Workers(workers, config.device) if workers > 1 else None

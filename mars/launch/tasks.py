@@ -5,11 +5,14 @@ for number, outcome in Workers(2).carry_out(tasks): ...  # as they end
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mars import telemetry
 from mars.plugins import resolve
 from mars.record.ledger import Ledger, job_of
 from mars.sweep import FAILED, Outcome
@@ -34,6 +37,14 @@ class Task:
         ledger = Ledger(Path(self.config["out"] or self.config["study"]))
         name = ledger.lost(job_of(self.overrides), why)
         return Outcome(FAILED, name, why=why)
+
+
+def prepare_process() -> None:
+    """What the command line does at its start, for a process that another program started."""
+    gc.set_threshold(100_000)  # as mars.run does
+    telemetry.turn_off()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 class Carrier(Protocol):

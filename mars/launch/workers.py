@@ -7,7 +7,6 @@ dies takes its run with it and no other: that run has failed, and another proces
 
 from __future__ import annotations
 
-import gc
 import logging
 import logging.handlers
 import multiprocessing
@@ -24,7 +23,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from mars.config import ConfigError
-from mars.launch.tasks import Task
+from mars.launch.tasks import Task, prepare_process
 from mars.reward.share import SHARE
 from mars.stopping import EXIT_CODE, Stopped, listening
 from mars.sweep import Outcome, log_to, shown
@@ -205,7 +204,7 @@ class _Line(logging.handlers.QueueHandler):
 def _work(pipe: Connection) -> None:
     """A worker's life: tasks come, outcomes go, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which the sweep answers for all
-    gc.set_threshold(100_000)  # as mars.run does
+    prepare_process()
     lock = threading.Lock()
 
     def say(what: Outcome | logging.LogRecord) -> None:

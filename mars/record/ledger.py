@@ -102,11 +102,13 @@ class Ledger:
             try:
                 yield
             except Exception as error:
-                self._end(name, reason(error))
+                self.end(name, reason(error))
                 raise
-            self._end(name, "")
+            self.end(name, "")
 
-    def _end(self, name: str, why: str) -> None:
+    def end(self, name: str, why: str) -> None:
+        """A run has ended now, whoever worked on it. why: it failed, else ""."""
+
         def write() -> None:
             with self.file.transaction() as database:
                 database.execute("INSERT OR IGNORE INTO runs VALUES (?, NULL, NULL, '')", (name,))
@@ -138,12 +140,12 @@ class Ledger:
     def refuse(self, job: str, why: str) -> None:
         """A job whose settings or data are such that its run has no name, so that it goes by its own."""
         self.know(job, job)
-        self._end(job, why)
+        self.end(job, why)
 
     def lost(self, job: str, why: str) -> str:
         """The job failed with the process that had it; returns the name of its run, or where none is known the job."""
         name = self.contents().jobs.get(job) or job
-        self._end(name, why)
+        self.end(name, why)
         return name
 
     @contextmanager

@@ -9,8 +9,10 @@ Files are written aside and renamed; `DONE` comes last, so a directory without i
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,8 @@ VARIANTS = "variants.parquet"
 SEMANTIC = "semantic.parquet"
 METRICS = "metrics.json"
 LOG = "run.log"
+JOB_LOG = "slurm.log"
+JOB_LOG_VARIABLE = "MARS_JOB_LOG"  # of the environment: the log of the job that this process is
 DONE = "DONE"  # written last
 
 # What a run writes into its directory, and what each holds. One given as out=DIR may have a user's own files beside it.
@@ -62,6 +66,7 @@ FILES = {
     SEMANTIC: "every rewrite that the semantic layer tried",
     METRICS: "{evaluation: {part: {metric: value}}}",
     LOG: "what happened, line by line",
+    JOB_LOG: "with hydra/launcher=slurm a link to the log of the job that worked on it, in STUDY/slurm",
     DONE: "nothing; written last, so that a directory without it is unfinished",
     "scores": "a table for each evaluation, with every example and its scores",
     "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
@@ -222,6 +227,13 @@ class RunDirectory:
     def stamp(self, config_hash: str) -> None:
         """Say whose run this is, before anything else is written."""
         files.write_text(self.path / STAMP, config_hash)
+
+    def link_job(self, log: Path) -> None:
+        """slurm.log, a link to that log of a job; nothing where the file system has no links."""
+        link = self.path / JOB_LOG
+        with suppress(OSError):
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(log.resolve(), self.path.resolve()))
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml. config: resolved."""

@@ -21,13 +21,18 @@ from analysis.submission import SubmissionConfig, submit
 from benchmarks.choices import find, names
 from benchmarks.protocols.reward_bench import RewardBench
 from mars.config import UserError
+from mars.record.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """Two people's studies, `a` of seeds 0 and 1, `b` of 2 and 3, and a directory of evaluated models."""
+    """Two people's studies, `a` of seeds 0 and 1, made on a cluster, `b` of 2 and 3, and a directory of models."""
     place = tmp_path_factory.mktemp("made")
     study_of(place / "a", (0, 1))
+    log = tmp_path_factory.mktemp("slurm") / "1_0_0_log.out"
+    log.write_text("what the job said")
+    for directory in (place / "a").iterdir():
+        RunDirectory(directory).link_job(log)
     study_of(place / "b", (2, 3))
     model_of(place / "models" / "someone--model-01234567")
     return place

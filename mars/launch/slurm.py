@@ -1,0 +1,246 @@
+"""A sweep on Slurm: its runs as a job array, waited for and accounted for (hydra/launcher=slurm).
+
+hydra-submitit-launcher says what a job may ask for, and submitit submits it, takes its answer back and queues it again.
+What is here: runs that have ended are no jobs; a sweep that is started again waits for its jobs that are still queued
+and submits no others; each run is shown as it ends; and a job that Slurm ended, which never answers, is a failed run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mars import files
+from mars.config import UserError, nearest, reason
+from mars.launch.slurm_job import Job
+from mars.launch.tasks import Task
+from mars.plugins import resolve
+from mars.program import program
+from mars.record.ledger import job_of
+from mars.sweep import FAILED, FOUND, Outcome
+
+log = logging.getLogger("mars.sweep")  # among what a sweep shows
+
+_ARRAY = 1000  # jobs of an array, of which Slurm takes no more (MaxArraySize) unless told
+_LOOK = 3.0  # seconds between two questions to Slurm
+_PAUSE = 0.5  # seconds between two looks for answers
+_LAG = 10.0  # seconds that an answer may take through the file system, after its job ended
+_ASKED = 60.0  # seconds for an answer of Slurm
+# Of the states that squeue names, those in which a job never starts again; "" where it names none.
+_OVER = {
+    "": "Slurm no longer knows it",
+    "BOOT_FAIL": "its node did not start",
+    "CANCELLED": "cancelled",
+    "COMPLETED": "it ended",
+    "DEADLINE": "its deadline passed",
+    "FAILED": "killed, or it could not start",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "out of memory (more: hydra.launcher.mem_gb)",
+    "PREEMPTED": "preempted and not queued again",
+    "TIMEOUT": "out of time before its state was saved (longer: hydra.launcher.signal_delay_s)",
+}
+_THREADS = (  # srun gives a step one CPU unless it is told, and libraries start a thread for each CPU they see
+    'if [ -n "$SLURM_CPUS_PER_TASK" ]; then '
+    "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK; fi"
+)
+
+
+def is_used_by(launcher: Any) -> bool:
+    """Whether a launcher of Hydra's is that of Slurm."""
+    return type(launcher).__name__ == "SlurmLauncher"  # Hydra imports its plugins a second time
+
+
+def check() -> None:
+    """Raises UserError where no job can be submitted from this machine."""
+    lacking = [command for command in ("sbatch", "srun", "squeue", "scontrol") if not shutil.which(command)]
+    if lacking:
+        raise UserError(f"hydra/launcher: there is no Slurm on this machine ({', '.join(lacking)} not found)")
+    done = _asked("scontrol", "ping")
+    if done.returncode and "is UP" not in done.stdout:
+        said = _said(done.stderr) or _said(done.stdout)
+        raise UserError(f"hydra/launcher: Slurm does not answer ({said})")
+
+
+class _Asked(NamedTuple):
+    """A run that a job works on. paths: submitit's of that job."""
+
+    run: Any
+    paths: Any
+
+
+class Slurm:
+    """A `Carrier` whose tasks are jobs of Slurm. params: of Hydra's launcher."""
+
+    def __init__(self, params: Mapping[str, Any]):
+        self._params = dict(params)
+        self._folder = Path(self._params["submitit_folder"])
+
+    def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
+        """As `Carrier` has it, but all at once: they are one array. Raises UserError where Slurm takes none."""
+        jobs: dict[int, tuple[Any, Job]] = {}
+        for task in tasks:
+            try:
+                run = resolve("mars.run:Run").of(task.config, task.overrides)
+            except UserError as error:
+                yield task.number, Outcome(FAILED, job_of(task.overrides), why=reason(error))
+                continue
+            if found := run.found(job_of(task.overrides), task.began):
+                yield task.number, found
+            else:
+                jobs[task.number] = run, Job(run.name, task, program())
+        yield from self._ends(self._queued(jobs))
+
+    def _queued(self, jobs: Mapping[int, tuple[Any, Job]]) -> dict[int, _Asked]:
+        """The jobs in the hands of Slurm: those that are queued from before, and the others, which are submitted."""
+        from submitit.core.utils import JobPaths
+
+        earlier = self._earlier([run.name for run, _ in jobs.values() if not run.settings.force])
+        queued = {
+            number: _Asked(run, JobPaths(self._folder, earlier[run.name], 0))
+            for number, (run, _) in jobs.items()
+            if run.name in earlier
+        }
+        if queued:
+            log.info("%d runs are in the queue already", len(queued))
+        new = {number: job for number, (_, job) in jobs.items() if number not in queued}
+        numbers = list(new)
+        executor = self._executor(-(-len(new) // _ARRAY)) if new else None
+        for first in range(0, len(new), _ARRAY):
+            some = numbers[first : first + _ARRAY]
+            for number, submitted in zip(some, self._submitted(executor, [new[n] for n in some]), strict=True):
+                run = jobs[number][0]
+                files.write_text(self._note(run.name), submitted.job_id)
+                queued[number] = _Asked(run, submitted.paths)
+        return queued
+
+    def _note(self, name: str) -> Path:
+        """The file that says which job works on a run."""
+        from submitit.core.utils import JobPaths
+
+        folder: Path = JobPaths.get_first_id_independent_folder(self._folder)
+        return folder / f"{name}.job"
+
+    def _earlier(self, names: Sequence[str]) -> dict[str, str]:
+        """{run: its job} of the runs whose job from an earlier sweep is still queued or at work."""
+        from submitit.core.utils import JobPaths
+
+        noted = {name: note.read_text("utf-8") for name in names if (note := self._note(name)).is_file()}
+        states = (_states(list(noted.values())) or {}) if noted else {}
+        return {
+            name: job
+            for name, job in noted.items()
+            if states.get(job, "") not in _OVER and not JobPaths(self._folder, job, 0).result_pickle.exists()
+        }
+
+    def _executor(self, arrays: int) -> Any:
+        import submitit
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+        params = {key: value for key, value in self._params.items() if key != "submitit_folder"}
+        params["setup"] = [_THREADS, *(params.get("setup") or [])]
+        params["array_parallelism"] = max(1, params["array_parallelism"] // arrays)
+        attempts = params.pop("max_num_timeout")
+        executor = submitit.AutoExecutor(self._folder, cluster="slurm", slurm_max_num_timeout=attempts)
+        shared = BaseQueueConf.__dataclass_fields__
+        executor.update_parameters(**{k if k in shared else f"slurm_{k}": v for k, v in params.items()})
+        return executor
+
+    def _submitted(self, executor: Any, jobs: Sequence[Job]) -> list[Any]:
+        """submitit's jobs, one array. Raises UserError where Slurm refuses them."""
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        try:
+            submitted: list[Any] = executor.submit_array(list(jobs))
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise UserError(self._refusal(_said(str(error)))) from None
+        first = submitted[0].job_id.partition("_")[0]
+        line = "%d runs are job %s of Slurm, logs in %s; they go on without this process (scancel %s ends them)"
+        log.info(line, len(jobs), first, self._folder, first)
+        return submitted
+
+    def _refusal(self, said: str) -> str:
+        if "partition" in said.lower() and "invalid" in said.lower():
+            known = _asked("sinfo", "--noheader", "--format=%R").stdout.split()
+            partition = self._params["partition"]
+            return f'hydra.launcher.partition: "{partition}" is unknown to Slurm{nearest(str(partition), known)}'
+        return f"hydra.launcher: Slurm refuses the job: {said}"
+
+    def _ends(self, waiting: dict[int, _Asked]) -> Iterator[tuple[int, Outcome]]:
+        """(number, how it ended) of the jobs, as they end."""
+        over: dict[int, float] = {}  # when a job was first seen to be over
+        looked = time.monotonic()
+        while waiting:
+            answers = {f: set(os.listdir(f)) for f in {one.paths.folder for one in waiting.values()} if f.is_dir()}
+            for number, (run, paths) in list(waiting.items()):
+                if paths.result_pickle.name in answers.get(paths.folder, ()):
+                    del waiting[number]
+                    yield number, self._answer(run, paths)
+            if time.monotonic() - looked >= max(_LOOK, len(waiting) / 100):
+                states = _states([one.paths.job_id for one in waiting.values()])
+                looked = time.monotonic()
+                for number, (run, paths) in list(waiting.items()) if states is not None else []:
+                    state = (states or {}).get(paths.job_id, "")
+                    if state not in _OVER:
+                        over.pop(number, None)
+                    elif looked - over.setdefault(number, looked) >= _LAG:
+                        del waiting[number]
+                        yield number, self._unanswered(run, paths, state)
+            if waiting:
+                time.sleep(_PAUSE)
+
+    def _answer(self, run: Any, paths: Any) -> Outcome:
+        from submitit.core.utils import pickle_load
+
+        ended, answer = pickle_load(paths.result_pickle)
+        if ended == "success":
+            outcome: Outcome = answer
+            return outcome if outcome.log or not outcome.why else outcome._replace(log=_path(paths))
+        if "timed-out too many times" in answer:
+            why = "out of time too often (more: hydra.launcher.timeout_min, hydra.launcher.max_num_timeout)"
+        else:
+            why = answer.strip().splitlines()[-1]
+        return self._failed(run, paths, why)
+
+    def _unanswered(self, run: Any, paths: Any, state: str) -> Outcome:
+        if run.place.finished:
+            return Outcome(FOUND, run.name)
+        lost = "" if paths.stdout.exists() else f", without a log (can its node see {paths.folder}?)"
+        return self._failed(run, paths, f"its job ended without an answer: {_OVER[state]}{lost}")
+
+    def _failed(self, run: Any, paths: Any, why: str) -> Outcome:
+        run.ledger.end(run.name, why)
+        return Outcome(FAILED, run.name, why=why, log=_path(paths))
+
+
+def _path(paths: Any) -> str:
+    return str(paths.stdout) if paths.stdout.exists() else ""
+
+
+def _states(jobs: Sequence[str]) -> dict[str, str] | None:
+    """{job: its state} of those that Slurm knows; None where it does not answer."""
+    arrays = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
+    done = _asked("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", f"--jobs={arrays}")
+    if done.returncode and "Invalid job id" not in done.stderr:
+        log.debug("squeue: %s", done.stderr)
+        return None
+    return dict(line.strip().split("|") for line in done.stdout.splitlines())
+
+
+def _asked(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ASKED)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {_ASKED:.0f} s")
+
+
+def _said(text: str) -> str:
+    """What a command of Slurm says, as one line without its name and stars."""
+    lines = [re.sub(r"^\w+: (error|fatal): ", "", line.strip(" *")) for line in text.splitlines()]
+    return "; ".join(line for line in lines if line)
