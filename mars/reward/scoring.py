@@ -22,6 +22,7 @@ from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.progress import Progress
 from mars.reward.batching import Step
+from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.features import Features
 from mars.reward.feeding import Feed
 from mars.reward.memory import Budget, each_that_fits
@@ -40,12 +41,20 @@ class ModelScorer:
     """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
     known: the texts that have numbers. budget: tokens of a forward pass, which is lowered where they do not fit the
-    memory; a number is a budget of the scorer's own. most: texts of one pass, at most.
+    memory; a number is a budget of the scorer's own. most: texts of one pass, at most. elsewhere: who makes the passes
+    of token ids, where it is not this process.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
-    def __init__(self, model: nn.Module, known: Texts, budget: Budget | int, most: int | None = None):
-        self.model, self.known = model, known
+    def __init__(
+        self,
+        model: nn.Module,
+        known: Texts,
+        budget: Budget | int,
+        most: int | None = None,
+        elsewhere: Elsewhere | None = None,
+    ):
+        self.model, self.known, self._elsewhere = model, known, elsewhere
         self._budget, self._most = budget if isinstance(budget, Budget) else Budget(budget), most
         self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
@@ -105,6 +114,12 @@ class ModelScorer:
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
             raise ScoringError(f"the model cannot score these texts: {' '.join(str(error).split())[:200]}") from error
 
+    def of_ids(self, texts: Ids, width: int) -> np.ndarray:
+        """[len(texts)] fp32 scores of texts that were tokenised before. width: least tokens of a batch (`Tokens`)."""
+        assert isinstance(self.known.inputs, Tokens)
+        tokens = self.known.inputs.empty(width)
+        return self._score(tokens, tokens.add_ids(texts))
+
     def truncated(self) -> dict[str, int]:
         """Of the distinct texts asked for as they are: how many, and how many lost prompt or response tokens."""
         return {"texts": len(self._numbers), **self.known.truncated(self._numbers)}
@@ -122,7 +137,14 @@ class ModelScorer:
                 scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
                 progress.advance(int(lengths[batch].sum()))
 
-            _each_text(feed, unique, run, self._budget, self._most)
+            if self._elsewhere and isinstance(inputs, Tokens):
+                tokens = self._budget.tokens
+                batches = feed.batches(unique, tokens, self._most)
+                for places, made in passed(self._elsewhere, inputs, unique, batches, tokens):
+                    scores[places] = made
+                    progress.advance(int(lengths[places].sum()))
+            else:
+                _each_text(feed, unique, run, self._budget, self._most)
         return scores[where]
 
 

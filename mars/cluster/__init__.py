@@ -1,0 +1,7 @@
+"""Other machines: a Ray cluster that is reached, found fit, and given work. Ray is imported where it is first used.
+
+settings   the engine of a command: `engine=local|ray`
+program    which program a process runs, so that head and workers can be compared
+nodes      reaching a cluster, and what its nodes have
+shards     work in shards over Ray Data, restartable
+"""
