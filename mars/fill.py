@@ -103,7 +103,13 @@ def _worker_device(settings: FillConfig) -> str:
 
 def _work(settings: FillConfig, supply: Supply) -> Work:
     threads = settings.threads or settings.engine.cpus
-    arguments = (settings.augmenter, settings.cache, _worker_device(settings), threads, digest(supply.augmenter.settings))
+    arguments = (
+        settings.augmenter,
+        settings.cache,
+        _worker_device(settings),
+        threads,
+        digest(supply.augmenter.settings),
+    )
     named = (settings.augmenter.get(key) for key in ("source", "model"))
     paths = tuple(str(Path(one).resolve()) for one in named if isinstance(one, str) and Path(one).is_dir())
     return Work("mars.fill:maker", arguments, [supply.augmenter.name, supply.augmenter.settings, threads], paths)

@@ -104,7 +104,9 @@ def _connect(ray: Any, address: str, key: str) -> None:
 def _check_answers(address: str, key: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal():
-        raise ConfigError(f'{key}: "{address}" is no address (local, auto, or HOST:PORT of the head, such as 10.0.0.1:6379)')
+        raise ConfigError(
+            f'{key}: "{address}" is no address (local, auto, or HOST:PORT of the head, such as 10.0.0.1:6379)'
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
@@ -134,7 +136,8 @@ def check_room(ray: Any, need: Need, workers: int | None, group: str, number: st
         raise ConfigError(f"{group}: no node of the Ray cluster has {need} for a worker (its nodes have {largest})")
     if workers is not None and workers > places:
         raise ConfigError(
-            f"{group}.{number}: {workers} workers are asked for, and the Ray cluster has room for {places} of {need} each"
+            f"{group}.{number}: {workers} workers are asked for, and the Ray cluster has room for {places} "
+            f"of {need} each"
         )
     return workers or places
 
@@ -159,7 +162,9 @@ class Home:
         check_same(self.program, where)
         for path in self.paths:
             if not Path(self.folder, path).exists():
-                raise UserError(f"ray: {where} has no {Path(self.folder, path)} (every node has to see it at this path)")
+                raise UserError(
+                    f"ray: {where} has no {Path(self.folder, path)} (every node has to see it at this path)"
+                )
         with contextlib.suppress(OSError):
             os.chdir(self.folder)
 
