@@ -35,7 +35,7 @@ from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
 from analysis.study.study import FOCUS, MARGINS, REFERENCE
 from mars.cli import command, composed
 from mars.config import UserError
-from mars.run import execute, execute_in_sweep
+from mars.run import execute
 
 _NORMAL = NormalDist()
 _OURS = {"max_replicates": "40", "look_every": "4"}  # settings of this command, and what they are unless told
@@ -137,7 +137,7 @@ def _sweep(arguments: Sequence[str], replicates: range, methods: Sequence[str]) 
     only = [f"method={','.join(methods)}"] if methods else []
     kept = [a for a in arguments if not (methods and a.startswith("method=")) and not a.startswith("replicate=")]
     sys.argv = [sys.argv[0], "-m", *kept, f"replicate={','.join(map(str, replicates))}", *only]
-    command("config", execute, "the same command goes on from the last checkpoint", execute_in_sweep)()
+    command("config", execute, "the same command goes on from the last checkpoint", "mars.run:execute_in_sweep")()
 
 
 def _study_of(arguments: Sequence[str]) -> Path:

@@ -15,13 +15,19 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     pool/          variants of the base pairs on demand: store, gates, semantic layer, preservation
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
-    run choices assembly conduct cli jobs sweep status show dry_run   the entrance
+    launch/        a sweep's jobs on their way to other processes
+    run choices assembly conduct cli jobs sweep status show dry_run mistakes   the entrance
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
+
+# NumPy's products add in an order that depends on the number of threads, so the last bits of a metric's interval would
+# depend on the machine. Read when NumPy is first imported; whoever wants more threads sets the variable.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 PUBLIC = {  # name: the module it is in
     "allocation": "mars.method.allocation",

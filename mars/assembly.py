@@ -31,7 +31,7 @@ from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
-from mars.reward import determinism
+from mars.reward import determinism, share
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine, Tuning
 from mars.reward.features import Embed, frozen_encoder, sentence_embedder
@@ -238,9 +238,10 @@ def worker_device(name: str, engine: EngineConfig) -> str:
 def device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. Raises ConfigError for a device that does not answer."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(name)
+        share.take(found)
         torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: {name} cannot be used: {str(error).splitlines()[0][:200]}") from None

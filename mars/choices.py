@@ -93,6 +93,7 @@ class Settings:
     # With values, for runs that were made before there were these settings.
     checkpoint_minutes: float = 1.0
     retry: Literal["failed"] | None = None
+    workers: int | Literal["auto"] = 1
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):

@@ -8,17 +8,12 @@ stop (`mars.stopping`).
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import os
-import re
-import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -29,20 +24,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from mars import jobs, telemetry
-from mars.config import UserError, nearest
+from mars import telemetry
+from mars.launch.launching import Asked, sweeps
+from mars.launch.tasks import Task
+from mars.mistakes import MISTAKES, is_mistake, one_line
 from mars.plugins import declared
-from mars.record.ledger import job_of
 from mars.stopping import EXIT_CODE, Stopped
-from mars.sweep import FAILED, PACKAGES, Outcome, Sweep, Terminal
+from mars.sweep import Outcome, Terminal, log_to, show
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
 OmegaConf.register_new_resolver(
@@ -81,47 +74,45 @@ class _SearchPath(SearchPathPlugin):
 Plugins.instance().register(_ReadOnce)
 Plugins.instance().register(_SearchPath)
 
-# What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
-MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)
-_NULL_GROUP = "Config group override"  # begins Hydra's ValueError for semantic=null
-
 
 def command(
     config_name: str,
     function: Callable[[dict[str, Any]], object],
     after_interrupt: str = "",
-    in_sweep: Callable[[dict[str, Any], float], Outcome] | None = None,
+    in_sweep: str | None = None,
 ) -> Callable[[], None]:
     """A command line: composes conf/`config_name`.yaml with the overrides and calls `function` with plain data.
 
-    after_interrupt: what to tell who stops it: what is kept, what the same command would do. in_sweep: called in the
-    place of `function`, with the second at which the sweep began, where jobs go through a study's ledger.
+    after_interrupt: what to tell who stops it: what is kept, what the same command would do. in_sweep: the address of
+    what is called in the place of `function`, as `Task.carry_out` does, where jobs go through a study's ledger.
     """
     failures: list[str] = []
     began = time.time()
-    by_ledger = in_sweep is not None and not _asked("debug", "dry_run")  # here: a launcher's worker has other arguments
+    by_ledger = None if _asked("debug", "dry_run") else in_sweep  # here: a launcher's worker has other arguments
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)
     def job(cfg: DictConfig) -> Outcome | None:
-        in_ledger = in_sweep if by_ledger and HydraConfig.get().mode == RunMode.MULTIRUN else None
-        _log_to_stderr(Terminal() if in_ledger else logging.StreamHandler())
+        in_ledger = by_ledger if HydraConfig.get().mode == RunMode.MULTIRUN else None
+        log_to(Terminal() if in_ledger else logging.StreamHandler())
         try:
             config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
             if in_ledger:
-                return in_ledger(config, began)
+                outcome = Task(0, config, task_overrides(), began, in_ledger).carry_out()
+                show(outcome)
+                return outcome
             function(config)
         except MISTAKES as error:
             if in_ledger or cfg.get("debug") or not _in_this_process():
                 raise
-            failures.append(_one_line(error, config_name))  # the other jobs of a sweep go on
+            failures.append(one_line(error, config_name))  # the other jobs of a sweep go on
         return None
 
     def main() -> None:
         telemetry.turn_off()
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `_one_line` words them
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         try:
-            with _sweeps(config_name, failures, by_ledger):
+            with sweeps(Asked(config_name, by_ledger, began), failures):
                 job()
         except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,52 +125,14 @@ def command(
             if isinstance(error, KeyboardInterrupt):
                 print("; ".join(filter(None, ("interrupted", after_interrupt))), file=sys.stderr)
                 sys.exit(130)
-            if not isinstance(error, MISTAKES) and not str(error).startswith(_NULL_GROUP):
+            if not is_mistake(error):
                 raise
-            failures.append(_one_line(error, config_name))
+            failures.append(one_line(error, config_name))
         if failures:
             counted = Counter(failures)
             sys.exit("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()))
 
     return main
-
-
-@contextmanager
-def _sweeps(config_name: str, failures: list[str], by_ledger: bool) -> Iterator[None]:
-    """Inside, a sweep's jobs are those that `jobs.prepare` leaves; by_ledger: they go through a `Sweep`.
-
-    The method is replaced because Hydra takes sweepers of others from the package hydra_plugins alone, which every
-    other Hydra program on the machine would import.
-    """
-
-    def checked(sweeper: Any, batch: list[list[str]]) -> None:
-        _log_to_stderr(Terminal())
-        jobs.prepare(sweeper, batch)
-        if by_ledger and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
-            sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)
-
-    def launched(sweeper: Any, launch: Any, batch: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        here = type(sweeper.launcher).__name__ == "BasicLauncher"  # Hydra imports its plugins a second time
-        sweep = Sweep(Path(sweeper.config.hydra.sweep.dir), batch, here)
-        try:
-            with jobs.composed_once(sweeper) if here else nullcontext():
-                sweep.run(lambda some: [ended(one) for one in launch(some, initial_job_idx=initial_job_idx)])
-        finally:
-            _log_to_stderr(logging.StreamHandler())
-        failures.extend(sweep.mistakes())
-        return []
-
-    def ended(job: Any) -> Outcome:
-        try:
-            return job.return_value  # type: ignore[no-any-return]
-        except MISTAKES as error:  # of the config itself
-            return Outcome(FAILED, job_of(job.overrides), why=_one_line(error, config_name))
-
-    Sweeper.validate_batch_is_legal = checked  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Sweeper.validate_batch_is_legal = jobs.check_all  # type: ignore[method-assign]
 
 
 def _asked(*keys: str) -> bool:
@@ -190,38 +143,6 @@ def _asked(*keys: str) -> bool:
 def _in_this_process() -> bool:
     """Whether Hydra runs its jobs here, rather than handing them to a cluster that must see them fail."""
     return str(HydraConfig.get().launcher._target_).endswith("BasicLauncher")
-
-
-def _one_line(error: Exception, config_name: str) -> str:
-    """The cause as one line; Hydra's and OmegaConf's reworded where they name a key or a choice."""
-    text = str(error)
-    if isinstance(error, UserError):
-        return " ".join(text.split("\n"))
-    if text.startswith(_NULL_GROUP):
-        return "a config group was set to null (name one of its choices)"
-    causes = text + "\n" + str(error.__cause__ or "")
-    if match := re.search(r"Could not override '([^']+)'", causes):
-        key = match.group(1)
-        group = key.split(".")[0]
-        if having := jobs.choices_with(key, _options(group)):
-            chosen = [argument for argument in sys.argv[1:] if argument.startswith(f"{group}=")]
-            return f"{key}: not a setting of {(chosen or [f'this {group}'])[-1]}, but of {', '.join(having)}"
-        known = _known_keys(config_name)
-        near = [k for k in known if k.split(".")[0] == key.split(".")[0]] or [k for k in known if "." not in k]
-        return f"{key}: no such setting{nearest(key, near)}"
-    if match := re.search(r"(?:Could not find|In '[^']*': Could not find|Could not load) '([\w-]+)/([^']*)'", causes):
-        group, name = match.groups()
-        return f'{group}: "{name}" is unknown{nearest(name, _options(group))}'
-    if match := re.search(r"Ambiguous value for argument '([^']*)'", causes):
-        return f"{match.group(1)}: several values make a sweep (add -m)"
-    if match := re.search(r"You must specify '([^']+)'", causes):
-        group = match.group(1)
-        return f"{group}: is required (known: {', '.join(_options(group))})"
-    if match := re.search(r"Error parsing override '([^']*)'", causes):
-        return f"{match.group(1)}: cannot be read as key=value"
-    if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", causes):
-        return f"{match.group(1)}: is required (give it as {match.group(1)}=…)"
-    return " ".join(causes.split())
 
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -256,49 +177,6 @@ def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return [str(value) for value in override.sweep_string_iterator()]
     return [str(override.get_value_element_as_str())]
-
-
-def _compose(config_name: str) -> DictConfig:
-    """The config under the group choices of the command line, or if these do not compose the default one."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        options = GlobalHydra.instance().config_loader().get_group_options
-        choices = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+(@[\w.]+)?=[\w-]+", a)]
-        chosen = [choice for choice in choices if options(re.split("[@=]", choice)[0])]
-        try:
-            return hydra.compose(config_name, chosen)
-        except HydraException:
-            return hydra.compose(config_name)
-
-
-def _known_keys(config_name: str) -> list[str]:
-    """Dotted keys of the default config, leaves and groups."""
-
-    def walk(node: Mapping[Any, Any], path: str) -> list[str]:
-        keys = []
-        for key, value in node.items():
-            keys.append(f"{path}{key}")
-            if isinstance(value, Mapping):
-                keys += walk(value, f"{path}{key}.")
-        return keys
-
-    plain = OmegaConf.to_container(_compose(config_name), resolve=False)
-    return walk(plain, "") if isinstance(plain, Mapping) else []
-
-
-def _options(group: str) -> list[str]:
-    """Choices of a config group, those of installed plugins included."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
-
-
-def _log_to_stderr(handler: logging.Handler) -> None:
-    """Time and message on standard error; libraries only from a warning up."""
-    form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
-    logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])
-    for name in PACKAGES:
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def task_overrides() -> list[str]:

@@ -27,7 +27,7 @@ WITHOUT_EFFECT = frozenset(
     | {"steps_may_differ", "scale", "curvature"}
     | {"deterministic"}  # may change the last bits of a fine-tune on a GPU
     | {"until", "max_replicates", "look_every"}
-    | {"checkpoint_minutes"}
+    | {"checkpoint_minutes", "workers"}
     | {"replicate"}  # which moves the seeds that stand beside it (`mars.choices.effective`)
 )
 

@@ -13,7 +13,7 @@ import logging.handlers
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from mars.plugins import resolve
 from mars.record.ledger import Held, Ledger, job_of, reason
 from mars.record.run_directory import DONE, LOG, MAIN, RunDirectory
 from mars.stopping import Stopped, listening
-from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome, show
+from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
 # Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `show` and `status` have none.
 COMMANDS = {
@@ -53,26 +53,27 @@ def execute(config: Mapping[str, Any]) -> Path:
     Waits where another process works on it, and takes over what a dead one left. Raises UserError (bad setting, data or
     backbone; a loss that is not finite) with the directory left without DONE.
     """
-    run = Run.of(config)
+    run = Run.of(config, task_overrides())
     if not run.finish():
         log.info("%s is finished (force=true runs it again)", run.place.path)
     return run.place.path
 
 
-def execute_in_sweep(config: Mapping[str, Any], began: float) -> Outcome:
-    """How the run of `config` ends in a sweep that began at that second: it waits for nobody and raises no mistake."""
-    job, start, run = job_of(task_overrides()), time.monotonic(), None
+def execute_in_sweep(config: Mapping[str, Any], began: float, overrides: Sequence[str]) -> Outcome:
+    """How the run of `config` ends in a sweep that began at that second: it waits for nobody and raises no mistake.
+
+    overrides: what the sweep asks for it by.
+    """
+    job, start, run = job_of(overrides), time.monotonic(), None
     try:
-        run = Run.of(config)
+        run = Run.of(config, overrides)
         outcome = run.in_sweep(job, began)
     except Exception as error:
         if run is None:
             Ledger(Path(config["study"])).refuse(job, reason(error))
         name = run.name if run else job
         outcome = Outcome(FAILED, name, why=reason(error), log=run.log if run else "")
-    outcome = outcome._replace(seconds=time.monotonic() - start)
-    show(outcome)
-    return outcome
+    return outcome._replace(seconds=time.monotonic() - start)
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,17 @@ class Run:
     place: RunDirectory
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Run:
-        """Raises UserError for settings or data that make no run, and for a directory that holds another one."""
+    def of(cls, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> Run:
+        """Raises UserError for settings or data that make no run, and for a directory that holds another one.
+
+        overrides: what the command was given, for the record.
+        """
         replicate, config = config.get("replicate"), effective(config)
         settings = build(Settings, config, "")
         rows = read(settings.dataset)
         check_replicate(replicate, rows)
         config_hash = files.config_hash(shaping(config), rows.digests)
-        names = _names(settings, config, config_hash) | {"replicate": replicate}
+        names = _names(settings, config, config_hash) | {"replicate": replicate, "overrides": list(overrides)}
         place = RunDirectory(Path(settings.out) if settings.out else Path(settings.study) / names["run_id"])
         place.claim(config_hash)
         return cls(config, settings, names, place)
@@ -203,7 +207,6 @@ def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> d
         "pool_sha256": files.digest([shaping(config)[key] for key in ("augmenter", "pool", "semantic")]),
         "semantic_layer": settings.semantic.get("name", ""),
         "drop_prompt": bool(settings.method.get("drop_prompt", False)),
-        "overrides": task_overrides(),
     }
 
 
@@ -245,7 +248,7 @@ def main() -> None:
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):
         resolve("analysis.settle:main")()
     else:
-        command("config", execute, "the same command goes on from the last checkpoint", execute_in_sweep)()
+        command("config", execute, "the same command goes on from the last checkpoint", "mars.run:execute_in_sweep")()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A sweep in one process: its jobs, those that other processes have in hand, and what the terminal shows.
+"""A sweep: its jobs, those that other processes have in hand, and what the terminal shows.
 
 Jobs run in their order. One whose run is somebody else's is left and taken up again at the end, when it is finished or
 its owner is dead. The terminal has one bar and a line a run; all else goes into each run's run.log.
 
-    sweep = Sweep(Path("outputs/quick"), jobs, in_this_process=True)
+    sweep = Sweep(Path("outputs/quick"), jobs, counted=True)
     sweep.run(launch)  # (jobs → their outcomes)
     sweep.mistakes()
 """
@@ -58,18 +58,18 @@ class Outcome(NamedTuple):
 
 
 class Sweep:
-    """The jobs of one sweep. in_this_process: they run here one after the other, so that they can be counted."""
+    """The jobs of one sweep. counted: this process hears of each one's end, so that it can count them."""
 
-    def __init__(self, study: Path, jobs: Sequence[Job], in_this_process: bool):
+    def __init__(self, study: Path, jobs: Sequence[Job], counted: bool):
         self.ledger, self.jobs = Ledger(study), jobs
-        self.in_this_process = in_this_process
+        self.counted = counted
         self.outcomes: list[Outcome] = []
 
     def run(self, launch: Callable[[Sequence[Job]], Sequence[Outcome]]) -> None:
         """Every job to its end, here or elsewhere."""
         told, held = False, list[tuple[str, Job]]()  # with the run's name
         noted = [] if any(one.startswith("out=") for job in self.jobs for one in job) else map(job_of, self.jobs)
-        with self.ledger.sweep(list(noted)), _counting(len(self.jobs), self.in_this_process):
+        with self.ledger.sweep(list(noted)), _counting(len(self.jobs), self.counted):
             todo = list(self.jobs)
             while todo:
                 ends = launch(todo)
@@ -164,11 +164,24 @@ def show(outcome: Outcome) -> None:
         log.info("%s%s", number, outcome)
 
 
+def shown(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is for a sweep's terminal: its own, the ledger's, and what libraries warn of."""
+    package = record.name.partition(".")[0]
+    return record.name in _SHOWN or (package not in PACKAGES and record.levelno >= logging.WARNING)
+
+
 class Terminal(logging.Handler):
-    """Of a sweep's log its own lines, the ledger's, and what libraries warn of, without disturbing the bar."""
+    """A sweep's terminal, where lines do not disturb the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes the line."""
-        package = record.name.partition(".")[0]
-        if record.name in _SHOWN or (package not in PACKAGES and record.levelno >= logging.WARNING):
+        """Writes the line, if it is shown."""
+        if shown(record):
             tqdm.write(self.format(record), file=sys.stderr)
+
+
+def log_to(handler: logging.Handler) -> None:
+    """Time and message into `handler`; libraries only from a warning up."""
+    form, clock = "%(asctime)s %(message)s", "%H:%M:%S"
+    logging.basicConfig(format=form, datefmt=clock, level=logging.WARNING, force=True, handlers=[handler])
+    for name in PACKAGES:
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -45,6 +45,8 @@ ORDER = (
         "mars.jobs",
         "mars.sweep",
         "mars.cli",
+        "mars.mistakes",
+        "mars.launch",
         "mars.run",
         "mars.status",
         "mars.show",
@@ -62,7 +64,10 @@ ORDER = (
     ("analysis",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
-EDGE = {"hydra": {"mars.cli", "mars.jobs"}, "wandb": {"mars.method.logger", "analysis.study.wandb_runs"}}
+EDGE = {
+    "hydra": {"mars.cli", "mars.jobs", "mars.mistakes", "mars.launch.launching"},
+    "wandb": {"mars.method.logger", "analysis.study.wandb_runs"},
+}
 
 
 def modules() -> dict[str, Path]:

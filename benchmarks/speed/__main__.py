@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "device": ("benchmarks.speed.device:main", "every check that needs a GPU, within minutes, into one JSON"),
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "endpoints": ("analysis.inference.endpoints:main", "which endpoint tells the arms of a study apart sooner"),
+    "launchers": ("benchmarks.speed.launchers:main", "what a second worker saves, by each way to have one"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),

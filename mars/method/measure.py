@@ -18,6 +18,7 @@ from torch import nn
 
 from mars.method.passes import Passes, TrainingError, TrainingSet
 from mars.method.settings import TrainConfig
+from mars.reward import share
 from mars.reward.engine import Engine
 from mars.reward.memory import Budget, fits
 
@@ -52,13 +53,13 @@ def settle(engine: Engine, model: nn.Module, cfg: TrainConfig) -> None:
     model.train()
     torch.cuda.empty_cache()
     moments = _MOMENTS * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    room = torch.cuda.mem_get_info(engine.device)[0] - moments
+    room = share.room(engine.device) - moments
     with torch.random.fork_rng(devices=[engine.device]), engine.determinism.held():
         found = budget(peak, length, room) or (engine.checkpoint(model) and budget(peak, length, room))
     if not found:
         raise TrainingError(
-            f"one pair of {length} tokens does not fit what is left of the GPU's memory, {room / 2**30:.1f} GiB "
-            f"(lower backbone.max_length, or set train=lora)"
+            f"one pair of {length} tokens does not fit what this run has of the GPU's memory, {room / 2**30:.1f} GiB "
+            f"(lower backbone.max_length, set train=lora, or let fewer workers share a card)"
         )
     engine.budget = found
     log.info("%d tokens go through the model at once: %s bytes each were measured", found.tokens, found.bytes_per_token)

@@ -140,6 +140,12 @@ class Ledger:
         self.know(job, job)
         self._end(job, why)
 
+    def lost(self, job: str, why: str) -> str:
+        """The job failed with the process that had it; returns the name of its run, or where none is known the job."""
+        name = self.contents().jobs.get(job) or job
+        self._end(name, why)
+        return name
+
     @contextmanager
     def sweep(self, jobs: Sequence[str]) -> Iterator[None]:
         """Inside, a sweep works on these jobs. Those that no run began of are forgotten when another begins later."""

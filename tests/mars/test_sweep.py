@@ -225,7 +225,7 @@ class Screen(io.StringIO):
 
 def test_a_terminal_has_one_bar_over_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Screen())
-    asked = Sweep(tmp_path, [["seed=0"], ["seed=1"], ["seed=2"]], in_this_process=True)
+    asked = Sweep(tmp_path, [["seed=0"], ["seed=1"], ["seed=2"]], counted=True)
     ends = [Outcome(FOUND, "a", new=False), Outcome(DONE_HERE, "b", seconds=61), Outcome(DONE_HERE, "c", why="")]
 
     def launch(jobs: Any) -> list[Outcome]:

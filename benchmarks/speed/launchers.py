@@ -1,0 +1,61 @@
+"""What a second worker saves, by each way to have one, and whether the bits are those of one process.
+
+    python -m benchmarks.speed launchers                             (12 runs of `matched`, `workers=1` and `workers=2`)
+    python -m benchmarks.speed launchers --ways workers,slurm,ray    (a Slurm that answers, Ray on this machine)
+
+The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
+start and end included. Each worker has one thread, so that a second one has a core of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mars.config import UserError
+from mars.record.run_directory import METRICS, finished_runs
+
+# What tells a sweep how many workers it has.
+_WORKERS = {
+    "workers": "workers={}",
+}
+_RUNS = "method=none_matched,uniform,stratified,eda,mars,mars_tempered seed=0,1"
+
+
+def swept(study: Path, *settings: str) -> float:
+    """Seconds that a sweep takes. Raises UserError with the end of what it said where a run failed."""
+    command = [sys.executable, "-m", "mars.run", f"study={study}", f"cache={study.parent}/cache", *settings]
+    quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    began = time.perf_counter()
+    done = subprocess.run(command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(done.stderr[-1000:])
+    return time.perf_counter() - began
+
+
+def metrics(study: Path) -> dict[str, bytes]:
+    """{name of a run: its metrics.json}."""
+    return {run.path.name: (run.path / METRICS).read_bytes() for run in finished_runs(study)}
+
+
+def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers") -> None:
+    asked = [f"experiment={experiment}", *runs.split()]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        swept(place / "first", *asked)
+        expected = metrics(place / "first")
+        print(f"{len(expected)} runs in one process: {swept(place / 'process', *asked):.1f} s", flush=True)
+        for way in ways.split(","):
+            seconds = {}
+            for number in (1, 2):
+                study = place / f"{way}-{number}"
+                seconds[number] = swept(study, *asked, *_WORKERS[way].format(number).split())
+                if metrics(study) != expected:
+                    raise UserError(f"{way}, {number} workers: metrics.json of some runs are not those of one process")
+            ratio = seconds[2] / seconds[1]
+            said = f"{seconds[1]:.1f} s with one, {seconds[2]:.1f} s with two, {ratio:.2f} of it"
+            print(f"{way}: {said}; the same metrics.json", flush=True)

@@ -1,0 +1,225 @@
+"""Processes of this machine that share the jobs of a sweep: `workers=N`.
+
+Each is started once and carries out one task after another, so that torch and a data set are loaded once. Cores are
+dealt out as threads, GPUs round robin, and the memory of a GPU in equal parts (`mars.reward.share`). A process that
+dies takes its run with it and no other: that run has failed, and another process is started.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal
+
+from mars.config import ConfigError
+from mars.launch.tasks import Task
+from mars.reward.share import SHARE
+from mars.stopping import EXIT_CODE, Stopped, listening
+from mars.sweep import Outcome, log_to, shown
+
+_PATIENCE = 60.0  # seconds that a process which is asked to stop has to save what it trained
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def number(asked: int | Literal["auto"], device: str) -> int:
+    """How many processes `workers=` means: `auto` is one for each GPU, without one for each core.
+
+    Raises ConfigError for a number that this machine has no cores for.
+    """
+    cores = _cores()
+    if asked == "auto":
+        return min(len(cards(device)), cores) or cores
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise ConfigError(f"workers: a whole number from 1 or auto, not {asked!r}")
+    if asked > cores:
+        raise ConfigError(f"workers: {asked} are more than the {cores} cores that this process may use (auto: as many)")
+    return asked
+
+
+def cards(device: str) -> list[str]:
+    """The GPUs that the setting `device` leaves open, as CUDA_VISIBLE_DEVICES names them."""
+    if device not in ("auto", "cuda"):
+        return []
+    if (visible := os.environ.get(_VISIBLE)) is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def environments(number: int, device: str) -> list[dict[str, str]]:
+    """What each of `number` processes is told: its threads, its GPU, and its part of that GPU's memory."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // number))
+    found = [{"OMP_NUM_THREADS": threads, "TQDM_DISABLE": "1"} for _ in range(number)]  # the sweep has the one bar
+    dealt = cards(device)
+    for index, environment in enumerate(found):
+        together = number if device.startswith("cuda:") else 1  # all on that one
+        if dealt:
+            environment[_VISIBLE] = dealt[index % len(dealt)]
+            together = len(range(index % len(dealt), number, len(dealt)))
+        if together > 1:
+            environment[SHARE] = str(1 / together)
+    return found
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """number: of processes. device: the setting of their runs."""
+
+    def __init__(self, number: int, device: str = "auto"):
+        self.environments = environments(number, device)
+
+    def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
+        """As `Carrier` has it. Raises Stopped where this process or one of the others is asked to stop."""
+        rest = iter(tasks)
+        workers: list[_Worker] = []
+        with listening():
+            try:
+                for environment in self.environments:
+                    workers.append(_Worker(environment))
+                while True:
+                    for worker in workers:
+                        if worker.task is None and (task := next(rest, None)) is not None:
+                            worker.begin(task)
+                    busy = {worker: worker.task.number for worker in workers if worker.task is not None}
+                    if not busy:
+                        return
+                    for worker in _heard_from(busy):
+                        if (outcome := worker.hear()) is not None:
+                            yield busy[worker], outcome
+            finally:
+                _dismiss(workers)
+
+
+class _Worker:
+    """One process, and the task it has in hand."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self.environment = environment
+        self.task: Task | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,))
+        with _environment(self.environment):
+            self.process.start()
+        theirs.close()
+
+    def begin(self, task: Task) -> None:
+        """Hands it over."""
+        if not self.process.is_alive():
+            self._start()
+        self.task = task
+        with suppress(OSError):  # it died this moment, which is heard of next
+            self.pipe.send(task)
+
+    def hear(self) -> Outcome | None:
+        """What has come: the task's outcome, or a line of its log, which is shown. Raises Stopped where it stopped."""
+        try:
+            said = self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            said = None
+        if isinstance(said, logging.LogRecord):
+            logging.getLogger(said.name).handle(said)
+            return None
+        task, self.task = self.task, None
+        return said if isinstance(said, Outcome) else self._died(task)
+
+    def _died(self, task: Task | None) -> Outcome:
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code == EXIT_CODE:
+            raise Stopped
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        hint = " (out of memory? fewer workers take less)" if code == -signal.SIGKILL else ""
+        assert task is not None
+        return task.lost(f"its process {how}{hint}")
+
+
+def _heard_from(workers: Iterable[_Worker]) -> list[_Worker]:
+    """Those that have said something or are gone, as soon as there is one."""
+    by_handle: dict[Any, _Worker] = {}
+    for worker in workers:
+        by_handle[worker.pipe] = by_handle[worker.process.sentinel] = worker
+    return list(dict.fromkeys(by_handle[handle] for handle in wait(list(by_handle))))
+
+
+def _dismiss(workers: Sequence[_Worker]) -> None:
+    """Ends all; those that train save first."""
+    try:
+        for worker in workers:
+            worker.pipe.close()
+            if worker.task is not None:
+                worker.process.terminate()
+        for worker in workers:
+            worker.process.join(_PATIENCE)
+    finally:
+        for worker in workers:
+            worker.process.kill()
+
+
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """Inside, a process that is started has `more` in its environment."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class _Line(logging.handlers.QueueHandler):
+    """Sends on what the sweep's terminal shows."""
+
+    def __init__(self, say: Callable[[Any], None]):
+        super().__init__(queue.SimpleQueue())  # which is not used
+        self.addFilter(shown)
+        self._say = say
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Sends the line."""
+        self._say(record)
+
+
+def _work(pipe: Connection) -> None:
+    """A worker's life: tasks come, outcomes go, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which the sweep answers for all
+    gc.set_threshold(100_000)  # as mars.run does
+    lock = threading.Lock()
+
+    def say(what: Outcome | logging.LogRecord) -> None:
+        with lock, suppress(OSError):  # the sweep is gone, and the run goes on to its end
+            pipe.send(what)
+
+    log_to(_Line(say))
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            outcome = task.carry_out()
+        except Stopped:
+            sys.exit(EXIT_CODE)
+        say(outcome)
