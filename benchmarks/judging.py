@@ -40,7 +40,8 @@ log = logging.getLogger("benchmarks.evaluate")
 def judge(settings: EvaluateConfig, model: str, workers: Workers | None = None) -> dict[str, Any]:
     """The record of `model` on the benchmark, written beside its scores; what is there already is not done again.
 
-    workers: who makes its forward passes, where it is not this process. Raises UserError for a model, a file or a setting that cannot be used.
+    workers: who makes its forward passes, where it is not this process. Raises UserError for a model, a file or a
+    setting that cannot be used.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)

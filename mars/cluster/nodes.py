@@ -17,42 +17,18 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from mars import telemetry
 from mars.cluster.program import check_same
+from mars.cluster.settings import GB, Need
 from mars.config import ConfigError, UserError
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 5.0  # seconds for a head to answer
-_GB = 1e9
-
-
-@dataclass(frozen=True)
-class Need:
-    """What one worker takes. memory: GB."""
-
-    cpus: float = 1
-    gpus: float = 0.0
-    memory: float | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """As Ray is asked for it."""
-        memory = {} if self.memory is None else {"memory": int(self.memory * _GB)}
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
-
-    def places(self, resources: Mapping[str, float]) -> int:
-        """The number of such workers that a node with these resources has room for."""
-        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory or 0) * _GB}
-        return int(min(resources.get(name, 0) / amount + 1e-9 for name, amount in asked.items() if amount))
-
-    def __str__(self) -> str:
-        memory = [] if self.memory is None else [f"{self.memory:g} GB of memory"]
-        return " and ".join([f"{self.cpus:g} CPU", *([f"{self.gpus:g} GPU"] if self.gpus else []), *memory])
 
 
 @contextmanager
@@ -143,8 +119,15 @@ def check_room(ray: Any, need: Need, workers: int | None, group: str, number: st
 
 
 def _described(resources: Mapping[str, float]) -> str:
-    amounts = (resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", 0) / _GB)
+    amounts = (resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", 0) / GB)
     return "{:g} CPU, {:g} GPU and {:.1f} GB".format(*amounts)
+
+
+def lacks_program(error: Exception) -> UserError | None:
+    """What Ray's error says in one line, where it is that a node cannot import this program."""
+    if "No module named 'mars" not in str(error):
+        return None
+    return UserError("ray: a node of the cluster has no mars (install the same version on every node)")
 
 
 @dataclass(frozen=True)
@@ -154,6 +137,10 @@ class Home:
     program: Mapping[str, str]
     folder: str
     paths: Sequence[str] = ()  # files and folders without which the work cannot be done
+
+    def needing(self, paths: Sequence[str]) -> Home:
+        """The same place, for work that cannot be done without these paths."""
+        return replace(self, paths=paths)
 
     def enter(self) -> None:
         """Makes this worker stand there too. Raises UserError where it runs another program or lacks a path."""

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mars.cluster.nodes import Home, Need, check_room, connected, nodes
+from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
 from mars.cluster.program import program
-from mars.cluster.settings import EngineConfig
+from mars.cluster.settings import EngineConfig, Need
 from mars.config import UserError
 from mars.files import digest
 from mars.plugins import resolve
@@ -150,10 +150,9 @@ def open_workers(engine: EngineConfig, cache: Path) -> Iterator[Workers | None]:
         yield None
         return
     with connected(engine.address, "engine.address") as ray:
-        need = Need(engine.cpus, engine.gpus, engine.memory)
-        number = check_room(ray, need, engine.actors, "engine", "actors")
+        number = check_room(ray, engine.need, engine.actors, "engine", "actors")
         log.info("ray: %d workers on a cluster of %d nodes", number, len(nodes(ray)))
-        yield Workers(ray, need, number, cache / "shards")
+        yield Workers(ray, engine.need, number, cache / "shards")
 
 
 class _Worker:
@@ -204,9 +203,9 @@ def _write(file: Path, table: pa.Table) -> None:
 
 
 def _told(error: Exception, kept: int, number: int) -> UserError:
+    if lacking := lacks_program(error):
+        return lacking
     text = " ".join(str(error).split())
-    if "No module named 'mars" in text:
-        return UserError("ray: a node of the cluster has no mars (install the same version on every node)")
     pid, node = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
     where = f" (pid {pid[1]} on {node[1]})" if pid and node else ""
     why = "the node ran out of memory" if "low on memory" in text else "out of memory, or a crash of a library"

@@ -19,8 +19,9 @@ from typing import Any
 
 from hydra.plugins.launcher import Launcher
 
-from mars.cluster.nodes import Home, Need, check_room, connected, nodes
+from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
 from mars.cluster.program import program
+from mars.cluster.settings import Need
 from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task
 from mars.reward.share import SHARE
@@ -30,7 +31,7 @@ from mars.sweep import Outcome, log_to
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
 _KEY = "hydra.launcher"
-_LOCAL = ("cache", "name")  # settings that may name another place on each node, or none
+_ANYWHERE = ("cache", "study", "out")  # may be another place on each node; the study's is looked at in any case
 _LOOK = 5.0  # seconds between two looks at how many nodes there are
 
 
@@ -47,13 +48,16 @@ class RayConfig:
     def __post_init__(self) -> None:
         if self.retries < 0:
             raise ValueError(f"retries: must not be negative, and is {self.retries}")
-        Need(self.cpus, self.gpus, self.memory)
+        _ = self.need  # which checks what it is made of
+
+    @property
+    def need(self) -> Need:
+        """What a run takes."""
+        return Need(self.cpus, self.gpus, self.memory)
 
 
 class RayLauncher(Launcher):
     """A `Carrier` that Hydra makes of conf/hydra/launcher/ray.yaml."""
-
-    __module__ = "hydra_plugins.mars"  # Hydra takes plugins of this package alone, also where they are registered
 
     def __init__(self, **settings: Any):
         self._settings = settings
@@ -71,7 +75,7 @@ class RayLauncher(Launcher):
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """As `Carrier` has it. Raises UserError for a cluster that will not do."""
         config = build(RayConfig, self._settings, _KEY)
-        need = Need(config.cpus, config.gpus, config.memory)
+        need = config.need
         with listening(), connected(config.address, f"{_KEY}.address") as ray:
             places = check_room(ray, need, None, _KEY)
             log.info("Ray: room for %d runs at once on %d nodes", places, len(nodes(ray)))
@@ -98,6 +102,8 @@ def _outcome(ray: Any, reference: Any, task: Task, config: RayConfig) -> Outcome
         full = isinstance(error, of.OutOfMemoryError)
         why = "its node ran out of memory" if full else "its process died (out of memory?)"
         return task.lost(f"{why}, {config.retries + 1} times ({_KEY}.memory or .cpus leave fewer runs on a node)")
+    except of.RayError as error:
+        raise (lacks_program(error) or error) from error
     if isinstance(outcome, str):
         raise UserError(outcome)
     return outcome
@@ -127,10 +133,10 @@ def _paths(config: Mapping[str, Any]) -> tuple[str, ...]:
 
     def walk(value: Any) -> Iterator[str]:
         if isinstance(value, Mapping):
-            for key, inner in value.items():
-                if key not in _LOCAL:
-                    yield from walk(inner)
+            for inner in value.values():
+                yield from walk(inner)
         elif isinstance(value, str) and "/" in value and Path(value).exists():
             yield value
 
-    return tuple(dict.fromkeys(walk(config)))
+    named = walk({key: value for key, value in config.items() if key not in _ANYWHERE})
+    return tuple(dict.fromkeys([str(config["study"]), *named]))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mars.cluster.nodes import Home, Need
+from mars.cluster.nodes import Home
 from mars.cluster.program import check_same, program
+from mars.cluster.settings import Need
 from mars.config import UserError
 
 

@@ -1,8 +1,12 @@
 """On a Ray cluster of two nodes: the numbers of this process, nothing made twice, and one line for what goes wrong."""
 
 import json
+import os
 import shutil
 import sqlite3
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,17 +14,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from support import ROOT
 from support.commands import run_here
 
 from benchmarks import evaluate
 from mars import fill, telemetry
+from mars.cli import command, composed
 from mars.cluster import shards
 from mars.cluster.nodes import connected
 from mars.cluster.program import program
 from mars.cluster.settings import EngineConfig
 from mars.cluster.shards import Shard, Work, open_workers
 from mars.config import UserError
-from mars.run import execute
+from mars.run import execute, main
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
@@ -31,8 +37,10 @@ def cluster() -> Iterator[Any]:
     telemetry.turn_off()
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))  # of the workers
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.doomed = cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()
 
@@ -86,12 +94,11 @@ def test_a_worker_with_another_program_refuses(engine, tmp_path, monkeypatch):
 def study(tmp_path_factory) -> Path:
     """A fine-tuned model of two layers, and a linear head on the embedded encoder."""
     root = tmp_path_factory.mktemp("ray")
-    from mars.cli import composed
-
-    small = ["scale=tiny", "rounds.number=1", f"study={root}/study", f"cache={root}/cache"]
+    small = ["scale=tiny", "rounds.number=1", "rounds.budget=4", f"study={root}/study", f"cache={root}/cache"]
+    small += [f"dataset.{size}" for size in ("size=8", "validation=4", "test_size=4")]
     execute(composed("config", [*small, "train=full"]))
     try:
-        execute(composed("config", [*small, "backbone=minilm", "dataset.size=16", "dataset.test_size=8"]))
+        execute(composed("config", [*small, "backbone=minilm"]))
     except UserError as error:
         pytest.skip(str(error))
     return root / "study"
@@ -150,8 +157,55 @@ def test_a_cluster_that_will_not_do_is_one_line(cluster, overrides, line):
     assert f"error: {line}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["hydra.launcher.gpus=1"], "hydra.launcher: no node of the Ray cluster has 1 CPU and 1 GPU"),
+        (["hydra.launcher.cpus=0"], "hydra.launcher.cpus: must be at least 1, not 0"),
+        (["hydra.launcher.address=127.0.0.1:1"], "hydra.launcher.address: no Ray cluster answers at 127.0.0.1:1"),
+        (["dry_run=true"], "hydra/launcher=ray: carries out the runs of a sweep, none with debug=true or dry_run=true"),
+        (["workers=2"], "workers: hydra/launcher=ray has processes of its own"),
+    ],
+)
+def test_a_sweep_that_the_cluster_cannot_carry_out_is_one_line(cluster, overrides, line, tmp_path):
+    address = f"hydra.launcher.address={cluster.address}"
+    asked = ["-m", "scale=tiny", "hydra/launcher=ray", address, f"study={tmp_path}/study", *overrides]
+    done = run_here(main, *asked)
+    assert done.returncode != 0
+    assert f"error: {line}" in done.stderr
+    assert len(done.stderr.splitlines()) < 5
+
+
+def test_a_node_is_killed_and_every_run_ends_once_with_the_bits_of_this_process(cluster, tmp_path):
+    """The last test of the cluster, which has one node from here on."""
+    study = tmp_path / "by_ray"
+    study.mkdir()
+    (study / "doomed").write_text(cluster.doomed.node_id)
+
+    def kill() -> None:
+        while not (study / "hangs").exists():
+            time.sleep(0.05)
+        cluster.remove_node(cluster.doomed, allow_graceful=False)
+
+    sweep = ["-m", "scale=tiny", "method=uniform,mars", "seed=0,1", "threads=1", f"cache={tmp_path}/cache"]
+    by_ray = command("config", execute, "", "support.cluster:carried_out_unless_doomed")
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    done = run_here(by_ray, *sweep, f"study={study}", "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}")
+    assert done.returncode == 0, done.stderr
+    killer.join(1)
+    assert "4 runs: 4 done here" in done.stderr
+    notes = (study / "notes").read_text().split()
+    assert notes[::2] == ["done"] * 4
+    assert len(set(notes[1::2])) == 4
+    assert (study / "hangs").read_text() in notes
+
+    assert run_here(main, *sweep, f"study={tmp_path}/here").returncode == 0
+    for name in notes[1::2]:
+        assert (study / name / "metrics.json").read_bytes() == (tmp_path / "here" / name / "metrics.json").read_bytes()
+
+
 def test_without_ray_the_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UserError, match=r"engine: Ray is not installed \(pip install 'mars-reward\[ray\]'\)"):
-        with connected("local", "engine.address"):
-            pass
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"engine: Ray is not installed"), connected("local", "engine.address"):
+        pass
