@@ -25,6 +25,7 @@ MEASUREMENTS = {
     "endpoints": ("analysis.inference.endpoints:main", "which endpoint tells the arms of a study apart sooner"),
     "launchers": ("benchmarks.speed.launchers:main", "what a second worker saves, by each way to have one"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
+    "ray": ("benchmarks.speed.ray:main", "tokens per second of two Ray actors beside one"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),

@@ -40,6 +40,7 @@ def connected(address: str, key: str) -> Iterator[Any]:
     """
     telemetry.turn_off()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to the terminal
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its 15 would leave the work of a command behind all else here
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than its 60
     try:
         import ray

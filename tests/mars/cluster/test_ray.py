@@ -39,6 +39,7 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))  # of the workers
+        patch.setenv("RAY_worker_niceness", "0")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         cluster.doomed = cluster.add_node(num_cpus=1)
     yield cluster
@@ -128,7 +129,7 @@ def test_a_pool_is_stored_as_by_this_process_and_found_by_a_run(cluster, tmp_pat
     pool = ["dataset.size=6", "dataset.test_size=4", "dataset.validation=4", "pool.width=2", "threads=1"]
     pool += [f"augmenter.{one}" for one in ("source=random:t5", "revision=null", "response_tokens=8", "returned=2")]
     stored = {}
-    for where, more in {"local": [], "ray": [f"engine.address={cluster.address}", "engine.actors=2"]}.items():
+    for where, more in {"local": [], "ray": [f"engine.address={cluster.address}", "engine.actors=1"]}.items():
         asked = [*pool, "augmenter=paraphrase", f"engine={where}", f"cache={tmp_path / where}", *more]
         done = run_here(fill.main, *asked)
         assert done.returncode == 0, done.stderr
