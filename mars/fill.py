@@ -84,7 +84,8 @@ def _filled(settings: FillConfig, workers: Workers | None) -> tuple[Supply, Pool
     if not getattr(supply.augmenter, "stored", True) or supply.augmenter.name == "none":
         raise ConfigError(f"augmenter: no variant of {supply.augmenter.name} is ever stored, so there is none to make")
     assembly.check_width(supply.augmenter, settings.pool)
-    gates = assembly.gates_of(settings.pool.gates, preferences, _TOKENS, cache, assembly.device("auto"))
+    here = assembly.device(settings.device if workers is None else "auto")
+    gates = assembly.gates_of(settings.pool.gates, preferences, _TOKENS, cache, here)
     made = Distributed(supply.augmenter, workers, _work(settings, supply)) if workers else None
     if made:
         supply = Supply(made, supply.store)

@@ -5,7 +5,7 @@
 Token ids drawn at random go through the frozen encoder, one thread an actor, each actor on a core of its own. The clock
 of the rate runs from the moment at which the last actor begins its first shard; what comes before is the start: Ray
 Data, a process, torch, the model. The two take turns. Prints the tokens/s of each, the median ratio, and the seconds of
-a start.
+a start; and the ratio in seconds of a core, which is what the clock would show if nobody else had work for these cores.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,9 +44,10 @@ class Clocked:
 
     def __call__(self, texts: list[np.ndarray]) -> dict[str, list[Any]]:
         """One row: the process, its seconds, the tokens."""
-        began = time.time()
+        began, core = time.time(), time.process_time()
         self.encoder.of_ids(texts, 0)
-        return {"worker": [os.getpid()], "began": [began], "ended": [time.time()], "tokens": [sum(map(len, texts))]}
+        spent = {"began": [began], "ended": [time.time()], "core": [time.process_time() - core]}
+        return {"worker": [os.getpid()], "tokens": [sum(map(len, texts))], **spent}
 
 
 def _taken(file: Path) -> bool:
@@ -56,8 +58,16 @@ def _taken(file: Path) -> bool:
     return True
 
 
-def measured(workers: Workers, backbone: BackboneConfig, shards: list[Shard], cores: list[int]) -> tuple[float, float]:
-    """(tokens per second, seconds of the start)."""
+class Measured(NamedTuple):
+    """rate: tokens per second. core: tokens per second of a core's time. start: seconds."""
+
+    rate: float
+    core: float
+    start: float
+
+
+def measured(workers: Workers, backbone: BackboneConfig, shards: list[Shard], cores: list[int]) -> Measured:
+    """All shards by all workers."""
     with tempfile.TemporaryDirectory() as place:
         work = Work("benchmarks.speed.ray:Clocked", (backbone, place, cores), place)
         asked = time.time()
@@ -68,7 +78,8 @@ def measured(workers: Workers, backbone: BackboneConfig, shards: list[Shard], co
         first[row["worker"]] = min(row["began"], first.get(row["worker"], row["began"]))
     start, end = max(first.values()), max(row["ended"] for row in rows)
     tokens = sum(row["tokens"] for row in rows if row["began"] >= start)
-    return tokens / (end - start), start - asked
+    core = sum(row["tokens"] for row in rows) / sum(row["core"] for row in rows)
+    return Measured(tokens / (end - start), core, start - asked)
 
 
 def main(shards: int = 40, repeats: int = 3) -> None:
@@ -76,17 +87,18 @@ def main(shards: int = 40, repeats: int = 3) -> None:
     rng, cores = np.random.default_rng(0), sorted(os.sched_getaffinity(0))[:2]
     texts = [[rng.integers(1000, 30000, 128) for _ in range(_TOKENS // 128)] for _ in range(shards)]
     todo = [Shard(str(number), content) for number, content in enumerate(texts)]
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    starts = []
+    found: list[tuple[Measured, Measured]] = []
     with tempfile.TemporaryDirectory() as kept, open_workers(EngineConfig("ray", actors=2), Path(kept)) as workers:
         assert workers is not None
         for _ in range(repeats):
-            for actors, found in rates.items():
-                some = Workers(workers.ray, workers.need, actors, workers.directory)
-                rate, start = measured(some, backbone, todo, cores)
-                found.append(rate)
-                starts.append(start)
-    ratio = statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True))
-    one, two = (statistics.median(found) for found in rates.values())
-    print(f"{shards} shards of {_TOKENS} tokens, {repeats} repeats; load {os.getloadavg()[0]:.1f}")
-    print(f"1 actor {one:,.0f} tokens/s, 2 actors {two:,.0f}, ratio {ratio:.2f}; start {statistics.median(starts):.1f} s")
+            one, two = (measured(replace(workers, number=number), backbone, todo, cores) for number in (1, 2))
+            found.append((one, two))
+            print(f"{one.rate:,.0f} and {two.rate:,.0f} tokens/s at load {os.getloadavg()[0]:.1f}", flush=True)
+    median = statistics.median
+    rates = [median(pair[actors].rate for pair in found) for actors in (0, 1)]
+    ratio = median(two.rate / one.rate for one, two in found)
+    of_cores = median(2 * two.core / one.core for one, two in found)
+    start = median(one.start for pair in found for one in pair)
+    print(f"{shards} shards of {_TOKENS} tokens, medians of {repeats}:")
+    print(f"1 actor {rates[0]:,.0f} tokens/s, 2 actors {rates[1]:,.0f}; start {start:.1f} s")
+    print(f"ratio {ratio:.2f} by the clock, {of_cores:.2f} in seconds of a core")

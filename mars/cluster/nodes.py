@@ -26,7 +26,7 @@ from mars.cluster.program import check_same
 from mars.cluster.settings import GB, Need
 from mars.config import ConfigError, UserError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
 
 _PATIENCE = 5.0  # seconds for a head to answer
 
@@ -166,7 +166,7 @@ class _Output:
     def write(self, text: str) -> int:
         if "(raylet)" in text:
             said = re.sub(r"\x1b\[\d+m", "", text).partition("(raylet)")[2].strip()
-            log.warning("ray: %s", said.partition(". ")[0][:200])
+            log.warning("Ray: %s", said.partition(". ")[0][:200])
         elif not (self._swallow and text == "\n"):
             self._stream.write(text)
         self._swallow = "(raylet)" in text and not text.endswith("\n")

@@ -76,7 +76,7 @@ class RayLauncher(Launcher):
         """As `Carrier` has it. Raises UserError for a cluster that will not do."""
         config = build(RayConfig, self._settings, _KEY)
         need = config.need
-        with listening(), connected(config.address, f"{_KEY}.address") as ray:
+        with connected(config.address, f"{_KEY}.address") as ray, listening():  # Ray listens for the same signals
             places = check_room(ray, need, None, _KEY)
             log.info("Ray: room for %d runs at once on %d nodes", places, len(nodes(ray)))
             begin = ray.remote(**need.options, max_retries=config.retries, retry_exceptions=False)(_carried)
