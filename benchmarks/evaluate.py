@@ -3,6 +3,7 @@
     python -m benchmarks.evaluate model=outputs/quick/RUN benchmark=robustness
     python -m benchmarks.evaluate model=Skywork/Skywork-Reward-V2-Qwen3-0.6B benchmark=reward_bench
     python -m benchmarks.evaluate study=outputs/matched benchmark=files benchmark.path=pairs.jsonl
+    python -m benchmarks.evaluate model=DIR benchmark=reward_bench engine=ray engine.actors=4
 
 Standard output is the summary as JSON; `scores/LABEL.parquet` has every example and `evaluations/LABEL.json` the whole
 record, in the run's own directory where the model is a run of ours. A result is never replaced unasked: the same
@@ -20,6 +21,7 @@ from typing import Any
 
 from benchmarks.settings import EvaluateConfig
 from mars import files
+from mars.cluster.shards import open_workers
 from mars.config import UserError, build
 from mars.record.run_directory import finished_runs
 
@@ -44,18 +46,19 @@ def run(cfg: Mapping[str, Any]) -> None:
     from benchmarks.judging import judge  # here, because torch comes with it
 
     failures: list[UserError] = []
-    for model in models:
-        try:
-            record = judge(settings, model)
-        except UserError as error:
-            if settings.study is None:
-                raise
-            log.error("%s: %s", model, error)
-            failures.append(error)
-            continue
-        printed = {key: value for key, value in record.items() if key not in _NOT_PRINTED}
-        printed["baselines"] = record["details"].get("baselines")
-        print(json.dumps(files.as_json(printed), indent=2, ensure_ascii=False), flush=True)
+    with open_workers(settings.engine, Path(settings.cache).expanduser()) as workers:
+        for model in models:
+            try:
+                record = judge(settings, model, workers)
+            except UserError as error:
+                if settings.study is None:
+                    raise
+                log.error("%s: %s", model, error)
+                failures.append(error)
+                continue
+            printed = {key: value for key, value in record.items() if key not in _NOT_PRINTED}
+            printed["baselines"] = record["details"].get("baselines")
+            print(json.dumps(files.as_json(printed), indent=2, ensure_ascii=False), flush=True)
     if failures:
         raise UserError(f"study: {len(failures)} of {len(models)} runs could not be judged; the first: {failures[0]}")
 

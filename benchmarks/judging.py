@@ -16,25 +16,32 @@ import torch
 
 from benchmarks.card import write_card
 from benchmarks.models import model_files, pretrained
+from benchmarks.models.elsewhere import Asked as AskedModel
+from benchmarks.models.elsewhere import Elsewhere
 from benchmarks.protocol import Asked
 from benchmarks.settings import EvaluateConfig
 from mars import assembly, choices
+from mars.cluster.shards import Workers
 from mars.config import ConfigError, UserError
 from mars.files import digest
 from mars.method.logger import WandbConfig, WandbLogger
+from mars.preferences.pair import SIDES, Preferences
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory, record_of, scores_of
+from mars.reward.features import Features, FrozenEncoder
 from mars.reward.memory import device_errors
 from mars.reward.scoring import ModelScorer
+from mars.reward.texts import Texts
 
 log = logging.getLogger("benchmarks.evaluate")
 
 
 @device_errors()
-def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
+def judge(settings: EvaluateConfig, model: str, workers: Workers | None = None) -> dict[str, Any]:
     """The record of `model` on the benchmark, written beside its scores; what is there already is not done again.
 
-    Raises UserError for a model, a file or a setting that cannot be used.
+    workers: who makes its forward passes, where it is not this process. Raises UserError for a model, a file or a
+    setting that cannot be used.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -52,8 +59,13 @@ def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
     if not settings.force and (known := _answered(directory, asked.label, question, weights)):
         return known
     judged = pretrained.load(found, options, *place)
-    scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings))
+    passes = _passes(settings, found, judged, workers) if workers else None
+    if isinstance(judged.texts.inputs, Features) and passes and preferences:
+        _encode(judged.texts, preferences)
+    scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings), elsewhere=passes)
     record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
+    if passes:
+        passes.forget()
     lost = record["truncated"]
     if lost["response"]:
         log.info("%d of %d texts lost part of the response to max_length", lost["response"], lost["texts"])
@@ -66,6 +78,30 @@ def judge(settings: EvaluateConfig, model: str) -> dict[str, Any]:
         _to_wandb(settings, found, directory, record)
     log.info("%s", directory / record_of(asked.label))
     return record
+
+
+def _passes(
+    settings: EvaluateConfig, found: model_files.Found, judged: pretrained.Judged, workers: Workers
+) -> Elsewhere | None:
+    """Forward passes by `workers`, for a linear head those of its encoder; None where no text takes one."""
+    device = assembly.worker_device(settings.device, settings.engine)
+    cache, threads = Path(settings.cache).expanduser(), settings.threads or settings.engine.cpus
+    asked = AskedModel(found, _options(settings), _most(settings), cache, device, threads, judged.about)
+    passes, inputs = Elsewhere(workers, asked), judged.texts.inputs
+    if not isinstance(inputs, Features):
+        return passes
+    if not isinstance(inputs.encoder, FrozenEncoder):
+        return None
+    inputs.encoder.elsewhere = passes
+    return passes
+
+
+def _encode(texts: Texts, preferences: Preferences) -> None:
+    """Features of all test texts at once: workers start anew for each call of the scorer, and there is one a split."""
+    pairs = [pair for split in preferences.tests.values() for pair in split]
+    rendered = [texts.render(pair.prompt, pair.side(side)) for pair in pairs for side in SIDES]
+    if rendered:
+        texts.inputs.encoder(rendered)  # type: ignore[attr-defined]
 
 
 def _most(settings: EvaluateConfig) -> int | None:

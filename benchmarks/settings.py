@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mars.cluster.settings import EngineConfig
 from mars.method.logger import WandbConfig
 from mars.preferences.dialogue import Template
 from mars.reward.backbone import Truncation
@@ -38,6 +39,7 @@ class EvaluateConfig:
     logger: Literal["terminal", "wandb"]
     wandb: WandbConfig | None
     dataset: dict[str, Any] | None = None
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         for name in ("max_length", "token_budget", "batch_size", "threads"):

@@ -18,16 +18,17 @@ import torch
 from torch import nn
 
 from mars import ranks
-from mars.augment.variant import Request, Variant
+from mars.augment.variant import Augmenter, Request, Variant
 from mars.choices import AUGMENTERS, Settings, shaping, strategies
+from mars.cluster.settings import EngineConfig
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.start import warm_start
 from mars.method.strategy import Strategy
 from mars.method.training import Course
 from mars.plugins import find, resolve
-from mars.pool.gates import Gates
-from mars.pool.pool import Pool
+from mars.pool.gates import Gates, GatesConfig
+from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
@@ -125,23 +126,21 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     if preferences.name == "gaussian" and settings.augmenter.get("name") not in ("gaussian", "none"):
         raise ConfigError("augmenter: dataset=gaussian has no words to rewrite (augmenter=gaussian)")
     engine, start = _engine(settings, preferences, *place)
-    supply = _supply(settings.augmenter, "augmenter", *place)
-    if 1 < supply.augmenter.together < settings.pool.width:
-        raise ConfigError(
-            f"pool.width: {settings.pool.width} variants of a text are asked for, and {supply.augmenter.name} returns "
-            f"{supply.augmenter.together} (lower pool.width or raise what the augmenter returns)"
-        )
+    supply = supply_of(settings.augmenter, "augmenter", *place)
+    check_width(supply.augmenter, settings.pool)
+    tokens = Budget.of(settings.train.token_budget).tokens
     semantic, writer, refiner = semantic_config(settings.semantic), None, None
     if semantic:
-        writer = _supply(semantic.writer, "semantic.writer", *place)
+        writer = supply_of(semantic.writer, "semantic.writer", *place)
         refiner = Refiner(
             semantic,
             preferences.base,
-            _embedder(semantic.encoder, "semantic.encoder", settings, *place),
+            _embedder(semantic.encoder, "semantic.encoder", tokens, *place),
             _of_first(_renaming(writer.fill, "semantic.writer")),
             _label_check(engine, start) if settings.rounds.warmup else None,
         )
-    refine, gates = refiner.refine if refiner else None, _gates(settings, preferences, *place)
+    refine = refiner.refine if refiner else None
+    gates = gates_of(settings.pool.gates, preferences, tokens, *place)
     pool = Pool(preferences.base, supply.augmenter, settings.pool, _of_first(supply.fill), refine, gates)
     return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, tuple(questions))
 
@@ -177,12 +176,13 @@ def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], lab
     """The benchmark of conf/benchmark/*.yaml; `place`: cache and device of its models. Raises ConfigError."""
 
     def fill(augmenter: Mapping[str, Any], path: str) -> Callable[[Sequence[Request]], list[Variant]]:
-        return _renaming(_supply(augmenter, path, *place).fill, path)
+        return _renaming(supply_of(augmenter, path, *place).fill, path)
 
     return resolve("benchmarks.choices:ask")(settings, fill, label).at(*place)
 
 
-def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:
+def supply_of(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:
+    """The augmenter of conf/augmenter/*.yaml with its store in `cache`. path: the config key. Raises ConfigError."""
     values = dict(settings)
     config_type, make = find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
     config = build(config_type, values, path)
@@ -190,19 +190,31 @@ def _supply(settings: Mapping[str, Any], path: str, cache: Path, device: torch.d
         return Supply(make(config, cache, device), Store(cache / "variants"))
 
 
-def _gates(settings: Settings, preferences: Preferences, cache: Path, device: torch.device) -> Gates:
-    config, embed = settings.pool.gates, None
+def check_width(augmenter: Augmenter, pool: PoolConfig) -> None:
+    """Raises ConfigError for more variants of a text than the augmenter returns."""
+    if 1 < augmenter.together < pool.width:
+        raise ConfigError(
+            f"pool.width: {pool.width} variants of a text are asked for, and {augmenter.name} returns "
+            f"{augmenter.together} (lower pool.width or raise what the augmenter returns)"
+        )
+
+
+def gates_of(
+    config: GatesConfig, preferences: Preferences, token_budget: int, cache: Path, device: torch.device
+) -> Gates:
+    """The gates of a pool of `preferences`. token_budget: of the encoder's passes. Raises ConfigError."""
+    embed = None
     if config.similarity is not None:
         if config.encoder is None:
             raise ConfigError("pool.gates.encoder: similarity needs one (+backbone@pool.gates.encoder=minilm)")
-        embed = _embedder(config.encoder, "pool.gates.encoder", settings, cache, device)
+        embed = _embedder(config.encoder, "pool.gates.encoder", token_budget, cache, device)
     held_out = {pair.content for pairs in (preferences.validation, *preferences.tests.values()) for pair in pairs}
     return Gates(config, embed, held_out)
 
 
-def _embedder(encoder: BackboneConfig, path: str, settings: Settings, cache: Path, device: torch.device) -> Embed:
+def _embedder(encoder: BackboneConfig, path: str, token_budget: int, cache: Path, device: torch.device) -> Embed:
     with renamed("backbone", path):
-        frozen = frozen_encoder(encoder, cache, device, Budget.of(settings.train.token_budget).tokens)
+        frozen = frozen_encoder(encoder, cache, device, token_budget)
     return _of_first(sentence_embedder(frozen))
 
 
@@ -244,6 +256,11 @@ def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Se
     """Which pairs the study's start, a trained one, ranks as they are labelled."""
     model = functools.cache(start)
     return lambda pairs: engine.scorer(model()).margins(engine.texts.add_pairs(pairs)) > 0
+
+
+def worker_device(name: str, engine: EngineConfig) -> str:
+    """The device of a worker of `engine`: with `auto` a GPU where it has one. This machine may have none."""
+    return name if name != "auto" else "cuda" if engine.gpus else "cpu"
 
 
 def device(name: str) -> torch.device:

@@ -136,13 +136,17 @@ def _drawn_anew(config: dict[str, Any]) -> dict[str, Any]:
         return {**config, "replicate": replicate}  # where it is no replicate, the check of the settings says so
     if not 0 <= config["seed"] < SEEDS:
         raise ConfigError(f"seed: with replicate={replicate} it must be below {SEEDS}, not {config['seed']}")
-    groups = {
-        name: {**config[name], "seed": config[name]["seed"] + replicate}
-        for name in ("dataset", "augmenter")
-        if "seed" in config[name]
-    }
+    groups = drawn_anew({name: config[name] for name in ("dataset", "augmenter")}, replicate)
     rounds = {**config["rounds"], "warmup_seed": config["rounds"]["warmup_seed"] + replicate}
     return {**config, **groups, "rounds": rounds, "seed": config["seed"] + SEEDS * replicate, "replicate": None}
+
+
+def drawn_anew(groups: Mapping[str, Mapping[str, Any]], replicate: int) -> dict[str, dict[str, Any]]:
+    """Config groups, the seed of each that has one moved by the replicate."""
+    return {
+        name: {**group, "seed": group["seed"] + replicate} if "seed" in group else dict(group)
+        for name, group in groups.items()
+    }
 
 
 def check_replicate(replicate: int | None, preferences: Preferences) -> None:

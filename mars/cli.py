@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mars import ranks, telemetry
 from mars.launch.launching import Asked, sweeps
+from mars.launch.ray import RayLauncher
 from mars.launch.tasks import Task
 from mars.mistakes import MISTAKES, is_mistake, one_line
 from mars.plugins import declared
@@ -73,6 +74,8 @@ class _SearchPath(SearchPathPlugin):
 
 Plugins.instance().register(_ReadOnce)
 Plugins.instance().register(_SearchPath)
+# Hydra takes launchers of its plugins' package alone, and asks here what their names stand for.
+Plugins.instance().class_name_to_class["hydra_plugins.mars.RayLauncher"] = RayLauncher
 
 
 def command(

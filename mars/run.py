@@ -33,6 +33,7 @@ from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 # Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `show` and `status` have none.
 COMMANDS = {
     "plan": "analysis.plan",
+    "pool": "mars.fill",
     "evaluate": "benchmarks.evaluate",
     "judge": "benchmarks.judge",
     "report": "analysis.report",

@@ -33,6 +33,7 @@ ORDER = (
         "mars.ranks",
         "conf",
     ),
+    ("mars.cluster",),
     ("mars.preferences",),
     ("mars.theory",),
     ("mars.worlds",),
@@ -49,6 +50,7 @@ ORDER = (
         "mars.cli",
         "mars.mistakes",
         "mars.launch",
+        "mars.fill",
         "mars.run",
         "mars.status",
         "mars.show",
@@ -67,7 +69,7 @@ ORDER = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
-    "hydra": {"mars.cli", "mars.jobs", "mars.mistakes", "mars.launch.launching"},
+    "hydra": {"mars.cli", "mars.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
     "wandb": {"mars.method.logger", "analysis.study.wandb_runs"},
 }
 

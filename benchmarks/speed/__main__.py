@@ -27,6 +27,7 @@ MEASUREMENTS = {
     "plans": ("benchmarks.speed.plans:main", "seconds that a plan foretells, beside what the study takes"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "ranks": ("benchmarks.speed.ranks:main", "one run by one process and by two that have a core each"),
+    "ray": ("benchmarks.speed.ray:main", "tokens per second of two Ray actors beside one"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),
     "scale": ("benchmarks.speed.scale:main", "seconds and memory that a million pairs take beside their encoder"),
     "scoring": ("benchmarks.speed.scoring:main", "pairs per second, beside padding all texts to one length"),

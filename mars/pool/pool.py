@@ -260,6 +260,13 @@ class Pool:
         """The number of distinct variants of the whole pool."""
         return len(self.base) * self.config.width * (3 if self.config.prompts else 2)
 
+    def look_at_all(self) -> None:
+        """Makes or reads every variant of the pool and applies the gates; none was looked at before."""
+        width, n = self.config.width, len(self.base)
+        slots = {"text": [*range(1, width + 1), *range(width + 2, self.shape[2])]}
+        slots |= {"prompt": list(range(1, width + 1))} if self.config.prompts else {}
+        self.look_at([(kind, i, slot) for i in range(n) for kind, places in slots.items() for slot in places])
+
     def requests(self) -> list[Request]:
         """The requests for every variant of the pool, as if no semantic layer rewrote a base pair."""
         parts: list[Part] = [*SIDES, "prompt"] if self.config.prompts else list(SIDES)

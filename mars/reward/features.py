@@ -24,6 +24,7 @@ from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
+from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.model import autocast_dtype, last_position, load_tokenizer, load_transformer, text_encoder, weights_id
 from mars.reward.tokens import Tokens
 from mars.reward.vectors import Vectors
@@ -84,6 +85,7 @@ class FrozenEncoder:
 
     def __init__(self, cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int):
         self.cfg, self.device, self.token_budget = cfg, device, token_budget
+        self.elsewhere: Elsewhere | None = None  # who makes the passes, where it is not this process
         self.tokenizer = load_tokenizer(cfg)
         self.weights = weights_id(cfg)
         shaping = {k: getattr(cfg, k) for k in ("template", "max_length", "truncation", "pooling", "attention")}
@@ -120,7 +122,6 @@ class FrozenEncoder:
         if texts:
             self._compute(texts)
 
-    @torch.inference_mode()
     def _compute(self, texts: Mapping[bytes, Rendered]) -> None:
         keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()))
         made: list[tuple[np.ndarray, np.ndarray]] = []  # places in `keys`, and their vectors
@@ -128,15 +129,35 @@ class FrozenEncoder:
         with Progress(
             int(tokens.lengths.sum()), f"{self.cfg.name} features of {len(keys)} texts", "tokens"
         ) as progress:
-            for batch, width in _alike(tokens.lengths[numbers], self.token_budget):
-                made.append((batch, self._features(**tokens.batch(numbers[batch], width)).cpu().numpy()))
-                done = int(tokens.lengths[numbers[batch]].sum())
+            for places, vectors in self._passes(tokens, numbers):
+                made.append((places, vectors))
+                done = int(tokens.lengths[numbers[places]].sum())
                 progress.advance(done)
                 unsaved += done
                 if unsaved > _CHUNK_TOKENS:
                     self._keep(keys, tokens.cuts[numbers], made)
                     made, unsaved = [], 0
         self._keep(keys, tokens.cuts[numbers], made)
+
+    def of_ids(self, texts: Ids, width: int) -> np.ndarray:
+        """[len(texts), d] features of texts that were tokenised before, kept nowhere. width: as of `Tokens`."""
+        tokens = Tokens(text_encoder(self.cfg, self.tokenizer), self.device, width)
+        places, vectors = zip(*self._passes(tokens, tokens.add_ids(texts)), strict=True)
+        return np.concatenate(vectors)[np.argsort(np.concatenate(places))]
+
+    @torch.inference_mode()
+    def _passes(self, tokens: Tokens, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(positions in `numbers`, their vectors) of every batch, longest first; of shards, where others make them."""
+        lengths = tokens.lengths[numbers]
+        if tokens.width:
+            batches = [(batch, 0) for batch in micro_batches(np.arange(len(numbers)), lengths, self.token_budget, 1)]
+        else:
+            batches = list(_alike(lengths, self.token_budget))
+        if self.elsewhere:
+            yield from passed(self.elsewhere, tokens, numbers, [batch for batch, _ in batches], self.token_budget)
+            return
+        for batch, width in batches:
+            yield batch, self._features(**tokens.batch(numbers[batch], width)).cpu().numpy()
 
     def _keep(self, keys: Sequence[bytes], cuts: np.ndarray, made: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """Vectors into memory and onto the disk. made: (places among `keys`, vectors) of each batch."""
@@ -153,12 +174,10 @@ class FrozenEncoder:
             ]
         )
 
-    @torch.inference_mode()
     def _fill_padded(self, texts: Mapping[bytes, Rendered]) -> None:
         keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()), self.cfg.max_length)
-        for batch in micro_batches(np.arange(len(keys)), tokens.lengths[numbers], self.token_budget, 1):
-            vectors = self._features(**tokens.batch(numbers[batch])).cpu().numpy()
-            self.padded_vectors.put([keys[i] for i in batch], vectors, tokens.cuts[numbers[batch]])
+        for places, vectors in self._passes(tokens, numbers):
+            self.padded_vectors.put([keys[i] for i in places], vectors, tokens.cuts[numbers[places]])
 
     def _tokens(self, texts: Sequence[Rendered], width: int = 0) -> tuple[Tokens, np.ndarray]:
         """(`texts` as tokens of at least that width, their numbers), tokenised in parts: lists of ids are large."""

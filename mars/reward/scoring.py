@@ -26,6 +26,7 @@ from mars.progress import Progress
 from mars.ranks import Ranks
 from mars.reward import sharding
 from mars.reward.batching import Step
+from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.features import Features
 from mars.reward.feeding import Feed
 from mars.reward.memory import Budget, each_that_fits
@@ -45,14 +46,20 @@ class ModelScorer:
 
     known: the texts that have numbers. budget: tokens of a forward pass, which is lowered where they do not fit the
     memory; a number is a budget of the scorer's own. most: texts of one pass, at most. ranks: share the passes, and all
-    ask for the same.
+    ask for the same. elsewhere: who makes the passes of token ids, where it is not this process.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
     def __init__(
-        self, model: nn.Module, known: Texts, budget: Budget | int, most: int | None = None, ranks: Ranks | None = None
+        self,
+        model: nn.Module,
+        known: Texts,
+        budget: Budget | int,
+        most: int | None = None,
+        ranks: Ranks | None = None,
+        elsewhere: Elsewhere | None = None,
     ):
-        self.model, self.known, self._ranks = model, known, ranks or Ranks()
+        self.model, self.known, self._ranks, self._elsewhere = model, known, ranks or Ranks(), elsewhere
         self._budget, self._most = budget if isinstance(budget, Budget) else Budget(budget), most
         self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
@@ -111,6 +118,12 @@ class ModelScorer:
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
             raise ScoringError(f"the model cannot score these texts: {' '.join(str(error).split())[:200]}") from error
 
+    def of_ids(self, texts: Ids, width: int) -> np.ndarray:
+        """[len(texts)] fp32 scores of texts that were tokenised before. width: least tokens of a batch (`Tokens`)."""
+        assert isinstance(self.known.inputs, Tokens)
+        tokens = self.known.inputs.empty(width)
+        return self._score(tokens, tokens.add_ids(texts))
+
     def truncated(self) -> dict[str, int]:
         """Of the distinct texts asked for as they are: how many, and how many lost prompt or response tokens."""
         return {"texts": len(self._numbers), **self.known.truncated(self._numbers)}
@@ -127,7 +140,16 @@ class ModelScorer:
                 progress.advance(int(lengths[batch].sum()))
                 return self.model(**feed.batch(unique[batch])).float().cpu().numpy()
 
-            return self._read(feed, unique, read, np.zeros(len(unique), dtype=np.float32))[where]
+            scores = np.zeros(len(unique), dtype=np.float32)
+            if self._elsewhere and isinstance(inputs, Tokens):
+                tokens = self._budget.tokens
+                batches = feed.batches(unique, tokens, self._most)
+                for places, made in passed(self._elsewhere, inputs, unique, batches, tokens):
+                    scores[places] = made
+                    progress.advance(int(lengths[places].sum()))
+            else:
+                self._read(feed, unique, read, scores)
+        return scores[where]
 
     def _read(
         self, feed: Feed, numbers: np.ndarray, read: Callable[[np.ndarray], np.ndarray], into: np.ndarray

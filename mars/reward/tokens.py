@@ -167,17 +167,23 @@ class Tokens:
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
         if new:
             encoded, cuts = self._encoder(list(new.values()))
-            self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
-            self._file.seek(0, 2)
-            self._file.write(np.fromiter((i for ids in encoded for i in ids), dtype=np.int32).tobytes())
-            self._file.flush()
-            self._offsets = np.concatenate(
-                [self._offsets, self._offsets[-1] + np.cumsum([len(ids) for ids in encoded])]
-            )
-            self.lengths = np.maximum(np.diff(self._offsets), self.width)
-            self._ids = np.memmap(self._file, dtype=np.int32, mode="r")
-            self._numbers.update(zip(new, range(len(self._numbers), len(self._numbers) + len(new)), strict=True))
+            self._numbers.update(zip(new, self._append(encoded, cuts).tolist(), strict=True))
         return np.fromiter((self._numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+
+    def add_ids(self, texts: Sequence[np.ndarray]) -> np.ndarray:
+        """[len(texts)] new text numbers of texts that were tokenised before: [L] int32 ids each."""
+        return self._append([ids.tolist() for ids in texts], [0] * len(texts))
+
+    def _append(self, encoded: Sequence[Sequence[int]], cuts: Sequence[int]) -> np.ndarray:
+        first = len(self.lengths)
+        self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
+        self._file.seek(0, 2)
+        self._file.write(np.fromiter((i for ids in encoded for i in ids), dtype=np.int32).tobytes())
+        self._file.flush()
+        self._offsets = np.concatenate([self._offsets, self._offsets[-1] + np.cumsum([len(ids) for ids in encoded])])
+        self.lengths = np.maximum(np.diff(self._offsets), self.width)
+        self._ids = np.memmap(self._file, dtype=np.int32, mode="r")
+        return np.arange(first, first + len(encoded))
 
     def batch(self, numbers: np.ndarray, width: int = 0) -> dict[str, torch.Tensor]:
         """input_ids and attention_mask, [len(numbers), L] int64; L is the longest text's or `width`, if more."""
@@ -199,4 +205,8 @@ class Tokens:
 
     def padded(self) -> Tokens:
         """Tokens of the same encoder, still empty, each text padded to `max_length`."""
-        return Tokens(self._encoder, self._device, self._encoder.max_length)
+        return self.empty(self._encoder.max_length)
+
+    def empty(self, width: int) -> Tokens:
+        """Tokens of the same encoder, still empty, of at least that width."""
+        return Tokens(self._encoder, self._device, width)

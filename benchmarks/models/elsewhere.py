@@ -1,0 +1,105 @@
+"""A reward model in the workers of a cluster: each loads it as it is loaded here, and gets token ids.
+
+What it says of itself there (template, lengths, precision) has to be what it says here, or the record would be wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from benchmarks.models import model_files, pretrained
+from mars.cluster.shards import Shard, Work, Workers
+from mars.config import ConfigError
+from mars.reward.elsewhere import Ids
+from mars.reward.features import Features, FrozenEncoder
+from mars.reward.scoring import ModelScorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model as a worker loads it. most: texts of a forward pass, at most. threads: of torch on a CPU."""
+
+    found: model_files.Found
+    options: pretrained.Options
+    most: int | None
+    cache: Path
+    device: str
+    threads: int
+    about: Mapping[str, Any]  # what it says of itself where it was loaded first
+
+
+class Passes:
+    """In a worker: token ids to scores, or to the features that a linear head reads. Raises UserError."""
+
+    def __init__(self, asked: Asked):
+        torch.set_num_threads(asked.threads)
+        found, options = asked.found, asked.options
+        if found.revision:  # of the hub, whose files lie elsewhere on another machine
+            found = model_files.find(found.name, found.revision, options.trust_remote_code)
+        judged = pretrained.load(found, options, asked.cache, torch.device(asked.device))
+        for key, told in asked.about.items():
+            if judged.about[key] != told:
+                raise ConfigError(
+                    f"{key}: {found.name} has {judged.about[key]} in the workers and {told} in this process "
+                    "(dtype=float32 or dtype=bfloat16 says which)"
+                )
+        inputs = judged.texts.inputs
+        if isinstance(inputs, Features):
+            assert isinstance(inputs.encoder, FrozenEncoder)
+            self._make = inputs.encoder.of_ids
+        else:
+            self._make = ModelScorer(judged.model, judged.texts, asked.options.token_budget, asked.most).of_ids
+
+    def __call__(self, content: tuple[np.ndarray, np.ndarray, int]) -> dict[str, Any]:
+        """{"score": [texts]} or {"vector": [texts, d]} of (ids end to end, their lengths, least width)."""
+        import pyarrow as pa
+
+        ids, lengths, width = content
+        made = self._make(np.split(ids, np.cumsum(lengths)[:-1]), width)
+        if made.ndim == 1:
+            return {"score": made}
+        return {"vector": pa.FixedSizeListArray.from_arrays(pa.array(made.ravel()), made.shape[1])}
+
+
+class Elsewhere:
+    """`mars.reward.elsewhere.Elsewhere` of one model, made by the workers of a cluster."""
+
+    def __init__(self, workers: Workers, asked: Asked):
+        found = asked.found
+        paths = () if found.revision else (str(found.directory.resolve()),)
+        identity = [model_files.weights(found), asked.options, asked.most, asked.device, asked.threads, asked.about]
+        self._workers = workers
+        self._work = Work("benchmarks.models.elsewhere:Passes", (asked,), identity, paths)
+
+    def __call__(self, shards: Sequence[Ids], width: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of a shard, [texts] scores or [texts, d] features), as they are done. Raises UserError."""
+        for number, table in self._workers.map(self._work, [_shard(texts, width) for texts in shards]):
+            yield number, _array(table)
+
+    def forget(self) -> None:
+        """Deletes the finished shards: what was made of them is recorded."""
+        self._workers.forget(self._work)
+
+
+def _shard(texts: Ids, width: int) -> Shard:
+    lengths = np.array([len(ids) for ids in texts], dtype=np.int32)
+    ids = np.concatenate([np.asarray(ids, dtype=np.int32) for ids in texts])
+    key = hashlib.blake2b(lengths.tobytes() + ids.tobytes() + str(width).encode(), digest_size=16).hexdigest()
+    return Shard(key, (ids, lengths, width))
+
+
+def _array(table: pa.Table) -> np.ndarray:
+    column = table.column(0).combine_chunks()
+    if table.column_names == ["score"]:
+        return column.to_numpy(zero_copy_only=False)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)

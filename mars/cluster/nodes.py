@@ -1,0 +1,177 @@
+"""A Ray cluster: reached within seconds or refused in one line, and asked whether its nodes hold what is wanted.
+
+Ray itself waits minutes for a head that is not there, and for ever for resources that no node has; both are looked at
+first. Usage statistics and the dashboard are off (`mars.telemetry`).
+
+    with connected("local", "engine.address") as ray:
+        check_room(ray, Need(cpus=1), 2, "engine", "actors")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from mars import telemetry
+from mars.cluster.settings import GB, Need
+from mars.config import ConfigError, UserError
+from mars.program import differences
+
+log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
+
+_PATIENCE = 5.0  # seconds for a head to answer
+
+
+@contextmanager
+def connected(address: str, key: str) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address` (`local`: one of this machine's cores, which ends with the block).
+
+    A process that is connected already stays as it is. key: the setting. Raises ConfigError where Ray is not installed
+    or nobody answers.
+    """
+    telemetry.turn_off()
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to the terminal
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its 15 would leave the work of a command behind all else here
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than its 60
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(f"{key.partition('.')[0]}: Ray is not installed (pip install 'mars-reward[ray]')") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    with contextlib.redirect_stdout(_Output(sys.stdout)):
+        _connect(ray, address, key)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str, key: str) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address == "local":
+        try:
+            ray.init(address="local", num_cpus=_cores(), include_dashboard=False, **quiet)
+        except Exception as error:  # Ray's own is a bare Exception
+            raise UserError(f"ray: no cluster could be started here: {' '.join(str(error).split())[:300]}") from error
+        return
+    known = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if known != "auto":
+        _check_answers(known, key)
+    try:
+        ray.init(address=known, **quiet)
+    except ConnectionError:
+        raise ConfigError(
+            f"{key}: no Ray cluster runs on this machine (ray start --head, or give the HOST:PORT of its head)"
+        ) from None
+    except RuntimeError as error:  # another version of Ray or Python than the cluster's
+        raise ConfigError(f"{key}: {known}: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check_answers(address: str, key: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise ConfigError(
+            f'{key}: "{address}" is no address (local, auto, or HOST:PORT of the head, such as 10.0.0.1:6379)'
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"{key}: no Ray cluster answers at {address} ({error})") from None
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def nodes(ray: Any) -> list[dict[str, Any]]:
+    """The living nodes, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def check_room(ray: Any, need: Need, workers: int | None, group: str, number: str = "") -> int:
+    """`workers`, or where that is None the number of workers that the cluster has room for.
+
+    group, number: the settings. Raises ConfigError for more than that, and for a need that no node can meet, which Ray
+    would wait for for ever.
+    """
+    resources = [node["Resources"] for node in nodes(ray)]
+    places = sum(map(need.places, resources))
+    if not places:
+        largest = " or ".join(dict.fromkeys(_described(one) for one in resources))
+        raise ConfigError(f"{group}: no node of the Ray cluster has {need} for a worker (its nodes have {largest})")
+    if workers is not None and workers > places:
+        raise ConfigError(
+            f"{group}.{number}: {workers} workers are asked for, and the Ray cluster has room for {places} "
+            f"of {need} each"
+        )
+    return workers or places
+
+
+def _described(resources: Mapping[str, float]) -> str:
+    amounts = (resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", 0) / GB)
+    return "{:g} CPU, {:g} GPU and {:.1f} GB".format(*amounts)
+
+
+def lacks_program(error: Exception) -> UserError | None:
+    """What Ray's error says in one line, where it is that a node cannot import this program."""
+    if "No module named 'mars" not in str(error):
+        return None
+    return UserError("ray: a node of the cluster has no mars (install the same version on every node)")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the process that gives out work stands; a worker goes there before it begins."""
+
+    program: Mapping[str, str]
+    folder: str
+    paths: Sequence[str] = ()  # files and folders without which the work cannot be done
+
+    def needing(self, paths: Sequence[str]) -> Home:
+        """The same place, for work that cannot be done without these paths."""
+        return replace(self, paths=paths)
+
+    def enter(self) -> None:
+        """Makes this worker stand there too. Raises UserError where it runs another program or lacks a path."""
+        telemetry.turn_off()
+        where = f"node {socket.gethostname()}"
+        if unlike := differences(self.program):
+            raise UserError(f"ray: {where} runs another program: {unlike} (the same commit and packages on every node)")
+        for path in self.paths:
+            if not Path(self.folder, path).exists():
+                raise UserError(
+                    f"ray: {where} has no {Path(self.folder, path)} (every node has to see it at this path)"
+                )
+        with contextlib.suppress(OSError):
+            os.chdir(self.folder)
+
+
+class _Output:
+    """Standard output, which belongs to the command: what Ray prints there of dying workers becomes a warning."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._swallow = stream, False
+
+    def write(self, text: str) -> int:
+        if "(raylet)" in text:
+            said = re.sub(r"\x1b\[\d+m", "", text).partition("(raylet)")[2].strip()
+            log.warning("Ray: %s", said.partition(". ")[0][:200])
+        elif not (self._swallow and text == "\n"):
+            self._stream.write(text)
+        self._swallow = "(raylet)" in text and not text.endswith("\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
