@@ -43,12 +43,12 @@ _STREAM = 40  # bits of a seed below the rank's
 
 def number() -> int:
     """This process's rank; 0 where it is the only one."""
-    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+    return int(os.environ["RANK"]) if count() > 1 else 0
 
 
 def count() -> int:
-    """The processes of this run."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """The processes of this run, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def of_machine() -> tuple[int, int]:
@@ -124,10 +124,11 @@ class _Joined(Ranks):
     """One of several ranks."""
 
     def __init__(self) -> None:
+        import torch
         import torch.distributed as dist
 
         self.number, self.count = number(), count()
-        cards = dist.is_nccl_available() and torch_cuda()
+        cards = dist.is_nccl_available() and torch.cuda.is_available()
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cards else "gloo",
             store=dist.PrefixStore("ranks", _store()),
@@ -135,16 +136,18 @@ class _Joined(Ranks):
             world_size=self.count,
             timeout=_LOST,
         )
-        self._dist = dist
+        self._torch, self._dist = torch, dist
 
     def told(self, make: Callable[[], T]) -> T:
         box: list[Any] = [make() if self.first else None]
-        self._dist.broadcast_object_list(box, src=0, device=_cpu())
+        with self._all_there():
+            self._dist.broadcast_object_list(box, src=0, device=self._torch.device("cpu"))
         return box[0]  # type: ignore[no-any-return]
 
     def gather(self, value: T) -> list[T]:
         found: list[Any] = [None] * self.count
-        self._dist.all_gather_object(found, value)
+        with self._all_there():
+            self._dist.all_gather_object(found, value)
         return found
 
     def any(self, flag: bool) -> bool:
@@ -154,22 +157,32 @@ class _Joined(Ranks):
         return self._reduced(value, self._dist.ReduceOp.MIN)
 
     def _reduced(self, value: int, how: Any) -> int:
-        import torch
-
-        box = torch.tensor(value)
-        self._dist.all_reduce(box, how)
+        box = self._torch.tensor(value)
+        with self._all_there():
+            self._dist.all_reduce(box, how)
         return int(box)
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
-        import torch
-
         for bucket in _buckets(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            flat = self._torch.cat([tensor.reshape(-1) for tensor in bucket])
             if not len(flat):
                 continue
-            self._dist.all_reduce(flat)
+            with self._all_there():
+                self._dist.all_reduce(flat)
             for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
+
+    @contextmanager
+    def _all_there(self) -> Iterator[None]:
+        try:
+            yield
+        except self._torch.AcceleratorError:  # this rank's own
+            raise
+        except RuntimeError as error:
+            raise UserError(
+                "a process of the run is gone without a word: killed, or out of memory? (torchrun tells which; the "
+                "same command goes on from the last checkpoint)"
+            ) from error
 
     def part(self) -> None:
         self._dist.destroy_process_group()
@@ -256,16 +269,3 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
-
-
-def torch_cuda() -> bool:
-    """Whether there is a GPU."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _cpu() -> Any:
-    import torch
-
-    return torch.device("cpu")

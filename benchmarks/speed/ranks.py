@@ -35,7 +35,14 @@ def measure(processes: int, pairs: int, backbone: str) -> tuple[float, float]:
     """(pairs a second in training, base and validation pairs a second scored) of the run's second round."""
     with tempfile.TemporaryDirectory() as folder:
         settings = ["method=mars", "train=full", f"backbone={backbone}", f"dataset.size={pairs}", "rounds.number=2"]
-        settings += [f"rounds.budget={pairs}", "dataset.test_size=8", "save_model=false", "threads=1", f"out={folder}"]
+        settings += [
+            f"rounds.budget={pairs}",
+            "dataset.validation=64",
+            "dataset.test_size=8",
+            "save_model=false",
+            "threads=1",
+            f"out={folder}",
+        ]
         done = subprocess.run(
             command(processes, *settings), env={**os.environ, **_ONE_CORE}, capture_output=True, text=True, check=False
         )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,6 +187,7 @@ def second_of_two(monkeypatch):
     store = torch.distributed.HashStore()
     store.set("written", "")  # rank 0 has ended
     monkeypatch.setattr(ranks, "_store", lambda: store)
+    monkeypatch.setattr(ranks, "_LOST", timedelta(seconds=5))  # a test that goes too far fails, and does not wait
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     return store
