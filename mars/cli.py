@@ -37,7 +37,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mars import jobs, telemetry
+from mars import files, jobs, telemetry
 from mars.config import UserError, nearest
 from mars.plugins import declared
 from mars.record.ledger import job_of
@@ -197,6 +197,8 @@ def _one_line(error: Exception, config_name: str) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return " ".join(text.split("\n"))
+    if isinstance(error, OSError) and error.errno:
+        return files.told(error)
     if text.startswith(_NULL_GROUP):
         return "a config group was set to null (name one of its choices)"
     causes = text + "\n" + str(error.__cause__ or "")

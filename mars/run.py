@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,13 @@ class Run:
         ledger, again = self.ledger, self.settings.force or self.settings.retry
         ledger.know(job, self.name)
         failed = ledger.failure(self.name)
-        if failed and not self.place.finished and not (again and (failed.ended or 0) < began):
-            return Outcome(FOUND, self.name, (failed.ended or 0) >= began, why=failed.why, log=self.log)
+        new = failed is not None and ledger.since(began, failed.ended or 0)
+        if failed and not self.place.finished and not (again and not new):
+            return Outcome(FOUND, self.name, new, why=failed.why, log=self.log)
         carry_out = self.finish if self.settings.out else self.carry_out  # the sweep waits for runs of the study
         try:
             if not carry_out(job, began):
-                return Outcome(FOUND, self.name, self._ended() >= began)
+                return Outcome(FOUND, self.name, ledger.since(began, self._ended()))
         except Held:
             return Outcome(HELD, self.name)
         test = next(iter(self.place.stated().get(MAIN, {}).items()), None)
@@ -156,7 +157,9 @@ class Run:
         return True
 
     def _is_made(self, since: float | None) -> bool:
-        return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
+        return self.place.finished and (
+            not self.settings.force or (since is not None and self.ledger.since(since, self._ended()))
+        )
 
     def _ended(self) -> float:
         return (self.place.path / DONE).stat().st_mtime
@@ -217,10 +220,29 @@ def _kept() -> Iterator[logging.handlers.MemoryHandler]:
         logging.getLogger().removeHandler(handler)
 
 
+class _Log(logging.FileHandler):
+    """A log file without which a run goes on: what the disk does not take is told once, where other lines go."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:
+            self.told = True
+            log.warning("%s: cannot be written: %s (the run goes on without it)", self.baseFilename, files.words(error))
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logged(file: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]:
     """Inside, every log line also goes into `file`, after those that were kept."""
-    handler = logging.FileHandler(file, encoding="utf-8")
+    with files.writing(file):
+        handler = _Log(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     early.setTarget(handler)
     early.flush()

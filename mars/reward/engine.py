@@ -138,7 +138,15 @@ class Engine:
         self.budget = Budget(memory["token_budget"], halved=memory["halved"], bytes_per_token=memory["bytes_per_token"])
 
     def save(self, model: nn.Module, directory: Path) -> None:
-        """The trained model under `directory`: safetensors and a config that says how to load it."""
+        """The trained model under `directory`: safetensors and a config that says how to load it.
+
+        Raises UserError where the disk does not take it.
+        """
+        with files.writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._save(model, directory)
+
+    def _save(self, model: nn.Module, directory: Path) -> None:
         if isinstance(model, RewardModel):
             self.tokenizer.model_max_length = self.backbone.max_length
             self.tokenizer.truncation_side = self.backbone.truncation
@@ -146,7 +154,6 @@ class Engine:
             model.model.config.reward_model = {key: getattr(self.backbone, key) for key in how}
             model.save(directory, self.tokenizer)
             return
-        directory.mkdir(parents=True, exist_ok=True)
         save_file({"theta": model.state_dict()["theta"]}, directory / "model.safetensors")
         files.write_json(
             directory / "config.json",
