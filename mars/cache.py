@@ -195,7 +195,7 @@ class Cache:
         return f"{self.path}: has other tables, of another version of mars or of another program"
 
     def refuse(self, what: str) -> None:
-        """Puts the file out of the way, as a damaged one, for what was read in it; raises Damaged where it is `kept`."""
+        """Puts the file out of the way as a damaged one, for what was read in it; raises Damaged where it is `kept`."""
         self._discard(Damaged(f"{self.path}: {what} ({self.remedy})", self.path, _inode(self.path)))
 
     def _discard(self, damaged: Damaged) -> None:

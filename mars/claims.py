@@ -4,7 +4,7 @@ A claim says which keys its owner is making, so that nobody else makes them. It 
 owner's process, or with its lease where that process cannot be seen (another machine, a container); so the keys of a
 process that was killed are free at once, and those of a machine that lost power are within a lease. Leases go by the
 clock of the file system that holds the file, which all its machines share; and as a clock may jump, a process that can
-be seen to run keeps what it holds whatever the time, and no lease is longer than one from now. One row an owner with
+be seen to run keeps what it holds while it prolongs it, and no lease is longer than one from now. One row an owner with
 all its keys in it: a claim of thousands costs one insertion.
 
     claims = Claims(Cache(path, "claims", "owner", TABLE, "claims are made again"))  # after the file's create()
@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS claims (
 KEY_BYTES = 16
 AGREE = 2.0  # seconds by which two clocks may differ that agree: file systems round
 LEASE = 120.0  # seconds from the last sign of an owner whose process cannot be seen
+
+_MINE: set[str] = set()  # owners in this process
+_RUN_OUT: dict[str, tuple[float, float]] = {}  # owner: the lease that ran out, and when that was seen, monotonic
 
 # (the database inside a transaction, {key: whose it is}) → keys to claim, none of them held
 Choose = Callable[[sqlite3.Connection, Mapping[bytes, str]], Sequence[bytes]]
@@ -79,21 +82,25 @@ class Claims:
         Where even dropping it fails, the lease runs out. Raises UserError for a file that cannot be used.
         """
         owner = uuid.uuid4().hex
-        with self.file.transaction() as database:
-            now = self._now()
-            held = living(database, now, self.lease)
-            keys = choose(database, held)
-            if keys:
-                self._insert(database, owner, keys, now)
-        if not keys:
-            yield Claim(owner, keys, held)
-            return
+        _MINE.add(owner)
         try:
-            with self._renewed(owner, keys):
+            with self.file.transaction() as database:
+                now = self._now()
+                held = living(database, now, self.lease)
+                keys = choose(database, held)
+                if keys:
+                    self._insert(database, owner, keys, now)
+            if not keys:
                 yield Claim(owner, keys, held)
+                return
+            try:
+                with self._renewed(owner, keys):
+                    yield Claim(owner, keys, held)
+            finally:
+                with suppress(UserError), self.file.open() as database:
+                    _drop(database, owner)
         finally:
-            with suppress(UserError), self.file.open() as database:
-                _drop(database, owner)
+            _MINE.discard(owner)
 
     @contextmanager
     def _renewed(self, owner: str, keys: Sequence[bytes]) -> Iterator[None]:
@@ -169,7 +176,7 @@ def _told_apart(database: sqlite3.Connection, now: float) -> tuple[dict[bytes, s
     found: dict[bytes, str] = {}
     dead = []
     for owner, host, pid, born, expires, keys in database.execute("SELECT * FROM claims").fetchall():
-        if _dead(host, pid, born, expires, now):
+        if _dead(owner, host, pid, born, expires, now):
             dead.append(owner)
             continue
         who = f"process {pid} on {host.partition(' ')[0]}"
@@ -177,11 +184,21 @@ def _told_apart(database: sqlite3.Connection, now: float) -> tuple[dict[bytes, s
     return found, dead
 
 
-def _dead(host: str, pid: int, born: str, expires: float, now: float) -> bool:
-    """Whether a claim has ended. A process of this host that is seen to be its owner is asked, not its lease."""
+def _dead(owner: str, host: str, pid: int, born: str, expires: float, now: float) -> bool:
+    """Whether a claim has ended. A lease that ran out proves nothing of a process of this host that still runs."""
     if host != _host():
         return expires < now
-    return not runs(pid, born) or (expires < now and not (born and _born(pid) == born))
+    if not runs(pid, born):
+        return True
+    if pid == os.getpid():
+        return owner not in _MINE  # it could not be dropped
+    if expires >= now:
+        return False
+    # The clock has jumped, and it is prolonged within a quarter of the lease; or it could not be dropped.
+    known, since = _RUN_OUT.get(owner, (0.0, 0.0))
+    if known != expires:
+        known, since = _RUN_OUT[owner] = expires, time.monotonic()
+    return time.monotonic() - since > LEASE / 2
 
 
 def _drop(database: sqlite3.Connection, owner: str) -> None:

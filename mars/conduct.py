@@ -59,6 +59,7 @@ class Conductor:
             raise
         logger.close(failed=False)
         self.place.check_same(self._home)
+        self.place.check_whole()
         self.place.finish()
         split, values = next(iter(judged["in_distribution"].items()))
         log.info("%s: %s accuracy %.4f", self.names["run_id"], split, values["accuracy"])

@@ -157,9 +157,9 @@ class Run:
         return True
 
     def _is_made(self, since: float | None) -> bool:
-        return self.place.finished and (
-            not self.settings.force or (since is not None and self.ledger.since(since, self._ended()))
-        )
+        if not self.place.finished or not self.settings.force:
+            return self.place.finished
+        return since is not None and self.ledger.since(since, self._ended())
 
     def _ended(self) -> float:
         return (self.place.path / DONE).stat().st_mtime

@@ -219,6 +219,11 @@ class RunDirectory:
             f"{self.path}: was removed or replaced while the run worked in it (the same command makes the run anew)"
         )
 
+    def check_whole(self) -> None:
+        """Raises UserError where a file that a finished run always has is not there."""
+        if lost := [name for name in _NEEDED if not (self.path / name).is_file()]:
+            raise UserError(f"{self.path / lost[0]}: has gone since it was written (run the same command again)")
+
     def claim(self, config_hash: str) -> None:
         """Raises ConfigError where another config's run is here: to skip or resume it under this one would be a lie."""
         stamp = self.file(STAMP)
@@ -299,9 +304,7 @@ class RunDirectory:
         return files.read_json(path, "move it away; evaluations/ has the numbers") if path.exists() else {}
 
     def finish(self) -> None:
-        """Mark the run as finished; what it would be resumed from goes. Raises UserError where a file has gone."""
-        if lost := [name for name in _NEEDED if not (self.path / name).is_file()]:
-            raise UserError(f"{self.path / lost[0]}: has gone since it was written (run the same command again)")
+        """Mark the run as finished; what it would be resumed from goes."""
         files.write_text(self.path / DONE, "")
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 

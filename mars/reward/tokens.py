@@ -167,8 +167,8 @@ class Tokens:
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
         if new:
             encoded, cuts = self._encoder(list(new.values()))
-            self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
             files.append(self._file, np.fromiter((i for ids in encoded for i in ids), dtype=np.int32).tobytes())
+            self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
             self._offsets = np.concatenate(
                 [self._offsets, self._offsets[-1] + np.cumsum([len(ids) for ids in encoded])]
             )

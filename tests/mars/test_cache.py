@@ -17,7 +17,7 @@ SCHEMA = (
 
 
 def words(path: Path) -> Cache:
-    return Cache(path / "folder" / "words.sqlite", "words", "word", SCHEMA, "delete the file; words are counted again")
+    return Cache(path / "folder" / "words.sqlite", "words", "word", SCHEMA, "words are counted again")
 
 
 def filled(path: Path, count: int) -> tuple[Cache, list[tuple[bytes, int]]]:
