@@ -78,7 +78,7 @@ def _saved(file: Path) -> dict[str, torch.Tensor] | None:
             start, told = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
     except FileNotFoundError:
         return None
-    except SafetensorError:
+    except (SafetensorError, OSError):
         start, told = {}, {}
     if (told or {}).get("sha256") == files.state_digest(start):
         return start

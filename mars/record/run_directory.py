@@ -274,7 +274,9 @@ class RunDirectory:
         try:
             (self.path / scores_of("")).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"out: {self.path} cannot be written to: {files.words(error)}") from None
+            raise UserError(
+                f"out: {self.path} cannot be written to: {files.words(error)} ({files.mending(error)})"
+            ) from None
         self.stated()
 
     def write_evaluation(self, label: str, table: pd.DataFrame, record: Mapping[str, Any]) -> None:

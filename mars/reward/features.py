@@ -151,12 +151,8 @@ class FrozenEncoder:
         places, vectors = np.concatenate(batches), np.concatenate(parts)
         named = [keys[i] for i in places]
         self.vectors.put(named, vectors, cuts[places])
-        self._file.insert(
-            [
-                (key, vector.tobytes(), cut)
-                for key, vector, cut in zip(named, vectors, cuts[places].tolist(), strict=True)
-            ]
-        )
+        rows = zip(named, vectors, cuts[places].tolist(), _of_unit_length(vectors), strict=True)
+        self._file.insert([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound])
 
     @torch.inference_mode()
     def _fill_padded(self, texts: Mapping[bytes, Rendered]) -> None:
@@ -189,8 +185,12 @@ def _unit_vectors(stored: Sequence[bytes]) -> np.ndarray | None:
     if len({len(vector) for vector in stored}) > 1 or len(stored[0]) % 4:
         return None
     matrix = np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), -1)
-    squares = np.einsum("td,td->t", matrix, matrix)  # NaN where a number is none
-    return matrix if np.all(np.abs(squares - 1) < _UNIT) else None
+    return matrix if np.all(_of_unit_length(matrix)) else None
+
+
+def _of_unit_length(matrix: np.ndarray) -> np.ndarray:
+    """[T] bool of [T, d]: False of a text without a token too, whose numbers are none."""
+    return np.abs(np.einsum("td,td->t", matrix, matrix) - 1) < _UNIT
 
 
 def _alike(lengths: np.ndarray, token_budget: int) -> Iterator[tuple[np.ndarray, int]]:
