@@ -31,7 +31,8 @@ from mars.reward import engine
 from mars.reward.features import frozen_encoder
 from mars.run import execute, main
 
-SETTINGS = ("scale=tiny", "rounds.number=2", "rounds.warmup=1", "rounds.warmup_seed=3", "benchmark.resamples=10")
+SETTINGS = ["scale=tiny", "rounds.number=2", "rounds.warmup=1", "rounds.budget=8", "pool.width=2", "curvature=false"]
+SETTINGS += ["dataset.test_size=8", "benchmark.resamples=10"]
 BITS = ("metrics.json", "selection.parquet", "allocation.parquet", "variants.parquet", "scores/in_distribution.parquet")
 BITS += ("model/model.safetensors",)
 
@@ -155,7 +156,7 @@ FULL = {  # what: the function that writes it (module, name), what of its first 
     "metrics": (files, "aside", "metrics.json", r"metrics.json: cannot be written: No space left on device"),
     "rounds": (files, "aside", "rounds.csv", "run/rounds.csv: cannot be written: No space left on device"),
     "selection": (files, "aside", "selection.parquet", "run/selection.parquet: cannot be written: No space left"),
-    "spectra": (files, "aside", "spectra.parquet", "run/spectra.parquet: cannot be written: No space left on device"),
+    "allocation": (files, "aside", "allocation.parquet", "run/allocation.parquet: cannot be written: No space left"),
     "manifest": (files, "aside", "manifest.json", "run/manifest.json: cannot be written: No space left on device"),
     "model card": (files, "aside", "README.md", "model/README.md: cannot be written: No space left on device"),
 }
