@@ -83,7 +83,7 @@ class Cache:
             if fits := self.fits(database):
                 yield database
         if not fits:
-            aside = self.path.with_name(f"{self.path.stem}.{files.digest(self.schema)[:8]}{self.path.suffix}")
+            aside = self.path.with_name(f"{self.path.stem}.{files.digest(_wanted(self.schema))[:8]}{self.path.suffix}")
             _say(f"{self._foreign()}; it is left alone, and {aside.name} is used")
             with replace(self, path=aside, kept=True).open() as database:
                 yield database

@@ -73,9 +73,11 @@ def is_aside(name: str) -> bool:
 
 
 def os_error(error: BaseException) -> OSError | None:
-    """The system's error in `error`, with its number where that is known; None where it holds none."""
+    """The system's error in `error`, with its number where that is known; None where it holds none, or is explained."""
     if isinstance(error, OSError):
         return error
+    if isinstance(error, UserError):
+        return None
     if found := _RUST.search(str(error)):
         return OSError(int(found.group(2)), found.group(1))
     if "PytorchStreamWriter failed" in str(error):  # which does not tell why

@@ -279,6 +279,12 @@ def other_tensors(path: Path) -> None:
     save_file({"x": torch.zeros(3)}, path)
 
 
+def another_version_s_state(path: Path) -> None:
+    tree = checkpoint._read(path)
+    shutil.rmtree(path)
+    checkpoint.write(path.parent, {**tree, "language": "en"})
+
+
 def another_format(path: Path) -> None:
     path.write_text(path.read_text().replace(f'"format": {checkpoint.FORMAT}', '"format": 99'))
 
@@ -331,6 +337,7 @@ BROKEN = [  # (what is broken, how, what becomes of it, what is said)
         MENDED,
         "000001 is not used: it has format 99, and this version of mars",
     ),
+    (CHECKPOINT, another_version_s_state, MENDED, "checkpoint is of another version of mars and is not used: the run"),
     (CHECKPOINT, file, MENDED, "000001 is not used: sha256.json: Not a directory"),
     (CHECKPOINT, remove, MENDED, ""),
     (
