@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from analysis.boards.entries import Entry, Refused, read
 from analysis.exhibits.table import Column, Table, csv_text
 from analysis.report.page import Left, Page, render
 from mars.config import UserError, build
-from mars.files import write_text
+from mars.files import aside
 
 log = logging.getLogger("analysis.leaderboard")  # also when it runs as __main__
 
@@ -125,8 +126,9 @@ def write(board: Leaderboard, out: Path) -> None:
         "refused.csv": csv_text(refused),
         "index.html": board.to_html(),
     }
-    for name, content in made.items():
-        write_text(out / name, content)
+    with ExitStack() as whole:  # all of them or none
+        for name, content in made.items():
+            whole.enter_context(aside(out / name)).write_text(content, encoding="utf-8")
 
 
 def _runs_table(board: Leaderboard) -> Table:

@@ -21,7 +21,7 @@ from typing import Any
 from analysis.boards.board import make
 from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, places, read
 from mars.config import UserError, build
-from mars.files import write_json
+from mars.files import write_json, writing
 from mars.record.run_directory import PASSED_ON, SCHEMA_VERSION, RunDirectory
 
 
@@ -51,8 +51,9 @@ def submit(settings: SubmissionConfig) -> Path:
     found, _ = places(Path(settings.study))
     if any(place.hashes is not None for place in found) or not found:
         raise UserError(f"study: {settings.study} is a submission already")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out), tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         folder = Path(aside) / "packed"
         for place in found:
             _pack(place, folder / place.directory.name)

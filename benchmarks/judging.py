@@ -5,7 +5,6 @@ Apart from `benchmarks.evaluate`, which tells a mistake and shows help without t
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from benchmarks.models.elsewhere import Asked as AskedModel
 from benchmarks.models.elsewhere import Elsewhere
 from benchmarks.protocol import Asked
 from benchmarks.settings import EvaluateConfig
-from mars import assembly, choices
+from mars import assembly, choices, files
 from mars.cluster.shards import Workers
 from mars.config import ConfigError, UserError
 from mars.files import digest
@@ -141,9 +140,9 @@ def _answered(directory: Path, label: str, question: Mapping[str, str], weights:
             raise ConfigError(f"label: {scores} holds scores without a record ({instead})")
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"label: {path} is not JSON: {error} ({instead})") from None
+        record = files.read_json(path, instead)
+    except UserError as error:
+        raise ConfigError(f"label: {error}") from None
     asked = {**question, "model": weights}
     answers = {**(record.get("question") or {}), "model": record.get("model", {}).get("weights")}
     if differing := [what for what, told in asked.items() if answers.get(what) != told]:

@@ -25,7 +25,7 @@ from benchmarks.judges.generations import Generation, write_model_outputs
 from benchmarks.picks import NAME
 from mars import choices
 from mars.config import UserError, build
-from mars.record.facts import json_object
+from mars.files import read_json, read_parquet
 from mars.record.run_directory import MANIFEST, RunDirectory, finished_runs, record_of, replies_of, scores_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def write(run: RunDirectory, settings: RepliesConfig) -> tuple[Path, Path]:
     n = settings.n or int(record["protocol"]["n"][-1])
     wanted = picks(table, n)
     texts = _texts(run, table, wanted, _benchmark(record, table, settings))
-    method = json_object(run.path / MANIFEST).get("method", run.path.name)
+    method = read_json(run.path / MANIFEST).get("method", run.path.name)
     files = []
     for size, generator in ((n, f"{method} {label}-{n}"), (1, f"{label}-1")):
         files.append(run.path / replies_of(f"{label}-{size}"))
@@ -94,10 +94,10 @@ def _evaluation(run: RunDirectory, label: str) -> tuple[dict[str, Any], pd.DataF
             f'label: {run.path} has no evaluation "{label}" (python -m benchmarks.evaluate model={run.path} '
             "benchmark=best_of_n)"
         )
-    found = json_object(record)
+    found = read_json(record)
     if found.get("benchmark") != NAME:
         raise UserError(f"label: {record} is of {found.get('benchmark')}, not of {NAME}")
-    return found, pd.read_parquet(scores)
+    return found, read_parquet(scores)
 
 
 def _benchmark(record: Mapping[str, Any], table: pd.DataFrame, settings: RepliesConfig) -> BestOfN:

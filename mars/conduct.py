@@ -5,7 +5,6 @@ Apart from `mars.run`, which tells a finished run and shows help without torch.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from mars import files
 from mars.assembly import Pieces
 from mars.choices import Settings
+from mars.config import UserError
 from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
@@ -45,6 +45,7 @@ class Conductor:
         self._began = time.perf_counter()
         self._saved = _saved(place.checkpoints, pieces.engine.ranks)
         self._paid = _paid(place.checkpoints / COSTS)  # by earlier attempts
+        self._home = place.identity()
 
     def run(self, config: Mapping[str, Any], stop: Stop | None = None) -> None:
         """Everything from the first round to `DONE`. config: as it is written down. stop: whether it is to end."""
@@ -54,11 +55,13 @@ class Conductor:
             with device_errors():
                 judged = self._worked(logger, Keeper(self._save, self.settings.checkpoint_minutes, stop))
         except BaseException:
-            with suppress(OSError):  # what was paid in the unfinished round counts too
+            with suppress(UserError):  # what was paid in the unfinished round counts too
                 self._save_costs()
             logger.close(failed=True)
             raise
         logger.close(failed=False)
+        self.place.check_same(self._home)
+        self.place.check_whole()
         self.place.finish()
         split, values = next(iter(judged["in_distribution"].items()))
         log.info("%s: %s accuracy %.4f", self.names["run_id"], split, values["accuracy"])
@@ -84,6 +87,7 @@ class Conductor:
         self._refine_all()
         loop = self._loop(logger)
         outcome = run_rounds(loop, pieces.strategy, keep)
+        self.place.check_same(self._home)
         if settings.save_model:
             pieces.engine.save(loop.learner.model, self.place.model)
         judged = self._judged(loop, logger)
@@ -118,6 +122,7 @@ class Conductor:
         replace(state, seconds=self._seconds()).save(self.place.checkpoints)
 
     def _save_costs(self) -> None:
+        self.place.check_same(self._home)
         files.write_json(self.place.checkpoints / COSTS, self._costs())
 
     def _judged(self, loop: Loop, logger: Logger) -> dict[str, Any]:
@@ -194,10 +199,10 @@ def _saved(checkpoints: Path, ranks: Ranks) -> State:
 
 def _paid(file: Path) -> dict[str, Any]:
     """What earlier attempts made and paid, as they wrote it down; nothing where they did not."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         return {}
-    except ValueError:
-        log.warning("%s cannot be read: what earlier attempts paid is not counted", file)
+    try:
+        return files.read_json(file)
+    except UserError as error:
+        log.warning("%s; what earlier attempts paid is not counted", error)
         return {}

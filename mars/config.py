@@ -51,14 +51,6 @@ class ConfigError(UserError):
     """A setting that cannot be used; the message names the config key."""
 
 
-def reason(error: Exception) -> str:
-    """Why something failed, on one line; an error that is no user's mistake with its type."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def naming_runs(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` as it names a run: a new setting at its default makes no other run of what was there before it."""
     named = {key: value for key, value in config.items() if key not in _AS_WITHOUT or value}

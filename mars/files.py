@@ -1,8 +1,10 @@
-"""Files that are written whole, and digests.
+"""Files that are written whole, files that are read or refused, and digests.
 
-A file is written under another name first and then renamed, so that no reader ever sees half of it.
+A file is written under another name first and then renamed, so that no reader ever sees half of it. What the disk does
+not take or give is a UserError of one line: which file, what is wrong, what to do.
 
     write_json(Path("manifest.json"), {"seed": 0})
+    read_json(Path("manifest.json"))
 """
 
 from __future__ import annotations
@@ -14,17 +16,25 @@ import json
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from mars.config import WITHOUT_EFFECT, naming_runs
+from mars.config import WITHOUT_EFFECT, UserError, naming_runs
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+_RUST = re.compile(r"(?:I/O error: |^)([^:]+) \(os error (\d+)\)")  # how libraries in Rust tell what the system said
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENOTEMPTY)
+AGAIN = "then run the same command again"
+_SCRATCH = f"make room there, or name another folder with TMPDIR, {AGAIN}"
 
 
 def digest(value: Any) -> str:
@@ -62,25 +72,149 @@ def is_aside(name: str) -> bool:
     return re.fullmatch(r"\..+\.\d+", name) is not None
 
 
+def os_error(error: BaseException) -> OSError | None:
+    """The system's error in `error`, with its number where that is known; None where it holds none, or is explained."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, UserError):
+        return None
+    if found := _RUST.search(str(error)):
+        return OSError(int(found.group(2)), found.group(1))
+    if "PytorchStreamWriter failed" in str(error):  # which does not tell why
+        return OSError(errno.EIO, "")
+    return None
+
+
+def words(error: OSError) -> str:
+    """What the system says, without the number and the path."""
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+
+
+def mending(error: OSError) -> str:
+    """What to do about it."""
+    if error.errno in _FULL:
+        return f"make room, {AGAIN}"
+    if error.errno in _IN_THE_WAY:
+        return f"a link is broken, a folder was removed, or something else has its name; mend that, {AGAIN}"
+    return f"see that the disk is sound and has room, and that this user may write it, {AGAIN}"
+
+
+def told(error: OSError) -> str:
+    """One line of an error with a number that nobody has put into words: which file, what is wrong, what to do."""
+    name = error.filename2 or error.filename
+    return f"{f'{name}: ' if name is not None else ''}{words(error)} ({mending(error)})"
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, on one line; an error that is no user's mistake with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError) and error.errno:
+        return told(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def writing(path: Path, then: str = "", what: str = "cannot be written") -> Iterator[None]:
+    """Inside, `path` is written. Raises UserError where the system does not take it; then: what to do about that."""
+    try:
+        yield
+    except Exception as error:
+        if (cause := os_error(error)) is None:
+            raise
+        raise UserError(f"{path}: {what}: {words(cause)} ({then or mending(cause)})") from error
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Another name for a file, which has its own once it is whole; at any time that is the old file or the new one.
+
+    Where something is raised, nothing of the new one is left. Raises UserError as `writing` does.
+    """
+    other = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(other)  # of an earlier process of this number
+        try:
+            yield other
+            os.replace(other, path)
+        except BaseException:
+            _remove(other)
+            raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes `text`; at any time the file is the old one or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    """Writes `text`; at any time the file is the old one or the new one. Raises UserError as `writing` does."""
+    with aside(path) as other:
+        other.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` (see `as_json`) as indented JSON, as `write_text` writes text."""
-    write_text(path, json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n")
+    with aside(path) as other:
+        dump_json(other, value)
+
+
+def dump_json(path: Path, value: Any) -> None:
+    """Writes `value` as `write_json` does, in place."""
+    path.write_text(json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Writes `frame` without its index, as `write_text` writes text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.to_parquet(aside, index=False)
-    os.replace(aside, path)
+    with aside(path) as other:
+        frame.to_parquet(other, index=False)
+
+
+def read_json(path: Path, remedy: str = "", kind: type = dict) -> Any:
+    """The JSON object in a file, or the list. Raises UserError where there is none; remedy: what to do about that."""
+    with _reading(path, remedy):
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, kind):
+            raise ValueError(f"not a {'mapping of names to values' if kind is dict else kind.__name__}")
+    return value
+
+
+def read_parquet(path: Path, remedy: str = "") -> pd.DataFrame:
+    """The table in a parquet file. Raises UserError where there is none; remedy: what to do about that."""
+    import pandas as pd  # here, so that a finished run is told without it
+
+    with _reading(path, remedy):
+        return pd.read_parquet(path)
+
+
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RecursionError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        what = words(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read: {what}{f' ({remedy})' if remedy else ''}") from None
+
+
+def scratch(prefix: str) -> IO[bytes]:
+    """A file without a name in the system's folder for temporary files; it goes with its last user. See `append`."""
+    with writing(Path(tempfile.gettempdir()), _SCRATCH):
+        return tempfile.TemporaryFile(prefix=prefix, buffering=0)
+
+
+def append(file: IO[bytes], data: bytes) -> None:
+    """Adds `data` to the end of a `scratch` file, all or nothing. Raises UserError where its disk does not take it."""
+    end = file.seek(0, os.SEEK_END)
+    left = memoryview(data)
+    try:
+        with writing(Path(tempfile.gettempdir()), _SCRATCH):
+            while left:
+                left = left[file.write(left) :]
+    except UserError:
+        file.truncate(end)
+        raise
 
 
 def sync(*paths: Path) -> None:

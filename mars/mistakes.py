@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mars import jobs
+from mars import files, jobs
 from mars.config import UserError, nearest
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
@@ -35,6 +35,8 @@ def one_line(error: Exception, config_name: str) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return " ".join(text.split("\n"))
+    if isinstance(error, OSError) and error.errno:
+        return files.told(error)
     if text.startswith(_NULL_GROUP):
         return "a config group was set to null (name one of its choices)"
     causes = text + "\n" + str(error.__cause__ or "")

@@ -27,7 +27,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from mars.config import UserError, reason
+from mars.config import UserError
+from mars.files import reason
 from mars.stopping import EXIT_CODE, Stopped
 
 if TYPE_CHECKING:  # help and the check of settings go without torch

@@ -14,8 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,12 @@ from typing import Any
 from mars import files, ranks
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
 from mars.cli import MISTAKES, command, end, task_overrides
-from mars.config import build, naming_runs, nearest, reason
+from mars.config import build, naming_runs, nearest
+from mars.files import reason
 from mars.plugins import resolve
 from mars.record.ledger import Held, Ledger, job_of
 from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, RunDirectory
+from mars.record.run_log import kept, logged
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
@@ -44,7 +45,6 @@ COMMANDS = {
     "show": "mars.show",
     "status": "mars.status",
 }
-_KEPT = 10_000  # lines of a log that has no file yet
 _OTHER = re.compile(r"\w+$|until=|hydra/(launcher|sweeper)=")  # of the arguments, what is for more or less than one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
@@ -138,10 +138,11 @@ class Run:
         ledger, again = self.ledger, self.settings.force or self.settings.retry
         ledger.know(job, self.name)
         failed = ledger.failure(self.name)
-        if failed and not self.place.finished and not (again and (failed.ended or 0) < began):
-            return Outcome(FOUND, self.name, (failed.ended or 0) >= began, why=failed.why, log=self.log)
+        new = failed is not None and ledger.since(began, failed.ended or 0)
+        if failed and not self.place.finished and not (again and not new):
+            return Outcome(FOUND, self.name, new, why=failed.why, log=self.log)
         if self._is_made(began):
-            return Outcome(FOUND, self.name, self._ended() >= began)
+            return Outcome(FOUND, self.name, ledger.since(began, self._ended()))
         return None
 
     def in_sweep(self, job: str, began: float) -> Outcome:
@@ -151,7 +152,7 @@ class Run:
         carry_out = self.finish if self.settings.out else self.carry_out  # the sweep waits for runs of the study
         try:
             if not carry_out(job, began):
-                return Outcome(FOUND, self.name, self._ended() >= began)
+                return Outcome(FOUND, self.name, self.ledger.since(began, self._ended()))
         except Held:
             return Outcome(HELD, self.name)
         test = next(iter(self.place.stated().get(MAIN, {}).items()), None)
@@ -197,7 +198,9 @@ class Run:
         return decided
 
     def _is_made(self, since: float | None) -> bool:
-        return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
+        if not self.place.finished or not self.settings.force:
+            return self.place.finished
+        return since is not None and self.ledger.since(since, self._ended())
 
     def _ended(self) -> float:
         return (self.place.path / DONE).stat().st_mtime
@@ -208,7 +211,7 @@ class Run:
         from mars.conduct import Conductor
 
         settings, place, together = self.settings, self.place, ranks.here()
-        with together.one_end(), _kept() as early:
+        with together.one_end(), kept() as early:
             # Every setting is checked before anything is written or replaced.
             pieces = assemble(settings, load(settings.dataset))
             if settings.dry_run:
@@ -224,7 +227,7 @@ class Run:
             place.stamp(self.names["config_hash"])
             if job_log := os.environ.get(JOB_LOG_VARIABLE):
                 place.link_job(Path(job_log))
-            with _logged(place.path / LOG, early), listening(together.any) as stop:
+            with logged(place.path / LOG, early), listening(together.any) as stop:
                 log.info("run %s", place.path)
                 try:
                     with together.one_end():
@@ -252,33 +255,6 @@ def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> d
         "semantic_layer": settings.semantic.get("name", ""),
         "drop_prompt": bool(settings.method.get("drop_prompt", False)),
     }
-
-
-@contextmanager
-def _kept() -> Iterator[logging.handlers.MemoryHandler]:
-    """Inside, every log line is kept, for a file that is not there yet."""
-    handler = logging.handlers.MemoryHandler(_KEPT, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield handler
-    finally:
-        logging.getLogger().removeHandler(handler)
-
-
-@contextmanager
-def _logged(file: Path, early: logging.handlers.MemoryHandler) -> Iterator[None]:
-    """Inside, every log line also goes into `file`, after those that were kept."""
-    handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    early.setTarget(handler)
-    early.flush()
-    logging.getLogger().removeHandler(early)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from mars import files
 from mars.assembly import assemble
 from mars.choices import Settings, load
 from mars.config import UserError, build
@@ -32,7 +32,7 @@ def show(directory: Path, count: int) -> Iterator[str]:
             raise UserError(f"{directory / name}: is missing (show takes the directory of a finished run)")
     settings = build(Settings, RunDirectory(directory).config(), "")
     pool = assemble(settings, load(settings.dataset)).pool
-    drawn = pd.read_parquet(directory / SELECTION)
+    drawn = files.read_parquet(directory / SELECTION)
     if drawn.empty:
         yield "this run drew no row"
         return

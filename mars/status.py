@@ -8,6 +8,7 @@ Taken from the run directories and the study's ledger (`mars.record.ledger`); no
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,7 @@ class Status:
         """Seconds until nothing is waiting, if those at work go on; None where nobody is or no run tells how long."""
         if self.seconds is None or not self.running:
             return None
-        of_these = sum(max(0.0, self.seconds - (now - run.since)) for run in self.running)
+        of_these = sum(max(0.0, self.seconds - max(0.0, now - run.since)) for run in self.running)
         return (of_these + self.seconds * len(self.waiting)) / len(self.running)
 
     def lines(self, study: Path, now: float) -> Iterator[str]:
@@ -112,7 +113,8 @@ def _sorted_out(runs: dict[str, RunDirectory], ledger: Contents) -> Status:
             waiting.append(name)
     ended = [entry for entry in ledger.runs.values() if not entry.why]
     took = [entry.ended - entry.began for entry in ended if entry.began and entry.ended]
-    return Status(done, running, failed, waiting, sum(took) / len(took) if took else None)
+    took = [seconds for seconds in took if seconds > 0]  # less: the clock was set back meanwhile
+    return Status(done, running, failed, waiting, statistics.median(took) if took else None)
 
 
 def _arguments(given: Sequence[str]) -> tuple[Path, bool]:

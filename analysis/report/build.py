@@ -36,6 +36,7 @@ from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
 from mars.config import UserError, build, nearest
+from mars.files import writing
 
 log = logging.getLogger("analysis.report")  # also when it runs as __main__
 
@@ -273,10 +274,16 @@ def _links(files: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
 
 def _write(files: Mapping[str, bytes], directory: Path) -> None:
     """Put `files` in the place of the report that is there; what is not a report's stays."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
     written = directory.parent / f".{directory.name}.new"
     shutil.rmtree(written, ignore_errors=True)  # of a report that was stopped
     try:
+        _replace(files, directory, written)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _replace(files: Mapping[str, bytes], directory: Path, written: Path) -> None:
+    with writing(directory):
         for name, content in files.items():
             (written / name).parent.mkdir(parents=True, exist_ok=True)
             (written / name).write_bytes(content)
@@ -285,8 +292,6 @@ def _write(files: Mapping[str, bytes], directory: Path) -> None:
             os.replace(written / name, directory / name)
         for name in set(_OWNED) - set(files):
             (directory / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
 
 
 def run(cfg: Mapping[str, Any]) -> None:

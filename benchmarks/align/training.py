@@ -27,6 +27,7 @@ from benchmarks.candidates import Prompts, gold_of
 from benchmarks.models.policy import Policy
 from benchmarks.protocol import Scorer
 from benchmarks.trl_import import quiet_trl
+from mars import files
 from mars.config import ConfigError, UserError
 from mars.files import write_parquet, write_text
 from mars.progress import Progress
@@ -115,8 +116,10 @@ def trained(reward: Reward, probe: Probe, every: int, seed: int, home: Path) -> 
         log.info("the policy's training goes on from step %d", done)
     with Progress(training.steps - done, f"training the policy by {training.algorithm}", "steps") as progress:
         trainer.add_callback(_Keeper(probe, reference, home, progress))
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    _save(policy, trainer, home / "policy")
+        with files.writing(home):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    with files.writing(home / "policy"):
+        _save(policy, trainer, home / "policy")
     shutil.rmtree(home / "checkpoints", ignore_errors=True)
     return [_row(line) for line in trainer.state.log_history if "proxy" in line]
 

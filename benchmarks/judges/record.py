@@ -35,8 +35,8 @@ from benchmarks.judges.judge import Judge, made
 from benchmarks.judges.settings import JudgementConfig
 from benchmarks.judges.verdicts import RECORD, VERDICTS, showings, verdicts
 from benchmarks.judges.winrate import Units, agreement, measure
-from mars import assembly, choices
-from mars.config import ConfigError
+from mars import assembly, choices, files
+from mars.config import ConfigError, UserError
 from mars.files import as_json, digest, write_json, write_parquet, write_text
 from mars.record.facts import SCHEMA_VERSION
 from mars.record.manifest import environment
@@ -250,9 +250,12 @@ def _finished(out: Path, replies: str) -> dict[str, tuple[dict[str, Any], pd.Dat
     """{label: (record, verdicts)} of the judgements of these replies, by label."""
     found = {}
     for path in sorted(out.glob(f"*/{RECORD}")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("replies") == replies:
-            found[path.parent.name] = record, pd.read_parquet(path.with_name(VERDICTS))
+        try:
+            record = files.read_json(path)
+            if record.get("replies") == replies:
+                found[path.parent.name] = record, files.read_parquet(path.with_name(VERDICTS))
+        except UserError as error:
+            log.warning("%s; this judgement is left out of the summary", error)
     return found
 
 
@@ -262,9 +265,9 @@ def _answered(directory: Path, question: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"label: {path} is not JSON: {error} (force=true replaces it)") from None
+        record = files.read_json(path, "force=true replaces it")
+    except UserError as error:
+        raise ConfigError(f"label: {error}") from None
     if record.get("question") != question:
         raise ConfigError(
             f"label: {path} holds another judgement, of other replies or another judge (name this one with label=NAME, "

@@ -34,7 +34,7 @@ from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 
 _TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
-_DAMAGED = "delete the file; candidates are sampled again"
+_DAMAGED = "candidates are sampled again"
 AT_ONCE = 64  # samples of one pass
 
 
@@ -109,9 +109,11 @@ class Policy:
         asked = [self.settings, number, [[message.role, message.content] for message in prompt]]
         key = blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).digest()
         if kept := self._cache.read("written", [key]):
-            return Written(**json.loads(kept[0][0]))
+            try:
+                return Written(**json.loads(kept[0][0]))
+            except (ValueError, TypeError):
+                self._cache.refuse("holds rows that are no candidates")
         written = self._sampled(prompt, number, key)
-        self._cache.create()
         self._cache.insert([(key, json.dumps(asdict(written)))])
         return written
 

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -36,7 +34,7 @@ from transformers.utils import logging as transformers_logging
 from mars import claims
 from mars.cache import Cache
 from mars.config import ConfigError
-from mars.files import digest
+from mars.files import aside, digest
 from mars.progress import Progress
 from mars.reward.batching import epoch_steps
 from mars.worlds.planted import World
@@ -101,7 +99,7 @@ def tiny_writer(cache: Path, config: WriterConfig | None = None) -> Path:
     config = config or WriterConfig()
     home = cache / "writers"
     directory = home / f"{SOURCE}-{digest({'version': _VERSION, **asdict(config)})[:16]}"
-    file = Cache(home / "claims.sqlite", "claims", "owner", claims.TABLE, "delete the file")
+    file = Cache(home / "claims.sqlite", "claims", "owner", claims.TABLE, "claims are made again")
     waiting = False
     while not directory.exists():
         file.create()
@@ -122,11 +120,9 @@ def _make(directory: Path, config: WriterConfig) -> None:
     log.info("%s is made, once: a small model is trained on %d planted dialogues", SOURCE, config.dialogues)
     model, tokenizer = train(config)
     transformers_logging.disable_progress_bar()  # of a file that is written at once
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    os.replace(aside, directory)
+    with aside(directory) as other:
+        model.save_pretrained(other)
+        tokenizer.save_pretrained(other)
     log.info("%s: made in %.0f s, kept in %s", SOURCE, time.monotonic() - began, directory)
 
 

@@ -15,7 +15,6 @@ was interrupted goes on.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -33,7 +32,7 @@ from benchmarks.models.sampling import RECORDED
 from benchmarks.protocol import Benchmark, Filling, Measure, Parts, Result, Scorer
 from benchmarks.splits import needed
 from mars.config import build
-from mars.files import alone, digest, write_json, write_parquet
+from mars.files import alone, digest, read_json, read_parquet, write_json, write_parquet
 from mars.preferences.pair import Preferences
 
 if TYPE_CHECKING:
@@ -106,10 +105,11 @@ class TrainedPolicy(Benchmark):
                 write_parquet(home / "step-0.parquet", start)
                 steps = trained(Reward(policy, asked, scorer, of.training), probe, of.every, of.seed, home)
                 write_json(done, steps)
-        tables = [pd.read_parquet(home / f"step-{step}.parquet") for step in of.steps]
+        remedy = f"remove {home}; the policy is trained again"
+        tables = [read_parquet(home / f"step-{step}.parquet", remedy) for step in of.steps]
         for name, table in (("untrained", tables[0]), ("trained", tables[-1])):
             write_replies(home / f"{name}.json", f"{of.policy} {name}", judged, table)
-        training = json.loads(done.read_text(encoding="utf-8"))
+        training = read_json(done, remedy, list)
         data = {"prompts": asked.record, **judged.record, "policy": policy.settings, "trained_as": home.name}
         return pd.concat(tables, ignore_index=True)[list(COLUMNS)], data | {"training": training}
 

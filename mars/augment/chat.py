@@ -115,7 +115,7 @@ class Chat:
         self._keep_settled = keep_settled
         self.backend, self.patience = backend, patience
         self.path = cache / "replies.sqlite"
-        self._file = Cache(self.path, "replies", "call", _TABLE, _DAMAGED)
+        self._file = Cache(self.path, "replies", "call", _TABLE, _DAMAGED, kept=True)
         self._file.create()
         self._counts = dict.fromkeys(
             ("calls", "cached", "retries", "prompt_tokens", "completion_tokens", "uncounted"), 0
@@ -224,7 +224,12 @@ class Chat:
         return blake2b(described.encode(), digest_size=16).digest()
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        return {key: Reply(**json.loads(reply)) for key, reply in self._file.read("call, reply", keys)}
+        rows = self._file.read("call, reply", keys)
+        try:
+            return {key: Reply(**json.loads(reply)) for key, reply in rows}
+        except (ValueError, TypeError):
+            self._file.refuse("holds rows that are no replies")
+            raise
 
     def _write(self, key: bytes, reply: Reply) -> Reply:
         """The reply that is kept: the first one, should another process have asked for the same meanwhile."""

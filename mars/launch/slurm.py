@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mars import files
-from mars.config import UserError, nearest, reason
+from mars.config import UserError, nearest
+from mars.files import reason
 from mars.launch.slurm_job import Job
 from mars.launch.tasks import Task
 from mars.plugins import resolve

@@ -16,16 +16,15 @@ import json
 import logging
 import math
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -42,7 +41,11 @@ _TENSORS, _PLAIN, _MANIFEST = "tensors.safetensors", "state.json", "sha256.json"
 
 
 class _Torn(Exception):
-    """A checkpoint that is not what was written; the message says in what."""
+    """A checkpoint that is not what was written; the message says in what. known: another version's format."""
+
+    def __init__(self, what: str, known: int | None = None):
+        super().__init__(what)
+        self.known = known
 
 
 def write(directory: Path, tree: Any) -> None:
@@ -56,7 +59,8 @@ def write(directory: Path, tree: Any) -> None:
     aside = directory / f".{number:06}.{os.getpid()}"
     tensors: dict[str, torch.Tensor] = {}
     plain = _packed(tree, "", tensors)
-    try:
+    then = "the one before is whole; make room or give access, and the same command goes on from it"
+    with files.writing(directory, then, "no checkpoint can be written"), _removed_if_not_whole(aside):
         for path in [*(_place(directory, old) for old in before[:-1]), *directory.glob(".*")]:
             shutil.rmtree(path, ignore_errors=True)  # first, so that the disk holds two at most
         aside.mkdir(parents=True)
@@ -68,24 +72,46 @@ def write(directory: Path, tree: Any) -> None:
         files.sync(aside / _MANIFEST, aside)
         os.replace(aside, _place(directory, number))
         files.sync(directory)
-    except (OSError, SafetensorError) as error:
+
+
+@contextmanager
+def _removed_if_not_whole(aside: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(
-            f"{directory}: no checkpoint can be written: {_reason(error)} (the one before is whole; make room or give "
-            f"access, and the same command goes on from it)"
-        ) from error
+        raise
 
 
 def newest(directory: Path) -> Any | None:
-    """What the newest whole checkpoint holds; None where there is none. Torn ones are named in the log and removed."""
+    """What the newest whole checkpoint holds; None where there is none.
+
+    A torn one is named in the log and removed, one of another version's format is put aside. Raises UserError for one
+    that the system does not let this user read: it may be whole.
+    """
     for number in reversed(_numbers(directory)):
         place = _place(directory, number)
         try:
             return _read(place)
         except _Torn as torn:
             log.warning("%s is not used: %s", place, torn)
-            shutil.rmtree(place, ignore_errors=True)
+            _put_away(place, torn)
+        except OSError as error:
+            raise UserError(
+                f"{place}: cannot be read: {files.words(error)} (give access, or remove {directory} to start over)"
+            ) from error
     return None
+
+
+def _put_away(place: Path, torn: _Torn) -> None:
+    """Removes a torn checkpoint; one that another version can read stays beside the others, until the run has ended."""
+    with suppress(OSError):
+        if torn.known is not None:
+            os.replace(place, place.with_name(f"{place.name}.format{torn.known}"))
+        elif place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
 
 
 def moving(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -143,7 +169,7 @@ def _read(place: Path) -> Any:
         manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
         known, sums = manifest["format"], manifest["sha256"]
         if known != FORMAT:
-            raise _Torn(f"it has format {known}, and this version of mars reads format {FORMAT}")
+            raise _Torn(f"it has format {known}, and this version of mars reads format {FORMAT}", int(known))
         for name in (_TENSORS, _PLAIN):
             if _sha256(place / name) != sums[name]:
                 raise _Torn(f"{name} is not what was written")
@@ -152,6 +178,8 @@ def _read(place: Path) -> Any:
         tensors = {name: tensor.clone() for name, tensor in load_file(place / _TENSORS).items()}
     except FileNotFoundError as error:
         raise _Torn(f"{Path(error.filename).name} is missing") from None
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise _Torn(f"{Path(error.filename).name}: {files.words(error)}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise _Torn(f"{_MANIFEST} cannot be read ({type(error).__name__})") from None
     return _unpacked(plain, tensors)
@@ -192,10 +220,3 @@ def _unpacked(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reason(error: OSError | SafetensorError) -> str:
-    """The system's words; safetensors wraps them: `Error while serializing: I/O error: WORDS (os error 28)`."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return re.sub(r".*I/O error: | \(os error \d+\).*", "", str(error), flags=re.DOTALL)

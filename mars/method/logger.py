@@ -2,14 +2,17 @@
 
 W&B is offline unless `wandb.mode=online`. A run's W&B id is drawn once and kept in its directory, so a resumed run is
 the same W&B run; the group is the study. All that W&B gets is also in the run directory: a window, not the record.
+So where it fails while a run trains, that is said once and the run goes on.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -72,12 +75,10 @@ class WandbLogger(Logger):
         telemetry.turn_off()
         import wandb
 
-        self._wandb, self._cfg = wandb, cfg
+        self._wandb, self._cfg, self._lost = wandb, cfg, False
         kept = directory / "wandb" / "id"
-        if not kept.exists():
-            files.write_text(kept, uuid.uuid4().hex[:16])
         try:
-            self.run = self._start(cfg, directory, config, group, kept.read_text(encoding="utf-8"))
+            self.run = self._start(cfg, directory, config, group, _id(kept))
         except wandb.Error as error:
             raise UserError(f"wandb: {error} (wandb.mode=offline needs no account)") from error
         self.run.define_metric("round/*", step_metric="round/round")
@@ -97,20 +98,39 @@ class WandbLogger(Logger):
             config=dict(config),
         )
 
+    def _tell(self, told: Callable[[], Any]) -> None:
+        if self._lost:
+            return
+        try:
+            told()
+        except Exception as error:  # whatever it is, it changes nothing of the run
+            self._lost = True
+            log.warning("W&B fails: %s (the run goes on without it, and has all of it in its directory)", error)
+
     def step(self, metrics: dict[str, float]) -> None:
         if metrics["step"] % self._cfg.log_every == 0:
-            self.run.log({f"train/{k}": v for k, v in metrics.items()})
+            self._tell(lambda: self.run.log({f"train/{k}": v for k, v in metrics.items()}))
 
     def round(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         super().round(record, arrays)
         histograms = {f"round/{name}": self._wandb.Histogram(values.tolist()) for name, values in arrays.items()}
-        self.run.log({f"round/{k}": v for k, v in record.items()} | histograms)
+        self._tell(lambda: self.run.log({f"round/{k}": v for k, v in record.items()} | histograms))
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
-        self.run.summary.update(dict(metrics))
+        self._tell(lambda: self.run.summary.update(dict(metrics)))
 
     def close(self, failed: bool) -> None:
         kept = Path(self.run.dir).parent  # of the offline or online run's files
-        self.run.finish(exit_code=int(failed))
-        if self._cfg.mode == "offline":
+        self._tell(lambda: self.run.finish(exit_code=int(failed)))
+        if self._cfg.mode == "offline" and not self._lost:
             log.info("W&B, offline: %s (wandb sync %s)", kept, kept)
+
+
+def _id(kept: Path) -> str:
+    """The run's id at W&B: the one that is kept, a fresh one where there is none or another than was written."""
+    with suppress(OSError, ValueError):
+        if re.fullmatch("[0-9a-f]{16}", found := kept.read_text(encoding="utf-8")):
+            return found
+    drawn = uuid.uuid4().hex[:16]
+    files.write_text(kept, drawn)
+    return drawn

@@ -8,7 +8,6 @@ trained once, kept under a hash of what shaped it, and every arm starts from the
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -70,10 +69,8 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
 
 
 def _save(start: dict[str, torch.Tensor], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    save_file(start, aside, {"sha256": files.state_digest(start)})
-    os.replace(aside, file)
+    with files.aside(file) as aside:
+        save_file(start, aside, {"sha256": files.state_digest(start)})
 
 
 def _saved(file: Path) -> dict[str, torch.Tensor] | None:
@@ -83,7 +80,7 @@ def _saved(file: Path) -> dict[str, torch.Tensor] | None:
             start, told = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
     except FileNotFoundError:
         return None
-    except SafetensorError:
+    except (SafetensorError, OSError):
         start, told = {}, {}
     if (told or {}).get("sha256") == files.state_digest(start):
         return start

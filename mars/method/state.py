@@ -146,6 +146,12 @@ class State:
             if left:
                 log.warning("%s holds no checkpoint that can be used: the run starts from its first round", directory)
             return None
-        saved["cells"] = [(_KINDS[kind], parent, slot) for kind, parent, slot in saved["cells"].tolist()]
-        saved["begun"] = None if saved["begun"] is None else Begun.of_tree(saved["begun"])
-        return cls(**saved)
+        try:
+            saved["cells"] = [(_KINDS[kind], parent, slot) for kind, parent, slot in saved["cells"].tolist()]
+            saved["begun"] = None if saved["begun"] is None else Begun.of_tree(saved["begun"])
+            return cls(**saved)
+        except (TypeError, KeyError, AttributeError):
+            log.warning(
+                "%s is of another version of mars and is not used: the run starts from its first round", directory
+            )
+            return None

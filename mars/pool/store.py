@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from mars import claims
 from mars.augment.variant import Augmenter, Request, Variant
-from mars.cache import LOOKUP, Cache
+from mars.cache import LOOKUP, Cache, Damaged
 from mars.config import ConfigError, UserError
 from mars.files import as_json, digest
 from mars.progress import Progress
@@ -91,6 +91,12 @@ class Store:
             with self._counting:
                 self.made += len(requests)
             return augmenter.make(requests)
+        try:
+            return self._filled(augmenter, requests)
+        except Damaged:  # and out of the way by now
+            return self._filled(augmenter, requests)
+
+    def _filled(self, augmenter: Augmenter, requests: Sequence[Request]) -> list[Variant]:
         file, keys = self._file(augmenter), _keys(augmenter, requests)
         variants = _read(file, list(dict.fromkeys(keys)))
         units = _units(augmenter, keys, requests, variants.keys())
@@ -101,7 +107,7 @@ class Store:
         return [variants[key] for key in keys]
 
     def _file(self, augmenter: Augmenter) -> Cache:
-        return Cache(self.path(augmenter), "variants", "key", _TABLES, "delete the file; variants are made again")
+        return Cache(self.path(augmenter), "variants", "key", _TABLES, "variants are made again")
 
     def _make(self, file: Cache, augmenter: Augmenter, units: list[_Unit]) -> dict[bytes, Variant]:
         """Returns once every unit was made, here or by another process: those of the wanted that were made here."""
@@ -236,10 +242,15 @@ def _describe(file: Cache, augmenter: Augmenter) -> None:
 
 def _read(file: Cache, keys: Sequence[bytes]) -> dict[bytes, Variant]:
     """The variants of `keys` that are stored. Never writes, so a cache on a read-only disk can be used."""
-    return {
-        key: Variant(None if text is None else text.decode("utf-8", "surrogatepass"), operation, json.loads(given))
-        for key, text, operation, given in file.read("key, text, operation, parameters", keys)
-    }
+    rows = file.read("key, text, operation, parameters", keys)
+    try:
+        return {
+            key: Variant(None if text is None else text.decode("utf-8", "surrogatepass"), operation, json.loads(given))
+            for key, text, operation, given in rows
+        }
+    except (ValueError, TypeError, AttributeError):
+        file.refuse("holds rows that are no variants")
+        return {}
 
 
 def _write(file: Cache, claim: claims.Claim, rows: list[tuple[Any, ...]]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,9 +21,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from mars import claims, files
-from mars.cache import Cache, Damaged
-from mars.config import WITHOUT_EFFECT, UserError, reason
+from mars import claims
+from mars.cache import Cache, Damaged, move_aside
+from mars.config import WITHOUT_EFFECT, UserError
+from mars.files import reason
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 {claims.TABLE}"""
 _ALIKE = WITHOUT_EFFECT - {"replicate", "out", "scale"}  # settings that do not tell one job of a study from another
 _NOBODY: Mapping[bytes, str] = {}
+_UNCLAIMED = "runs are not claimed, so do not start another sweep of this study"
 _SLEEPS = (0.05, 2.0)  # seconds, first and longest pause between two looks at what others work on
 
 
@@ -77,7 +78,7 @@ class Ledger:
 
     def __init__(self, directory: Path):
         remedy = "delete the file; finished runs stay finished"
-        self.file = Cache(directory / FILE, "runs", "name", _TABLES, remedy, durable=False)
+        self.file = Cache(directory / FILE, "runs", "name", _TABLES, remedy, durable=False, kept=True)
         self._claims = claims.Claims(self.file)
 
     @contextmanager
@@ -91,7 +92,7 @@ class Ledger:
         def choose(database: sqlite3.Connection, held: Mapping[bytes, str]) -> list[bytes]:
             if key in held:
                 return []
-            database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, NULL, '')", (name, time.time()))
+            database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, NULL, '')", (name, self.now()))
             _assign(database, job, name)
             return [key]
 
@@ -112,9 +113,21 @@ class Ledger:
         def write() -> None:
             with self.file.transaction() as database:
                 database.execute("INSERT OR IGNORE INTO runs VALUES (?, NULL, NULL, '')", (name,))
-                database.execute("UPDATE runs SET ended = ?, why = ? WHERE name = ?", (time.time(), why, name))
+                database.execute("UPDATE runs SET ended = ?, why = ? WHERE name = ?", (self.now(), why, name))
 
         self._tried(write, None)
+
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that all who work on the study share (`claims.shared_time`)."""
+        return claims.shared_time(self.file.path)
+
+    def since(self, began: float, ended: float) -> bool:
+        """Whether what ended then, by that clock, did so since `began`, by this machine's.
+
+        A time that is yet to come was told by a clock that has been set back: it was before.
+        """
+        now = self.now()
+        return began + now - time.time() <= ended <= now + claims.AGREE
 
     def failure(self, name: str) -> Entry | None:
         """How the run failed when it was last worked on; None where it did not."""
@@ -179,7 +192,7 @@ class Ledger:
 
     def _held(self) -> Mapping[bytes, str]:
         with self.file.open() as database:
-            return claims.in_hand(database)
+            return claims.in_hand(database, self.now())
 
     def contents(self) -> Contents:
         """All that is in it; nothing where it is not there or cannot be read. Never writes."""
@@ -204,28 +217,19 @@ class Ledger:
         try:
             self.file.create()
             return step()
-        except Damaged:
-            return self._repaired(step, otherwise)
+        except Damaged as damaged:
+            return self._repaired(damaged, step, otherwise)
         except UserError as error:
-            _warn(f"{error}; runs are not claimed, so do not start another sweep of this study")
+            _warn(f"{error}; {_UNCLAIMED}")
             return otherwise
 
-    def _repaired(self, step: Callable[[], T], otherwise: T) -> T:
-        path = self.file.path
-        aside = path.with_name(f"{path.name}.damaged")
+    def _repaired(self, damaged: Damaged, step: Callable[[], T], otherwise: T) -> T:
         try:
-            with files.alone(path.parent):
-                try:
-                    self.file.create()
-                    return step()  # another process has repaired it
-                except Damaged as error:
-                    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # it would be played into a new file
-                    os.replace(path, aside)
-                    log.warning("%s; it is now %s", error, aside.name)
-                self.file.create()
-                return step()
-        except (UserError, OSError) as error:
-            _warn(f"{error}; runs are not claimed, so do not start another sweep of this study")
+            move_aside(damaged)
+            self.file.create()
+            return step()
+        except UserError as error:
+            _warn(f"{error}; {_UNCLAIMED}")
             return otherwise
 
 

@@ -8,7 +8,6 @@ Files are written aside and renamed; `DONE` comes last, so a directory without i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +75,7 @@ FILES = {
     "checkpoint": "the two newest checkpoints of an unfinished run, and what it paid so far",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
 }
+_NEEDED = (STAMP, CONFIG, MANIFEST, ROUNDS, METRICS)  # of these, what a finished run always has
 PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
 
 MAIN = "in_distribution"  # the evaluation that every run has
@@ -209,20 +209,45 @@ class RunDirectory:
 
     # ---- writing
 
+    def identity(self) -> tuple[int, int]:
+        """What tells the directory from another one of its name: device and inode."""
+        found = self.path.stat()
+        return found.st_dev, found.st_ino
+
+    def check_same(self, identity: tuple[int, int]) -> None:
+        """Raises UserError where the directory of that `identity` is no longer the one of this name."""
+        with suppress(OSError):
+            if self.identity() == identity:
+                return
+        raise UserError(
+            f"{self.path}: was removed or replaced while the run worked in it (the same command makes the run anew)"
+        )
+
+    def check_whole(self) -> None:
+        """Raises UserError where a file that a finished run always has is not there."""
+        if lost := [name for name in _NEEDED if not (self.path / name).is_file()]:
+            raise UserError(f"{self.path / lost[0]}: has gone since it was written (run the same command again)")
+
     def claim(self, config_hash: str) -> None:
         """Raises ConfigError where another config's run is here: to skip or resume it under this one would be a lie."""
         stamp = self.file(STAMP)
-        if stamp and stamp.read_text() != config_hash:
-            raise ConfigError(f"out: {self.path} holds a run of another config (choose another directory)")
+        if stamp and stamp.read_bytes() != config_hash.encode():
+            raise ConfigError(
+                f"out: {self.path} holds a run of another config, or its {STAMP} is damaged (choose another directory, "
+                "or remove this one)"
+            )
 
     def clear(self) -> None:
         """Remove an earlier run, DONE first; nothing but what a run writes."""
         for name in reversed(FILES):
             path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be removed: {files.words(error)} ({files.mending(error)})") from error
 
     def stamp(self, config_hash: str) -> None:
         """Say whose run this is, before anything else is written."""
@@ -260,19 +285,25 @@ class RunDirectory:
         try:
             (self.path / scores_of("")).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"out: {self.path} cannot be written to: {error.strerror}") from None
+            raise UserError(
+                f"out: {self.path} cannot be written to: {files.words(error)} ({files.mending(error)})"
+            ) from None
         self.stated()
 
     def write_evaluation(self, label: str, table: pd.DataFrame, record: Mapping[str, Any]) -> None:
         """An evaluation's scores and record, and its metrics among those in metrics.json, which others may be writing.
 
-        record: with `schema_version`, and `metrics`, {part: {metric: value}}. Raises UserError where metrics.json is
-        not JSON.
+        Under their names come all three or none. record: with `schema_version`, and `metrics`, {part: {metric: value}}.
+        Raises UserError where metrics.json is not JSON, or the disk does not take them.
         """
-        files.write_parquet(self.path / scores_of(label), table)
-        files.write_json(self.path / record_of(label), record)
-        with files.alone(self.path):
-            files.write_json(self.path / METRICS, self.stated() | {label: record["metrics"]})
+        of_table, of_record = self.path / scores_of(label), self.path / record_of(label)
+        with files.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with files.alone(self.path), files.aside(self.path / METRICS) as metrics:
+            files.dump_json(metrics, self.stated() | {label: record["metrics"]})
+            with files.aside(of_record) as about, files.aside(of_table) as scores:
+                table.to_parquet(scores, index=False)
+                files.dump_json(about, record)
 
     def keep_failed(self, label: str, table: pd.DataFrame) -> Path:
         """Where the scores were put that no number could be taken from."""
@@ -283,15 +314,12 @@ class RunDirectory:
     def stated(self) -> dict[str, Any]:
         """What metrics.json says, empty where it is not there yet. Raises UserError where it is not JSON."""
         path = self.path / METRICS
-        try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise UserError(f"{path}: is not JSON ({error}); move it away, evaluations/ has the numbers") from None
+        return files.read_json(path, "move it away; evaluations/ has the numbers") if path.exists() else {}
 
     def finish(self) -> None:
         """Mark the run as finished; what it would be resumed from goes."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
         files.write_text(self.path / DONE, "")
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 def manifest_of_model(name: str, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

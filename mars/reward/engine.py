@@ -161,7 +161,7 @@ class Engine:
     def save(self, model: nn.Module, directory: Path) -> None:
         """The trained model under `directory`: safetensors and a config that says how to load it.
 
-        Called on every rank, and rank 0 writes.
+        Called on every rank, and rank 0 writes. Raises UserError where the disk does not take it.
         """
         if isinstance(model, RewardModel) and model.sharded:
             state = sharding.state_of(model)
@@ -170,6 +170,11 @@ class Engine:
                 sharding.load_state(model, state)
         if not self.ranks.first:
             return
+        with files.writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._save(model, directory)
+
+    def _save(self, model: nn.Module, directory: Path) -> None:
         if isinstance(model, RewardModel):
             self.tokenizer.model_max_length = self.backbone.max_length
             self.tokenizer.truncation_side = self.backbone.truncation
@@ -177,7 +182,6 @@ class Engine:
             model.model.config.reward_model = {key: getattr(self.backbone, key) for key in how}
             model.save(directory, self.tokenizer)
             return
-        directory.mkdir(parents=True, exist_ok=True)
         save_file({"theta": model.state_dict()["theta"]}, directory / "model.safetensors")
         files.write_json(
             directory / "config.json",

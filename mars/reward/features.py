@@ -34,6 +34,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of
 
 _TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
 _TOKENISED = 4096  # texts at a time
+_UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 _CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
 
 
@@ -92,7 +93,7 @@ class FrozenEncoder:
         precision = str(autocast_dtype(cfg, device))
         key = json.dumps([self.weights, shaping, precision], sort_keys=True)
         self.path = cache / "features" / f"{cfg.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.sqlite"
-        self._file = Cache(self.path, "features", "text", _TABLE, "delete the file; features are computed again")
+        self._file = Cache(self.path, "features", "text", _TABLE, "features are computed again")
         self._file.create()
         self.vectors, self.padded_vectors = Vectors(self._fill), Vectors(self._fill_padded)
 
@@ -116,8 +117,12 @@ class FrozenEncoder:
         stored = self._file.read("text, vector, cut", list(texts))
         if stored:
             keys, vectors, cuts = zip(*stored, strict=True)
-            matrix = np.frombuffer(b"".join(vectors), dtype=np.float32).reshape(len(keys), -1)
-            self.vectors.put(keys, matrix, np.array(cuts, dtype=np.uint8))
+            matrix = _unit_vectors(vectors)
+            if matrix is None or (len(self.vectors) and matrix.shape[1] != self.vectors.dimension):
+                self._file.refuse("holds vectors that are not features of this backbone")
+                keys = ()
+            else:
+                self.vectors.put(keys, matrix, np.array(cuts, dtype=np.uint8))
             texts = {key: text for key, text in texts.items() if key not in set(keys)}
         if texts:
             self._compute(texts)
@@ -167,12 +172,8 @@ class FrozenEncoder:
         places, vectors = np.concatenate(batches), np.concatenate(parts)
         named = [keys[i] for i in places]
         self.vectors.put(named, vectors, cuts[places])
-        self._file.insert(
-            [
-                (key, vector.tobytes(), cut)
-                for key, vector, cut in zip(named, vectors, cuts[places].tolist(), strict=True)
-            ]
-        )
+        rows = zip(named, vectors, cuts[places].tolist(), _of_unit_length(vectors), strict=True)
+        self._file.insert([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound])
 
     def _fill_padded(self, texts: Mapping[bytes, Rendered]) -> None:
         keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()), self.cfg.max_length)
@@ -196,6 +197,19 @@ class FrozenEncoder:
             position = last_position(attention_mask) if self.cfg.pooling == "last" else attention_mask.argmax(dim=1)
             pooled = hidden[torch.arange(len(hidden), device=hidden.device), position]
         return F.normalize(pooled, dim=-1)
+
+
+def _unit_vectors(stored: Sequence[bytes]) -> np.ndarray | None:
+    """[T, d] float32; None where they are not vectors of unit length, all of one dimension."""
+    if len({len(vector) for vector in stored}) > 1 or len(stored[0]) % 4:
+        return None
+    matrix = np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), -1)
+    return matrix if np.all(_of_unit_length(matrix)) else None
+
+
+def _of_unit_length(matrix: np.ndarray) -> np.ndarray:
+    """[T] bool of [T, d]: False of a text without a token too, whose numbers are none."""
+    return np.abs(np.einsum("td,td->t", matrix, matrix) - 1) < _UNIT
 
 
 def _alike(lengths: np.ndarray, token_budget: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from mars import files
 from mars.preferences.dialogue import Rendered
 from mars.reward.backbone import Truncation
 from mars.reward.memory import moved
@@ -155,7 +155,7 @@ class Tokens:
         self._encoder, self._device, self.width = encoder, device, width
         self._numbers: dict[bytes, int] = {}  # by digest: the texts themselves need not stay in memory
         self._offsets = np.zeros(1, dtype=np.int64)
-        self._file = tempfile.TemporaryFile(prefix="mars-tokens-")  # noqa: SIM115 - lives as long as the memory map
+        self._file = files.scratch("mars-tokens-")  # lives as long as the memory map
         self.lengths = np.zeros(0, dtype=np.int64)
         self.cuts = np.zeros(0, dtype=np.uint8)
         self._ids = np.empty(0, dtype=np.int32)
@@ -176,10 +176,8 @@ class Tokens:
 
     def _append(self, encoded: Sequence[Sequence[int]], cuts: Sequence[int]) -> np.ndarray:
         first = len(self.lengths)
+        files.append(self._file, np.fromiter((i for ids in encoded for i in ids), dtype=np.int32).tobytes())
         self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
-        self._file.seek(0, 2)
-        self._file.write(np.fromiter((i for ids in encoded for i in ids), dtype=np.int32).tobytes())
-        self._file.flush()
         self._offsets = np.concatenate([self._offsets, self._offsets[-1] + np.cumsum([len(ids) for ids in encoded])])
         self.lengths = np.maximum(np.diff(self._offsets), self.width)
         self._ids = np.memmap(self._file, dtype=np.int32, mode="r")

@@ -8,12 +8,12 @@ so many reads all pages are handed back to the system, which keeps them while no
 from __future__ import annotations
 
 import mmap
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from mars import files
 from mars.preferences.dialogue import Rendered
 from mars.reward.tokens import text_key
 
@@ -28,7 +28,7 @@ class Vectors:
     def __init__(self, fill: Fill):
         self._fill = fill
         self._places: dict[bytes, int] = {}
-        self._file = tempfile.TemporaryFile(prefix="mars-vectors-")  # noqa: SIM115 - lives as long as the memory map
+        self._file = files.scratch("mars-vectors-")  # lives as long as the memory map
         self._pages: mmap.mmap | None = None
         self._matrix: torch.Tensor | None = None
         self._reads = 0  # rows, since pages were handed back
@@ -47,9 +47,7 @@ class Vectors:
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray, cuts: np.ndarray) -> None:
         """Adds [n, d] float32 vectors under n keys (`text_key`), none of which is known. cuts: [n] uint8."""
-        self._file.seek(0, 2)
-        self._file.write(vectors.astype(np.float32, copy=False).tobytes())
-        self._file.flush()
+        files.append(self._file, vectors.astype(np.float32, copy=False).tobytes())
         self._places.update(zip(keys, range(len(self), len(self) + len(keys)), strict=True))
         self.cuts = np.concatenate([self.cuts, cuts])
         self._pages = mmap.mmap(self._file.fileno(), 0)

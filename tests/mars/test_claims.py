@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mars.cache import Cache
-from mars.claims import TABLE, Claims, free, key_of, living
+from mars.claims import LEASE, TABLE, Claims, _born, _host, free, key_of, living
 
 A, B = key_of("a"), key_of("b")
 
@@ -96,3 +96,72 @@ def test_a_claim_of_a_number_that_now_is_another_process_is_void(tmp_path: Path)
         database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
         assert living(database).keys() == {A}
         assert database.execute("SELECT owner FROM claims").fetchall() == [(claim.owner,)]
+
+
+HERE, HOUR = "here", 3600.0
+
+
+def put(path: Path, host: str, expires: float) -> None:
+    """A claim on A by a process that lives: this one's parent, or one that cannot be seen."""
+    pid = os.getppid()
+    row = ("other", _host() if host == HERE else host, pid, _born(pid), expires, A)
+    with claims(path).file.open() as database:
+        database.execute("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def held(path: Path) -> bool:
+    with claims(path).claim(free([A])) as claim:
+        return not claim.keys
+
+
+@pytest.mark.parametrize("jump", [-HOUR, HOUR])
+def test_who_is_seen_to_live_keeps_what_it_holds_when_the_clock_jumps(
+    jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, HERE, time.time() + 60)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    monkeypatch.setattr(os, "utime", refuse)  # no clock but this machine's
+    assert held(tmp_path)
+
+
+def test_a_claim_that_could_not_be_dropped_is_free_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner lives and does not prolong it: on a full disk a claim cannot be dropped."""
+    put(tmp_path, HERE, time.time() - 1)
+    assert held(tmp_path)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + LEASE)
+    assert not held(tmp_path)
+
+
+def test_what_this_process_could_not_drop_is_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("mars.claims._drop", lambda *_: None)  # as on a full disk
+        with claims(tmp_path).claim(free([A])):
+            assert held(tmp_path)
+    assert len(owners(tmp_path)) == 1
+    assert not held(tmp_path)
+
+
+def test_a_machine_whose_clock_is_ahead_goes_by_that_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "elsewhere", time.time() + 60)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + HOUR)
+    assert held(tmp_path)
+    with claims(tmp_path).claim(free([B])), claims(tmp_path).file.open() as database:
+        [(expires,)] = database.execute("SELECT expires FROM claims WHERE owner != 'other'").fetchall()
+    assert abs(expires - now() - 60) < 30
+
+
+def test_a_lease_from_a_clock_that_was_ahead_is_cut_short(tmp_path: Path) -> None:
+    put(tmp_path, "elsewhere", time.time() + 1000 * HOUR)
+    assert held(tmp_path)
+    with claims(tmp_path).file.open() as database:
+        [(expires,)] = database.execute("SELECT expires FROM claims").fetchall()
+    assert expires < time.time() + 2 * LEASE
+
+
+def refuse(*_: object) -> None:
+    raise OSError

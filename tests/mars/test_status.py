@@ -11,10 +11,10 @@ import pytest
 from support.commands import run_here
 
 from mars.config import UserError
-from mars.record.ledger import FILE, Ledger
+from mars.record.ledger import FILE, Contents, Entry, Ledger
 from mars.record.run_directory import DONE, LOG, STAMP
 from mars.run import main
-from mars.status import Failed, Running, Status, status
+from mars.status import Failed, Running, Status, _sorted_out, status
 
 
 def directory(study: Path, name: str, *files: str) -> None:
@@ -51,6 +51,15 @@ def test_every_state_is_told(tmp_path: Path) -> None:
     assert shown[0].startswith(f"{study}: 2 of 6 runs done, 1 running, 1 failed, 2 waiting; ")
     assert re.match(r"running  d: process \d+ on .* since \d\d:\d\d:\d\d, for 2 min$", shown[1])
     assert shown[2:5] == [f"failed   b: no room ({study}/b/run.log)", "waiting  c", "waiting  seed=4"]
+
+
+def test_a_clock_that_jumped_is_not_taken_for_a_run_s_time() -> None:
+    """Runs that took 10 s, one of them as the clock was set back and one as it was set forward."""
+    ended = {"a": (0, 10), "b": (20, 31), "c": (40, -1e6), "d": (-1e6, 60), "e": (70, 79)}
+    runs = {name: Entry(1e7 + began, 1e7 + end, "") for name, (began, end) in ended.items()}
+    found = _sorted_out({}, Contents({**runs, "f": Entry(1e7 + 100, None, "", "process 1")}, {}))
+    assert found.seconds == 10.5
+    assert found.left(now=1e7) == 10.5  # that which runs began in a time to come
 
 
 def test_what_is_left_is_shared_by_those_at_work() -> None:

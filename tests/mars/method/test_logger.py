@@ -5,6 +5,7 @@ import json
 import pytest
 
 from analysis.study.wandb_runs import offline, records
+from mars.method.logger import _id
 from mars.run import execute
 
 wandb = pytest.importorskip("wandb")
@@ -45,3 +46,26 @@ def test_a_resumed_run_keeps_its_id_and_reports_its_manifest_once_it_is_done(com
     assert told.id == unfinished.id
     assert told.manifest["run_id"] == directory.name
     assert told.rounds["round"].tolist() == [0, 1]
+
+
+def test_wandb_that_fails_is_told_of_once_and_stops_nothing(compose, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(wandb.Run, "log", broken)
+    directory = execute(compose("scale=tiny", "logger=wandb", "rounds.number=1", "method=none", "wandb.log_every=1"))
+    wandb.teardown()
+    assert (directory / "DONE").exists()
+    (line,) = [r.getMessage() for r in caplog.records if "W&B" in r.getMessage()]
+    assert line.startswith("W&B fails: [Errno 32] Broken pipe (the run goes on without it")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"../../another"])
+def test_a_damaged_id_is_drawn_anew_and_a_whole_one_is_kept(damage, tmp_path):
+    file = tmp_path / "wandb" / "id"
+    first = _id(file)
+    assert _id(file) == first == file.read_text()
+    file.write_bytes(damage)
+    again = _id(file)
+    assert len(again) == 16
+    assert _id(file) == again != first

@@ -282,23 +282,29 @@ def test_where_two_made_the_same_the_first_counts(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"no database at all" * 300, b""])
-def test_a_damaged_file_is_one_clear_line_and_an_empty_one_is_filled(tmp_path, damage):
+def test_a_damaged_file_is_moved_aside_and_an_empty_one_is_filled(tmp_path, damage, caplog):
     store, requests = Store(tmp_path), asked("a")
     store.path(Shout()).write_bytes(damage)
-    if damage:
-        with pytest.raises(UserError, match=r"shout-.*sqlite: .* \(delete the file; variants are made again\)$"):
-            store.fill(Shout(), requests)
+    assert store.fill(Shout(), requests) == [shouted(requests[0])]
+    assert caplog.text.count("(variants are made again); it is now shout-") == bool(damage)
+
+
+@pytest.mark.parametrize("tear", ["cut short", "zeros", "rows"])
+def test_a_torn_file_is_filled_anew(tear, tmp_path, caplog):
+    """Zeros that no query meets but an insertion does; rows that are no variants."""
+    requests = asked(*[f"t{i}" * 100 for i in range(200)])
+    Store(tmp_path).fill(Shout(batch=200), requests[:-1])
+    path = Store(tmp_path).path(Shout())
+    whole = path.read_bytes()
+    if tear == "rows":
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("UPDATE variants SET parameters = '{'")
     else:
-        assert store.fill(Shout(), requests) == [shouted(requests[0])]
-
-
-def test_a_file_cut_short_is_one_clear_line(tmp_path):
-    store, requests = Store(tmp_path), asked(*[f"t{i}" * 100 for i in range(200)])
-    store.fill(Shout(batch=200), requests)
-    whole = store.path(Shout()).read_bytes()
-    store.path(Shout()).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="delete the file; variants are made again"):
-        store.fill(Shout(batch=200), requests)
+        path.write_bytes(whole[: len(whole) // 2] + (bytes(len(whole) // 2) if tear == "zeros" else b""))
+    store = Store(tmp_path)
+    assert store.fill(Shout(batch=200), requests) == [shouted(request) for request in requests]
+    assert caplog.text.count("(variants are made again); it is now shout-") == 1
+    assert Store(tmp_path).missing(Shout(), requests) == []
 
 
 def test_a_directory_that_cannot_be_is_one_clear_line(tmp_path):

@@ -125,6 +125,14 @@ def test_a_claim_whose_file_was_lost_is_made_again(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(("ago", "since"), [(-5, True), (5, False), (-1e6, False)])
+def test_what_ended_in_a_time_to_come_ended_before_the_clock_was_set_back(
+    ago: float, since: bool, tmp_path: Path
+) -> None:
+    began = time.time() - 10
+    assert Ledger(tmp_path).since(began, began - ago) is since
+
+
 def _work(path: Path, working: Any) -> None:
     with Ledger(path).work("a", ""):
         working.set()

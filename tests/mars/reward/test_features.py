@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import torch
 from support.backbones import backbone, pairs
 
-from mars.config import UserError
 from mars.preferences.dialogue import Rendered
 from mars.reward import features
 from mars.reward.engine import Engine
 from mars.reward.features import Features, FrozenEncoder
 from mars.reward.model import file_sha256, weights_id
+from mars.reward.tokens import text_key
 
 CPU = torch.device("cpu")
 
@@ -47,8 +48,9 @@ def test_what_is_on_disk_is_not_computed_again(tmp_path):
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(cuts, same_cuts)
     with sqlite3.connect(encoder(tmp_path).path) as database:
-        database.execute("UPDATE features SET vector = zeroblob(length(vector))")  # what no encoder would compute
-    assert not encoder(tmp_path)(texts(5))[0].any()
+        first = np.eye(1, 32, dtype=np.float32)  # what no encoder would compute
+        database.execute("UPDATE features SET vector = ?", (first.tobytes(),))
+    assert (encoder(tmp_path)(texts(5))[0] == first).all()
 
 
 def test_another_setting_is_another_file_and_a_prefix_is_not_a_response(tmp_path):
@@ -69,11 +71,28 @@ def test_another_tokenizer_or_config_is_another_model(tmp_path):
     assert weights_id(backbone(source=str(tmp_path))) != before
 
 
-def test_a_damaged_cache_is_one_line(tmp_path):
+ODD = {
+    "zeros": np.zeros(32, dtype=np.float32),
+    "not a number": np.full(32, np.nan, dtype=np.float32),
+    "another length": np.full(32, 0.5, dtype=np.float32),
+    "another dimension": np.eye(1, 16, dtype=np.float32)[0],
+    "half a number": np.zeros(33, dtype=np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", ["text", *ODD])
+def test_a_damaged_cache_is_moved_aside_and_computed_again(kind, tmp_path, caplog):
+    whole, _ = encoder(tmp_path)(texts(4))
     path = encoder(tmp_path).path
-    path.write_bytes(b"not a database, but long enough to be looked at" * 40)
-    with pytest.raises(UserError, match="delete the file; features are computed again"):
-        encoder(tmp_path)
+    if kind == "text":
+        path.write_bytes(b"not a database, but long enough to be looked at" * 40)
+    else:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            new = ODD[kind].tobytes(), text_key(texts(4)[0])
+            database.execute("UPDATE features SET vector = ? WHERE text = ?", new)
+    again, _ = encoder(tmp_path)(texts(4))
+    np.testing.assert_array_equal(again, whole)
+    assert caplog.text.count("(features are computed again); it is now tiny-") == 1
 
 
 def _fill(cache):
