@@ -25,7 +25,7 @@ from mars.jobs import composed_once
 from mars.launch.program import program
 from mars.launch.slurm_job import Job
 from mars.plugins import resolve
-from mars.record.ledger import job_of, reason
+from mars.record.ledger import Ledger, job_of, reason
 from mars.sweep import FAILED, FOUND, Outcome, show
 
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
@@ -117,7 +117,8 @@ class Slurm:
             return Outcome(FAILED, job, why=self._worded(error))
         try:
             run = resolve("mars.run:Run").of(config)
-        except UserError as error:
+        except Exception as error:  # as `mars.run.execute_in_sweep` takes it
+            Ledger(Path(config["study"])).refuse(job, reason(error))
             return Outcome(FAILED, job, why=reason(error))
         if found := run.found(job, self._began):
             return found
