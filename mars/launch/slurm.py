@@ -24,7 +24,7 @@ from mars.launch.slurm_job import Job
 from mars.launch.tasks import Task
 from mars.plugins import resolve
 from mars.program import program
-from mars.record.ledger import job_of
+from mars.record.ledger import Ledger, job_of
 from mars.sweep import FAILED, FOUND, Outcome
 
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
@@ -89,7 +89,8 @@ class Slurm:
         for task in tasks:
             try:
                 run = resolve("mars.run:Run").of(task.config, task.overrides)
-            except UserError as error:
+            except Exception as error:  # as `mars.run.execute_in_sweep` takes it
+                Ledger(Path(task.config["study"])).refuse(job_of(task.overrides), reason(error))
                 yield task.number, Outcome(FAILED, job_of(task.overrides), why=reason(error))
                 continue
             if found := run.found(job_of(task.overrides), task.began):

@@ -45,6 +45,7 @@ SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 ReturnToService=2
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4096 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
@@ -68,7 +69,10 @@ def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[Path]:
     conf = folder / "slurm.conf"
     try:
         _start(folder, conf, cpus)
-        yield conf
+        try:
+            yield conf
+        finally:
+            _empty(conf)
     finally:
         _stop([folder / f"{name}.pid" for name in reversed(DAEMONS)])
 
@@ -109,6 +113,14 @@ def _run(name: str, *arguments: str, conf: Path | None = None) -> str:
     if done.returncode and conf is None:
         raise RuntimeError(f"{name} did not start (exit code {done.returncode})")
     return done.stdout
+
+
+def _empty(conf: Path) -> None:
+    """Ends all jobs, whose processes would outlive the daemons."""
+    _run("scancel", f"--user={os.getuid()}", conf=conf)
+    end = time.monotonic() + _PATIENCE
+    while _run("squeue", "--noheader", conf=conf).strip() and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def _stop(files: list[Path]) -> None:
