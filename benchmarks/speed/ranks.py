@@ -20,6 +20,7 @@ import pandas as pd
 
 from mars import ranks
 from mars.config import UserError
+from mars.record.run_directory import MANIFEST, ROUNDS
 from mars.run import main as run
 
 _ONE_CORE = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -48,8 +49,8 @@ def measure(processes: int, pairs: int, backbone: str) -> tuple[float, float]:
         )
         if done.returncode:
             raise UserError(f"{processes} processes: {done.stderr[-1000:]}")
-        last = pd.read_csv(Path(folder) / "rounds.csv").iloc[-1]
-        validated = len(pd.read_json(Path(folder) / "manifest.json", typ="series")["validation_ids"])
+        last = pd.read_csv(Path(folder) / ROUNDS).iloc[-1]
+        validated = len(pd.read_json(Path(folder) / MANIFEST, typ="series")["validation_ids"])
     return last["pairs_per_second"], (pairs + validated) / (last["seconds_scoring"] + last["seconds_validation"])
 
 
