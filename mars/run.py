@@ -25,7 +25,7 @@ from mars.cli import MISTAKES, command, task_overrides
 from mars.config import build, naming_runs, nearest
 from mars.plugins import resolve
 from mars.record.ledger import Held, Ledger, job_of, reason
-from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, RunDirectory
+from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome, show
 
@@ -163,16 +163,21 @@ class Run:
         with self.ledger.work(self.name, job):
             if self._is_made(since):  # meanwhile
                 return False
-            self._work()
+            self._work(since)
         return True
 
     def _is_made(self, since: float | None) -> bool:
         return self.place.finished and (not self.settings.force or (since is not None and self._ended() >= since))
 
+    def _is_begun(self, since: float | None) -> bool:
+        """Whether it was begun since that second, by whomever, so that force=true goes on with it."""
+        stamp = None if since is None or self.place.finished else self.place.file(STAMP)
+        return stamp is not None and since is not None and stamp.stat().st_mtime >= since
+
     def _ended(self) -> float:
         return (self.place.path / DONE).stat().st_mtime
 
-    def _work(self) -> None:
+    def _work(self, since: float | None = None) -> None:
         from mars import dry_run  # here, because torch comes with these three
         from mars.assembly import assemble
         from mars.conduct import Conductor
@@ -184,7 +189,7 @@ class Run:
             if settings.dry_run:
                 print(dry_run.report(pieces, settings.rounds))
                 return
-            if settings.force:
+            if settings.force and not self._is_begun(since):
                 place.clear()
             place.stamp(self.names["config_hash"])
             if job_log := os.environ.get(JOB_LOG_VARIABLE):
