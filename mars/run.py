@@ -26,7 +26,7 @@ from mars.config import build, naming_runs, nearest
 from mars.files import reason
 from mars.plugins import resolve
 from mars.record.ledger import Held, Ledger, job_of
-from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, RunDirectory
+from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
 from mars.record.run_log import kept, logged
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
@@ -177,7 +177,7 @@ class Run:
             if self._is_made(since):  # meanwhile
                 return self._agreed(False)
             self._agreed(True)
-            self._work()
+            self._work(since)
         return True
 
     def _agreed(self, going: bool) -> bool:
@@ -202,10 +202,15 @@ class Run:
             return self.place.finished
         return since is not None and self.ledger.since(since, self._ended())
 
+    def _is_begun(self, since: float | None) -> bool:
+        """Whether it was begun since that second, by whomever, so that force=true goes on with it."""
+        stamp = None if since is None or self.place.finished else self.place.file(STAMP)
+        return stamp is not None and since is not None and self.ledger.since(since, stamp.stat().st_mtime)
+
     def _ended(self) -> float:
         return (self.place.path / DONE).stat().st_mtime
 
-    def _work(self) -> None:
+    def _work(self, since: float | None = None) -> None:
         from mars import dry_run  # here, because torch comes with these three
         from mars.assembly import assemble
         from mars.conduct import Conductor
@@ -222,7 +227,7 @@ class Run:
                 with listening(together.any) as stop:
                     Conductor(settings, pieces, place, self.names).follow(stop)
                 return
-            if settings.force:
+            if settings.force and not self._is_begun(since):
                 place.clear()
             place.stamp(self.names["config_hash"])
             if job_log := os.environ.get(JOB_LOG_VARIABLE):

@@ -136,6 +136,20 @@ def test_a_failed_run_stops_no_other_and_is_tried_again_only_when_asked(tmp_path
     assert any(line.startswith("run ") for line in lines(single))  # it shows its lines
 
 
+def test_force_begins_anew_once_and_goes_on_with_what_the_sweep_has_begun(
+    compose: Compose, interrupt_at: Callable[[int], list[int]]
+) -> None:
+    settings = [*TINY, "method=none", "rounds.number=2"]
+    execute(compose(*settings))
+    calls, began = interrupt_at(2), time.time()
+    run = Run.of(compose(*settings, "force=true"))
+    with pytest.raises(KeyboardInterrupt):
+        run.carry_out("", began)
+    assert run.carry_out("", began)
+    assert len(calls) == 3  # the round before was not trained again
+    assert not run.carry_out("", began)
+
+
 BROKEN = """
 from mars.method.strategy import Mars
 
