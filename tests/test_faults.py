@@ -294,7 +294,6 @@ CHECKPOINT = "study/run/checkpoint/000001"
 BROKEN = [  # (what is broken, how, what becomes of it, what is said)
     (FEATURES, zeros, MENDED, r"tiny-.*sqlite: file is not a database \(features are computed again\); it is now tiny"),
     (FEATURES, cut, MENDED, r"database disk image is malformed \(features are computed again\)"),
-    (FEATURES, text, MENDED, "file is not a database"),
     (
         FEATURES,
         another_program_s,
@@ -306,7 +305,6 @@ BROKEN = [  # (what is broken, how, what becomes of it, what is said)
     (FEATURES, folder, REFUSED, r"tiny-.*sqlite: unable to open database file \(may this user write its folder\? "),
     (FEATURES, broken_link, REFUSED, r"tiny-.*sqlite: unable to open database file .*a broken link"),
     (VARIANTS, zeros, MENDED, r"rules-.*sqlite: file is not a database \(variants are made again\); it is now rules-"),
-    (VARIANTS, cut, MENDED, r"database disk image is malformed \(variants are made again\)"),
     (
         VARIANTS,
         another_program_s,
@@ -318,7 +316,6 @@ BROKEN = [  # (what is broken, how, what becomes of it, what is said)
     ("cache", remove, MENDED, ""),
     ("cache", file, REFUSED, "cache/features: features cannot be stored here: Not a directory"),
     ("cache", broken_link, REFUSED, "cache/features: features cannot be stored here: .*link is broken"),
-    (START, zeros, MENDED, "is damaged: the study's start is trained again"),
     (START, cut, MENDED, "is damaged: the study's start is trained again"),
     (START, other_tensors, MENDED, "is damaged: the study's start is trained again"),
     (START, folder, REFUSED, r"starts/tiny-.*: cannot be written: .*something else has its name"),
