@@ -19,6 +19,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python tests/support/audit.py
 
 # Not --quiet: it swallows the warnings, broken links among them, that --strict counts.
 docs: $(VENV)/ready

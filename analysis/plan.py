@@ -3,6 +3,7 @@
     python -m analysis.plan experiment=settle detect=1.0
     python -m analysis.plan experiment=settle detect=1.0 pilot=outputs/settle
     python -m analysis.plan experiment=settle detect=0.5 detect_bits=0.005 test_pairs=2000 pilot=[outputs/a,outputs/b]
+    python -m analysis.plan experiment=settle detect=1.0 pilot=outputs/settle workers=16 launcher=slurm hourly=2.5
 
 For the smallest difference of interest, both that it is found where it is, and that it is ruled out where there is
 none, with 80 % power at the level that the family of comparisons leaves to each. What is no key of conf/plan.yaml is a
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from analysis.asked import Asked, asked
 from analysis.inference.difference import Spread
@@ -41,6 +42,7 @@ from analysis.plan_text import in_text
 from analysis.study.costs import Costs, costs
 from analysis.study.loading import load
 from analysis.study.study import Study
+from analysis.study.workers import Workers
 from mars.config import UserError, build
 from mars.files import as_json
 
@@ -60,6 +62,10 @@ class PlanConfig:
     test_pairs: int | None = None
     pilot: str | list[str] | None = None
     study: str | None = None
+    replicates: int | None = None
+    workers: int = 1
+    launcher: Literal["workers", "slurm", "ray"] = "workers"
+    hourly: float | None = None
     json: bool = False
     debug: bool = False
 
@@ -67,6 +73,10 @@ class PlanConfig:
         for key in ("detect", "detect_bits"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"{key}: must be above 0, not {getattr(self, key)}")
+        for key, least in (("replicates", 1), ("workers", 1), ("hourly", 0)):
+            value = getattr(self, key)
+            if value is not None and not value >= least:
+                raise ValueError(f"{key}: must be at least {least}, not {value}")
         if self.test_pairs is not None and self.test_pairs < FEWEST:
             raise ValueError(f"test_pairs: must be at least {FEWEST}, not {self.test_pairs}")
         if not all(source.strip() for source in self.pilots):
@@ -109,7 +119,7 @@ def plan(settings: PlanConfig, overrides: Sequence[str]) -> dict[str, Any]:
         ],
         "cost": None,
     }
-    return found | {"cost": _cost(found, cost, study, pairs) if cost else None}
+    return found | {"cost": _cost(found, cost, study, settings) if cost else None}
 
 
 def _endpoint(metric: str, spreads: Sequence[Named], size: float, pairs: int, level: float) -> dict[str, Any]:
@@ -186,19 +196,40 @@ def _pilot(settings: PlanConfig, study: Asked) -> Study:
         return load(place)
 
 
-def _cost(found: Mapping[str, Any], cost: Costs, study: Asked, pairs: int) -> dict[str, Any]:
+def _cost(found: Mapping[str, Any], cost: Costs, study: Asked, settings: PlanConfig) -> dict[str, Any]:
     """Time and room of a run at the planned size, and of what the plan asks for at most."""
+    pairs = found["test_pairs"]
     at = cost.at(study.read, pairs)
-    told = {"first_seconds": at.first_seconds, "later_seconds": at.later_seconds, "run_bytes": at.run_bytes}
-    totals = {}
+    workers = Workers.of(settings.workers, settings.launcher, at)
+    wanted = {"as told": float(settings.replicates)} if settings.replicates else {}
     for endpoint in found["endpoints"]:
         for width in WIDTHS:
             row = next(row for row in endpoint[width]["replicates"] if row["test_pairs"] == pairs)
-            most = max(row[key] for key in QUESTIONS)
-            seconds, size = at.total(most, study.runs, study.groups)
-            totals[f"{endpoint['endpoint']}, {width}"] = {"replicates": most, "seconds": seconds, "bytes": size}
-    measured_at = {"measured_test_pairs": round(cost.test_pairs), "measured_pairs": cost.read}
-    return {**told, **measured_at, "totals": totals}
+            wanted[f"{endpoint['endpoint']}, {width}"] = max(row[key] for key in QUESTIONS)
+
+    def total(replicates: float) -> dict[str, Any]:
+        seconds, size = at.total(replicates, study.runs, study.groups)
+        hours = workers.number * workers.seconds(at, replicates, study.runs, study.groups) / 3600
+        return {
+            "replicates": replicates,
+            "seconds": seconds,
+            "bytes": size,
+            "elapsed": workers.seconds(at, replicates, study.runs, study.groups),
+            "worker_hours": hours,
+            "price": None if settings.hourly is None else settings.hourly * hours,
+            "made": replicates * at.made,
+            "calls": replicates * at.calls,
+            "paid": None if at.paid is None else replicates * at.paid,
+        }
+
+    return {
+        **{"first_seconds": at.first_seconds, "later_seconds": at.later_seconds, "run_bytes": at.run_bytes},
+        **{"measured_test_pairs": round(cost.test_pairs), "measured_pairs": cost.read},
+        **{"workers": workers.number, "launcher": workers.launcher, "gpu": at.gpu},
+        "hourly": settings.hourly,
+        "asked_workers": workers[:2] != (1, "workers") or settings.hourly is not None,
+        "totals": {name: total(replicates) for name, replicates in wanted.items()},
+    }
 
 
 def run(cfg: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:

@@ -10,6 +10,7 @@ from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.power import LOOKS
 
 _HOUR, _DAY = 3600, 86400
+_WHERE = {"workers": "workers of one machine", "slurm": "jobs of Slurm at once", "ray": "workers of a Ray cluster"}
 _OF = {endpoint.metric: endpoint for endpoint in ENDPOINTS}
 
 
@@ -80,10 +81,28 @@ def _cost(plan: Mapping[str, Any]) -> Iterator[str]:
         f"{_time(cost['later_seconds'])}, {_size(cost['run_bytes'])} a run"
     )
     yield f"  (scaled from runs with {cost['measured_test_pairs']} test pairs a split; without the cache of features)"
-    for name, total in cost["totals"].items():
-        if math.isfinite(total["replicates"]):
-            room = f"{_time(total['seconds'])}, {_size(total['bytes'])}"
-            yield f"  for both, {name}: {_count(total['replicates'])} replicates, {room}"
+    totals = {name: total for name, total in cost["totals"].items() if math.isfinite(total["replicates"])}
+    for name, total in totals.items():
+        room = f"{_time(total['seconds'])}, {_size(total['bytes'])}"
+        yield f"  {_of(name)}: {_count(total['replicates'])} replicates, {room}{_calls(total)}"
+    if plan["cost"]["asked_workers"]:
+        hours = f"hours of {cost['gpu']}" if cost["gpu"] else "worker-hours"
+        yield f"On {cost['workers']} {_WHERE[cost['launcher']]}, from the first command to the last file"
+        for name, total in totals.items():
+            price = "" if total["price"] is None else f", {total['price']:,.2f} at {cost['hourly']:g} an hour"
+            yield f"  {_of(name)}: {_time(total['elapsed'])}, {_hours(total['worker_hours'])} {hours}{price}"
+
+
+def _of(name: str) -> str:
+    return name if name == "as told" else f"for both, {name}"
+
+
+def _calls(total: Mapping[str, Any]) -> str:
+    """What the pool's variants take, where each is paid for."""
+    if not total["calls"]:
+        return ""
+    paid = "" if total["paid"] is None else f" ({total['paid']:,.2f} for them)"
+    return f", {total['made']:,.0f} variants in {total['calls']:,.0f} calls{paid}"
 
 
 def _count(number: float) -> str:
@@ -95,6 +114,10 @@ def _time(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.2g} seconds" if seconds < 100 else f"{seconds:.0f} seconds"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
 
 
 def _size(size: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, audit
 
 PACKAGES = ("mars", "baselines", "benchmarks", "analysis", "conf")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -163,3 +163,22 @@ def test_no_secret_of_the_environment_is_written_or_said(watched: tuple[Path, st
     assert any(path.suffix == ".wandb" for path in files)
     found = [str(path) for path in files for word in words if word.encode() in path.read_bytes()]
     assert not found
+
+
+def test_a_vulnerable_package_is_named_and_a_silent_index_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"name": "torch", "version": "2.13.0", "vulns": [{"id": "CVE-1", "fix_versions": ["2.14"]}]}
+    answers = [json.dumps({"dependencies": [known, {"name": "x", "version": "1", "vulns": []}]}), "", "{}"]
+    answers[2] = json.dumps({"dependencies": [{"name": "x", "skip_reason": "not found"}]})
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 1, answers.pop(0), "Traceback\nConnectionError: no name")
+
+    monkeypatch.setattr(audit.subprocess, "run", run)
+    with pytest.raises(SystemExit, match=r"^torch 2\.13\.0: CVE-1 \(fixed in 2\.14\)$"):
+        audit.main()
+    audit.main()
+    assert capsys.readouterr().out == "audit: not done: ConnectionError: no name\n"
+    audit.main()
+    assert "not done" in capsys.readouterr().out

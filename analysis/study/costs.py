@@ -22,6 +22,8 @@ class Costs(NamedTuple):
     """Means over a study's runs, with the pairs that one read: base and validation, and of each of its test splits.
 
     least_seconds: of the arm that takes least when it is not the first. read is 0 where a run takes all rows there are.
+    A replicate's: made, variants; calls of a model behind an endpoint; paid for them, None where no price is known.
+    gpu: the card's name, "" without one. frozen: the backbone is.
     """
 
     first_seconds: float
@@ -32,6 +34,11 @@ class Costs(NamedTuple):
     read: int
     splits: int
     test_pairs: float
+    made: float = 0.0
+    calls: float = 0.0
+    paid: float | None = None
+    gpu: str = ""
+    frozen: bool = True
 
     def at(self, read: int, test_pairs: int) -> Costs:
         """The same of runs that read other numbers of pairs, taken as linear; `read` 0 is as many as these."""
@@ -72,7 +79,24 @@ def costs(study: Study) -> Costs:
         read=round(mean["read"]),
         splits=max(1, len(study.splits)),
         test_pairs=max(1.0, float(mean["tested"]) / max(1, len(study.splits))),
+        **_supplied(study, int(first.sum())),
     )
+
+
+def _supplied(study: Study, replicates: int) -> dict[str, Any]:
+    """What the runs of a replicate had made and paid together, and what they ran on."""
+    manifests = [run.manifest for run in study.members.values()]
+    supplies = [supply for m in manifests for supply in (m.get("pool"), (m.get("semantic") or {}).get("writer"))]
+    counted = [supply.get("usage") or {} for supply in supplies if supply]
+    paid = [usage["cost"] for usage in counted if usage.get("cost") is not None]
+    cards = {(m.get("hardware") or {}).get("gpu") for m in manifests} - {None}
+    return {
+        "made": sum(supply.get("made") or 0 for supply in supplies if supply) / replicates,
+        "calls": sum(usage.get("calls") or 0 for usage in counted) / replicates,
+        "paid": sum(paid) / replicates if paid else None,
+        "gpu": " or ".join(sorted(map(str, cards))),
+        "frozen": all(run.config.get("train.mode") == "head" for run in study.members.values()),
+    }
 
 
 def _of_run(study: Study, run: Mapping[Any, Any]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "endpoints": ("analysis.inference.endpoints:main", "which endpoint tells the arms of a study apart sooner"),
     "launchers": ("benchmarks.speed.launchers:main", "what a second worker saves, by each way to have one"),
+    "plans": ("benchmarks.speed.plans:main", "seconds that a plan foretells, beside what the study takes"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "ray": ("benchmarks.speed.ray:main", "tokens per second of two Ray actors beside one"),
     "report": ("benchmarks.speed.report:main", "seconds and memory that a large study takes to load and to report"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from analysis.inference.power import DIFFERENCE, cautious, predicted, replicate_
 from analysis.inference.stats import ALPHA
 from analysis.plan import main
 from analysis.study.costs import Costs, costs
+from analysis.study.workers import STARTS, Workers
 from mars.config import UserError
 
 ARMS = "method=none_matched,uniform,mars"
@@ -170,6 +172,44 @@ def test_time_and_room_grow_with_what_they_are_spent_on() -> None:
     assert (tests.first_seconds, tests.later_seconds) == (10 + 2 * 40, 14)
 
 
+def test_workers_share_out_what_is_not_already_done_by_all_cores() -> None:
+    cost = Costs(50.0, 14.0, 10.0, run_bytes=900.0, score_bytes=400.0, read=100, splits=4, test_pairs=25.0)
+    once, each = STARTS["workers"]
+    assert Workers.of(1, "workers", cost).seconds(cost, 3, runs=5) == once + 3 * (50 + 4 * 14 + 5 * each)
+    encoding, heads = 3 * (40 + 4 * 4), 3 * 5 * (10 + each)
+    assert Workers.of(2, "workers", cost).seconds(cost, 3, runs=5) == pytest.approx(once + encoding + heads / 2)
+    tuned = cost._replace(frozen=False)  # which uses all cores throughout
+    alone = Workers.of(1, "workers", tuned).seconds(tuned, 3, runs=5)
+    assert Workers.of(2, "workers", tuned).seconds(tuned, 3, runs=5) == pytest.approx(alone, rel=0.01)
+    cards = cost._replace(gpu="H200")
+    assert Workers.of(3, "workers", cards).seconds(cards, 3, runs=5) == once + 50 + 4 * 14 + 5 * each
+    once, each = STARTS["slurm"]
+    assert Workers.of(1000, "slurm", cost).seconds(cost, 3, runs=5) == once + 50 + each  # no run is split
+
+
+def test_a_plan_for_workers_has_their_hours_and_what_calls_take(tmp_path: Path) -> None:
+    supply = {"pool": {"made": 60, "usage": {"calls": 12, "cost": 0.25}}, "hardware": {"gpu": "NVIDIA H200"}}
+    skills = {"none_matched": 0.4, "uniform": 0.7, "mars": 0.8}
+    settings = {"dataset": {"name": "planted", "size": 100, "validation": 50, "test_size": 60}}
+    manifest = {"wall_seconds": 1800.0, **supply}
+    path = make_study(tmp_path / "s", skills, seeds=(0, 1, 2), own_rows=True, manifest=manifest, config=settings)
+    asked = (*SETTLE, ARMS, f"pilot={path}", "test_pairs=60", "dataset.size=100", "dataset.validation=50")
+    cost = planned(*asked, "replicates=4", "workers=2", "launcher=slurm", "hourly=3")["cost"]
+    told = cost["totals"]["as told"]
+    once, each = STARTS["slurm"]
+    assert (told["seconds"], told["made"], told["calls"], told["paid"]) == (12 * 1800, 4 * 180, 4 * 36, 4 * 0.75)
+    assert told["elapsed"] == once + 12 * (1800 + each) / 2
+    assert told["worker_hours"] == pytest.approx(2 * told["elapsed"] / 3600)
+    assert told["price"] == pytest.approx(3 * told["worker_hours"])
+    said = run_here(main, *asked, "replicates=4", "workers=2", "launcher=slurm", "hourly=3").stdout
+    assert re.search(
+        r"  as told: 4 replicates, 6\.0 hours, \d+ kB, 720 variants in 144 calls \(3\.00 for them\)\n", said
+    )
+    assert "\nOn 2 jobs of Slurm at once, from the first command to the last file\n" in said
+    assert f"\n  as told: 3.0 hours, 6 hours of NVIDIA H200, {told['price']:.2f} at 3 an hour\n" in said
+    assert "at once" not in run_here(main, *asked).stdout
+
+
 def test_the_first_run_of_a_replicate_is_told_from_the_later_ones(tmp_path: Path) -> None:
     for replicate in range(2):
         for method, seconds in (("none", 20.0), ("uniform", 4.0), ("mars", 2.0)):
@@ -199,6 +239,13 @@ def test_a_replicate_is_run_to_measure_time_and_room(tmp_path: Path) -> None:
         (["experiment=settle", "detect=0"], "error: detect: must be above 0, not 0.0"),
         (["experiment=settle", "detect=1", "detect_bits=-1"], "error: detect_bits: must be above 0, not -1.0"),
         (["experiment=settle", "detect=1", "test_pairs=3"], "error: test_pairs: must be at least 8, not 3"),
+        ([*SETTLE, "workers=0"], "error: workers: must be at least 1, not 0"),
+        ([*SETTLE, "hourly=-1"], "error: hourly: must be at least 0, not -1.0"),
+        ([*SETTLE, "replicates=0"], "error: replicates: must be at least 1, not 0"),
+        (
+            [*SETTLE, "launcher=slrum"],
+            'error: launcher: \'slrum\' is not a choice (did you mean "slurm"?)',
+        ),
         (["experiment=setle", "detect=1"], 'error: experiment: "setle" is unknown (did you mean "settle"?)'),
         (["experiment=settle", "detect=1", "detct=2"], 'error: detct: no such setting (did you mean "detect"?)'),
         ([*SETTLE, "method=mrs,uniform"], 'error: method: "mrs" is unknown (did you mean "mars"?)'),

@@ -1,0 +1,51 @@
+"""How long a study takes on several workers, from what its runs took one after another.
+
+A worker takes time to start, and every run takes time beside its own (settings, claims, tables). Workers of one machine
+share its cores: what used all of them before, as the frozen encoder or a fine-tune on a CPU does, is no faster with
+several. Workers with a GPU each, or with a machine each as a cluster's have, share nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from analysis.study.costs import Costs
+
+
+class Start(NamedTuple):
+    """Seconds: once before the first run, and with each run."""
+
+    once: float
+    each: float
+
+
+# As `python -m benchmarks.speed launchers` measured it on two cores, 2026-11-29.
+STARTS = {
+    "workers": Start(4.0, 0.1),
+    "slurm": Start(4.0, 6.0),  # each run is a job with a process of its own
+    "ray": Start(8.0, 0.1),
+}
+
+
+class Workers(NamedTuple):
+    """number: at work at once. launcher: of STARTS. shared: they share the cores that their work is done on."""
+
+    number: int
+    launcher: str
+    shared: bool
+
+    @classmethod
+    def of(cls, number: int, launcher: str, costs: Costs) -> Workers:
+        """Such workers for the runs of a pilot."""
+        return cls(number, launcher, shared=launcher == "workers" and not costs.gpu)
+
+    def seconds(self, costs: Costs, replicates: float, runs: int, groups: int = 1) -> float:
+        """From the first command to the last file of replicates of so many runs each."""
+        once, each = STARTS[self.launcher]
+        alone = costs.total(replicates, runs, groups)[0]
+        together = 0.0  # of this, what one worker at a time would be as fast with
+        if self.shared:
+            of_runs = replicates * (groups * costs.first_seconds + (runs - groups) * costs.later_seconds)
+            together = of_runs - replicates * runs * (costs.least_seconds if costs.frozen else 0.0)
+        shared_out = (alone - together + replicates * runs * each) / self.number
+        return once + max(together + shared_out, costs.first_seconds + each)
