@@ -14,6 +14,9 @@ from mars.pool.pool import Pool
 from mars.reward.texts import Texts
 
 
+_BLOCK = 1 << 19  # rows looked up at once
+
+
 class RowInputs:
     """Text numbers of a pool's rows. clock: charged for the variants and the tokens it takes to have them."""
 
@@ -26,6 +29,12 @@ class RowInputs:
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """[M, 2] text numbers of the chosen and rejected sides of [M] rows that the gates let pass."""
+        found = np.empty((len(rows), 2), dtype=np.int64)
+        for start in range(0, len(rows), _BLOCK):
+            found[start : start + _BLOCK] = self._of_block(rows[start : start + _BLOCK])
+        return found
+
+    def _of_block(self, rows: np.ndarray) -> np.ndarray:
         parents, prompts, chosen, rejected = self.pool.address(rows)
         cells = prompts[:, None], parents[:, None], np.stack([chosen, rejected], axis=1)
         found = self._known[cells]
@@ -36,7 +45,7 @@ class RowInputs:
                 raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
             self._add(*(part[found == 0] for part in np.broadcast_arrays(*cells)))
             found = self._known[cells]
-        return found.astype(np.int64) - 1
+        return found - 1
 
     def _add(self, prompts: np.ndarray, parents: np.ndarray, texts: np.ndarray) -> None:
         """Number the texts in these cells, in the order of parents, then of prompts."""

@@ -55,8 +55,13 @@ class ModelScorer:
 
         Raises ScoringError where a single text does not fit the GPU's memory.
         """
-        self.known.scored += len(np.unique(numbers))
-        return self._score(self.known.inputs, numbers.ravel()).reshape(numbers.shape)
+        asked = np.zeros(len(self.known.inputs.lengths), dtype=bool)  # not sorted: numbers are small, and may be many
+        asked[numbers] = True
+        distinct = np.flatnonzero(asked)
+        self.known.scored += len(distinct)
+        scores = np.empty(len(asked), dtype=np.float32)
+        scores[distinct] = self._score(self.known.inputs, distinct)
+        return scores[numbers]
 
     def margins(self, numbers: np.ndarray) -> np.ndarray:
         """[N] float64 r(chosen) − r(rejected) of [N, 2] text numbers."""
@@ -93,13 +98,13 @@ class ModelScorer:
                 progress.advance(len(chunk))
         wanted = np.concatenate(numbers)
         self.texts += len(wanted)
-        distinct = np.unique(wanted)
+        distinct, where = np.unique(wanted, return_inverse=True)
         if isinstance(into.inputs, Tokens):  # a linear head sees features
             self.tokens += int(into.inputs.lengths[distinct].sum())
         if not padded:
             self._numbers = np.union1d(self._numbers, distinct)
         try:
-            return self._score(into.inputs, wanted).astype(np.float64)
+            return self._score(into.inputs, distinct)[where].astype(np.float64)
         except torch.AcceleratorError:  # the device's fault, not the model's
             raise
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
@@ -111,19 +116,18 @@ class ModelScorer:
 
     @torch.inference_mode()
     def _score(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
-        """[len(numbers)] fp32 scores in eval mode."""
+        """[len(numbers)] fp32 scores of distinct texts in eval mode."""
         self.model.eval()
-        unique, where = np.unique(numbers, return_inverse=True)
-        scores = np.empty(len(unique), dtype=np.float32)
-        lengths, feed = inputs.lengths[unique], Feed(self.model, inputs)
-        with Progress(int(lengths.sum()), f"scoring {len(unique)} texts", "tokens") as progress:
+        scores = np.empty(len(numbers), dtype=np.float32)
+        lengths, feed = inputs.lengths[numbers], Feed(self.model, inputs)
+        with Progress(int(lengths.sum()), f"scoring {len(numbers)} texts", "tokens") as progress:
 
             def run(batch: np.ndarray) -> None:
-                scores[batch] = self.model(**feed.batch(unique[batch])).float().cpu().numpy()
+                scores[batch] = self.model(**feed.batch(numbers[batch])).float().cpu().numpy()
                 progress.advance(int(lengths[batch].sum()))
 
-            _each_text(feed, unique, run, self._budget, self._most)
-        return scores[where]
+            _each_text(feed, numbers, run, self._budget, self._most)
+        return scores
 
 
 def _each_text(

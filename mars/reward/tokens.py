@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from mars.preferences.dialogue import Rendered
+from mars.preferences.numbering import Numbering
 from mars.reward.backbone import Truncation
 from mars.reward.memory import moved
 from mars.reward.packing import Packing, pack
@@ -153,7 +154,7 @@ class Tokens:
 
     def __init__(self, encoder: Encoder, device: torch.device, width: int = 0):
         self._encoder, self._device, self.width = encoder, device, width
-        self._numbers: dict[bytes, int] = {}  # by digest: the texts themselves need not stay in memory
+        self._numbers = Numbering()  # by digest: the texts themselves need not stay in memory
         self._offsets = np.zeros(1, dtype=np.int64)
         self._file = tempfile.TemporaryFile(prefix="mars-tokens-")  # noqa: SIM115 - lives as long as the memory map
         self.lengths = np.zeros(0, dtype=np.int64)
@@ -164,7 +165,8 @@ class Tokens:
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
         """[len(texts)] text numbers; a text seen before keeps its number."""
         keys = [text_key(text) for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
+        found = self._numbers.find(keys)
+        new = {key: text for key, text, number in zip(keys, texts, found.tolist(), strict=True) if number < 0}
         if new:
             encoded, cuts = self._encoder(list(new.values()))
             self.cuts = np.concatenate([self.cuts, np.array(cuts, dtype=np.uint8)])
@@ -176,8 +178,9 @@ class Tokens:
             )
             self.lengths = np.maximum(np.diff(self._offsets), self.width)
             self._ids = np.memmap(self._file, dtype=np.int32, mode="r")
-            self._numbers.update(zip(new, range(len(self._numbers), len(self._numbers) + len(new)), strict=True))
-        return np.fromiter((self._numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+            self._numbers.add(list(new))
+            found = self._numbers.find(keys)
+        return found
 
     def batch(self, numbers: np.ndarray, width: int = 0) -> dict[str, torch.Tensor]:
         """input_ids and attention_mask, [len(numbers), L] int64; L is the longest text's or `width`, if more."""
