@@ -2,13 +2,17 @@
 
     python -m benchmarks.speed scale                                      (1,000,000 pairs × 384 features)
     python -m benchmarks.speed scale --pairs 100000 --runs ""             (no head runs)
+    python -m benchmarks.speed scale --pairs 0 --runs "" --choices 10000000
 
 Everything is the code of a run with `train=head`, in its order: the subset drawn and validation pairs held out, texts
 numbered, margins, allocation and selection, the round's rows, one epoch of training, the record, the tables. What is
-not measured are words and the encoder. A text is an address of two words, a variant the address with a number, and the
-features are drawn at random, with a direction that tells chosen from rejected; they are put where a run keeps cached
-ones, and drawing them is shown as a stage of its own, which no total counts. Real words add what they take in memory,
-about 1 KB a pair of planted text. Curvature is left out, as in a run of more than 87,000 pairs.
+not measured are words and the encoder. A pair is made when it is read, a text is an address of two words, a variant the
+address with a number, and the features are random, with a direction that tells chosen from rejected; they are put where
+a run keeps cached ones, and making them is shown as a stage of its own, which no total counts. Real words are on disk
+and cost a pair its offset in memory. Curvature is left out, as in a run of more than 87,000 pairs.
+
+`--choices` are corpora of which a round's rows are chosen and nothing more, a tenth as many as there are pairs: evenly,
+and by MARS from a head whose margins differ. 10,000,000 pairs write 29 GiB of features into the temporary directory.
 
 A stage's peak is that of the process while the stage ran (Linux), all that is held from earlier stages included;
 PyTorch alone is some 300 MiB. `--runs` are whole runs of so many pairs (`backbone=tiny`, planted words, empty cache),
@@ -33,6 +37,7 @@ from benchmarks.speed.clock import timed
 from benchmarks.speed.report import measure
 from mars.augment.variant import Request, Variant
 from mars.config import build
+from mars.files import write_parquet_parts
 from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.loop import Loop
@@ -44,7 +49,8 @@ from mars.pool.pool import Pool
 from mars.preferences.dataset import hold_out, shuffled
 from mars.preferences.dialogue import Message, Rendered
 from mars.preferences.pair import Pair
-from mars.record.tables import allocation_table, selection_table
+from mars.record.run_directory import ALLOCATION, SELECTION
+from mars.record.tables import allocations, selections
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.features import Features
@@ -167,15 +173,19 @@ def measure_choice(pairs: int, features: int, folder: Path) -> None:
     budget = pairs // 10
     loop, drawing = begin(pairs, features, budget, folder)
     view = loop.view(loop.state)
-    untouched = replace(view, pool=Pool(view.pairs, Numbered()))
-    _, evenly = stage("uniform selection", lambda: len(Uniform().select(untouched).rows))
-    del untouched
+
+    def uniform() -> int:
+        untouched = replace(view, pool=Pool(view.pairs, Numbered()))
+        return len(Uniform().select(untouched).rows)
+
+    _, evenly = stage("uniform selection", uniform)
     with torch.no_grad():
         loop.learner.model.theta *= 50  # margins of a head that was trained, some ±1.4: at first they are all near 0
     _, scoring = stage("margins", lambda: view.margins)
     chosen, choosing = stage("allocation and selection", lambda: loop.select(Mars(), view, loop.state))
     told = ", ".join(f"{name} {value:.4g}" for name, value in chosen.diagnostics.items())
-    print(f"{pairs} pairs × {features} features, {8 * pairs * features / 2**30:.1f} GiB on disk, {budget} rows drawn ({told})")
+    on_disk = f"{8 * pairs * features / 2**30:.1f} GiB on disk"
+    print(f"{pairs} pairs × {features} features, {on_disk}, {budget} rows drawn ({told})")
     print(f"uniform: subset and selection {drawing + evenly:.1f} s")
     print(f"MARS: subset, margins, allocation and selection {drawing + scoring + choosing:.1f} s", flush=True)
 
@@ -192,9 +202,12 @@ def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
     record, judging = stage("record", lambda: loop.validate(view, selection, data, stats))
     state = state.after(record, loop.snapshot(loop.learner))
     _, saving = stage("state saved", lambda: state.save(folder / "checkpoint"))
-    _, writing = stage(
-        "tables", lambda: (selection_table(state.drawn, pool), allocation_table(state.drawn, state.margins, pool))
-    )
+
+    def write() -> None:
+        write_parquet_parts(folder / SELECTION, selections(state.drawn, pool))
+        write_parquet_parts(folder / ALLOCATION, allocations(state.drawn, state.margins, pool))
+
+    _, writing = stage("tables", write)
     print(f"{pairs} pairs × {features} features, {budget} rows drawn, {stats.steps} steps")
     print(f"subset, margins, allocation and selection: {drawing + scoring + choosing:.1f} s")
     print(f"with the round: {drawing + scoring + choosing + training + judging + saving + writing:.1f} s")

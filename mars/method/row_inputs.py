@@ -13,7 +13,6 @@ from mars.method.clock import Clock
 from mars.pool.pool import Pool
 from mars.reward.texts import Texts
 
-
 _BLOCK = 1 << 19  # rows looked up at once
 
 

@@ -36,7 +36,7 @@ class PairFile:
 
     @cached_property
     def _file(self) -> BinaryIO:
-        return cast(BinaryIO, tempfile.TemporaryFile(prefix="mars-pairs-"))  # noqa: SIM115 - lives as long as this
+        return cast(BinaryIO, tempfile.TemporaryFile(prefix="mars-pairs-"))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
