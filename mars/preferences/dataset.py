@@ -222,7 +222,7 @@ def hold_out(pairs: Picked, number: int) -> tuple[Picked, Picked, int]:
     order, ends = np.argsort(prompts, kind="stable"), np.cumsum(np.bincount(prompts))
     held = 0
     if number and len(pairs):
-        held = int(ends[min(np.searchsorted(ends, number), len(ends) - 1)])
+        held = int(ends[min(int(np.searchsorted(ends, number)), len(ends) - 1)])
     return pick(pairs, order[: min(number, held)]), pick(pairs, order[held:]), max(0, held - number)
 
 

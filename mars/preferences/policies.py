@@ -15,10 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mars.claims import key_of
 from mars.preferences.columns import Stored
-from mars.preferences.dialogue import Message
-from mars.preferences.pair import DataError, Pair
+from mars.preferences.pair import DataError, Pair, texts_key
 from mars.preferences.schemas import Defect, Finding, Kind, Row, Schema, examine, near
 from mars.preferences.sources import RawRow, Source
 
@@ -150,7 +148,8 @@ def _usable_rows(
         row, defects = _understand(raw, schema, max_prompt_chars)
         key = b""
         if row is not None:
-            key, turned = _key(row.prompt, row.chosen, row.rejected), _key(row.prompt, row.rejected, row.chosen)
+            key = texts_key(row.prompt, row.chosen, row.rejected)
+            turned = texts_key(row.prompt, row.rejected, row.chosen)
             if key in seen:
                 defects.append(Defect("duplicate", "repeats an earlier row"))
             if turned in seen and row.chosen != row.rejected:
@@ -163,12 +162,6 @@ def _usable_rows(
             tally.kept += 1
             seen.add(key)
             yield raw.number, row
-
-
-def _key(prompt: Sequence[Message], chosen: str, rejected: str) -> bytes:
-    """Bytes that stand for these texts, and for no others."""
-    turns = [(message.role, message.content) for message in prompt]
-    return key_of(json.dumps([turns, chosen, rejected], ensure_ascii=False))
 
 
 def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tuple[Row | None, list[Defect]]:
