@@ -179,8 +179,8 @@ def measure_choice(pairs: int, features: int, folder: Path) -> None:
         return len(Uniform().select(untouched).rows)
 
     _, evenly = stage("uniform selection", uniform)
-    with torch.no_grad():
-        loop.learner.model.theta *= 50  # margins of a head that was trained, some ±1.4: at first they are all near 0
+    for theta in loop.learner.model.parameters():
+        theta.data *= 50  # margins of a head that was trained, some ±1.4: at first they are all near 0
     _, scoring = stage("margins", lambda: view.margins)
     chosen, choosing = stage("allocation and selection", lambda: loop.select(Mars(), view, loop.state))
     told = ", ".join(f"{name} {value:.4g}" for name, value in chosen.diagnostics.items())

@@ -1,8 +1,8 @@
 """Corpora larger than memory: pairs that lie on disk and become objects when they are read.
 
-A `Pair` of two short replies takes two kilobytes as objects; ten million take more than a machine has. Here such a pair
-is a line of an unlinked temporary file, as token ids and features are, and costs its offset, 8 bytes. A subset is the
-numbers of its pairs. The file is read, not mapped, so that what is resident does not grow with what was read.
+A `Pair` of two short replies takes a kilobyte as objects; ten million take more than many a machine has. Here such a
+pair is a line of an unlinked temporary file, as token ids and features are, and costs its offset, 8 bytes. A subset is
+the numbers of its pairs. The file is read, not mapped, so that what is resident does not grow with what was read.
 
 The first pairs of a corpus stay objects: a study of the usual size never touches the disk.
 """
@@ -23,7 +23,7 @@ from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 
-IN_MEMORY = 1 << 16  # pairs that stay objects, some 100 MB
+IN_MEMORY = 1 << 16  # pairs that stay objects, some 60 MB
 _BLOCK = 4096  # numbers turned into Python's own at once
 
 
