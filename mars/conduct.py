@@ -139,8 +139,8 @@ class Conductor:
     def _write_tables(self, outcome: State) -> None:
         pieces, place = self.pieces, self.place
         place.write_rounds(outcome.records)
-        place.write_table(SELECTION, tables.selection_table(outcome.drawn, pieces.pool))
-        place.write_table(ALLOCATION, tables.allocation_table(outcome.drawn, outcome.margins, pieces.pool))
+        place.write_parts(SELECTION, tables.selections(outcome.drawn, pieces.pool))
+        place.write_parts(ALLOCATION, tables.allocations(outcome.drawn, outcome.margins, pieces.pool))
         if any(outcome.spectra):
             place.write_table(SPECTRA, tables.spectra_table(outcome.spectra))
         place.write_table(VARIANTS, pieces.pool.table())

@@ -10,7 +10,7 @@ one of ten thousand: both are printed, with the sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,7 +123,7 @@ class PreferenceFiles(Benchmark):
     def _file(self) -> Path:
         return Path(self.path or "")
 
-    def _read(self) -> tuple[list[Pair], list[dict[str, Any]]]:
+    def _read(self) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
         with renamed("dataset.on", "benchmark.on"):
             try:
                 pairs, report = self._rows(self.on)
@@ -134,7 +134,7 @@ class PreferenceFiles(Benchmark):
             raise DataError(f"{self._file.name}: benchmark.on lets every row go, none is left to judge on")
         return pairs, report
 
-    def _rows(self, policies: Policies) -> tuple[list[Pair], list[dict[str, Any]]]:
+    def _rows(self, policies: Policies) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
         name = self._file.name
         return read_split([open_file(self._file, name)], schema_of("files", None), name, policies)
 

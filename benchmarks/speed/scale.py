@@ -2,13 +2,17 @@
 
     python -m benchmarks.speed scale                                      (1,000,000 pairs × 384 features)
     python -m benchmarks.speed scale --pairs 100000 --runs ""             (no head runs)
+    python -m benchmarks.speed scale --pairs 0 --runs "" --choices 10000000
 
 Everything is the code of a run with `train=head`, in its order: the subset drawn and validation pairs held out, texts
 numbered, margins, allocation and selection, the round's rows, one epoch of training, the record, the tables. What is
-not measured are words and the encoder. A text is an address of two words, a variant the address with a number, and the
-features are drawn at random, with a direction that tells chosen from rejected; they are put where a run keeps cached
-ones, and drawing them is shown as a stage of its own, which no total counts. Real words add what they take in memory,
-about 1 KB a pair of planted text. Curvature is left out, as in a run of more than 87,000 pairs.
+not measured are words and the encoder. A pair is made when it is read, a text is an address of two words, a variant the
+address with a number, and the features are random, with a direction that tells chosen from rejected; they are put where
+a run keeps cached ones, and making them is shown as a stage of its own, which no total counts. Real words are on disk
+and cost a pair its offset in memory. Curvature is left out, as in a run of more than 87,000 pairs.
+
+`--choices` are corpora of which a round's rows are chosen and nothing more, a tenth as many as there are pairs: evenly,
+and by MARS from a head whose margins differ. 10,000,000 pairs write 29 GiB of features into the temporary directory.
 
 A stage's peak is that of the process while the stage ran (Linux), all that is held from earlier stages included;
 PyTorch alone is some 300 MiB. `--runs` are whole runs of so many pairs (`backbone=tiny`, planted words, empty cache),
@@ -20,17 +24,20 @@ from __future__ import annotations
 import resource
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 import yaml
 
+from baselines.uniform import Uniform
 from benchmarks.speed.clock import timed
 from benchmarks.speed.report import measure
 from mars.augment.variant import Request, Variant
 from mars.config import build
+from mars.files import write_parquet_parts
 from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.loop import Loop
@@ -42,7 +49,8 @@ from mars.pool.pool import Pool
 from mars.preferences.dataset import hold_out, shuffled
 from mars.preferences.dialogue import Message, Rendered
 from mars.preferences.pair import Pair
-from mars.record.tables import allocation_table, selection_table
+from mars.record.run_directory import ALLOCATION, SELECTION
+from mars.record.tables import allocations, selections
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.features import Features
@@ -68,16 +76,22 @@ class Numbered:
 
 
 class Drawn:
-    """Encoder: unit vectors at random; those of chosen and rejected addresses lean to opposite sides of a direction."""
+    """Encoder: unit vectors at random; those of chosen and rejected addresses lean to opposite sides of a direction.
+
+    The same 65,536 × d numbers serve for every 65,536 texts, each time one feature further on.
+    """
 
     tokenizer = None
 
     def __init__(self, features: int):
-        self._rng = np.random.default_rng(0)
-        self._direction = 0.1 * self._rng.standard_normal(features, dtype=np.float32)
+        rng = np.random.default_rng(0)
+        self._direction = 0.1 * rng.standard_normal(features, dtype=np.float32)
+        self._numbers = rng.standard_normal((1 << 16, features), dtype=np.float32)
+        self._calls = 0
 
     def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
-        vectors = self._rng.standard_normal((len(texts), len(self._direction)), dtype=np.float32)
+        vectors = np.roll(self._numbers[: len(texts)], self._calls, axis=1)
+        self._calls += 1
         lean = np.array([1 if text.response.startswith(" chosen") else -1 for text in texts], dtype=np.float32)
         vectors += lean[:, None] * self._direction
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -87,12 +101,27 @@ class Drawn:
         return self(texts)
 
 
-def corpus(pairs: int) -> list[Pair]:
-    """`pairs` pairs without words."""
-    return [Pair(f"scale-{i}", (Message("user", f"prompt {i}"),), f"chosen {i}", f"rejected {i}") for i in range(pairs)]
+class Corpus(Sequence[Pair]):
+    """`size` pairs without words, each made when it is read, as planted ones are."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.size))]
+        i = range(self.size)[index]
+        return Pair(f"scale-{i}", (Message("user", f"prompt {i}"),), f"chosen {i}", f"rejected {i}")
 
 
-def subset(pairs: Sequence[Pair], size: int) -> tuple[list[Pair], list[Pair]]:
+def subset(pairs: Sequence[Pair], size: int) -> tuple[Sequence[Pair], Sequence[Pair]]:
     """(base, validation), drawn as `mars.preferences.dataset.load` draws them."""
     validation, rest, _ = hold_out(shuffled(pairs, 0, "train"), VALIDATION)
     return rest[:size], validation
@@ -126,29 +155,59 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
-    """Prints every stage of a run of one round."""
+def begin(pairs: int, features: int, budget: int, folder: Path) -> tuple[Loop, float]:
+    """(the loop of a run of one round, the seconds its subset took); prints what comes before the round."""
     plan = Plan(RoundsConfig(number=1, budget=budget), TrainConfig(mode="head", lr=0.05), batch_size=64, seed=0)
-    everything = [corpus(pairs + pairs // 20 + VALIDATION)]
-    (base, validation), drawing = stage("subset", lambda: subset(everything.pop(), pairs))
+    whole = Corpus(pairs + pairs // 20 + VALIDATION)
+    (base, validation), drawing = stage("subset", lambda: subset(whole, pairs))
     made, pool = engine(features, folder), Pool(base, Numbered())
     trainer, _ = stage(
         "texts numbered, features drawn (not counted)",
         lambda: Trainer(made, pool, validation, plan, lambda: made.new_model(0)),
     )
-    loop, strategy = Loop(trainer, State(), Logger()), Mars()
+    return Loop(trainer, State(), Logger()), drawing
+
+
+def measure_choice(pairs: int, features: int, folder: Path) -> None:
+    """Prints what it takes to choose a round's rows, a tenth as many as there are pairs, evenly and by MARS."""
+    budget = pairs // 10
+    loop, drawing = begin(pairs, features, budget, folder)
     view = loop.view(loop.state)
+
+    def uniform() -> int:
+        untouched = replace(view, pool=Pool(view.pairs, Numbered()))
+        return len(Uniform().select(untouched).rows)
+
+    _, evenly = stage("uniform selection", uniform)
+    for theta in loop.learner.model.parameters():
+        theta.data *= 50  # margins of a head that was trained, some ±1.4: at first they are all near 0
     _, scoring = stage("margins", lambda: view.margins)
-    selection, choosing = stage("allocation and selection", lambda: loop.select(strategy, view, loop.state))
+    chosen, choosing = stage("allocation and selection", lambda: loop.select(Mars(), view, loop.state))
+    told = ", ".join(f"{name} {value:.4g}" for name, value in chosen.diagnostics.items())
+    on_disk = f"{8 * pairs * features / 2**30:.1f} GiB on disk"
+    print(f"{pairs} pairs × {features} features, {on_disk}, {budget} rows drawn ({told})")
+    print(f"uniform: subset and selection {drawing + evenly:.1f} s")
+    print(f"MARS: subset, margins, allocation and selection {drawing + scoring + choosing:.1f} s", flush=True)
+
+
+def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
+    """Prints every stage of a run of one round."""
+    loop, drawing = begin(pairs, features, budget, folder)
+    pool, view = loop.pool, loop.view(loop.state)
+    _, scoring = stage("margins", lambda: view.margins)
+    selection, choosing = stage("allocation and selection", lambda: loop.select(Mars(), view, loop.state))
     data, _ = stage("rows, and features of the drawn ones (not counted)", lambda: loop.rows(loop.state, selection))
     state = loop.state.begin(view, selection, {}, {})
     stats, training = stage("training", lambda: loop.train(state, data, Keeper(lambda state: None)))
     record, judging = stage("record", lambda: loop.validate(view, selection, data, stats))
     state = state.after(record, loop.snapshot(loop.learner))
     _, saving = stage("state saved", lambda: state.save(folder / "checkpoint"))
-    _, writing = stage(
-        "tables", lambda: (selection_table(state.drawn, pool), allocation_table(state.drawn, state.margins, pool))
-    )
+
+    def write() -> None:
+        write_parquet_parts(folder / SELECTION, selections(state.drawn, pool))
+        write_parquet_parts(folder / ALLOCATION, allocations(state.drawn, state.margins, pool))
+
+    _, writing = stage("tables", write)
     print(f"{pairs} pairs × {features} features, {budget} rows drawn, {stats.steps} steps")
     print(f"subset, margins, allocation and selection: {drawing + scoring + choosing:.1f} s")
     print(f"with the round: {drawing + scoring + choosing + training + judging + saving + writing:.1f} s")
@@ -163,8 +222,17 @@ def measure_run(pairs: int, folder: Path) -> None:
     print(f"a run of {pairs} pairs: {seconds:.1f} s, peak {memory:.0f} MiB, {each}", flush=True)
 
 
-def main(pairs: int = 1_000_000, features: int = 384, budget: int = 100_000, runs: str = "5000,20000,80000") -> None:
+def main(
+    pairs: int = 1_000_000,
+    features: int = 384,
+    budget: int = 100_000,
+    runs: str = "5000,20000,80000",
+    choices: str = "",
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        measure_round(pairs, features, budget, Path(folder))
+        if pairs:
+            measure_round(pairs, features, budget, Path(folder))
+        for size in filter(None, choices.split(",")):
+            measure_choice(int(size), features, Path(folder))
         for size in filter(None, runs.split(",")):
             measure_run(int(size), Path(folder))

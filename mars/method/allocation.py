@@ -44,9 +44,15 @@ def largest_remainder(q: np.ndarray, budget: int, rng: np.random.Generator) -> n
     quota = budget * q
     floors = np.floor(quota)
     left = budget - int(floors.sum())
-    order = np.lexsort((rng.permutation(len(q)), floors - quota))
+    ties = rng.permutation(len(q))
     budgets = floors.astype(np.int64)
-    budgets[order[:left]] += 1
+    if left:
+        owed = floors - quota  # the least are owed most
+        last = np.partition(owed, left - 1)[left - 1]
+        tied = np.flatnonzero(owed == last)
+        some = left - int((owed < last).sum())
+        budgets[owed < last] += 1
+        budgets[tied[np.argsort(ties[tied])[:some]]] += 1
     return budgets
 
 

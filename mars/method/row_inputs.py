@@ -13,6 +13,8 @@ from mars.method.clock import Clock
 from mars.pool.pool import Pool
 from mars.reward.texts import Texts
 
+_BLOCK = 1 << 19  # rows looked up at once
+
 
 class RowInputs:
     """Text numbers of a pool's rows. clock: charged for the variants and the tokens it takes to have them."""
@@ -26,25 +28,34 @@ class RowInputs:
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """[M, 2] text numbers of the chosen and rejected sides of [M] rows that the gates let pass."""
-        parents, prompts, chosen, rejected = self.pool.address(rows)
-        cells = prompts[:, None], parents[:, None], np.stack([chosen, rejected], axis=1)
-        found = self._known[cells]
-        if not found.all():
-            with self._clock("pool"):
-                passed = self.pool.admits(rows)
-            if not passed.all():
-                raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
-            self._add(*(part[found == 0] for part in np.broadcast_arrays(*cells)))
-            found = self._known[cells]
-        return found.astype(np.int64) - 1
+        found = np.empty((len(rows), 2), dtype=np.int64)
+        missing = []
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            parents, prompts, chosen, rejected = self.pool.address(block)
+            cells = np.broadcast_arrays(parents[:, None], prompts[:, None], np.stack([chosen, rejected], axis=1))
+            known = self._known[cells[1], cells[0], cells[2]]
+            found[start : start + _BLOCK] = known
+            if not known.all():
+                self._check(block)
+                missing.append(np.ravel_multi_index(cells, self.pool.shape[:3])[known == 0])
+        if not missing:
+            return found - 1
+        self._add(np.unique(np.concatenate(missing)))
+        return self.numbers(rows)
 
-    def _add(self, prompts: np.ndarray, parents: np.ndarray, texts: np.ndarray) -> None:
-        """Number the texts in these cells, in the order of parents, then of prompts."""
-        shape = self.pool.shape[:3]
-        parents, prompts, texts = np.unravel_index(
-            np.unique(np.ravel_multi_index((parents, prompts, texts), shape)), shape
-        )
-        places = zip(parents.tolist(), prompts.tolist(), texts.tolist(), strict=True)
-        said = ((self.pool.prompt(parent, prompt), self.pool.text(parent, text)) for parent, prompt, text in places)
-        with self._clock("tokenising"):
-            self._known[prompts, parents, texts] = self._texts.add(said) + 1
+    def _check(self, rows: np.ndarray) -> None:
+        """Makes the variants of `rows`. Raises ConfigError where a gate refuses one."""
+        with self._clock("pool"):
+            passed = self.pool.admits(rows)
+        if not passed.all():
+            raise ConfigError(f"row {self.pool.names(rows[~passed][:1])[0]} was drawn although a gate refuses it")
+
+    def _add(self, cells: np.ndarray) -> None:
+        """Number the texts in these cells: [K] int, (parent, prompt, text) raveled, in their order."""
+        for start in range(0, len(cells), _BLOCK):
+            parents, prompts, texts = np.unravel_index(cells[start : start + _BLOCK], self.pool.shape[:3])
+            places = zip(parents.tolist(), prompts.tolist(), texts.tolist(), strict=True)
+            said = ((self.pool.prompt(parent, prompt), self.pool.text(parent, text)) for parent, prompt, text in places)
+            with self._clock("tokenising"):
+                self._known[prompts, parents, texts] = self._texts.add(said) + 1

@@ -160,20 +160,39 @@ def within_pairs(view: Round, budgets: np.ndarray) -> np.ndarray:
 
     Fewer than Σ b where the gates refuse all rows of a pair.
     """
-    owners = np.flatnonzero(budgets)
-    return _first_admitted(view, view.rng.permuted(view.pool.of_pairs(owners), axis=1), budgets[owners])
+    owners, own = np.flatnonzero(budgets), _places(view.pool.per_pair)
+    orders = np.tile(own, (len(owners), 1))
+    view.rng.permuted(orders, axis=1, out=orders)
+
+    def rows(group: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return view.pool.at(owners[group], place)
+
+    return _first_admitted(view, orders, budgets[owners], rows)
 
 
 def anywhere(view: Round, count: int) -> np.ndarray:
     """[count] rows drawn evenly from the whole pool: without replacement while enough pass the gates, else with."""
-    return _first_admitted(view, view.rng.permutation(view.pool.inherited())[None], np.array([count]))
+    order = _places(len(view.pool))
+    view.rng.shuffle(order)
+
+    def rows(_group: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return view.pool.at(*np.divmod(place, view.pool.per_pair))
+
+    return _first_admitted(view, order[None], np.array([count]), rows)
 
 
-def _first_admitted(view: Round, orders: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _places(count: int) -> np.ndarray:
+    """[count] 0, 1, …, in as few bytes as hold them: a pool has billions of rows sooner than its pairs are many."""
+    return np.arange(count, dtype=np.min_scalar_type(max(0, count - 1)))
+
+
+def _first_admitted(
+    view: Round, orders: np.ndarray, wanted: np.ndarray, rows: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Of each order its first `wanted` rows that pass the gates; where fewer do, as many draws from those that do.
 
-    orders: [G, L] rows. wanted: [G]. All orders go step by step together, so that variants are made in large batches
-    and none beyond what is needed.
+    orders: [G, L] places. wanted: [G]. rows: (order, place) → row, of [K] each. All orders go step by step together,
+    so that variants are made in large batches and none beyond what is needed.
     """
     length = orders.shape[1]
     taken = np.zeros(orders.shape, dtype=bool)
@@ -182,15 +201,15 @@ def _first_admitted(view: Round, orders: np.ndarray, wanted: np.ndarray) -> np.n
         count = np.minimum(wanted[unfilled] - filled[unfilled], length - at[unfilled])
         order = np.repeat(unfilled, count)
         place = at[order] + np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-        passed = view.admits(orders[order, place])
+        passed = view.admits(rows(order, orders[order, place]))
         taken[order, place] = passed
         filled += np.bincount(order[passed], minlength=len(orders))
         at[unfilled] += count
-    rows = orders[taken]
+    drawn = rows(np.repeat(np.arange(len(orders)), filled), orders[taken])
     scarce = np.flatnonzero((filled > 0) & (filled < wanted))  # the pool is smaller than the budget
     if not len(scarce):
-        return rows
-    parts = np.split(rows, np.cumsum(filled)[:-1])
+        return drawn
+    parts = np.split(drawn, np.cumsum(filled)[:-1])
     for group in scarce:
         parts[group] = view.rng.choice(parts[group], wanted[group])
     return np.concatenate(parts)

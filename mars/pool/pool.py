@@ -86,6 +86,7 @@ class Pool:
         n, width = len(pairs), self.config.width
         self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
         self._sources: dict[int, Pair] = {}
+        self._latest: tuple[int, Pair] | None = None  # base pair read: of a large corpus it is made each time
         slots = {"text": self.shape[2], "prompt": self.shape[1]}
         self._state = {kind: np.zeros((n, count), dtype=np.int8) for kind, count in slots.items()}
         self._state["text"][:, [0, width + 1]] = _KEPT
@@ -136,7 +137,11 @@ class Pool:
 
     def of_pairs(self, parents: np.ndarray) -> np.ndarray:
         """[len(parents), per_pair] int: the rows of these base pairs that inherit their labels."""
-        return parents[:, None] * int(np.prod(self.shape[1:])) + self.grid
+        return self.at(parents[:, None], np.arange(self.per_pair))
+
+    def at(self, parents: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The rows at these places, from 0, among those of a base pair that inherit its label."""
+        return parents.astype(np.int64) * int(np.prod(self.shape[1:])) + self.grid[places]
 
     def inherited(self) -> np.ndarray:
         """[N·per_pair] int: every row that inherits its label, pair by pair."""
@@ -170,11 +175,15 @@ class Pool:
 
     def _make(self, rows: np.ndarray) -> None:
         parents, prompts, chosen, rejected = self.address(rows)
-        sides = np.stack([np.concatenate([parents, parents]), np.concatenate([chosen, rejected])], axis=1)
         cells = []
-        for kind, wanted in (("text", sides), ("prompt", np.stack([parents, prompts], axis=1))):
-            new = np.unique(wanted[self._state[kind][wanted[:, 0], wanted[:, 1]] == _UNKNOWN], axis=0)
-            cells += [(kind, int(parent), int(slot)) for parent, slot in new]
+        for kind, owners, slots in (
+            ("text", np.concatenate([parents, parents]), np.concatenate([chosen, rejected])),
+            ("prompt", parents, prompts),
+        ):
+            state = self._state[kind]
+            new = np.unique(np.ravel_multi_index((owners, slots), state.shape)[state[owners, slots] == _UNKNOWN])
+            places = np.unravel_index(new, state.shape)
+            cells += [(kind, parent, slot) for parent, slot in zip(*(part.tolist() for part in places), strict=True)]
         self.look_at(cells)
 
     def look_at(self, cells: Sequence[Cell]) -> None:
@@ -212,16 +221,22 @@ class Pool:
     def text(self, parent: int, slot: int) -> str:
         """The text in a slot of `parent`: an original, or a variant that was made."""
         part, number = self._part("text", slot)
-        return self.base[parent].part(part) if number < 0 else self._variant("text", parent, slot)
+        return self._pair(parent).part(part) if number < 0 else self._variant("text", parent, slot)
 
     def prompt(self, parent: int, slot: int) -> tuple[Message, ...]:
         """The dialogue before the reply: the original, the original with its last turn reworded, or one empty turn."""
-        original = self.base[parent].prompt
+        original = self._pair(parent).prompt
         if slot == 0:
             return original
         if slot == self.config.width + 1:
             return (Message("user", ""),)
         return (*original[:-1], replace(original[-1], content=self._variant("prompt", parent, slot)))
+
+    def _pair(self, parent: int) -> Pair:
+        latest = self._latest
+        if latest is None or latest[0] != parent:
+            latest = self._latest = parent, self.base[parent]
+        return latest[1]
 
     def _variant(self, kind: str, parent: int, slot: int) -> str:
         text = self.looked_at[kind, parent, slot].variant.text
@@ -231,8 +246,8 @@ class Pool:
     def names(self, rows: np.ndarray) -> list[str]:
         """The ids of the rows' pairs: `parent-id/rules.0.3.8`, the numbers being prompt, chosen and rejected slot."""
         return [
-            f"{self.base[parent].id}/{self.augmenter.name}.{prompt}.{chosen}.{rejected}"
-            for parent, prompt, chosen, rejected in zip(*self.address(rows), strict=True)
+            f"{self._pair(parent).id}/{self.augmenter.name}.{prompt}.{chosen}.{rejected}"
+            for parent, prompt, chosen, rejected in zip(*(part.tolist() for part in self.address(rows)), strict=True)
         ]
 
     def ids(self, rows: np.ndarray) -> Sequence[str]:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mars.claims import key_of
 from mars.preferences.pair import Pair
 
 NGRAM = 13
 LISTED = 100  # ids stored for each kind of hit
+_KINDS = ("prompt", "prompt_response", "prompt_ngram", "response_ngram", "any_ngram")
 
 _WORD = re.compile(r"\w+")
 _Words = tuple[list[str], list[str], list[str]]  # of prompt, chosen and rejected
@@ -41,7 +43,7 @@ def between(
     base: Sequence[Pair], validation: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]
 ) -> dict[str, dict[str, Any]]:
     """`check` of every test split against base and validation, and of validation against base."""
-    asked = _Asked([*_all(tests), *validation])
+    asked = _Asked(itertools.chain(_all(tests), validation))
     in_base = asked.found_in(base)
     in_either = in_base | asked.found_in(validation)
     held_out = {"validation": validation}
@@ -71,8 +73,15 @@ def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _all(tests: Mapping[str, Sequence[Pair]]) -> list[Pair]:
-    return [pair for split in tests.values() for pair in split]
+def _all(tests: Mapping[str, Sequence[Pair]]) -> Iterable[Pair]:
+    return itertools.chain.from_iterable(tests.values())
+
+
+def _blocks(pairs: Iterable[Pair]) -> Iterator[list[_Words]]:
+    """The words of `pairs`, of a thousand at a time: words take more memory than the text they are of."""
+    said = map(_words_of, pairs)
+    while block := list(itertools.islice(said, 1000)):
+        yield block
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,8 @@ class _Found:
     """What of the pairs asked about occurs in training pairs."""
 
     asked: _Asked
-    prompts: frozenset[str]
-    replies: frozenset[tuple[str, str]]
+    prompts: frozenset[bytes]  # by key, as the replies are
+    replies: frozenset[bytes]
     grams: np.ndarray  # bool, of the n-grams asked about
 
     def __or__(self, other: _Found) -> _Found:
@@ -91,24 +100,24 @@ class _Found:
 class _Asked:
     """The test pairs' prompts, replies and n-grams, for the training text to be read against, once."""
 
-    def __init__(self, pairs: Sequence[Pair]):
-        said = [_words_of(pair) for pair in pairs]
-        self.prompts = {" ".join(prompt) for prompt, *_ in said}
-        self.replies = {key for words in said for key in _reply_keys(*words)}
-        vocabulary: dict[str, int] = {}
-        for text in itertools.chain.from_iterable(said):
-            for word in text:
-                vocabulary.setdefault(word, len(vocabulary) + 1)  # 0 is any word the tests do not hold
-        self.vocabulary = vocabulary
-        self.grams = np.unique(_hashed_ngrams(itertools.chain.from_iterable(said), vocabulary)[0])
+    def __init__(self, pairs: Iterable[Pair]):
+        self.prompts, self.replies = set[bytes](), set[bytes]()
+        self.vocabulary: dict[str, int] = {}
+        grams = [np.empty(0, dtype=np.uint64)]
+        for said in _blocks(pairs):
+            self.prompts.update(_prompt_key(prompt) for prompt, *_ in said)
+            self.replies.update(key for words in said for key in _reply_keys(*words))
+            for word in itertools.chain.from_iterable(itertools.chain.from_iterable(said)):
+                self.vocabulary.setdefault(word, len(self.vocabulary) + 1)  # 0 is any word the tests do not hold
+            grams.append(_hashed_ngrams(itertools.chain.from_iterable(said), self.vocabulary)[0])
+        self.grams = np.unique(np.concatenate(grams))
 
-    def found_in(self, train: Sequence[Pair]) -> _Found:
+    def found_in(self, train: Iterable[Pair]) -> _Found:
         """Those that occur in `train`."""
-        prompts, replies, seen = set[str](), set[tuple[str, str]](), np.zeros(len(self.grams), dtype=bool)
-        for start in range(0, len(train), 1000):
-            said = [_words_of(pair) for pair in train[start : start + 1000]]
+        prompts, replies, seen = set[bytes](), set[bytes](), np.zeros(len(self.grams), dtype=bool)
+        for said in _blocks(train):
             for words in said:
-                if (prompt := " ".join(words[0])) in self.prompts:
+                if (prompt := _prompt_key(words[0])) in self.prompts:
                     prompts.add(prompt)
                     replies.update(key for key in _reply_keys(*words) if key in self.replies)
             seen |= np.isin(self.grams, _hashed_ngrams(itertools.chain.from_iterable(said), self.vocabulary)[0])
@@ -119,15 +128,14 @@ def _report(tests: Mapping[str, Sequence[Pair]], found: _Found, train: int) -> d
     """See `check`. train: how many training pairs there are."""
     report = {}
     for name, split in tests.items():
-        said = [_words_of(pair) for pair in split]
-        of_prompt, of_response = _ngram_hits(said, found)
-        hits = {
-            "prompt": [" ".join(words[0]) in found.prompts for words in said],
-            "prompt_response": [not found.replies.isdisjoint(_reply_keys(*words)) for words in said],
-            "prompt_ngram": of_prompt,
-            "response_ngram": of_response,
-            "any_ngram": of_prompt | of_response,
-        }
+        hits: dict[str, list[bool]] = {kind: [] for kind in _KINDS}
+        for said in _blocks(split):
+            of_prompt, of_response = _ngram_hits(said, found)
+            hits["prompt"] += [_prompt_key(words[0]) in found.prompts for words in said]
+            hits["prompt_response"] += [not found.replies.isdisjoint(_reply_keys(*words)) for words in said]
+            hits["prompt_ngram"] += of_prompt.tolist()
+            hits["response_ngram"] += of_response.tolist()
+            hits["any_ngram"] += (of_prompt | of_response).tolist()
         sizes = {"pairs": len(split), "train_pairs": train, "ngram": NGRAM}
         report[name] = sizes | {kind: _count(split, hit) for kind, hit in hits.items()}
     return report
@@ -141,9 +149,10 @@ def _ngram_hits(said: Sequence[_Words], found: _Found) -> tuple[np.ndarray, np.n
     return hits[:, 0], hits[:, 1] | hits[:, 2]
 
 
-def _count(split: Sequence[Pair], hits: Iterable[bool]) -> dict[str, Any]:
-    ids = [pair.id for pair, hit in zip(split, hits, strict=True) if hit]
-    return {"count": len(ids), "share": len(ids) / len(split) if split else 0.0, "ids": ids[:LISTED]}
+def _count(split: Sequence[Pair], hits: Sequence[bool]) -> dict[str, Any]:
+    count = sum(hits)
+    first = itertools.islice(itertools.compress(itertools.count(), hits), LISTED)
+    return {"count": count, "share": count / len(split) if split else 0.0, "ids": [split[i].id for i in first]}
 
 
 def _prompt(pair: Pair) -> str:
@@ -154,8 +163,13 @@ def _words_of(pair: Pair) -> _Words:
     return words(_prompt(pair)), words(pair.chosen), words(pair.rejected)
 
 
-def _reply_keys(prompt: list[str], *replies: list[str]) -> list[tuple[str, str]]:
-    return [(" ".join(prompt), " ".join(reply)) for reply in replies]
+def _prompt_key(prompt: list[str]) -> bytes:
+    return key_of(" ".join(prompt))
+
+
+def _reply_keys(prompt: list[str], *replies: list[str]) -> list[bytes]:
+    asked = " ".join(prompt)
+    return [key_of(f"{asked}\x00{' '.join(reply)}") for reply in replies]
 
 
 def _hashed_ngrams(texts: Iterable[list[str]], vocabulary: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:

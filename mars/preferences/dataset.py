@@ -10,6 +10,7 @@ purpose, to see how an arm copes with noise that does not depend on the margin; 
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +20,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mars.claims import key_of
 from mars.config import ConfigError
 from mars.preferences import contamination
+from mars.preferences.columns import Changed, Picked, pick
+from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
 from mars.preferences.schemas import Schema, schema_of
 from mars.preferences.sources import Source, open_directory, open_file, open_hub
 
 Split = Literal["train", "test"]
+
+_BLOCK = 1 << 16  # prompts numbered at once
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +93,14 @@ def load(config: DatasetConfig) -> Preferences:
         raise DataError("; ".join(summary({"sources": {"train": train_files}})))
     pairs = shuffled(train, config.seed, "train")
 
-    whole_test, pairs, beside_test, test_sources = _test_split(config, schema, train, pairs)
-    test = _in_order(whole_test, shuffled(whole_test, config.seed, "test")[: config.test_size])
+    whole_test, pairs, beside_test, test_sources = _test_split(config, schema, pairs)
+    test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
-    validation, rest, beside_validation = hold_out(pairs, _number(config.validation, wanted))
-    base = rest[: config.size]
-    _check_sizes(config, len(train), len(base), len(test))
-    base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (base, validation))
+    held, rest, beside_validation = hold_out(pairs, _number(config.validation, wanted))
+    drawn = pick(rest, np.arange(len(rest))[: config.size])
+    _check_sizes(config, len(train), len(drawn), len(test))
+    base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (drawn, held))
 
     subset = {
         "seed": config.seed,
@@ -124,15 +130,15 @@ def load(config: DatasetConfig) -> Preferences:
 
 
 def _test_split(
-    config: DatasetConfig, schema: Schema, train: Sequence[Pair], pairs: list[Pair]
-) -> tuple[list[Pair], list[Pair], int, dict[str, list[dict[str, Any]]]]:
+    config: DatasetConfig, schema: Schema, pairs: Picked
+) -> tuple[Sequence[Pair], Picked, int, dict[str, list[dict[str, Any]]]]:
     """(test pairs in file order, the `pairs` left to train on, how many are in neither, the sources read for the test).
 
-    train: the train rows in file order. pairs: the same in the order in which they are drawn.
+    pairs: the train rows in the order in which they are drawn.
     """
     if config.test_from_train:
         held, rest, in_neither = hold_out(pairs, _number(config.test_from_train, len(pairs)))
-        return _in_order(train, held), rest, in_neither, {}
+        return _in_order(held), rest, in_neither, {}
     test, files = _read(config, schema, "test")
     return test, pairs, 0, {"test": files}
 
@@ -147,7 +153,7 @@ def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> Non
         log.warning("%s: only %d base pairs are left, not the %d of dataset.size", config.name, base, config.size)
 
 
-def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[list[Pair], list[dict[str, Any]]]:
+def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
     prefix = f"{config.name}-{split}"
     limits = (config.max_prompt_chars, config.max_bad_fraction)
     return read_split(_sources(config, split), schema, prefix, config.on, *limits)
@@ -172,7 +178,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
+def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> Sequence[Pair]:
     """`pairs` with the labels of about a share `rate` of them flipped; `Pair.exchanged` marks those.
 
     A hash of (seed, pair id) decides, so a flip depends on nothing else, and a higher rate flips all that a lower one
@@ -183,48 +189,57 @@ def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> list[Pair]:
         key = f"flip/{seed}/{pair.id}".encode(errors="surrogatepass")
         return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") / 2**64
 
-    return [
-        replace(pair, chosen=pair.rejected, rejected=pair.chosen, exchanged=True) if drawn(pair) < rate else pair
-        for pair in pairs
-    ]
+    def labelled(pair: Pair) -> Pair:
+        if drawn(pair) < rate:
+            return replace(pair, chosen=pair.rejected, rejected=pair.chosen, exchanged=True)
+        return pair
+
+    return Changed(pairs, labelled) if rate else pairs
 
 
 def length_baseline(pairs: Sequence[Pair]) -> float:
     """The accuracy of preferring the longer response, in characters; a tie counts as ½."""
-    signs = [np.sign(len(pair.chosen) - len(pair.rejected)) for pair in pairs]
-    return float(np.mean(signs) / 2 + 0.5)
+    longer = np.fromiter((len(pair.chosen) - len(pair.rejected) for pair in pairs), dtype=np.int64, count=len(pairs))
+    return float(np.mean(np.sign(longer)) / 2 + 0.5)
 
 
 def _number(wanted: float, available: int) -> int:
     return round(wanted * available) if wanted < 1 else int(wanted)
 
 
-def shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> list[Pair]:
+def shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> Picked:
     """`pairs` in an order drawn by seed and split: a smaller size takes a prefix of what a larger one takes."""
-    order = np.random.default_rng([seed, *split.encode()]).permutation(len(pairs))
-    return [pairs[i] for i in order]
+    return pick(pairs, np.random.default_rng([seed, *split.encode()]).permutation(len(pairs)))
 
 
-def hold_out(pairs: Sequence[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
+def hold_out(pairs: Picked, number: int) -> tuple[Picked, Picked, int]:
     """(`number` held-out pairs, the rest, how many pairs are in neither).
 
     Whole prompts are held out until there are `number` pairs; what the last prompt has beyond that is in neither part.
+    Both parts have the pairs of a prompt together, prompts in the order in which they first come.
     """
-    by_prompt: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_prompt.setdefault(contamination.prompt_key(pair), []).append(pair)
-
-    held: list[Pair] = []
-    rest: list[Pair] = []
-    for group in by_prompt.values():
-        (held if len(held) < number else rest).extend(group)
-    return held[:number], rest, max(0, len(held) - number)
+    prompts = _prompt_numbers(pairs)
+    order, ends = np.argsort(prompts, kind="stable"), np.cumsum(np.bincount(prompts))
+    held = 0
+    if number and len(pairs):
+        held = int(ends[min(int(np.searchsorted(ends, number)), len(ends) - 1)])
+    return pick(pairs, order[: min(number, held)]), pick(pairs, order[held:]), max(0, held - number)
 
 
-def _in_order(pairs: Sequence[Pair], drawn: Sequence[Pair]) -> list[Pair]:
-    """The `drawn` of `pairs`, in the order of `pairs`."""
-    ids = {pair.id for pair in drawn}
-    return [pair for pair in pairs if pair.id in ids]
+def _prompt_numbers(pairs: Sequence[Pair]) -> np.ndarray:
+    """[len(pairs)] int: the number of each pair's prompt, in the order in which prompts first come."""
+    numbering, found = Numbering(), [np.empty(0, dtype=np.int64)]
+    keys = (key_of(contamination.prompt_key(pair)) for pair in pairs)
+    while block := list(itertools.islice(keys, _BLOCK)):
+        new = [key for key, number in zip(block, numbering.find(block), strict=True) if number < 0]
+        numbering.add(list(dict.fromkeys(new)))
+        found.append(numbering.find(block))
+    return np.concatenate(found)
+
+
+def _in_order(drawn: Picked, most: int | None = None) -> Picked:
+    """The first `most` of the `drawn` pairs, in the order of what they were drawn from."""
+    return Picked(drawn.pairs, np.sort(drawn.rows[:most]))
 
 
 def _sources(config: DatasetConfig, split: Split) -> list[Source]:

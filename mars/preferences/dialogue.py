@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 Role = Literal["system", "user", "assistant"]
 Template = Literal["plain", "chat"]
+_ROLES = get_args(Role)  # asked for with every turn of a corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Message:
     content: str
 
     def __post_init__(self) -> None:
-        if self.role not in get_args(Role):
-            raise ValueError(f'role "{self.role}" is not one of {", ".join(get_args(Role))}')
+        if self.role not in _ROLES:
+            raise ValueError(f'role "{self.role}" is not one of {", ".join(_ROLES)}')
 
 
 class Rendered(NamedTuple):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from mars.claims import key_of
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 
@@ -38,9 +39,9 @@ class Pair:
     exchanged: bool = False  # noise put in on purpose: its sides are those of the dataset's usual label, exchanged
 
     @property
-    def content(self) -> tuple[tuple[Message, ...], frozenset[str]]:
-        """(prompt, the two responses as a set): equal for the same pair under another id or label."""
-        return self.prompt, frozenset((self.chosen, self.rejected))
+    def content(self) -> bytes:
+        """A key of the prompt and the two responses: equal for the same pair under another id or label."""
+        return texts_key(self.prompt, *sorted((self.chosen, self.rejected)))
 
     def side(self, side: Side) -> str:
         """The text of one side."""
@@ -75,6 +76,12 @@ class Preferences:
             "validation_sha256": pairs_digest(self.validation),
             "test_sha256": pairs_digest(pair for pairs in self.tests.values() for pair in pairs),
         }
+
+
+def texts_key(prompt: Sequence[Message], *responses: str) -> bytes:
+    """16 bytes that stand for a prompt and these responses to it, in this order, and for no other texts."""
+    turns = [(message.role, message.content) for message in prompt]
+    return key_of(json.dumps([turns, *responses], ensure_ascii=False))
 
 
 def pairs_digest(pairs: Iterable[Pair]) -> str:

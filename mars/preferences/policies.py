@@ -7,13 +7,16 @@ rows is taken for the wrong file and is an error.
 
 from __future__ import annotations
 
+import itertools
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mars.preferences.pair import DataError, Pair
+from mars.preferences.columns import Stored
+from mars.preferences.pair import DataError, Pair, texts_key
 from mars.preferences.schemas import Defect, Finding, Kind, Row, Schema, examine, near
 from mars.preferences.sources import RawRow, Source
 
@@ -76,7 +79,7 @@ def read_split(
     policies: Policies,
     max_prompt_chars: int | None = None,
     max_bad_fraction: float = 1.0,
-) -> tuple[list[Pair], list[dict[str, Any]]]:
+) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
     """(the usable pairs of one split in file order, for each source the JSON count of what became of its rows).
 
     A pair's id is the row's own, else `prefix` and the row's number, counted through all sources. max_prompt_chars: a
@@ -86,20 +89,21 @@ def read_split(
     Raises DataError with file and row where a policy says so, for a file without rows or without a column the schema
     needs, for an id used twice, and where too many rows are dropped.
     """
-    pairs: list[Pair] = []
-    place_of: dict[str, str] = {}
+    pairs = Stored()
+    names: set[int] = set()  # their hashes
+    places = array("q")  # of each pair, counted over all sources
     tallies: list[_Tally] = []
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[bytes] = set()
     before = 0  # rows of earlier sources
     for source in sources:
         tally = _Tally()
         for number, row in _usable_rows(source, schema, policies, max_prompt_chars, tally, seen):
-            name, place = row.id or f"{prefix}-{before + number}", f"{source.label}:{number}"
-            if name in place_of:
-                raise DataError(
-                    f"{place}: the id {json.dumps(name[:60], ensure_ascii=False)} stands at {place_of[name]} already"
-                )
-            place_of[name] = place
+            name = row.id or f"{prefix}-{before + number}"
+            if hash(name) in names and (earlier := _whereabouts(name, pairs, places, sources, tallies)):
+                shown = json.dumps(name[:60], ensure_ascii=False)
+                raise DataError(f"{source.label}:{number}: the id {shown} stands at {earlier} already")
+            names.add(hash(name))
+            places.append(before + number)
             pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, subset=row.subset))
 
         if not tally.rows:
@@ -111,13 +115,30 @@ def read_split(
     return pairs, [tally.report(source.identity) for source, tally in zip(sources, tallies, strict=True)]
 
 
+def _whereabouts(
+    name: str, pairs: Sequence[Pair], places: Sequence[int], sources: Sequence[Source], tallies: Sequence[_Tally]
+) -> str:
+    """File and row of the pair of that name; "" where there is none, and only the hash of its name is there already.
+
+    tallies: of the sources before the one that is being read.
+    """
+    place = next((place for pair, place in zip(pairs, places, strict=True) if pair.id == name), None)
+    if place is None:
+        return ""
+    for source, tally in itertools.zip_longest(sources, tallies):
+        if tally is None or place <= tally.last:
+            return f"{source.label}:{place}"
+        place -= tally.last
+    raise AssertionError("a pair is of some source")
+
+
 def _usable_rows(
     source: Source,
     schema: Schema,
     policies: Policies,
     max_prompt_chars: int | None,
     tally: _Tally,
-    seen: set[tuple[Any, ...]],
+    seen: set[bytes],
 ) -> Iterator[tuple[int, Row]]:
     """(number, row) of each row that the policies keep; `tally` and `seen` are updated on the way."""
     for raw in source.rows:
@@ -125,17 +146,21 @@ def _usable_rows(
         tally.rows, tally.last = tally.rows + 1, raw.number
         tally.columns.update(raw.value or ())
         row, defects = _understand(raw, schema, max_prompt_chars)
-        if row is not None and (row.prompt, row.chosen, row.rejected) in seen:
-            defects.append(Defect("duplicate", "repeats an earlier row"))
-        if row is not None and (row.prompt, row.rejected, row.chosen) in seen and row.chosen != row.rejected:
-            defects.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
+        key = b""
+        if row is not None:
+            key = texts_key(row.prompt, row.chosen, row.rejected)
+            turned = texts_key(row.prompt, row.rejected, row.chosen)
+            if key in seen:
+                defects.append(Defect("duplicate", "repeats an earlier row"))
+            if turned in seen and row.chosen != row.rejected:
+                defects.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
 
         cause = _cause_to_drop(defects, policies, place, row is not None)
         for defect in [cause] if cause else defects:
             tally.note(defect, place, dropped=cause is not None)
         if row is not None and cause is None:
             tally.kept += 1
-            seen.add((row.prompt, row.chosen, row.rejected))
+            seen.add(key)
             yield raw.number, row
 
 

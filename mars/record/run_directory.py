@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,8 +277,12 @@ class RunDirectory:
         files.write_text(self.path / ROUNDS, pd.DataFrame(records).to_csv(index=False))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """A parquet table under its `name`: SELECTION, ALLOCATION, SPECTRA, VARIANTS, SEMANTIC."""
+        """A parquet table under its `name`."""
         files.write_parquet(self.path / name, table)
+
+    def write_parts(self, name: str, parts: Iterable[pd.DataFrame]) -> None:
+        """A parquet table that comes in parts, of which one is in memory at a time, under its `name`."""
+        files.write_parquet_parts(self.path / name, parts)
 
     def check_writable(self) -> None:
         """Before hours of scoring: raises UserError where an evaluation could not be written."""

@@ -1,8 +1,11 @@
-"""The tables a run leaves: what each round drew, what steered the draw, and the curvature where it was measured."""
+"""The tables a run leaves: what each round drew, what steered the draw, and the curvature where it was measured.
+
+Those with a row for each pair come round by round, so that one round of them is in memory at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,29 +15,27 @@ from mars.method.state import Spectra
 from mars.pool.pool import Pool
 
 
-def selection_table(drawn: Sequence[np.ndarray], pool: Pool) -> pd.DataFrame:
-    """(round, row, parent, budget): every pool row each round drew, and how many its parent got that round."""
-    frames = []
+def selections(drawn: Sequence[np.ndarray], pool: Pool) -> Iterator[pd.DataFrame]:
+    """(round, row, parent, budget) of each round: every pool row that it drew, and how many their parents got."""
     for t, rows in enumerate(drawn):
         parents = pool.parents(rows)
         budgets = np.bincount(parents, minlength=len(pool.base))
-        frames.append(pd.DataFrame({"round": t, "row": rows, "parent": parents, "budget": budgets[parents]}))
-    return pd.concat(frames, ignore_index=True)
+        yield pd.DataFrame({"round": t, "row": rows, "parent": parents, "budget": budgets[parents]})
 
 
-def allocation_table(drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray | None], pool: Pool) -> pd.DataFrame:
-    """(round, pair, margin, budget), a row for each round and base pair: what steered the draw, and what it drew.
+def allocations(
+    drawn: Sequence[np.ndarray], margins: Sequence[np.ndarray | None], pool: Pool
+) -> Iterator[pd.DataFrame]:
+    """(round, pair, margin, budget) of each round, a row for each base pair: what steered the draw, and what it drew.
 
     pair: its place among the base pairs, from 0 (manifest.json's `base_ids`). margin: before the round's training; NaN
     where the arm did not ask. budget: rows drawn from the pair.
     """
     pairs = np.arange(len(pool.base))
-    frames = []
     for t, (rows, known) in enumerate(zip(drawn, margins, strict=True)):
         budgets = np.bincount(pool.parents(rows), minlength=len(pairs))
         margin = np.full(len(pairs), np.nan) if known is None else known
-        frames.append(pd.DataFrame({"round": t, "pair": pairs, "margin": margin, "budget": budgets}))
-    return pd.concat(frames, ignore_index=True)
+        yield pd.DataFrame({"round": t, "pair": pairs, "margin": margin, "budget": budgets})
 
 
 def spectra_table(spectra: Sequence[Spectra]) -> pd.DataFrame:

@@ -256,23 +256,26 @@ class Features:
     def __init__(self, encoder: FeatureEncoder, padded: bool = False):
         self.encoder = encoder
         self._vectors = _vectors_of(encoder, padded)
+        # Both with room at the end.
         self._places = np.zeros(0, dtype=np.int64)  # [T] where the vectors are, by number
         self._numbers = np.zeros(0, dtype=np.int32)  # the number plus one by place, 0 where the run has none
-        self.lengths = np.ones(0, dtype=np.int64)  # every text costs the same: one row
+        self.lengths = _ones(0)  # every text costs the same: one row
         self.cuts = np.zeros(0, dtype=np.uint8)
 
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
         """[len(texts)] text numbers; a text seen before keeps its number."""
         places = self._vectors.places(texts)
-        self._numbers = np.pad(self._numbers, (0, len(self._vectors) - len(self._numbers)))
+        self._numbers = _with_room(self._numbers, len(self._vectors))
         unseen = places[self._numbers[places] == 0]
         if len(unseen):
             _, first = np.unique(unseen, return_index=True)
             new = unseen[np.sort(first)]  # in the order in which they come
-            self._numbers[new] = np.arange(len(self._places), len(self._places) + len(new)) + 1
-            self._places = np.concatenate([self._places, new])
-            self.cuts = self._vectors.cuts[self._places]
-            self.lengths = np.ones(len(self._places), dtype=np.int64)
+            before, after = len(self.cuts), len(self.cuts) + len(new)
+            self._numbers[new] = np.arange(before, after) + 1
+            self._places = _with_room(self._places, after)
+            self._places[before:after] = new
+            self.cuts = np.concatenate([self.cuts, self._vectors.cuts[new]])
+            self.lengths = _ones(after)
         return self._numbers[places].astype(np.int64) - 1
 
     @property
@@ -287,6 +290,18 @@ class Features:
     def padded(self) -> Features:
         """Features of the same encoder, still empty, each text padded to `max_length` when it is encoded."""
         return Features(self.encoder, padded=True)
+
+
+def _ones(count: int) -> np.ndarray:
+    """[count] int64, all one and in the memory of one."""
+    return np.broadcast_to(np.int64(1), (count,))
+
+
+def _with_room(numbers: np.ndarray, count: int) -> np.ndarray:
+    """`numbers` with zeros after them where there are fewer than `count`: twice as many, so that few are copied."""
+    if count <= len(numbers):
+        return numbers
+    return np.pad(numbers, (0, max(count, 2 * len(numbers)) - len(numbers)))
 
 
 def _vectors_of(encoder: FeatureEncoder, padded: bool) -> Vectors:

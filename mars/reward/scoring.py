@@ -69,8 +69,13 @@ class ModelScorer:
 
         Raises ScoringError where a single text does not fit the GPU's memory.
         """
-        self.known.scored += len(np.unique(numbers))
-        return self._score(self.known.inputs, numbers.ravel()).reshape(numbers.shape)
+        asked = np.zeros(len(self.known.inputs.lengths), dtype=bool)  # not sorted: numbers are small, and may be many
+        asked[numbers] = True
+        distinct = np.flatnonzero(asked)
+        self.known.scored += len(distinct)
+        scores = np.empty(len(asked), dtype=np.float32)
+        scores[distinct] = self._score(self.known.inputs, distinct)
+        return scores[numbers]
 
     def margins(self, numbers: np.ndarray) -> np.ndarray:
         """[N] float64 r(chosen) − r(rejected) of [N, 2] text numbers."""
@@ -106,13 +111,13 @@ class ModelScorer:
                 progress.advance(len(chunk))
         wanted = np.concatenate(numbers)
         self.texts += len(wanted)
-        distinct = np.unique(wanted)
+        distinct, where = np.unique(wanted, return_inverse=True)
         if isinstance(into.inputs, Tokens):  # a linear head sees features
             self.tokens += int(into.inputs.lengths[distinct].sum())
         if not padded:
             self._numbers = np.union1d(self._numbers, distinct)
         try:
-            return self._score(into.inputs, wanted).astype(np.float64)
+            return self._score(into.inputs, distinct)[where].astype(np.float64)
         except torch.AcceleratorError:  # the device's fault, not the model's
             raise
         except (ValueError, IndexError, RuntimeError) as error:  # what a model's own forward may raise at a text
@@ -129,27 +134,26 @@ class ModelScorer:
         return {"texts": len(self._numbers), **self.known.truncated(self._numbers)}
 
     def _score(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
-        """[len(numbers)] fp32 scores in eval mode."""
+        """[len(numbers)] fp32 scores of distinct texts in eval mode."""
         self.model.eval()
-        unique, where = np.unique(numbers, return_inverse=True)
-        lengths, feed = inputs.lengths[unique], Feed(self.model, inputs)
+        lengths, feed = inputs.lengths[numbers], Feed(self.model, inputs)
         total = int(lengths.sum()) // self._ranks.count
-        with Progress(total, f"scoring {len(unique)} texts", "tokens") as progress, sharding.reading(self.model):
+        with Progress(total, f"scoring {len(numbers)} texts", "tokens") as progress, sharding.reading(self.model):
 
             def read(batch: np.ndarray) -> np.ndarray:
                 progress.advance(int(lengths[batch].sum()))
-                return self.model(**feed.batch(unique[batch])).float().cpu().numpy()
+                return self.model(**feed.batch(numbers[batch])).float().cpu().numpy()
 
-            scores = np.zeros(len(unique), dtype=np.float32)
+            scores = np.zeros(len(numbers), dtype=np.float32)
             if self._elsewhere and isinstance(inputs, Tokens):
                 tokens = self._budget.tokens
-                batches = feed.batches(unique, tokens, self._most)
-                for places, made in passed(self._elsewhere, inputs, unique, batches, tokens):
+                batches = feed.batches(numbers, tokens, self._most)
+                for places, made in passed(self._elsewhere, inputs, numbers, batches, tokens):
                     scores[places] = made
                     progress.advance(int(lengths[places].sum()))
             else:
-                self._read(feed, unique, read, scores)
-        return scores[where]
+                self._read(feed, numbers, read, scores)
+        return scores
 
     def _read(
         self, feed: Feed, numbers: np.ndarray, read: Callable[[np.ndarray], np.ndarray], into: np.ndarray

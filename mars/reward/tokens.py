@@ -20,6 +20,7 @@ import torch
 
 from mars import files
 from mars.preferences.dialogue import Rendered
+from mars.preferences.numbering import Numbering
 from mars.reward.backbone import Truncation
 from mars.reward.memory import moved
 from mars.reward.packing import Packing, pack
@@ -153,7 +154,7 @@ class Tokens:
 
     def __init__(self, encoder: Encoder, device: torch.device, width: int = 0):
         self._encoder, self._device, self.width = encoder, device, width
-        self._numbers: dict[bytes, int] = {}  # by digest: the texts themselves need not stay in memory
+        self._numbers = Numbering()  # by digest: the texts themselves need not stay in memory
         self._offsets = np.zeros(1, dtype=np.int64)
         self._file = files.scratch("mars-tokens-")  # lives as long as the memory map
         self.lengths = np.zeros(0, dtype=np.int64)
@@ -164,14 +165,17 @@ class Tokens:
     def add(self, texts: Sequence[Rendered]) -> np.ndarray:
         """[len(texts)] text numbers; a text seen before keeps its number."""
         keys = [text_key(text) for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._numbers}
+        found = self._numbers.find(keys)
+        new = {key: text for key, text, number in zip(keys, texts, found.tolist(), strict=True) if number < 0}
         if new:
             encoded, cuts = self._encoder(list(new.values()))
-            self._numbers.update(zip(new, self._append(encoded, cuts).tolist(), strict=True))
-        return np.fromiter((self._numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+            self._append(encoded, cuts)
+            self._numbers.add(list(new))
+            found = self._numbers.find(keys)
+        return found
 
     def add_ids(self, texts: Sequence[np.ndarray]) -> np.ndarray:
-        """[len(texts)] new text numbers of texts that were tokenised before: [L] int32 ids each."""
+        """[len(texts)] new text numbers of texts tokenised before, [L] int32 ids each; `add` comes no more."""
         return self._append([ids.tolist() for ids in texts], [0] * len(texts))
 
     def _append(self, encoded: Sequence[Sequence[int]], cuts: Sequence[int]) -> np.ndarray:

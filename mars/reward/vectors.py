@@ -15,6 +15,7 @@ import torch
 
 from mars import files
 from mars.preferences.dialogue import Rendered
+from mars.preferences.numbering import Numbering
 from mars.reward.tokens import text_key
 
 _RESIDENT = 1 << 30  # bytes of the matrix that are resident at most
@@ -27,7 +28,7 @@ class Vectors:
 
     def __init__(self, fill: Fill):
         self._fill = fill
-        self._places: dict[bytes, int] = {}
+        self._places = Numbering()
         self._file = files.scratch("mars-vectors-")  # lives as long as the memory map
         self._pages: mmap.mmap | None = None
         self._matrix: torch.Tensor | None = None
@@ -40,15 +41,17 @@ class Vectors:
     def places(self, texts: Sequence[Rendered]) -> np.ndarray:
         """[len(texts)] int: where the vector of each text is; those without one get one."""
         keys = [text_key(text) for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._places}
+        places = self._places.find(keys)
+        new = {key: text for key, text, place in zip(keys, texts, places.tolist(), strict=True) if place < 0}
         if new:
             self._fill(new)
-        return np.fromiter((self._places[key] for key in keys), dtype=np.int64, count=len(keys))
+            places = self._places.find(keys)
+        return places
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray, cuts: np.ndarray) -> None:
         """Adds [n, d] float32 vectors under n keys (`text_key`), none of which is known. cuts: [n] uint8."""
         files.append(self._file, vectors.astype(np.float32, copy=False).tobytes())
-        self._places.update(zip(keys, range(len(self), len(self) + len(keys)), strict=True))
+        self._places.add(keys)
         self.cuts = np.concatenate([self.cuts, cuts])
         self._pages = mmap.mmap(self._file.fileno(), 0)
         self._matrix = torch.frombuffer(self._pages, dtype=torch.float32).reshape(len(self), -1)

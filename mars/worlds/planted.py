@@ -24,7 +24,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, NamedTuple, overload
 
+import numpy as np
+
 from mars.config import ConfigError, UserError, build
+from mars.preferences.columns import IN_MEMORY, PairFile
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences, Side
 from mars.worlds.planted_latents import (
@@ -285,11 +288,13 @@ def _world(config: PlantedConfig) -> World:
 
 
 class Rows(Sequence[Pair]):
-    """`size` rows of a split; each is generated when it is first read, and then kept."""
+    """`size` rows of a split; each is generated when it is first read, and then kept: of a large split on disk."""
 
     def __init__(self, world: World, split: str, size: int):
         self.world, self.split, self.size = world, split, size
         self._made: dict[int, Pair] = {}
+        self._stored = PairFile()  # rows made beyond those that stay objects
+        self._numbers = np.zeros(max(0, size - IN_MEMORY), dtype=np.int32)  # there, plus one; 0 where not made yet
 
     def __len__(self) -> int:
         return self.size
@@ -302,9 +307,19 @@ class Rows(Sequence[Pair]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.size))]
         row = range(self.size)[index]  # negative indices count from the end; one out of range raises
+        if row >= IN_MEMORY:
+            return self._later(row)
         if row not in self._made:
             self._made[row] = self.world.pair(self.split, row)
         return self._made[row]
+
+    def _later(self, row: int) -> Pair:
+        """A row beyond those that stay objects. Raises UserError where the disk does not take it."""
+        if number := int(self._numbers[row - IN_MEMORY]):
+            return self._stored.read(number - 1)
+        pair = self.world.pair(self.split, row)
+        self._numbers[row - IN_MEMORY] = self._stored.add(pair) + 1
+        return pair
 
 
 def load_planted(config: PlantedConfig) -> Preferences:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mars.method import allocation
@@ -48,6 +48,17 @@ def test_signed_scores_give_a_misranked_pair_the_most_and_absolute_ones_less():
     assert signed.argmax() == 0
     assert absolute.argmax() == 1
     assert absolute[0] == pytest.approx(absolute[2])
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.7]), min_size=1, max_size=40), st.integers(0, 90), st.integers(0, 9))
+def test_the_rows_left_over_go_to_the_largest_remainders_in_order(parts, budget, seed):
+    q = np.array(parts) / sum(parts)
+    quota = budget * q
+    expected = np.floor(quota).astype(int)
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(q)), np.floor(quota) - quota))
+    expected[order[: budget - expected.sum()]] += 1
+    np.testing.assert_array_equal(allocation.largest_remainder(q, budget, np.random.default_rng(seed)), expected)
 
 
 def test_ties_are_broken_by_the_seed_and_evenly():

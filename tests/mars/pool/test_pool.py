@@ -163,6 +163,14 @@ def test_a_refused_variant_is_counted_and_another_row_drawn_in_its_place():
     assert view.refused > 0
 
 
+@pytest.mark.parametrize("n", [3, 30])  # 75 rows take a byte each, 750 take two
+def test_rows_from_anywhere_are_the_first_of_the_pool_in_a_drawn_order(n):
+    view = a_round([0.0] * n, budget=9)
+    order = np.random.default_rng(0).permutation(view.pool.inherited())
+    np.testing.assert_array_equal(np.sort(anywhere(view, 9)), np.sort(order[:9]))
+    np.testing.assert_array_equal(anywhere(a_round([0.0] * n, budget=9), 9), order[:9])
+
+
 def test_where_fewer_rows_pass_than_are_asked_for_they_repeat():
     view = a_round([0.0], budget=20, text=even_only)
     rows = within_pairs(view, np.array([20]))
