@@ -24,8 +24,8 @@ from mars.launch.slurm_job import Job
 from mars.launch.tasks import Task
 from mars.plugins import resolve
 from mars.program import program
-from mars.record.ledger import Ledger, job_of
-from mars.sweep import FAILED, FOUND, Outcome
+from mars.record.ledger import job_of
+from mars.sweep import FOUND, Outcome
 
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
@@ -73,30 +73,26 @@ class _Asked(NamedTuple):
     """A run that a job works on. paths: submitit's of that job."""
 
     run: Any
+    task: Task
     paths: Any
 
 
 class Slurm:
-    """A `Carrier` whose tasks are jobs of Slurm. params: of Hydra's launcher."""
+    """Carries out tasks as jobs. params: of Hydra's launcher, as conf/hydra/launcher/slurm.yaml has them."""
 
     def __init__(self, params: Mapping[str, Any]):
         self._params = dict(params)
-        self._folder = Path(self._params["submitit_folder"])
+        self._folder = Path(params["submitit_folder"])
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """As `Carrier` has it, but all at once: they are one array. Raises UserError where Slurm takes none."""
+        """As `Carrier` has it, but for all tasks at once. Raises UserError where Slurm takes none."""
         jobs: dict[int, tuple[Any, Job]] = {}
         for task in tasks:
-            try:
-                run = resolve("mars.run:Run").of(task.config, task.overrides)
-            except Exception as error:  # as `mars.run.execute_in_sweep` takes it
-                Ledger(Path(task.config["study"])).refuse(job_of(task.overrides), reason(error))
-                yield task.number, Outcome(FAILED, job_of(task.overrides), why=reason(error))
-                continue
-            if found := run.found(job_of(task.overrides), task.began):
-                yield task.number, found
+            one = _prepared(task)
+            if isinstance(one, Outcome):
+                yield task.number, one
             else:
-                jobs[task.number] = run, Job(run.name, task, program())
+                jobs[task.number] = one
         yield from self._ends(self._queued(jobs))
 
     def _queued(self, jobs: Mapping[int, tuple[Any, Job]]) -> dict[int, _Asked]:
@@ -105,21 +101,20 @@ class Slurm:
 
         earlier = self._earlier([run.name for run, _ in jobs.values() if not run.settings.force])
         queued = {
-            number: _Asked(run, JobPaths(self._folder, earlier[run.name], 0))
-            for number, (run, _) in jobs.items()
+            number: _Asked(run, job.task, JobPaths(self._folder, earlier[run.name], 0))
+            for number, (run, job) in jobs.items()
             if run.name in earlier
         }
         if queued:
             log.info("%d runs are in the queue already", len(queued))
-        new = {number: job for number, (_, job) in jobs.items() if number not in queued}
-        numbers = list(new)
-        executor = self._executor(-(-len(new) // _ARRAY)) if new else None
-        for first in range(0, len(new), _ARRAY):
+        numbers = [number for number in jobs if number not in queued]
+        executor = self._executor(-(-len(numbers) // _ARRAY)) if numbers else None
+        for first in range(0, len(numbers), _ARRAY):
             some = numbers[first : first + _ARRAY]
-            for number, submitted in zip(some, self._submitted(executor, [new[n] for n in some]), strict=True):
-                run = jobs[number][0]
+            for number, submitted in zip(some, self._submitted(executor, [jobs[n][1] for n in some]), strict=True):
+                run, job = jobs[number]
                 files.write_text(self._note(run.name), submitted.job_id)
-                queued[number] = _Asked(run, submitted.paths)
+                queued[number] = _Asked(run, job.task, submitted.paths)
         return queued
 
     def _note(self, name: str) -> Path:
@@ -180,45 +175,54 @@ class Slurm:
         looked = time.monotonic()
         while waiting:
             answers = {f: set(os.listdir(f)) for f in {one.paths.folder for one in waiting.values()} if f.is_dir()}
-            for number, (run, paths) in list(waiting.items()):
-                if paths.result_pickle.name in answers.get(paths.folder, ()):
+            for number, asked in list(waiting.items()):
+                if asked.paths.result_pickle.name in answers.get(asked.paths.folder, ()):
                     del waiting[number]
-                    yield number, self._answer(run, paths)
+                    yield number, _answer(asked)
             if time.monotonic() - looked >= max(_LOOK, len(waiting) / 100):
                 states = _states([one.paths.job_id for one in waiting.values()])
                 looked = time.monotonic()
-                for number, (run, paths) in list(waiting.items()) if states is not None else []:
-                    state = (states or {}).get(paths.job_id, "")
+                for number, asked in list(waiting.items()) if states is not None else []:
+                    state = (states or {}).get(asked.paths.job_id, "")
                     if state not in _OVER:
                         over.pop(number, None)
                     elif looked - over.setdefault(number, looked) >= _LAG:
                         del waiting[number]
-                        yield number, self._unanswered(run, paths, state)
+                        yield number, _unanswered(asked, state)
             if waiting:
                 time.sleep(_PAUSE)
 
-    def _answer(self, run: Any, paths: Any) -> Outcome:
-        from submitit.core.utils import pickle_load
 
-        ended, answer = pickle_load(paths.result_pickle)
-        if ended == "success":
-            outcome: Outcome = answer
-            return outcome if outcome.log or not outcome.why else outcome._replace(log=_path(paths))
-        if "timed-out too many times" in answer:
-            why = "out of time too often (more: hydra.launcher.timeout_min, hydra.launcher.max_num_timeout)"
-        else:
-            why = answer.strip().splitlines()[-1]
-        return self._failed(run, paths, why)
+def _prepared(task: Task) -> Outcome | tuple[Any, Job]:
+    """How a task has ended without Slurm, or else (its run, what Slurm is to do)."""
+    job = job_of(task.overrides)
+    try:
+        run = resolve("mars.run:Run").of(task.config, task.overrides)
+    except Exception as error:  # as `mars.run.execute_in_sweep` takes it
+        return task.lost(reason(error))
+    return run.found(job, task.began) or (run, Job(run.name, task, program()))
 
-    def _unanswered(self, run: Any, paths: Any, state: str) -> Outcome:
-        if run.place.finished:
-            return Outcome(FOUND, run.name)
-        lost = "" if paths.stdout.exists() else f", without a log (can its node see {paths.folder}?)"
-        return self._failed(run, paths, f"its job ended without an answer: {_OVER[state]}{lost}")
 
-    def _failed(self, run: Any, paths: Any, why: str) -> Outcome:
-        run.ledger.end(run.name, why)
-        return Outcome(FAILED, run.name, why=why, log=_path(paths))
+def _answer(asked: _Asked) -> Outcome:
+    from submitit.core.utils import pickle_load
+
+    ended, answer = pickle_load(asked.paths.result_pickle)
+    if ended == "success":
+        outcome: Outcome = answer
+        return outcome if outcome.log or not outcome.why else outcome._replace(log=_path(asked.paths))
+    if "timed-out too many times" in answer:
+        why = "out of time too often (more: hydra.launcher.timeout_min, hydra.launcher.max_num_timeout)"
+    else:
+        why = answer.strip().splitlines()[-1]
+    return asked.task.lost(why)._replace(log=_path(asked.paths))
+
+
+def _unanswered(asked: _Asked, state: str) -> Outcome:
+    if asked.run.place.finished:
+        return Outcome(FOUND, asked.run.name)
+    log = _path(asked.paths)
+    lost = "" if log else f", without a log (can its node see {asked.paths.folder}?)"
+    return asked.task.lost(f"its job ended without an answer: {_OVER[state]}{lost}")._replace(log=log)
 
 
 def _path(paths: Any) -> str:

@@ -67,7 +67,8 @@ class Job:
         while outcome.state == HELD and time.monotonic() < patience:
             time.sleep(_PAUSE)  # by this very job, on a node that failed, until its lease is over
             outcome = self.task.carry_out()
-        if outcome.state == FAILED and outcome.name == job_of(self.task.overrides):  # it was good where it came from
+        # A run that got no name: its settings and data were good where it was asked for.
+        if outcome.state == FAILED and outcome.name == job_of(self.task.overrides):
             node = os.environ.get("SLURMD_NODENAME", "a node")
             return outcome._replace(name=self.name, why=f"on {node}, not where the sweep was started: {outcome.why}")
         return outcome
