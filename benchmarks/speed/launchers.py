@@ -1,7 +1,7 @@
 """What a second worker saves, by each way to have one, and whether the bits are those of one process.
 
     python -m benchmarks.speed launchers                             (12 runs of `matched`, `workers=1` and `workers=2`)
-    python -m benchmarks.speed launchers --ways workers,slurm,ray    (a Slurm that answers, Ray on this machine)
+    python -m benchmarks.speed launchers --ways workers,slurm,ray    (with a Slurm that answers, and Ray's local cluster)
 
 The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
 start and end included. Each worker has one thread, so that a second one has a core of its own.
@@ -16,12 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from mars.config import UserError
+from mars.config import UserError, choose
 from mars.record.run_directory import METRICS, finished_runs
 
-# What tells a sweep how many workers it has.
-_WORKERS = {
-    "workers": "workers={}",
+# What gives a sweep one worker, and two, on two cores.
+_SLURM = "hydra/launcher=slurm hydra.launcher.cpus_per_task=1 hydra.launcher.mem_gb=4 hydra.launcher.array_parallelism"
+WAYS = {
+    "workers": ("workers=1", "workers=2"),
+    "slurm": (f"{_SLURM}=1", f"{_SLURM}=2"),
+    "ray": ("hydra/launcher=ray hydra.launcher.cpus=2", "hydra/launcher=ray hydra.launcher.cpus=1"),
 }
 _RUNS = "method=none_matched,uniform,stratified,eda,mars,mars_tempered seed=0,1"
 
@@ -50,12 +53,12 @@ def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers") 
         expected = metrics(place / "first")
         print(f"{len(expected)} runs in one process: {swept(place / 'process', *asked):.1f} s", flush=True)
         for way in ways.split(","):
-            seconds = {}
-            for number in (1, 2):
+            seconds = []
+            for number, settings in enumerate(choose(WAYS, way, "--ways"), 1):
                 study = place / f"{way}-{number}"
-                seconds[number] = swept(study, *asked, *_WORKERS[way].format(number).split())
+                seconds.append(swept(study, *asked, *settings.split()))
                 if metrics(study) != expected:
                     raise UserError(f"{way}, {number} workers: metrics.json of some runs are not those of one process")
-            ratio = seconds[2] / seconds[1]
-            said = f"{seconds[1]:.1f} s with one, {seconds[2]:.1f} s with two, {ratio:.2f} of it"
+            one, two = seconds
+            said = f"{one:.1f} s with one, {two:.1f} s with two, {two / one:.2f} of it"
             print(f"{way}: {said}; the same metrics.json", flush=True)
