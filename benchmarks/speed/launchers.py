@@ -1,7 +1,7 @@
 """What a second worker saves, by each way to have one, and whether the bits are those of one process.
 
     python -m benchmarks.speed launchers                             (12 runs of `matched`, `workers=1` and `workers=2`)
-    python -m benchmarks.speed launchers --ways workers,slurm,ray    (with a Slurm that answers, and Ray's local cluster)
+    python -m benchmarks.speed launchers --ways workers,slurm,ray    (with a Slurm that answers, and Ray here)
 
 The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
 start and end included. Each worker has one thread, so that a second one has a core of its own.
