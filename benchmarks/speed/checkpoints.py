@@ -44,7 +44,9 @@ def run(rows: str, backbone: str, steps: int, minutes: float) -> tuple[Took, lis
     with tempfile.TemporaryDirectory() as folder, _saved() as savings:
         settings = [f"dataset.path={rows}", f"backbone={backbone}", f"rounds.steps={steps}", f"out={folder}/run"]
         settings += [f"checkpoint_minutes={minutes}", f"cache={folder}/cache", "dataset=hh_rlhf", "train=full"]
-        config = composed("config", [*settings, "method=none", "rounds.number=1", "dataset.test_size=64"])
+        config = composed(
+            "config", [*settings, "method=none", "rounds.number=1", "dataset.test_size=64", "dataset.validation=64"]
+        )
         began = Took.now()
         execute(config)
         return Took.now().since(began), savings
