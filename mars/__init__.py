@@ -6,7 +6,9 @@ This is also the public place of what code outside this repository builds on: ar
 
 The rooms of this package, lowest first; a room asks only rooms below it:
 
-    config plugins files progress cache claims stopping   the ground: settings, entry points, atomic files, cached rows
+    config plugins files progress cache claims stopping program   the ground: settings, entry points, atomic files, rows
+    ranks          the processes of one run
+    cluster/       a Ray cluster: reached, found fit, given work in shards
     preferences/   what a preference is, and how rows become base, validation and test pairs
     theory/        curvature, information and the paper's bound: pure arrays
     worlds/        generated preferences whose truth is known
@@ -16,7 +18,7 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
     launch/        a sweep's jobs on their way to other processes
-    run choices assembly conduct cli jobs sweep status show dry_run mistakes   the entrance
+    run choices assembly conduct cli jobs sweep status show fill dry_run mistakes   the entrance
 """
 
 from __future__ import annotations
