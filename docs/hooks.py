@@ -71,6 +71,8 @@ def settings(file: Path) -> Iterator[Setting]:
         path = [(depth, name) for depth, name in path if depth < indent] + [(indent, found["name"])]
         if path[0][1] in ("defaults", "hydra"):
             continue
+        if found["name"] == "_target_":
+            continue
         value, comment = _split_comment(found["rest"])
         yield Setting(".".join(name for _, name in path), value, comment)
 

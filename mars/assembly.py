@@ -238,6 +238,12 @@ def _check_ranks(settings: Settings) -> None:
             f"batch_size: {settings.batch_size} pairs a step are fewer than the {count} processes that share them "
             f"(raise it or lower --nproc_per_node)"
         )
+    judged = [settings.benchmark, *settings.downstream.values()]
+    if any(one.get("name") == "trained_policy" for one in judged):
+        raise ConfigError(
+            "benchmark: trained_policy trains a policy in one process (leave it out here, and judge the finished run "
+            "by mars evaluate)"
+        )
     if train.shard == "fsdp" and settings.curvature:
         raise ConfigError("curvature: it is taken of whole models (set it to false, or train.shard to none)")
 

@@ -84,7 +84,7 @@ class Cache:
                 yield database
         if not fits:
             aside = self.path.with_name(f"{self.path.stem}.{files.digest(_wanted(self.schema))[:8]}{self.path.suffix}")
-            _say(f"{self._foreign()}; it is left alone, and {aside.name} is used")
+            files.say_once(log, f"{self._foreign()}; it is left alone, and {aside.name} is used")
             with replace(self, path=aside, kept=True).open() as database:
                 yield database
 
@@ -241,9 +241,3 @@ def _wanted(schema: str) -> Mapping[str, tuple[str, ...]]:
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript(schema)
         return _layout(database)
-
-
-@functools.cache
-def _say(line: str) -> None:
-    """Once a process."""
-    log.warning("%s", line)

@@ -193,7 +193,8 @@ def _saved(checkpoints: Path, ranks: Ranks) -> State:
     if not ranks.first:
         saved = State.load(checkpoints)
     where = "none" if saved is None else saved.whereabouts
-    ranks.agree({f"in {checkpoints} a checkpoint": where}, "a run's directory has to be on a disk that all share")
+    facts = {f"of {checkpoints.parent} a view": checkpoints.parent.is_dir(), f"in {checkpoints} a checkpoint": where}
+    ranks.agree(facts, "a run's directory has to be on a disk that all share")
     return saved or State()
 
 

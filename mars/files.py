@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -115,6 +118,12 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+@functools.cache
+def say_once(log: logging.Logger, line: str) -> None:
+    """A warning, once a process."""
+    log.warning("%s", line)
+
+
 @contextmanager
 def writing(path: Path, then: str = "", what: str = "cannot be written") -> Iterator[None]:
     """Inside, `path` is written. Raises UserError where the system does not take it; then: what to do about that."""
@@ -132,10 +141,9 @@ def aside(path: Path) -> Iterator[Path]:
 
     Where something is raised, nothing of the new one is left. Raises UserError as `writing` does.
     """
-    other = path.with_name(f".{path.name}.{os.getpid()}")
+    other = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # containers count apart
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(other)  # of an earlier process of this number
         try:
             yield other
             os.replace(other, path)

@@ -35,7 +35,8 @@ class Progress:
         self.done, self._before, self._start = done, done, time.monotonic()
         self._last = self._start
         shown = sys.stderr.isatty() and not ranks.number()
-        self._bar = tqdm(total=total, desc=what, unit=unit, leave=False, initial=done) if shown else None
+        bar = tqdm(total=total, desc=what, unit=unit, leave=False, initial=done) if shown else None
+        self._bar = None if bar is None or bar.disable else bar  # TQDM_DISABLE leaves none
 
     def __enter__(self) -> Progress:
         return self

@@ -25,8 +25,9 @@ from mars.cli import MISTAKES, command, end, task_overrides
 from mars.config import build, naming_runs, nearest
 from mars.files import reason
 from mars.plugins import resolve
+from mars.program import program
 from mars.record.ledger import Held, Ledger, job_of
-from mars.record.run_directory import DONE, JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
+from mars.record.run_directory import JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
 from mars.record.run_log import kept, logged
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
@@ -142,7 +143,7 @@ class Run:
         if failed and not self.place.finished and not (again and not new):
             return Outcome(FOUND, self.name, new, why=failed.why, log=self.log)
         if self._is_made(began):
-            return Outcome(FOUND, self.name, ledger.since(began, self._ended()))
+            return Outcome(FOUND, self.name, ledger.since(began, self.place.ended))
         return None
 
     def in_sweep(self, job: str, began: float) -> Outcome:
@@ -152,7 +153,7 @@ class Run:
         carry_out = self.finish if self.settings.out else self.carry_out  # the sweep waits for runs of the study
         try:
             if not carry_out(job, began):
-                return Outcome(FOUND, self.name, self.ledger.since(began, self._ended()))
+                return Outcome(FOUND, self.name, self.ledger.since(began, self.place.ended))
         except Held:
             return Outcome(HELD, self.name)
         test = next(iter(self.place.stated().get(MAIN, {}).items()), None)
@@ -188,27 +189,21 @@ class Run:
         together = ranks.here()
         decided = together.told(lambda: going)
         if decided and together.count > 1:
-            from mars.record.manifest import environment  # and torch with it
-
-            where, rows = environment(), read(self.settings.dataset).digests
-            facts = {f"rows {name}": digest for name, digest in rows.items()}
-            facts |= {f"version {name}": version for name, version in where["packages"].items()}
-            facts |= {"commit": where["git"], "settings": self.names["config_hash"]}
+            facts = {f"rows {name}": digest for name, digest in read(self.settings.dataset).digests.items()}
+            facts |= {f"version {part}": version for part, version in program().items()}
+            facts |= {"settings": self.names["config_hash"]}
             together.agree(facts, "all processes of a run need the same data, settings and versions")
         return decided
 
     def _is_made(self, since: float | None) -> bool:
         if not self.place.finished or not self.settings.force:
             return self.place.finished
-        return since is not None and self.ledger.since(since, self._ended())
+        return since is not None and self.ledger.since(since, self.place.ended)
 
     def _is_begun(self, since: float | None) -> bool:
         """Whether it was begun since that second, by whomever, so that force=true goes on with it."""
         stamp = None if since is None or self.place.finished else self.place.file(STAMP)
         return stamp is not None and since is not None and self.ledger.since(since, stamp.stat().st_mtime)
-
-    def _ended(self) -> float:
-        return (self.place.path / DONE).stat().st_mtime
 
     def _work(self, since: float | None = None) -> None:
         from mars import dry_run  # here, because torch comes with these three

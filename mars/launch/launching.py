@@ -44,6 +44,11 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
         log_to(Terminal())
         jobs.prepare(sweeper, batch)
         if slurm.is_used_by(sweeper.launcher):
+            if not asked.function:
+                raise ConfigError(
+                    "hydra/launcher=slurm: carries out the runs of a sweep, none with debug=true or dry_run=true, and "
+                    "no other command"
+                )
             slurm.check()
         if asked.function and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
             sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)

@@ -24,8 +24,8 @@ from mars.launch.slurm_job import Job
 from mars.launch.tasks import Task
 from mars.plugins import resolve
 from mars.program import program
-from mars.record.ledger import job_of
-from mars.sweep import FOUND, Outcome
+from mars.record.ledger import Ledger, job_of
+from mars.sweep import FAILED, Outcome
 
 log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
@@ -33,6 +33,7 @@ _ARRAY = 1000  # jobs of an array, of which Slurm takes no more (MaxArraySize) u
 _LOOK = 3.0  # seconds between two questions to Slurm
 _PAUSE = 0.5  # seconds between two looks for answers
 _LAG = 10.0  # seconds that an answer may take through the file system, after its job ended
+_SILENT = 60.0  # seconds without an answer until that is said
 _ASKED = 60.0  # seconds for an answer of Slurm
 # Of the states that squeue names, those in which a job never starts again; "" where it names none.
 _OVER = {
@@ -63,13 +64,13 @@ def check() -> None:
     lacking = [command for command in ("sbatch", "srun", "squeue", "scontrol") if not shutil.which(command)]
     if lacking:
         raise UserError(f"hydra/launcher: there is no Slurm on this machine ({', '.join(lacking)} not found)")
-    done = _asked("scontrol", "ping")
+    done = _command("scontrol", "ping")
     if done.returncode and "is UP" not in done.stdout:
         said = _said(done.stderr) or _said(done.stdout)
         raise UserError(f"hydra/launcher: Slurm does not answer ({said})")
 
 
-class _Asked(NamedTuple):
+class _Submitted(NamedTuple):
     """A run that a job works on. paths: submitit's of that job."""
 
     run: Any
@@ -95,13 +96,13 @@ class Slurm:
                 jobs[task.number] = one
         yield from self._ends(self._queued(jobs))
 
-    def _queued(self, jobs: Mapping[int, tuple[Any, Job]]) -> dict[int, _Asked]:
+    def _queued(self, jobs: Mapping[int, tuple[Any, Job]]) -> dict[int, _Submitted]:
         """The jobs in the hands of Slurm: those that are queued from before, and the others, which are submitted."""
         from submitit.core.utils import JobPaths
 
         earlier = self._earlier([run.name for run, _ in jobs.values() if not run.settings.force])
         queued = {
-            number: _Asked(run, job.task, JobPaths(self._folder, earlier[run.name], 0))
+            number: _Submitted(run, job.task, JobPaths(self._folder, earlier[run.name], 0))
             for number, (run, job) in jobs.items()
             if run.name in earlier
         }
@@ -114,7 +115,7 @@ class Slurm:
             for number, submitted in zip(some, self._submitted(executor, [jobs[n][1] for n in some]), strict=True):
                 run, job = jobs[number]
                 files.write_text(self._note(run.name), submitted.job_id)
-                queued[number] = _Asked(run, job.task, submitted.paths)
+                queued[number] = _Submitted(run, job.task, submitted.paths)
         return queued
 
     def _note(self, name: str) -> Path:
@@ -164,15 +165,15 @@ class Slurm:
 
     def _refusal(self, said: str) -> str:
         if "partition" in said.lower() and "invalid" in said.lower():
-            known = _asked("sinfo", "--noheader", "--format=%R").stdout.split()
+            known = _command("sinfo", "--noheader", "--format=%R").stdout.split()
             partition = self._params["partition"]
             return f'hydra.launcher.partition: "{partition}" is unknown to Slurm{nearest(str(partition), known)}'
         return f"hydra.launcher: Slurm refuses the job: {said}"
 
-    def _ends(self, waiting: dict[int, _Asked]) -> Iterator[tuple[int, Outcome]]:
+    def _ends(self, waiting: dict[int, _Submitted]) -> Iterator[tuple[int, Outcome]]:
         """(number, how it ended) of the jobs, as they end."""
         over: dict[int, float] = {}  # when a job was first seen to be over
-        looked = time.monotonic()
+        looked = silent = time.monotonic()
         while waiting:
             answers = {f: set(os.listdir(f)) for f in {one.paths.folder for one in waiting.values()} if f.is_dir()}
             for number, asked in list(waiting.items()):
@@ -182,6 +183,11 @@ class Slurm:
             if time.monotonic() - looked >= max(_LOOK, len(waiting) / 100):
                 states = _states([one.paths.job_id for one in waiting.values()])
                 looked = time.monotonic()
+                if states is not None:
+                    silent = looked
+                elif looked - silent >= _SILENT:
+                    log.warning("Slurm does not answer (squeue); its jobs go on, and this command waits for them")
+                    silent = float("inf")  # said once
                 for number, asked in list(waiting.items()) if states is not None else []:
                     state = (states or {}).get(asked.paths.job_id, "")
                     if state not in _OVER:
@@ -199,11 +205,12 @@ def _prepared(task: Task) -> Outcome | tuple[Any, Job]:
     try:
         run = resolve("mars.run:Run").of(task.config, task.overrides)
     except Exception as error:  # as `mars.run.execute_in_sweep` takes it
-        return task.lost(reason(error))
+        Ledger(Path(task.config["study"])).refuse(job, reason(error))
+        return Outcome(FAILED, job, why=reason(error))
     return run.found(job, task.began) or (run, Job(run.name, task, program()))
 
 
-def _answer(asked: _Asked) -> Outcome:
+def _answer(asked: _Submitted) -> Outcome:
     from submitit.core.utils import pickle_load
 
     ended, answer = pickle_load(asked.paths.result_pickle)
@@ -214,15 +221,18 @@ def _answer(asked: _Asked) -> Outcome:
         why = "out of time too often (more: hydra.launcher.timeout_min, hydra.launcher.max_num_timeout)"
     else:
         why = answer.strip().splitlines()[-1]
-    return asked.task.lost(why)._replace(log=_path(asked.paths))
+    return _lost(asked, why)
 
 
-def _unanswered(asked: _Asked, state: str) -> Outcome:
-    if asked.run.place.finished:
-        return Outcome(FOUND, asked.run.name)
-    log = _path(asked.paths)
-    lost = "" if log else f", without a log (can its node see {asked.paths.folder}?)"
-    return asked.task.lost(f"its job ended without an answer: {_OVER[state]}{lost}")._replace(log=log)
+def _unanswered(asked: _Submitted, state: str) -> Outcome:
+    lost = "" if _path(asked.paths) else f", without a log (can its node see {asked.paths.folder}?)"
+    return _lost(asked, f"its job ended without an answer: {_OVER[state]}{lost}")
+
+
+def _lost(asked: _Submitted, why: str) -> Outcome:
+    """How a run ends whose job has not; the job's log says more than the run's."""
+    outcome = asked.task.lost(why)
+    return outcome._replace(log=_path(asked.paths) or outcome.log) if outcome.why else outcome
 
 
 def _path(paths: Any) -> str:
@@ -232,14 +242,14 @@ def _path(paths: Any) -> str:
 def _states(jobs: Sequence[str]) -> dict[str, str] | None:
     """{job: its state} of those that Slurm knows; None where it does not answer."""
     arrays = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
-    done = _asked("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", f"--jobs={arrays}")
+    done = _command("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", f"--jobs={arrays}")
     if done.returncode and "Invalid job id" not in done.stderr:
         log.debug("squeue: %s", done.stderr)
         return None
     return dict(line.strip().split("|") for line in done.stdout.splitlines())
 
 
-def _asked(*command: str) -> subprocess.CompletedProcess[str]:
+def _command(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ASKED)
     except subprocess.TimeoutExpired:

@@ -43,14 +43,15 @@ class Job:
 
         if unlike := differences(self.program):
             why = f"the program is not what the sweep was started with: {unlike} (start the sweep again, same command)"
-            return Outcome(FAILED, self.name, why=why)
+            return self._failed(why)
         logging.getLogger("submitit").propagate = False  # it has a handler of its own
         os.environ[JOB_LOG_VARIABLE] = str(submitit.JobEnvironment().paths.stdout)
         try:
             with listening():
                 return self._worked()
         except Stopped as stopped:
-            signal.raise_signal(stopped.signal)  # now submitit's: it queues the job again and exits, if it was SIGUSR2
+            if signal.getsignal(stopped.signal) is not signal.SIG_DFL:
+                signal.raise_signal(stopped.signal)  # now submitit\'s: at SIGUSR2 it queues the job again and exits
             sys.exit(EXIT_CODE)
 
     def checkpoint(self) -> Any:
@@ -70,5 +71,10 @@ class Job:
         # A run that got no name: its settings and data were good where it was asked for.
         if outcome.state == FAILED and outcome.name == job_of(self.task.overrides):
             node = os.environ.get("SLURMD_NODENAME", "a node")
-            return outcome._replace(name=self.name, why=f"on {node}, not where the sweep was started: {outcome.why}")
+            return self._failed(f"on {node}, not where the sweep was started: {outcome.why}")
         return outcome
+
+    def _failed(self, why: str) -> Outcome:
+        """As the ledger has it too: the run is known where the sweep was started."""
+        self.task.ledger.end(self.name, why)
+        return Outcome(FAILED, self.name, why=why)

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from mars import telemetry
 from mars.plugins import resolve
 from mars.record.ledger import Ledger, job_of
-from mars.sweep import FAILED, Outcome
+from mars.record.run_directory import LOG, RunDirectory
+from mars.sweep import FAILED, FOUND, Outcome
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,20 @@ class Task:
         """How the job ends, in this process."""
         return resolve(self.function)(self.config, self.began, self.overrides)  # type: ignore[no-any-return]
 
+    @property
+    def ledger(self) -> Ledger:
+        """That of its run: of the study, or where it has one of its own of the run's directory."""
+        return Ledger(Path(self.config["out"] or self.config["study"]))
+
     def lost(self, why: str) -> Outcome:
-        """How it ends where the process that had it is gone; the ledger has it as failed."""
-        ledger = Ledger(Path(self.config["out"] or self.config["study"]))
-        name = ledger.lost(job_of(self.overrides), why)
-        return Outcome(FAILED, name, why=why)
+        """How it ends where the process that had it is gone: it was finished, or has failed and the ledger says so."""
+        job = job_of(self.overrides)
+        name = Path(self.config["out"]).name if self.config["out"] else self.ledger.run_of(job)
+        place = RunDirectory(Path(self.config["out"] or Path(self.config["study"]) / name))
+        if place.finished and (not self.config["force"] or self.ledger.since(self.began, place.ended)):
+            return Outcome(FOUND, name)
+        self.ledger.end(name, why)
+        return Outcome(FAILED, name, why=why, log=str(place.file(LOG) or ""))
 
 
 def prepare_process() -> None:

@@ -218,7 +218,8 @@ def _work(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            outcome = task.carry_out()
+            with listening():  # a run listens when it trains
+                outcome = task.carry_out()
         except Stopped:
             sys.exit(EXIT_CODE)
         say(outcome)

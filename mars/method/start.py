@@ -63,7 +63,8 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
         if ranks.first and _saved(file) is None:  # another run may have been faster; its bytes are then everybody's
             _save(start, file)
         saved = ranks.told(lambda: _saved(file))
-    assert saved is not None
+    if saved is None:
+        raise UserError(f"{file}: the study's start was removed while the run began (start it again)")
     checkpoint.restore(model, saved)
     return model
 

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import BinaryIO, cast, overload
+from typing import IO, overload
 
 import numpy as np
 
-from mars.config import UserError
+from mars import files
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 
 IN_MEMORY = 1 << 16  # pairs that stay objects, some 60 MB
+_BYTES = 1 << 20  # of lines that are written at once
 _BLOCK = 4096  # numbers turned into Python's own at once
 
 
@@ -32,11 +32,11 @@ class PairFile:
 
     def __init__(self) -> None:
         self._ends = array("q", [0])  # of each line, in bytes from the file's beginning
-        self._flushed = 0  # pairs
+        self._late = bytearray()  # the last lines, which are not in the file yet
 
     @cached_property
-    def _file(self) -> BinaryIO:
-        return cast(BinaryIO, tempfile.TemporaryFile(prefix="mars-pairs-"))
+    def _file(self) -> IO[bytes]:
+        return files.scratch("mars-pairs-")
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -46,31 +46,23 @@ class PairFile:
         prompt = [(message.role, message.content) for message in pair.prompt]
         row = (pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin, pair.subset, pair.exchanged)
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        try:
-            self._file.write(line)
-        except OSError as error:
-            raise _no_room(error) from error
+        if len(self._late) >= _BYTES:
+            self._flush()
+        self._late += line
         self._ends.append(self._ends[-1] + len(line))
         return len(self) - 1
 
+    def _flush(self) -> None:
+        files.append(self._file, bytes(self._late))
+        self._late.clear()
+
     def read(self, number: int) -> Pair:
         """The pair of that number."""
-        if number >= self._flushed:
-            try:
-                self._file.flush()
-            except OSError as error:
-                raise _no_room(error) from error
-            self._flushed = len(self)
         start, end = self._ends[number], self._ends[number + 1]
+        if self._late and end > self._ends[-1] - len(self._late):
+            self._flush()
         name, prompt, *rest = json.loads(os.pread(self._file.fileno(), end - start, start))
         return Pair(name, tuple(Message(role, content) for role, content in prompt), *rest)
-
-
-def _no_room(error: OSError) -> UserError:
-    return UserError(
-        f"{tempfile.gettempdir()}: pairs beyond the first {IN_MEMORY} are kept here: {error.strerror} (make room, or "
-        f"set TMPDIR to another disk)"
-    )
 
 
 class _Lazy(Sequence[Pair]):
@@ -91,6 +83,13 @@ class _Lazy(Sequence[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         return map(self.pair, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Stored(_Lazy):

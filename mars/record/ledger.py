@@ -12,7 +12,6 @@ unclaimed. So it need not wait for the disk, which would take longer than all el
 
 from __future__ import annotations
 
-import functools
 import logging
 import sqlite3
 import time
@@ -21,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from mars import claims
+from mars import claims, files
 from mars.cache import Cache, Damaged, move_aside
 from mars.config import WITHOUT_EFFECT, UserError
 from mars.files import reason
@@ -155,11 +154,9 @@ class Ledger:
         self.know(job, job)
         self.end(job, why)
 
-    def lost(self, job: str, why: str) -> str:
-        """The job failed with the process that had it; returns the name of its run, or where none is known the job."""
-        name = self.contents().jobs.get(job) or job
-        self.end(name, why)
-        return name
+    def run_of(self, job: str) -> str:
+        """The name of a job's run; the job itself where none is known."""
+        return self.contents().jobs.get(job) or job
 
     @contextmanager
     def sweep(self, jobs: Sequence[str]) -> Iterator[None]:
@@ -220,7 +217,7 @@ class Ledger:
         except Damaged as damaged:
             return self._repaired(damaged, step, otherwise)
         except UserError as error:
-            _warn(f"{error}; {_UNCLAIMED}")
+            files.say_once(log, f"{error}; {_UNCLAIMED}")
             return otherwise
 
     def _repaired(self, damaged: Damaged, step: Callable[[], T], otherwise: T) -> T:
@@ -229,7 +226,7 @@ class Ledger:
             self.file.create()
             return step()
         except UserError as error:
-            _warn(f"{error}; {_UNCLAIMED}")
+            files.say_once(log, f"{error}; {_UNCLAIMED}")
             return otherwise
 
 
@@ -237,9 +234,3 @@ def _assign(database: sqlite3.Connection, job: str, name: str) -> None:
     database.execute("UPDATE jobs SET run = ? WHERE job = ?", (name, job))
     if job != name:
         database.execute("DELETE FROM runs WHERE name = ?", (job,))  # it has a name now
-
-
-@functools.cache
-def _warn(line: str) -> None:
-    """Once a process."""
-    log.warning("%s", line)

@@ -209,6 +209,11 @@ class RunDirectory:
 
     # ---- writing
 
+    @property
+    def ended(self) -> float:
+        """When it was finished, in seconds since 1970 by its disk's clock. Raises OSError where it is not."""
+        return (self.path / DONE).stat().st_mtime
+
     def identity(self) -> tuple[int, int]:
         """What tells the directory from another one of its name: device and inode."""
         found = self.path.stat()

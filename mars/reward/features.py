@@ -123,7 +123,8 @@ class FrozenEncoder:
                 keys = ()
             else:
                 self.vectors.put(keys, matrix, np.array(cuts, dtype=np.uint8))
-            texts = {key: text for key, text in texts.items() if key not in set(keys)}
+            known = set(keys)
+            texts = {key: text for key, text in texts.items() if key not in known}
         if texts:
             self._compute(texts)
 

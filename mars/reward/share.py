@@ -20,7 +20,7 @@ def take(device: torch.device) -> None:
     if device.type == "cuda" and SHARE in os.environ:
         import torch  # here: a process that deals shares out needs no torch
 
-        torch.cuda.set_per_process_memory_fraction(float(os.environ[SHARE]), device)
+        torch.cuda.set_per_process_memory_fraction(float(os.environ[SHARE]), _number(device))
 
 
 def room(device: torch.device) -> int:
@@ -28,5 +28,12 @@ def room(device: torch.device) -> int:
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
-    part = torch.cuda.get_per_process_memory_fraction(device)
+    part = torch.cuda.get_per_process_memory_fraction(_number(device))
     return min(free, int(part * total) - torch.cuda.memory_reserved(device))
+
+
+def _number(device: torch.device) -> int:
+    """The card's, which "cuda" leaves out; PyTorch wants it where it bounds a process."""
+    import torch
+
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -280,7 +280,7 @@ def test_damaged_records_are_one_line(run_of, ask, rows):
     question = (f"model={run}", "benchmark=files", f"benchmark.path={rows()}")
     ask(*question)
     (run / "evaluations" / "files.json").write_text("{")
-    with pytest.raises(UserError, match=r"files\.json is not JSON"):
+    with pytest.raises(UserError, match=r"files\.json: cannot be read: Expecting"):
         ask(*question)
     (run / "metrics.json").write_text("")
     with pytest.raises(UserError, match=r"metrics\.json: is not JSON"):

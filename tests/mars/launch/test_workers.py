@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_loses_its_run_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     said = "error: its process was killed by SIGKILL (out of memory? fewer workers take less)"
     assert said in done.stderr.splitlines()
-    assert re.search(r"^  killed-planted-tiny-s\d-\w+$", done.stderr, re.MULTILINE)
+    assert re.search(r"^  (killed-planted-tiny-s\d-\w+) \(\S+/\1/run\.log\)$", done.stderr, re.MULTILINE)
     assert "4 runs: 3 done here, 1 failed" in done.stderr
     assert "not tried again" in sweeping(tmp_path, "study", *jobs).stderr
     assert sweeping(tmp_path, "study", *jobs, "retry=failed").returncode == 0
@@ -160,17 +160,19 @@ def test_more_workers_than_cores_are_refused_before_the_first_run(tmp_path: Path
 
 
 def test_a_share_bounds_what_a_process_takes_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: list[tuple[float, torch.device]] = []
+    parts: list[tuple[float, int]] = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, card: parts.append((part, card)))
-    card = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    card = torch.device("cuda")
     share.take(card)
     assert not parts
     monkeypatch.setenv(share.SHARE, "0.25")
     share.take(torch.device("cpu"))
     share.take(card)
-    assert parts == [(0.25, card)]
+    share.take(torch.device("cuda", 1))
+    assert parts == [(0.25, 3), (0.25, 1)]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (70, 100))
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 0.25)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", {3: 0.25}.__getitem__)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
     assert share.room(card) == 20
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)

@@ -321,7 +321,7 @@ def test_the_saved_model_is_judged_again_with_the_same_scores(compose):
     asked = dict.fromkeys(EvaluateConfig.__dataclass_fields__) | {
         "benchmark": config["benchmark"], "model": str(directory), "trust_remote_code": False, "dtype": "auto",
         "attention": "auto", "token_budget": 64, "device": "cpu", "cache": config["cache"], "scale": "full",
-        "force": True, "debug": False, "logger": "terminal",
+        "force": True, "debug": False, "logger": "terminal", "engine": {},
     }  # fmt: skip
     judge(build(EvaluateConfig, asked, ""), str(directory))
     after = pd.read_parquet(directory / "scores" / "in_distribution.parquet")
