@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mars import files
-from mars.config import naming_runs
+from mars.config import UserError, naming_runs
 from mars.method import checkpoint
 from mars.method.measure import settle
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round

@@ -283,7 +283,7 @@ def test_damaged_records_are_one_line(run_of, ask, rows):
     with pytest.raises(UserError, match=r"files\.json: cannot be read: Expecting"):
         ask(*question)
     (run / "metrics.json").write_text("")
-    with pytest.raises(UserError, match=r"metrics\.json: is not JSON"):
+    with pytest.raises(UserError, match=r"metrics\.json: cannot be read: Expecting"):
         ask(*question, "force=true")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
 from pathlib import Path
@@ -60,9 +62,16 @@ def test_what_is_in_memory_and_what_is_on_disk_is_one_sequence():
         stored[8]
 
 
-def test_a_full_disk_is_told_in_one_line(small_memory: None):
+class Full(io.FileIO):
+    """A file on a full disk."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_in_one_line(small_memory: None, tmp_path: Path):
     stored = Stored()
-    stored._rest.__dict__["_file"] = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+    stored._rest.__dict__["_file"] = Full(tmp_path / "pairs", "w+")
     for i in range(5):
         stored.append(pair(i))
     with pytest.raises(UserError, match=r"cannot be written: No space left on device \(.*TMPDIR"):
