@@ -19,11 +19,11 @@ class Start(NamedTuple):
     each: float
 
 
-# As `python -m benchmarks.speed launchers` measured it on two cores, 2026-11-29.
+# Of twelve runs of `matched` on two cores, 2026-11-29: the whole command less what the runs say they took.
 STARTS = {
-    "workers": Start(4.0, 0.1),
-    "slurm": Start(4.0, 6.0),  # each run is a job with a process of its own
-    "ray": Start(8.0, 0.1),
+    "workers": Start(4.5, 0.1),
+    "slurm": Start(2.0, 7.0),  # each run is a job, with a process of its own
+    "ray": Start(10.0, 0.2),
 }
 
 

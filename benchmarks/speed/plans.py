@@ -22,8 +22,8 @@ from mars.config import UserError
 _HEAD = "experiment=settle method=none_matched,uniform,mars"
 _SMALL = "dataset.size=300 dataset.validation=100 rounds.steps=15"
 EXPERIMENTS = {
-    "planted, head": f"{_HEAD} dataset.test_size=1000",
-    "hh_rlhf, head": f"{_HEAD} dataset=hh_rlhf dataset.path={{rows}} augmenter=rules dataset.test_size=300 {_SMALL}",
+    "planted, head": f"{_HEAD} {_SMALL} dataset.test_size=200",
+    "hh_rlhf, head": f"{_HEAD} dataset=hh_rlhf dataset.path={{rows}} augmenter=rules dataset.test_size=200 {_SMALL}",
     "planted, full": f"{_HEAD} train=full backbone=tiny {_SMALL} dataset.test_size=300",
 }
 _RATIO = 1.5
