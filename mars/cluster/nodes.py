@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from mars import telemetry
 from mars.cluster.settings import GB, Need
 from mars.config import ConfigError, UserError
+from mars.machine import cores
 from mars.program import differences
 
 log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
@@ -61,7 +62,7 @@ def _connect(ray: Any, address: str, key: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
         try:
-            ray.init(address="local", num_cpus=_cores(), include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         except Exception as error:  # Ray's own is a bare Exception
             raise UserError(f"ray: no cluster could be started here: {' '.join(str(error).split())[:300]}") from error
         return
@@ -88,11 +89,6 @@ def _check_answers(address: str, key: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"{key}: no Ray cluster answers at {address} ({error})") from None
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def nodes(ray: Any) -> list[dict[str, Any]]:

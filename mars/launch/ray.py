@@ -19,11 +19,11 @@ from typing import Any
 from hydra.plugins.launcher import Launcher
 
 from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
-from mars.cluster.settings import Need
+from mars.cluster.settings import ClusterConfig
 from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task, prepare_process
+from mars.machine import take_cards
 from mars.program import program
-from mars.reward.share import SHARE
 from mars.stopping import EXIT_CODE, Stopped, listening
 from mars.sweep import Outcome, log_to
 
@@ -35,24 +35,15 @@ _LOOK = 5.0  # seconds between two looks at how many nodes there are
 
 
 @dataclass(frozen=True)
-class RayConfig:
-    """conf/hydra/launcher/ray.yaml, checked. memory: GB."""
+class RayConfig(ClusterConfig):
+    """conf/hydra/launcher/ray.yaml, checked."""
 
-    address: str
-    cpus: int
-    gpus: float
-    memory: float | None
     retries: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.retries < 0:
             raise ValueError(f"retries: must not be negative, and is {self.retries}")
-        _ = self.need  # which checks what it is made of
-
-    @property
-    def need(self) -> Need:
-        """What a run takes."""
-        return Need(self.cpus, self.gpus, self.memory)
 
 
 class RayLauncher(Launcher):
@@ -111,10 +102,7 @@ def _outcome(ray: Any, reference: Any, task: Task, config: RayConfig) -> Outcome
 def _carried(home: Home, task: Task, gpus: float) -> Outcome | str:
     """In a process of the cluster: how the task ends, or why it cannot be done on this node."""
     os.environ["TQDM_DISABLE"] = "1"
-    if not gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves them all visible
-    elif gpus < 1:
-        os.environ[SHARE] = str(gpus)
+    take_cards(gpus)  # of those that Ray leaves visible
     prepare_process()
     log_to(logging.StreamHandler())
     try:

@@ -18,7 +18,8 @@ class Square:
     def __init__(self, notes: str, deadly: int = -1, deaths: int = 0):
         self.notes, self.deadly, self.deaths = Path(notes), deadly, deaths
 
-    def __call__(self, number: int) -> dict[str, list[int]]:
+    def __call__(self, content: bytes) -> dict[str, list[int]]:
+        number = int(content)
         with self.notes.open("a") as file:
             file.write(f"{number}\n")
         if number == self.deadly and self.notes.read_text().split().count(str(number)) <= self.deaths:
