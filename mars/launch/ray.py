@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra.plugins.launcher import Launcher
 
-from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
+from mars.cluster.nodes import Home, Lack, check_room, connected, nodes
 from mars.cluster.settings import ClusterConfig
 from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task, prepare_process
@@ -63,7 +63,7 @@ class RayLauncher(Launcher):
         )
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """As `Carrier` has it. Raises UserError for a cluster that will not do."""
+        """As `Carrier` has it. Raises UserError for a cluster that will not do, or fails."""
         config = build(RayConfig, self._settings, _KEY)
         need = config.need
         with connected(config.address, f"{_KEY}.address") as ray, listening():  # Ray listens for the same signals
@@ -71,8 +71,9 @@ class RayLauncher(Launcher):
             log.info("Ray: room for %d runs at once on %d nodes", places, len(nodes(ray)))
             begin = ray.remote(**need.options, max_retries=config.retries, retry_exceptions=False)(_carried)
             home, rest, at_work = Home(program(), os.getcwd()), iter(tasks), dict[Any, Task]()
+            lack = Lack(need)
             while True:
-                room = sum(need.places(node["Resources"]) for node in nodes(ray))
+                room = lack.look(ray)
                 while len(at_work) < max(1, room) and (task := next(rest, None)) is not None:
                     at_work[begin.remote(home.needing(_paths(task.config)), task, config.gpus)] = task
                 if not at_work:
@@ -92,8 +93,6 @@ def _outcome(ray: Any, reference: Any, task: Task, config: RayConfig) -> Outcome
         full = isinstance(error, of.OutOfMemoryError)
         why = "its node ran out of memory" if full else "its process died (out of memory?)"
         return task.lost(f"{why}, {config.retries + 1} times ({_KEY}.memory or .cpus leave fewer runs on a node)")
-    except of.RayError as error:
-        raise (lacks_program(error) or error) from error
     if isinstance(outcome, str):
         raise UserError(outcome)
     return outcome

@@ -35,9 +35,14 @@ def test_the_encoder_makes_its_own_passes_after_the_cluster_and_after_an_error(m
     )
     found = SimpleNamespace(revision="main")
     judged = SimpleNamespace(texts=SimpleNamespace(inputs=features), about={})
-    with pytest.raises(torch.OutOfMemoryError), judging._passes(settings, found, judged, object()) as passes:
-        assert encoder.elsewhere is passes is not None
-        raise torch.OutOfMemoryError
+
+    def fails() -> None:
+        with judging._passes(settings, found, judged, object()) as passes:
+            assert encoder.elsewhere is passes is not None
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        fails()
     assert encoder.elsewhere is None
     with judging._passes(settings, found, judged, None) as passes:
         assert passes is None

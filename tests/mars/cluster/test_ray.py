@@ -210,3 +210,19 @@ def test_without_ray_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"engine: Ray is not installed"), connected("local", "engine.address"):
         pass
+
+
+def test_what_a_cluster_fails_with_is_one_line_and_what_the_program_raised_is_not(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+
+    def failing(error: Exception) -> None:
+        with connected("local", "engine.address"):
+            raise error
+
+    line = r"^ray: the cluster failed: RaySystemError: .*object store.* \(the same command goes on\)$"
+    with pytest.raises(UserError, match=line):
+        failing(ray.exceptions.RaySystemError("no\nobject store"))
+    with pytest.raises(UserError, match="has no mars"):
+        failing(ray.exceptions.RaySystemError("No module named 'mars'"))
+    with pytest.raises(ZeroDivisionError):
+        failing(ray.exceptions.RayTaskError("f", "traceback", ZeroDivisionError("ours")).as_instanceof_cause())

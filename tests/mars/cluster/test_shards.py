@@ -40,7 +40,7 @@ def actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Actors, lis
         return SimpleNamespace(iter_rows=lambda: ({name: one[name][0] for name in one} for one in done))
 
     monkeypatch.setattr(Actors, "_mapped", mapped)
-    dead = {name: RuntimeError for name in ("RayActorError", "OutOfMemoryError", "WorkerCrashedError", "NodeDiedError")}
+    dead = dict.fromkeys(("RayActorError", "OutOfMemoryError", "WorkerCrashedError", "NodeDiedError"), RuntimeError)
     return Actors(SimpleNamespace(exceptions=SimpleNamespace(**dead)), Need(), 1, tmp_path), made
 
 

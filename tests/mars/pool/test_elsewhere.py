@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
+import pyarrow as pa
 import torch
 
 from mars import fill
@@ -23,12 +25,10 @@ def test_requests_and_variants_are_the_same_on_the_other_side():
     assert _requests(_content(requests)) == requests
 
     class Same:
-        settings = {"a": 1}
+        settings: ClassVar = {"a": 1}
 
         def make(self, requests):
             return [Variant(None if one.number else one.pair.chosen, "same", {"n": one.number}) for one in requests]
-
-    import pyarrow as pa
 
     made = Maker(Same(), digest(Same.settings))(_content(requests))
     assert _variants(pa.ipc.open_stream(_packed(made)).read_all()) == Same().make(requests)
