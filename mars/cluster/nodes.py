@@ -32,6 +32,7 @@ log = logging.getLogger("raylet")  # who says it; a library, so a sweep's termin
 
 _PATIENCE = 5.0  # seconds for a head to answer
 _TRIES = 6  # to reach a head that was there before
+LOOK = 5.0  # seconds between two looks at the nodes of a cluster that is waited for
 _LACKING = 60.0  # seconds without a node that could do the work
 _GOES_ON = "the same command goes on"
 

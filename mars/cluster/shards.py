@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mars import files
-from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
+from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, lacks_program, nodes
 from mars.cluster.settings import EngineConfig, Need
 from mars.config import UserError
 from mars.machine import take_cards
@@ -108,13 +110,44 @@ class Actors:
         rows = [{"shard": number, "content": content} for number, content in contents.items()]
         left = set(contents)
         try:
-            for row in self._mapped(work, rows).iter_rows():
+            for row in self._heard(self._mapped(work, rows)):
                 if row["mistake"]:
                     raise UserError(row["mistake"])
                 left.discard(row["shard"])
                 yield row["shard"], pa.ipc.open_stream(row["table"]).read_all()
         except self._deadly as error:
             raise _told(error, len(contents) - len(left), len(contents)) from error
+
+    def _heard(self, dataset: Any) -> Iterator[dict[str, Any]]:
+        """Its rows as they come. A thread waits for them: Ray would wait in silence for a head or nodes now gone."""
+        found: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+        over, lack = threading.Event(), Lack(self.need)
+
+        def hear() -> None:
+            try:
+                for row in dataset.iter_rows():
+                    found.put(row)
+                    if over.is_set():
+                        return
+                found.put(None)
+            except Exception as error:  # which is raised where the rows are used
+                found.put(error)
+
+        threading.Thread(target=hear, daemon=True).start()
+        try:
+            while True:
+                try:
+                    row = found.get(timeout=LOOK)
+                except queue.Empty:
+                    lack.look(self.ray)
+                    continue
+                if row is None:
+                    return
+                if isinstance(row, Exception):
+                    raise row
+                yield row
+        finally:
+            over.set()
 
     @property
     def _deadly(self) -> tuple[type[Exception], ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra.plugins.launcher import Launcher
 
-from mars.cluster.nodes import Home, Lack, check_room, connected, nodes
+from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, nodes
 from mars.cluster.settings import ClusterConfig
 from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task, prepare_process
@@ -31,7 +31,6 @@ log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
 _KEY = "hydra.launcher"
 _ANYWHERE = ("cache", "study", "out")  # may be another place on each node; the study's is looked at in any case
-_LOOK = 5.0  # seconds between two looks at how many nodes there are
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class RayLauncher(Launcher):
                     at_work[begin.remote(home.needing(_paths(task.config)), task, config.gpus)] = task
                 if not at_work:
                     return
-                ready, _ = ray.wait(list(at_work), timeout=_LOOK)
+                ready, _ = ray.wait(list(at_work), timeout=LOOK)
                 for one in ready:
                     task = at_work.pop(one)
                     yield task.number, _outcome(ray, one, task, config)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from mars import machine
-from mars.cluster.nodes import Home
+from mars.cluster import shards
+from mars.cluster.nodes import Home, Lack
 from mars.cluster.settings import Need
 from mars.cluster.shards import Actors, Shard, Work, _Actor
+from mars.config import UserError
 from mars.program import program
 
 pa = pytest.importorskip("pyarrow")
@@ -60,6 +63,21 @@ def test_a_shard_that_cannot_be_read_is_one_line_and_made_again(tmp_path, monkey
     assert [line.partition(": ")[0] for line in lines] == [str(file) for file in (torn, empty, foreign)]
     assert all("cannot be read and is made again: " in line and "\n" not in line for line in lines)
     assert sorted(tmp_path.rglob("*")) == sorted([whole.parent, *files])  # nothing half-written beside them
+
+
+def test_the_cluster_is_looked_at_while_no_shard_comes(tmp_path, monkeypatch):
+    """A head that is gone would be waited for for ever."""
+    monkeypatch.setattr(shards, "LOOK", 0.001)
+    ended = threading.Event()
+
+    def gone(lack: Lack, ray: object) -> None:
+        raise UserError("the head is gone")
+
+    monkeypatch.setattr(Lack, "look", gone)
+    ours, _ = actors(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="the head is gone"):
+        list(ours._heard(SimpleNamespace(iter_rows=lambda: iter(ended.wait, True))))
+    ended.set()
 
 
 def test_an_actor_takes_its_part_of_the_cards(monkeypatch):
