@@ -36,7 +36,7 @@ def carried_out_unless_doomed(config: Mapping[str, Any], began: float, overrides
 
     study = Path(config["study"])
     if (study / "doomed").read_text() == ray.get_runtime_context().get_node_id():
-        Run._work = lambda self: ((study / "hangs").write_text(self.name), time.sleep(600))  # type: ignore
+        Run._work = lambda self, *_: ((study / "hangs").write_text(self.name), time.sleep(600))  # type: ignore
     outcome = execute_in_sweep(config, began, overrides)
     with (study / "notes").open("a") as file:
         file.write(f"{outcome.state} {outcome.name}\n")
