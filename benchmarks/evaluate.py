@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.settings import EvaluateConfig
 from mars import files
-from mars.cluster.shards import open_workers
+from mars.cluster.shards import open_actors
 from mars.config import UserError, build
 from mars.record.run_directory import finished_runs
 
@@ -46,10 +46,10 @@ def run(cfg: Mapping[str, Any]) -> None:
     from benchmarks.judging import judge  # here, because torch comes with it
 
     failures: list[UserError] = []
-    with open_workers(settings.engine, Path(settings.cache).expanduser()) as workers:
+    with open_actors(settings.engine, Path(settings.cache).expanduser()) as actors:
         for model in models:
             try:
-                record = judge(settings, model, workers)
+                record = judge(settings, model, actors)
             except UserError as error:
                 if settings.study is None:
                     raise

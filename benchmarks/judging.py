@@ -6,7 +6,8 @@ Apart from `benchmarks.evaluate`, which tells a mistake and shows help without t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,11 @@ import torch
 
 from benchmarks.card import write_card
 from benchmarks.models import model_files, pretrained
-from benchmarks.models.elsewhere import Asked as AskedModel
-from benchmarks.models.elsewhere import Elsewhere
+from benchmarks.models.elsewhere import ModelAsked, ModelElsewhere
 from benchmarks.protocol import Asked
 from benchmarks.settings import EvaluateConfig
 from mars import assembly, choices, files
-from mars.cluster.shards import Workers
+from mars.cluster.shards import Actors
 from mars.config import ConfigError, UserError
 from mars.files import digest
 from mars.method.logger import WandbConfig, WandbLogger
@@ -36,10 +36,10 @@ log = logging.getLogger("benchmarks.evaluate")
 
 
 @device_errors()
-def judge(settings: EvaluateConfig, model: str, workers: Workers | None = None) -> dict[str, Any]:
+def judge(settings: EvaluateConfig, model: str, actors: Actors | None = None) -> dict[str, Any]:
     """The record of `model` on the benchmark, written beside its scores; what is there already is not done again.
 
-    workers: who makes its forward passes, where it is not this process. Raises UserError for a model, a file or a
+    actors: who makes its forward passes, where it is not this process. Raises UserError for a model, a file or a
     setting that cannot be used.
     """
     if settings.threads:
@@ -58,11 +58,11 @@ def judge(settings: EvaluateConfig, model: str, workers: Workers | None = None) 
     if not settings.force and (known := _answered(directory, asked.label, question, weights)):
         return known
     judged = pretrained.load(found, options, *place)
-    passes = _passes(settings, found, judged, workers) if workers else None
-    if isinstance(judged.texts.inputs, Features) and passes and preferences:
-        _encode(judged.texts, preferences)
-    scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings), elsewhere=passes)
-    record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
+    with _passes(settings, found, judged, actors) as passes:
+        if isinstance(judged.texts.inputs, Features) and passes and preferences:
+            _encode(judged.texts, preferences)
+        scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings), elsewhere=passes)
+        record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
     if passes:
         passes.forget()
     lost = record["truncated"]
@@ -79,20 +79,33 @@ def judge(settings: EvaluateConfig, model: str, workers: Workers | None = None) 
     return record
 
 
+@contextmanager
 def _passes(
-    settings: EvaluateConfig, found: model_files.Found, judged: pretrained.Judged, workers: Workers
-) -> Elsewhere | None:
-    """Forward passes by `workers`, for a linear head those of its encoder; None where no text takes one."""
-    device = assembly.worker_device(settings.device, settings.engine)
-    cache, threads = Path(settings.cache).expanduser(), settings.threads or settings.engine.cpus
-    asked = AskedModel(found, _options(settings), _most(settings), cache, device, threads, judged.about)
-    passes, inputs = Elsewhere(workers, asked), judged.texts.inputs
-    if not isinstance(inputs, Features):
-        return passes
-    if not isinstance(inputs.encoder, FrozenEncoder):
-        return None
-    inputs.encoder.elsewhere = passes
-    return passes
+    settings: EvaluateConfig, found: model_files.Found, judged: pretrained.Judged, actors: Actors | None
+) -> Iterator[ModelElsewhere | None]:
+    """Forward passes by `actors`, for a linear head those of its encoder inside; None where no text takes one."""
+    encoder = judged.texts.inputs.encoder if isinstance(judged.texts.inputs, Features) else None
+    if actors is None or not isinstance(encoder, FrozenEncoder | None):
+        yield None
+        return
+    asked = ModelAsked(
+        found=found,
+        options=_options(settings),
+        most=_most(settings),
+        cache=Path(settings.cache).expanduser(),
+        device=assembly.worker_device(settings.device, settings.engine),
+        threads=settings.threads or settings.engine.cpus,
+        about=judged.about,
+    )
+    passes = ModelElsewhere(actors, asked)
+    if encoder is None:
+        yield passes
+        return
+    encoder.elsewhere = passes
+    try:
+        yield passes
+    finally:  # the next of this process to use the encoder may have no cluster
+        encoder.elsewhere = None
 
 
 def _encode(texts: Texts, preferences: Preferences) -> None:

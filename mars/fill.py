@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mars.choices import check_replicate, drawn_anew, load, read
 from mars.cluster.settings import EngineConfig
-from mars.cluster.shards import Work, Workers, open_workers
+from mars.cluster.shards import Actors, Work, open_actors
 from mars.config import ConfigError, build
 from mars.files import digest
 from mars.pool.pool import PoolConfig
@@ -62,12 +62,12 @@ def run(cfg: Mapping[str, Any]) -> None:
         cfg = {**cfg, **drawn_anew({name: cfg[name] for name in ("dataset", "augmenter")}, replicate)}
     settings = build(FillConfig, cfg, "")
     check_replicate(settings.replicate, read(settings.dataset))
-    with open_workers(settings.engine, Path(settings.cache).expanduser()) as workers:
-        supply, pool = _filled(settings, workers)
+    with open_actors(settings.engine, Path(settings.cache).expanduser()) as actors:
+        supply, pool = _filled(settings, actors)
     print(_told(supply, pool))
 
 
-def _filled(settings: FillConfig, workers: Workers | None) -> tuple[Supply, Pool]:
+def _filled(settings: FillConfig, actors: Actors | None) -> tuple[Supply, Pool]:
     """The pool with all its variants, and what they came from. Raises UserError."""
     import torch  # takes seconds, which a mistake need not wait for
 
@@ -79,14 +79,14 @@ def _filled(settings: FillConfig, workers: Workers | None) -> tuple[Supply, Pool
     if settings.threads:
         torch.set_num_threads(settings.threads)
     cache, preferences = Path(settings.cache).expanduser(), load(settings.dataset)
-    device = assembly.device(settings.device) if workers is None else torch.device(_worker_device(settings))
+    device = assembly.device(settings.device) if actors is None else torch.device(_worker_device(settings))
     supply = assembly.supply_of(settings.augmenter, "augmenter", cache, device)
     if not getattr(supply.augmenter, "stored", True) or supply.augmenter.name == "none":
         raise ConfigError(f"augmenter: no variant of {supply.augmenter.name} is ever stored, so there is none to make")
     assembly.check_width(supply.augmenter, settings.pool)
-    here = assembly.device(settings.device if workers is None else "auto")
+    here = assembly.device(settings.device if actors is None else "auto")
     gates = assembly.gates_of(settings.pool.gates, preferences, _TOKENS, cache, here)
-    made = Distributed(supply.augmenter, workers, _work(settings, supply)) if workers else None
+    made = Distributed(supply.augmenter, actors, _work(settings, supply)) if actors else None
     if made:
         supply = Supply(made, supply.store)
     pool = Pool(preferences.base, supply.augmenter, settings.pool, supply.fill, gates=gates)
@@ -120,11 +120,12 @@ def maker(augmenter: dict[str, Any], cache: str, device: str, threads: int, sett
     """In a worker: what makes the variants of an augmenter with these `settings`, a digest."""
     import torch
 
-    from mars.assembly import supply_of
+    from mars import assembly
     from mars.pool.elsewhere import Maker
 
     torch.set_num_threads(threads)
-    return Maker(supply_of(augmenter, "augmenter", Path(cache).expanduser(), torch.device(device)).augmenter, settings)
+    place = Path(cache).expanduser(), assembly.device(device)
+    return Maker(assembly.supply_of(augmenter, "augmenter", *place).augmenter, settings)
 
 
 def _told(supply: Supply, pool: Pool) -> str:

@@ -26,6 +26,7 @@ ORDER = (
         "mars.files",
         "mars.progress",
         "mars.telemetry",
+        "mars.machine",
         "mars.program",
         "mars.cache",
         "mars.claims",

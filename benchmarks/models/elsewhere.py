@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks.models import model_files, pretrained
-from mars.cluster.shards import Shard, Work, Workers
+from mars import assembly
+from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
 from mars.reward.elsewhere import Ids
 from mars.reward.features import Features, FrozenEncoder
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelAsked:
     """A model as a worker loads it. most: texts of a forward pass, at most. threads: of torch on a CPU."""
 
     found: model_files.Found
@@ -41,12 +42,12 @@ class Asked:
 class Passes:
     """In a worker: token ids to scores, or to the features that a linear head reads. Raises UserError."""
 
-    def __init__(self, asked: Asked):
+    def __init__(self, asked: ModelAsked):
         torch.set_num_threads(asked.threads)
         found, options = asked.found, asked.options
         if found.revision:  # of the hub, whose files lie elsewhere on another machine
             found = model_files.find(found.name, found.revision, options.trust_remote_code)
-        judged = pretrained.load(found, options, asked.cache, torch.device(asked.device))
+        judged = pretrained.load(found, options, asked.cache, assembly.device(asked.device))
         for key, told in asked.about.items():
             if judged.about[key] != told:
                 raise ConfigError(
@@ -60,42 +61,51 @@ class Passes:
         else:
             self._make = ModelScorer(judged.model, judged.texts, asked.options.token_budget, asked.most).of_ids
 
-    def __call__(self, content: tuple[np.ndarray, np.ndarray, int]) -> dict[str, Any]:
-        """{"score": [texts]} or {"vector": [texts, d]} of (ids end to end, their lengths, least width)."""
+    def __call__(self, content: bytes) -> dict[str, Any]:
+        """{"score": [texts]} or {"vector": [texts, d]} of what `_content` packed."""
         import pyarrow as pa
 
-        ids, lengths, width = content
-        made = self._make(np.split(ids, np.cumsum(lengths)[:-1]), width)
+        made = self._make(*_texts(content))
         if made.ndim == 1:
             return {"score": made}
         return {"vector": pa.FixedSizeListArray.from_arrays(pa.array(made.ravel()), made.shape[1])}
 
 
-class Elsewhere:
+class ModelElsewhere:
     """`mars.reward.elsewhere.Elsewhere` of one model, made by the workers of a cluster."""
 
-    def __init__(self, workers: Workers, asked: Asked):
+    def __init__(self, actors: Actors, asked: ModelAsked):
         found = asked.found
         paths = () if found.revision else (str(found.directory.resolve()),)
         identity = [model_files.weights(found), asked.options, asked.most, asked.device, asked.threads, asked.about]
-        self._workers = workers
+        self._actors = actors
         self._work = Work("benchmarks.models.elsewhere:Passes", (asked,), identity, paths)
 
     def __call__(self, shards: Sequence[Ids], width: int) -> Iterator[tuple[int, np.ndarray]]:
         """(number of a shard, [texts] scores or [texts, d] features), as they are done. Raises UserError."""
-        for number, table in self._workers.map(self._work, [_shard(texts, width) for texts in shards]):
+        for number, table in self._actors.map(self._work, [_shard(texts, width) for texts in shards]):
             yield number, _array(table)
 
     def forget(self) -> None:
         """Deletes the finished shards: what was made of them is recorded."""
-        self._workers.forget(self._work)
+        self._actors.forget(self._work)
 
 
 def _shard(texts: Ids, width: int) -> Shard:
-    lengths = np.array([len(ids) for ids in texts], dtype=np.int32)
-    ids = np.concatenate([np.asarray(ids, dtype=np.int32) for ids in texts])
-    key = hashlib.blake2b(lengths.tobytes() + ids.tobytes() + str(width).encode(), digest_size=16).hexdigest()
-    return Shard(key, (ids, lengths, width))
+    content = _content(texts, width)
+    return Shard(hashlib.blake2b(content, digest_size=16).hexdigest(), content)
+
+
+def _content(texts: Ids, width: int) -> bytes:
+    """int32, end to end: the least width, the number of texts, the length of each, the ids of all."""
+    numbers = [[width, len(texts)], [len(ids) for ids in texts], *texts]
+    return b"".join(np.asarray(part, dtype=np.int32).tobytes() for part in numbers)
+
+
+def _texts(content: bytes) -> tuple[Ids, int]:
+    (width, number), rest = np.split(np.frombuffer(content, dtype=np.int32), [2])
+    lengths, ids = np.split(rest, [number])
+    return np.split(ids, np.cumsum(lengths)[:-1]), int(width)
 
 
 def _array(table: pa.Table) -> np.ndarray:

@@ -23,13 +23,14 @@ import torch
 import yaml
 
 from mars.cluster.settings import EngineConfig
-from mars.cluster.shards import Shard, Work, Workers, open_workers
+from mars.cluster.shards import Actors, Shard, Work, open_actors
 from mars.config import build
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import FrozenEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
 _TOKENS = 4096  # of a shard, which is a batch
+_LENGTH = 128  # tokens of a text
 
 
 class Clocked:
@@ -42,8 +43,9 @@ class Clocked:
         self.encoder = FrozenEncoder(backbone, Path(place), torch.device("cpu"), _TOKENS)
         self.encoder.of_ids([np.arange(100, 200)], 0)
 
-    def __call__(self, texts: list[np.ndarray]) -> dict[str, list[Any]]:
+    def __call__(self, content: bytes) -> dict[str, list[Any]]:
         """One row: the process, its seconds, the tokens."""
+        texts = list(np.frombuffer(content, dtype=np.int32).reshape(-1, _LENGTH))
         began, core = time.time(), time.process_time()
         self.encoder.of_ids(texts, 0)
         spent = {"began": [began], "ended": [time.time()], "core": [time.process_time() - core]}
@@ -66,13 +68,13 @@ class Measured(NamedTuple):
     start: float
 
 
-def measured(workers: Workers, backbone: BackboneConfig, shards: list[Shard], cores: list[int]) -> Measured:
+def measured(actors: Actors, backbone: BackboneConfig, shards: list[Shard], cores: list[int]) -> Measured:
     """All shards by all workers."""
     with tempfile.TemporaryDirectory() as place:
         work = Work("benchmarks.speed.ray:Clocked", (backbone, place, cores), place)
         asked = time.time()
-        rows = [table.to_pylist()[0] for _, table in workers.map(work, shards)]
-        workers.forget(work)
+        rows = [table.to_pylist()[0] for _, table in actors.map(work, shards)]
+        actors.forget(work)
     first: dict[int, float] = {}
     for row in rows:
         first[row["worker"]] = min(row["began"], first.get(row["worker"], row["began"]))
@@ -85,17 +87,17 @@ def measured(workers: Workers, backbone: BackboneConfig, shards: list[Shard], co
 def main(shards: int = 40, repeats: int = 3) -> None:
     backbone = build(BackboneConfig, yaml.safe_load((ROOT / "conf/backbone/minilm.yaml").read_text()), "backbone")
     rng, cores = np.random.default_rng(0), sorted(os.sched_getaffinity(0))[:2]
-    texts = [[rng.integers(1000, 30000, 128) for _ in range(_TOKENS // 128)] for _ in range(shards)]
-    todo = [Shard(str(number), content) for number, content in enumerate(texts)]
+    ids = rng.integers(1000, 30000, (shards, _TOKENS), dtype=np.int32)
+    todo = [Shard(str(number), texts.tobytes()) for number, texts in enumerate(ids)]
     found: list[tuple[Measured, Measured]] = []
-    with tempfile.TemporaryDirectory() as kept, open_workers(EngineConfig("ray", actors=2), Path(kept)) as workers:
-        assert workers is not None
+    with tempfile.TemporaryDirectory() as kept, open_actors(EngineConfig("ray", actors=2), Path(kept)) as actors:
+        assert actors is not None
         for _ in range(repeats):
-            one, two = (measured(replace(workers, number=number), backbone, todo, cores) for number in (1, 2))
+            one, two = (measured(replace(actors, number=number), backbone, todo, cores) for number in (1, 2))
             found.append((one, two))
             print(f"{one.rate:,.0f} and {two.rate:,.0f} tokens/s at load {os.getloadavg()[0]:.1f}", flush=True)
     median = statistics.median
-    rates = [median(pair[actors].rate for pair in found) for actors in (0, 1)]
+    rates = [median(pair[number].rate for pair in found) for number in (0, 1)]
     ratio = median(two.rate / one.rate for one, two in found)
     of_cores = median(2 * two.core / one.core for one, two in found)
     start = median(one.start for pair in found for one in pair)

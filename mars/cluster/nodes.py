@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,11 +25,16 @@ from typing import Any, TextIO
 from mars import telemetry
 from mars.cluster.settings import GB, Need
 from mars.config import ConfigError, UserError
+from mars.machine import cores
 from mars.program import differences
 
 log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
 
 _PATIENCE = 5.0  # seconds for a head to answer
+_TRIES = 6  # to reach a head that was there before
+LOOK = 5.0  # seconds between two looks at the nodes of a cluster that is waited for
+_LACKING = 60.0  # seconds without a node that could do the work
+_GOES_ON = "the same command goes on"
 
 
 @contextmanager
@@ -36,7 +42,7 @@ def connected(address: str, key: str) -> Iterator[Any]:
     """Ray, connected to the cluster at `address` (`local`: one of this machine's cores, which ends with the block).
 
     A process that is connected already stays as it is. key: the setting. Raises ConfigError where Ray is not installed
-    or nobody answers.
+    or nobody answers, and UserError where the cluster fails inside the block.
     """
     telemetry.turn_off()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to the terminal
@@ -46,22 +52,24 @@ def connected(address: str, key: str) -> Iterator[Any]:
         import ray
     except ImportError:
         raise ConfigError(f"{key.partition('.')[0]}: Ray is not installed (pip install 'mars-reward[ray]')") from None
-    if ray.is_initialized():
-        yield ray
-        return
-    with contextlib.redirect_stdout(_Output(sys.stdout)):
-        _connect(ray, address, key)
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(contextlib.redirect_stdout(_Output(sys.stdout)))
+            _connect(ray, address, key)
+            stack.callback(ray.shutdown)
         try:
             yield ray
-        finally:
-            ray.shutdown()
+        except ray.exceptions.RayError as error:
+            if told := _told(ray, error):
+                raise told from error
+            raise
 
 
 def _connect(ray: Any, address: str, key: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
         try:
-            ray.init(address="local", num_cpus=_cores(), include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         except Exception as error:  # Ray's own is a bare Exception
             raise UserError(f"ray: no cluster could be started here: {' '.join(str(error).split())[:300]}") from error
         return
@@ -90,14 +98,39 @@ def _check_answers(address: str, key: str) -> None:
         raise ConfigError(f"{key}: no Ray cluster answers at {address} ({error})") from None
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def nodes(ray: Any) -> list[dict[str, Any]]:
-    """The living nodes, as Ray describes them."""
+    """The living nodes, as Ray describes them. Raises UserError where the head is gone, which Ray would wait for."""
+    _check_head(ray.get_runtime_context().gcs_address)
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _check_head(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    for left in reversed(range(_TRIES)):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+            return
+        except OSError as error:
+            if not left:
+                raise UserError(f"ray: the head of the cluster at {address} is gone: {error} ({_GOES_ON})") from None
+        time.sleep(_PATIENCE)
+
+
+class Lack:
+    """Says once when the cluster has had no node for `need` for a minute: Ray waits for one in silence."""
+
+    def __init__(self, need: Need):
+        self._need, self._since, self._said = need, time.monotonic(), False
+
+    def look(self, ray: Any) -> int:
+        """The number of workers that the nodes have room for now. Raises UserError as `nodes` does."""
+        places = sum(self._need.places(node["Resources"]) for node in nodes(ray))
+        if places:
+            self._since, self._said = time.monotonic(), False
+        elif not self._said and time.monotonic() - self._since >= _LACKING:
+            self._said = True
+            log.warning("ray: no node with %s is left, and the work waits for one", self._need)
+        return places
 
 
 def check_room(ray: Any, need: Need, workers: int | None, group: str, number: str = "") -> int:
@@ -122,6 +155,16 @@ def check_room(ray: Any, need: Need, workers: int | None, group: str, number: st
 def _described(resources: Mapping[str, float]) -> str:
     amounts = (resources.get("CPU", 0), resources.get("GPU", 0), resources.get("memory", 0) / GB)
     return "{:g} CPU, {:g} GPU and {:.1f} GB".format(*amounts)
+
+
+def _told(ray: Any, error: Exception) -> UserError | None:
+    """`error` in one line; None where the program itself raised it in a worker."""
+    if lacking := lacks_program(error):
+        return lacking
+    if isinstance(error, (ray.exceptions.RayTaskError, ray.exceptions.UserCodeException)):
+        return None
+    text = " ".join(str(error).split())
+    return UserError(f"ray: the cluster failed: {type(error).__name__}: {text[:300]} ({_GOES_ON})")
 
 
 def lacks_program(error: Exception) -> UserError | None:

@@ -41,23 +41,32 @@ class Need:
         return " and ".join([f"{self.cpus} CPU", *([f"{self.gpus:g} GPU"] if self.gpus else []), *memory])
 
 
-@dataclass(frozen=True)
-class EngineConfig:
-    """name: in this process, or on a Ray cluster; the rest is of the latter. actors: None is as many as it holds."""
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Settings of any work on a Ray cluster: where it is, and what each worker takes. memory: GB."""
 
-    name: Literal["local", "ray"] = "local"
     address: str = "local"
-    actors: int | None = None
     cpus: int = 1
     gpus: float = 0.0
     memory: float | None = None
 
     def __post_init__(self) -> None:
-        if self.actors is not None and self.actors < 1:
-            raise ValueError(f"actors: must be at least 1, not {self.actors}")
         _ = self.need  # which checks what it is made of
 
     @property
     def need(self) -> Need:
         """What each worker takes."""
         return Need(self.cpus, self.gpus, self.memory)
+
+
+@dataclass(frozen=True)
+class EngineConfig(ClusterConfig):
+    """name: in this process, or on a Ray cluster; the rest is of the latter. actors: None is as many as it holds."""
+
+    name: Literal["local", "ray"] = "local"
+    actors: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.actors is not None and self.actors < 1:
+            raise ValueError(f"actors: must be at least 1, not {self.actors}")

@@ -4,18 +4,19 @@ Ray Data's `map_batches` deals the shards out to actors. A shard is named by wha
 a kill what was finished before, whatever the number of actors. What comes back is written here, by one process: workers
 need no folder in common. A worker that dies (out of memory, a lost node) is started anew and its shard tried again.
 
-    with open_workers(EngineConfig("ray"), cache) as workers:
-        for number, table in workers.map(Work("package.module:Class", (...), identity), shards): ...
-        workers.forget(work)
+    with open_actors(EngineConfig("ray"), cache) as actors:
+        for number, table in actors.map(Work("package.module:Class", (...), identity), shards): ...
+        actors.forget(work)
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
+import queue
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
+from mars import files
+from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, lacks_program, nodes
 from mars.cluster.settings import EngineConfig, Need
 from mars.config import UserError
-from mars.files import digest
+from mars.machine import take_cards
 from mars.plugins import resolve
 from mars.program import program
 
@@ -39,10 +41,10 @@ _TRIES = 3  # of a shard whose worker dies
 
 
 class Shard(NamedTuple):
-    """A part of some work. key: names what is in it, as a file name can. content: for the worker, can be pickled."""
+    """A part of some work. key: names what is in it, as a file name can. content: what the worker gets."""
 
     key: str
-    content: Any
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Workers:
+class Actors:
     """`number` actors of a cluster. directory: where finished shards are kept."""
 
     ray: Any
@@ -95,26 +97,57 @@ class Workers:
         shutil.rmtree(self._folder(work), ignore_errors=True)
 
     def _folder(self, work: Work) -> Path:
-        return self.directory / digest([work.target, work.identity])[:16]
+        return self.directory / files.digest([work.target, work.identity])[:16]
 
     def _file(self, work: Work, shard: Shard) -> Path:
         return self._folder(work) / f"{shard.key}.parquet"
 
-    def _make(self, work: Work, contents: Mapping[int, Any]) -> Iterator[tuple[int, pa.Table]]:
+    def _make(self, work: Work, contents: Mapping[int, bytes]) -> Iterator[tuple[int, pa.Table]]:
         if not contents:
             return
         import pyarrow as pa
 
-        rows = [{"shard": number, "content": pickle.dumps(content)} for number, content in contents.items()]
+        rows = [{"shard": number, "content": content} for number, content in contents.items()]
         left = set(contents)
         try:
-            for row in self._mapped(work, rows).iter_rows():
+            for row in self._heard(self._mapped(work, rows)):
                 if row["mistake"]:
                     raise UserError(row["mistake"])
                 left.discard(row["shard"])
                 yield row["shard"], pa.ipc.open_stream(row["table"]).read_all()
         except self._deadly as error:
             raise _told(error, len(contents) - len(left), len(contents)) from error
+
+    def _heard(self, dataset: Any) -> Iterator[dict[str, Any]]:
+        """Its rows as they come. A thread waits for them: Ray would wait in silence for a head or nodes now gone."""
+        found: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+        over, lack = threading.Event(), Lack(self.need)
+
+        def hear() -> None:
+            try:
+                for row in dataset.iter_rows():
+                    found.put(row)
+                    if over.is_set():
+                        return
+                found.put(None)
+            except Exception as error:  # which is raised where the rows are used
+                found.put(error)
+
+        threading.Thread(target=hear, daemon=True).start()
+        try:
+            while True:
+                try:
+                    row = found.get(timeout=LOOK)
+                except queue.Empty:
+                    lack.look(self.ray)
+                    continue
+                if row is None:
+                    return
+                if isinstance(row, Exception):
+                    raise row
+                yield row
+        finally:
+            over.set()
 
     @property
     def _deadly(self) -> tuple[type[Exception], ...]:
@@ -133,8 +166,8 @@ class Workers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `max_restarts` has no other way in before Ray 2.64
             return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                _Worker,
-                fn_constructor_args=(home, work.target, work.arguments),
+                _Actor,
+                fn_constructor_args=(home, self.need.gpus, work.target, work.arguments),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=min(self.number, len(rows)), max_tasks_in_flight_per_actor=2),
                 max_restarts=_TRIES - 1,
@@ -144,7 +177,7 @@ class Workers:
 
 
 @contextmanager
-def open_workers(engine: EngineConfig, cache: Path) -> Iterator[Workers | None]:
+def open_actors(engine: EngineConfig, cache: Path) -> Iterator[Actors | None]:
     """The workers that `engine` asks for, None where all is done in this process. Raises ConfigError."""
     if engine.name == "local":
         yield None
@@ -152,14 +185,15 @@ def open_workers(engine: EngineConfig, cache: Path) -> Iterator[Workers | None]:
     with connected(engine.address, "engine.address") as ray:
         number = check_room(ray, engine.need, engine.actors, "engine", "actors")
         log.info("ray: %d workers on a cluster of %d nodes", number, len(nodes(ray)))
-        yield Workers(ray, engine.need, number, cache / "shards")
+        yield Actors(ray, engine.need, number, cache / "shards")
 
 
-class _Worker:
+class _Actor:
     """An actor: what it works with, made once. A user's mistake comes back as its text, an error is raised."""
 
-    def __init__(self, home: Home, target: str, arguments: tuple[Any, ...]):
+    def __init__(self, home: Home, gpus: float, target: str, arguments: tuple[Any, ...]):
         self._mistake, self._work = "", None
+        take_cards(gpus)
         try:
             home.enter()
             self._work = resolve(target)(*arguments)
@@ -170,7 +204,7 @@ class _Worker:
         table = b""
         if not self._mistake:
             try:
-                table = _packed(self._work(pickle.loads(batch["content"][0])))  # type: ignore[misc]
+                table = _packed(self._work(batch["content"][0]))  # type: ignore[misc]
             except UserError as error:
                 return {"shard": [int(batch["shard"][0])], "table": [b""], "mistake": [str(error)]}
         return {"shard": [int(batch["shard"][0])], "table": [table], "mistake": [self._mistake]}
@@ -186,20 +220,24 @@ def _packed(columns: Mapping[str, Any]) -> bytes:
 
 
 def _read(file: Path) -> pa.Table | None:
+    """The columns in it; None where it is not there, or is no whole Parquet file."""
     if not file.exists():
         return None
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(file)
+    try:
+        return pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        log.warning("%s: cannot be read and is made again: %s", file, files.reason(error))
+        return None
 
 
 def _write(file: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    pq.write_table(table, aside)
-    os.replace(aside, file)
+    with files.aside(file) as other:
+        pq.write_table(table, other)
 
 
 def _told(error: Exception, kept: int, number: int) -> UserError:

@@ -18,12 +18,12 @@ from typing import Any
 
 from hydra.plugins.launcher import Launcher
 
-from mars.cluster.nodes import Home, check_room, connected, lacks_program, nodes
-from mars.cluster.settings import Need
+from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, nodes
+from mars.cluster.settings import ClusterConfig
 from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task, prepare_process
+from mars.machine import take_cards
 from mars.program import program
-from mars.reward.share import SHARE
 from mars.stopping import EXIT_CODE, Stopped, listening
 from mars.sweep import Outcome, log_to
 
@@ -31,28 +31,18 @@ log = logging.getLogger("mars.sweep")  # among what a sweep shows
 
 _KEY = "hydra.launcher"
 _ANYWHERE = ("cache", "study", "out")  # may be another place on each node; the study's is looked at in any case
-_LOOK = 5.0  # seconds between two looks at how many nodes there are
 
 
 @dataclass(frozen=True)
-class RayConfig:
-    """conf/hydra/launcher/ray.yaml, checked. memory: GB."""
+class RayConfig(ClusterConfig):
+    """conf/hydra/launcher/ray.yaml, checked."""
 
-    address: str
-    cpus: int
-    gpus: float
-    memory: float | None
     retries: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.retries < 0:
             raise ValueError(f"retries: must not be negative, and is {self.retries}")
-        _ = self.need  # which checks what it is made of
-
-    @property
-    def need(self) -> Need:
-        """What a run takes."""
-        return Need(self.cpus, self.gpus, self.memory)
 
 
 class RayLauncher(Launcher):
@@ -72,7 +62,7 @@ class RayLauncher(Launcher):
         )
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """As `Carrier` has it. Raises UserError for a cluster that will not do."""
+        """As `Carrier` has it. Raises UserError for a cluster that will not do, or fails."""
         config = build(RayConfig, self._settings, _KEY)
         need = config.need
         with connected(config.address, f"{_KEY}.address") as ray, listening():  # Ray listens for the same signals
@@ -80,13 +70,14 @@ class RayLauncher(Launcher):
             log.info("Ray: room for %d runs at once on %d nodes", places, len(nodes(ray)))
             begin = ray.remote(**need.options, max_retries=config.retries, retry_exceptions=False)(_carried)
             home, rest, at_work = Home(program(), os.getcwd()), iter(tasks), dict[Any, Task]()
+            lack = Lack(need)
             while True:
-                room = sum(need.places(node["Resources"]) for node in nodes(ray))
+                room = lack.look(ray)
                 while len(at_work) < max(1, room) and (task := next(rest, None)) is not None:
                     at_work[begin.remote(home.needing(_paths(task.config)), task, config.gpus)] = task
                 if not at_work:
                     return
-                ready, _ = ray.wait(list(at_work), timeout=_LOOK)
+                ready, _ = ray.wait(list(at_work), timeout=LOOK)
                 for one in ready:
                     task = at_work.pop(one)
                     yield task.number, _outcome(ray, one, task, config)
@@ -101,8 +92,6 @@ def _outcome(ray: Any, reference: Any, task: Task, config: RayConfig) -> Outcome
         full = isinstance(error, of.OutOfMemoryError)
         why = "its node ran out of memory" if full else "its process died (out of memory?)"
         return task.lost(f"{why}, {config.retries + 1} times ({_KEY}.memory or .cpus leave fewer runs on a node)")
-    except of.RayError as error:
-        raise (lacks_program(error) or error) from error
     if isinstance(outcome, str):
         raise UserError(outcome)
     return outcome
@@ -111,10 +100,7 @@ def _outcome(ray: Any, reference: Any, task: Task, config: RayConfig) -> Outcome
 def _carried(home: Home, task: Task, gpus: float) -> Outcome | str:
     """In a process of the cluster: how the task ends, or why it cannot be done on this node."""
     os.environ["TQDM_DISABLE"] = "1"
-    if not gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves them all visible
-    elif gpus < 1:
-        os.environ[SHARE] = str(gpus)
+    take_cards(gpus)  # of those that Ray leaves visible
     prepare_process()
     log_to(logging.StreamHandler())
     try:

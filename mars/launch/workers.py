@@ -24,12 +24,11 @@ from typing import Any, Literal
 
 from mars.config import ConfigError
 from mars.launch.tasks import Task, prepare_process
-from mars.reward.share import SHARE
+from mars.machine import SHARE, VISIBLE, cores
 from mars.stopping import EXIT_CODE, Stopped, listening
 from mars.sweep import Outcome, log_to, shown
 
 _PATIENCE = 60.0  # seconds that a process which is asked to stop has to save what it trained
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def number(asked: int | Literal["auto"], device: str) -> int:
@@ -37,13 +36,13 @@ def number(asked: int | Literal["auto"], device: str) -> int:
 
     Raises ConfigError for a number that this machine has no cores for.
     """
-    cores = _cores()
+    most = cores()
     if asked == "auto":
-        return min(len(cards(device)), cores) or cores
+        return min(len(cards(device)), most) or most
     if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
         raise ConfigError(f"workers: a whole number from 1 or auto, not {asked!r}")
-    if asked > cores:
-        raise ConfigError(f"workers: {asked} are more than the {cores} cores that this process may use (auto: as many)")
+    if asked > most:
+        raise ConfigError(f"workers: {asked} are more than the {most} cores that this process may use (auto: as many)")
     return asked
 
 
@@ -51,7 +50,7 @@ def cards(device: str) -> list[str]:
     """The GPUs that the setting `device` leaves open, as CUDA_VISIBLE_DEVICES names them."""
     if device not in ("auto", "cuda"):
         return []
-    if (visible := os.environ.get(_VISIBLE)) is not None:
+    if (visible := os.environ.get(VISIBLE)) is not None:
         return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
@@ -62,21 +61,17 @@ def cards(device: str) -> list[str]:
 
 def environments(number: int, device: str) -> list[dict[str, str]]:
     """What each of `number` processes is told: its threads, its GPU, and its part of that GPU's memory."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // number))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // number))
     found = [{"OMP_NUM_THREADS": threads, "TQDM_DISABLE": "1"} for _ in range(number)]  # the sweep has the one bar
     dealt = cards(device)
     for index, environment in enumerate(found):
         together = number if device.startswith("cuda:") else 1  # all on that one
         if dealt:
-            environment[_VISIBLE] = dealt[index % len(dealt)]
+            environment[VISIBLE] = dealt[index % len(dealt)]
             together = len(range(index % len(dealt), number, len(dealt)))
         if together > 1:
             environment[SHARE] = str(1 / together)
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mars.augment.variant import Augmenter, Request, Variant
 from mars.claims import key_of
-from mars.cluster.shards import Shard, Work, Workers
+from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
 from mars.files import as_json, digest
+from mars.preferences.dialogue import Message
+from mars.preferences.pair import Pair
 from mars.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Distributed:
-    """Augmenter: what `inner` would make, made by `workers`. Nobody asks `inner` itself for a variant.
+    """Augmenter: what `inner` would make, made by `actors`. Nobody asks `inner` itself for a variant.
 
     work: makes in a worker what turns requests into `columns`, such as `Maker` of the same augmenter.
     """
 
-    def __init__(self, inner: Augmenter, workers: Workers, work: Work):
+    def __init__(self, inner: Augmenter, actors: Actors, work: Work):
         self.name, self.settings, self.together = inner.name, inner.settings, inner.together
         self.batch = sys.maxsize  # one pass over the cluster; finished shards outlast an interruption
         self.stored = getattr(inner, "stored", True)
-        self._inner, self._workers, self._work = inner, workers, work
+        self._inner, self._actors, self._work = inner, actors, work
 
     def identity(self, request: Request) -> str:
         """As of the augmenter."""
@@ -44,18 +47,18 @@ class Distributed:
         parts = [requests[start : start + size] for start in range(0, len(requests), size)]
         made: dict[int, list[Variant]] = {}
         with Progress(len(requests), self.name, "variants") as progress:
-            for number, table in self._workers.map(self._work, [self._shard(part) for part in parts]):
+            for number, table in self._actors.map(self._work, [self._shard(part) for part in parts]):
                 made[number] = _variants(table)
                 progress.advance(len(made[number]))
         return [variant for number in range(len(parts)) for variant in made[number]]
 
     def forget(self) -> None:
         """Deletes the finished shards, whose variants are in the store."""
-        self._workers.forget(self._work)
+        self._actors.forget(self._work)
 
     def _shard(self, requests: Sequence[Request]) -> Shard:
         named = "\0".join(f"{self.identity(request)}\0{request.number}" for request in requests)
-        return Shard(key_of(named).hex(), list(requests))
+        return Shard(key_of(named).hex(), _content(requests))
 
 
 class Maker:
@@ -69,15 +72,27 @@ class Maker:
             )
         self._augmenter = augmenter
 
-    def __call__(self, requests: list[Request]) -> dict[str, list[Any]]:
+    def __call__(self, content: bytes) -> dict[str, list[Any]]:
         """A row for each request."""
-        variants = self._augmenter.make(requests)
+        variants = self._augmenter.make(_requests(content))
         return {
             "text": [None if v.text is None else v.text.encode("utf-8", "surrogatepass") for v in variants],
             "operation": [v.operation for v in variants],
             "parameters": [json.dumps(as_json(v.parameters)) for v in variants],
             "final": [v.final for v in variants],
         }
+
+
+def _content(requests: Sequence[Request]) -> bytes:
+    """JSON in ASCII: a text may hold what UTF-8 cannot."""
+    return json.dumps([[asdict(pair), part, number] for pair, part, number in requests]).encode()
+
+
+def _requests(content: bytes) -> list[Request]:
+    return [
+        Request(Pair(**{**pair, "prompt": tuple(Message(**turn) for turn in pair["prompt"])}), part, number)
+        for pair, part, number in json.loads(content)
+    ]
 
 
 def _variants(table: pa.Table) -> list[Variant]:

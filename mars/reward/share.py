@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from mars.machine import SHARE
+
 if TYPE_CHECKING:
     import torch
-
-SHARE = "MARS_GPU_SHARE"  # in the environment of such a process: its part, over 0 and at most 1
 
 
 def take(device: torch.device) -> None:

@@ -18,7 +18,8 @@ class Square:
     def __init__(self, notes: str, deadly: int = -1, deaths: int = 0):
         self.notes, self.deadly, self.deaths = Path(notes), deadly, deaths
 
-    def __call__(self, number: int) -> dict[str, list[int]]:
+    def __call__(self, content: bytes) -> dict[str, list[int]]:
+        number = int(content)
         with self.notes.open("a") as file:
             file.write(f"{number}\n")
         if number == self.deadly and self.notes.read_text().split().count(str(number)) <= self.deaths:
@@ -35,7 +36,7 @@ def carried_out_unless_doomed(config: Mapping[str, Any], began: float, overrides
 
     study = Path(config["study"])
     if (study / "doomed").read_text() == ray.get_runtime_context().get_node_id():
-        Run._work = lambda self: ((study / "hangs").write_text(self.name), time.sleep(600))  # type: ignore
+        Run._work = lambda self, *_: ((study / "hangs").write_text(self.name), time.sleep(600))  # type: ignore
     outcome = execute_in_sweep(config, began, overrides)
     with (study / "notes").open("a") as file:
         file.write(f"{outcome.state} {outcome.name}\n")

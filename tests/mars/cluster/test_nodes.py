@@ -1,11 +1,15 @@
 """Head and workers run one program, and a worker stands where its work is."""
 
+import logging
 import os
 import re
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mars.cluster import nodes
 from mars.cluster.nodes import Home
 from mars.cluster.settings import Need
 from mars.config import UserError
@@ -39,3 +43,36 @@ def test_a_worker_goes_where_its_work_is_or_says_what_it_lacks(tmp_path, monkeyp
 )
 def test_how_many_workers_a_node_has_room_for(need, resources, places):
     assert need.places(resources) == places
+
+
+def ray_at(port: int, *alive: dict[str, float]) -> SimpleNamespace:
+    """What is asked of Ray on a cluster of these nodes."""
+    context = SimpleNamespace(gcs_address=f"127.0.0.1:{port}")
+    found = [{"Alive": True, "Resources": resources} for resources in alive]
+    return SimpleNamespace(get_runtime_context=lambda: context, nodes=lambda: found)
+
+
+def test_a_head_that_is_gone_is_one_line(monkeypatch):
+    monkeypatch.setattr(nodes, "_PATIENCE", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        assert nodes.nodes(ray_at(port, {"CPU": 1.0})) == [{"Alive": True, "Resources": {"CPU": 1.0}}]
+    line = rf"^ray: the head of the cluster at 127\.0\.0\.1:{port} is gone: .+ \(the same command goes on\)$"
+    with pytest.raises(UserError, match=line):
+        nodes.nodes(ray_at(port))
+
+
+def test_a_minute_without_a_node_that_could_do_the_work_is_said_once(monkeypatch, caplog):
+    clock = iter(range(0, 1000, 25))
+    monkeypatch.setattr(nodes.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(nodes, "_check_head", lambda address: None)
+    lack, small, large = nodes.Lack(Need(cpus=2)), {"CPU": 1.0}, {"CPU": 4.0}
+    with caplog.at_level(logging.WARNING, "raylet"):
+        assert [lack.look(ray_at(1, small)) for _ in range(2)] == [0, 0]
+        assert lack.look(ray_at(1, small, large)) == 2
+        assert not caplog.records
+        for _ in range(6):
+            lack.look(ray_at(1))
+    assert [record.getMessage() for record in caplog.records] == [
+        "ray: no node with 2 CPU is left, and the work waits for one"
+    ]

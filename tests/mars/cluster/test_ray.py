@@ -23,7 +23,7 @@ from mars.cli import command, composed
 from mars.cluster import shards
 from mars.cluster.nodes import connected
 from mars.cluster.settings import EngineConfig
-from mars.cluster.shards import Shard, Work, open_workers
+from mars.cluster.shards import Shard, Work, open_actors
 from mars.config import UserError
 from mars.program import program
 from mars.run import execute, main
@@ -48,7 +48,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def engine(cluster) -> EngineConfig:
-    return EngineConfig("ray", cluster.address, actors=2)
+    return EngineConfig("ray", address=cluster.address, actors=2)
 
 
 @pytest.fixture(autouse=True)
@@ -64,30 +64,30 @@ def squares(tmp_path: Path, *arguments: int) -> Work:
 
 
 def test_finished_shards_are_kept_and_a_worker_that_dies_is_replaced(engine, tmp_path):
-    some, notes = [Shard(f"n{n}", n) for n in range(5)], tmp_path / "notes"
-    with open_workers(engine, tmp_path) as workers:
+    some, notes = [Shard(f"n{n}", str(n).encode()) for n in range(5)], tmp_path / "notes"
+    with open_actors(engine, tmp_path) as actors:
         with pytest.raises(UserError, match=r"a worker \(pid \d+ on [\d.]+\) died 3 times over one shard"):
-            list(workers.map(squares(tmp_path, 3, 99), some[3:4]))
+            list(actors.map(squares(tmp_path, 3, 99), some[3:4]))
         assert notes.read_text().split() == ["3"] * 3
 
         work = squares(tmp_path, 3, 4)
-        made = dict(workers.map(work, some[1:]))  # dies once more, of the four times that it dies
+        made = dict(actors.map(work, some[1:]))  # dies once more, of the four times that it dies
         assert {n: table["square"].to_pylist() for n, table in made.items()} == {i: [(i + 1) ** 2] for i in range(4)}
         before = notes.read_text().split()
         assert sorted(before) == ["1", "2", "3", "3", "3", "3", "3", "4"]
 
-        made = dict(workers.map(work, some))
+        made = dict(actors.map(work, some))
         assert {n: table["square"].to_pylist() for n, table in made.items()} == {i: [i**2] for i in range(5)}
         assert notes.read_text().split() == [*before, "0"]
 
-        workers.forget(work)
+        actors.forget(work)
         assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_worker_with_another_program_refuses(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "program", lambda: {**program(), "sources": "0123"})
-    with open_workers(engine, tmp_path) as workers, pytest.raises(UserError, match="runs another program: sources"):
-        list(workers.map(squares(tmp_path), [Shard("n", 1)]))
+    with open_actors(engine, tmp_path) as actors, pytest.raises(UserError, match="runs another program: sources"):
+        list(actors.map(squares(tmp_path), [Shard("n", b"1")]))
     assert not (tmp_path / "notes").exists()
 
 
@@ -210,3 +210,19 @@ def test_without_ray_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"engine: Ray is not installed"), connected("local", "engine.address"):
         pass
+
+
+def test_what_a_cluster_fails_with_is_one_line_and_what_the_program_raised_is_not(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+
+    def failing(error: Exception) -> None:
+        with connected("local", "engine.address"):
+            raise error
+
+    line = r"^ray: the cluster failed: RaySystemError: .*object store.* \(the same command goes on\)$"
+    with pytest.raises(UserError, match=line):
+        failing(ray.exceptions.RaySystemError("no\nobject store"))
+    with pytest.raises(UserError, match="has no mars"):
+        failing(ray.exceptions.RaySystemError("No module named 'mars'"))
+    with pytest.raises(ZeroDivisionError):
+        failing(ray.exceptions.RayTaskError("f", "traceback", ZeroDivisionError("ours")).as_instanceof_cause())

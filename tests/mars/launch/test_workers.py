@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.commands import run_here
 
+from mars import machine
 from mars.config import ConfigError
 from mars.launch import workers
 from mars.record.run_directory import finished_runs
@@ -25,7 +26,7 @@ TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8"
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -116,22 +117,22 @@ def test_a_sweep_that_is_asked_to_stop_stops_its_workers(tmp_path: Path) -> None
 
 
 def test_what_each_worker_is_dealt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 8)
+    monkeypatch.setattr(workers, "cores", lambda: 8)
     monkeypatch.setattr(workers.shutil, "which", lambda _: None)
     assert workers.number("auto", "auto") == 8
     assert {e["OMP_NUM_THREADS"] for e in workers.environments(3, "auto")} == {"2"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert {e["OMP_NUM_THREADS"] for e in workers.environments(3, "auto")} == {"5"}
-    assert all(share.SHARE not in e for e in workers.environments(3, "cpu"))
+    assert all(machine.SHARE not in e for e in workers.environments(3, "cpu"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-7,")
     assert workers.number("auto", "auto") == 2
     assert workers.number("auto", "cpu") == 8
     dealt = workers.environments(3, "auto")
     assert [e["CUDA_VISIBLE_DEVICES"] for e in dealt] == ["2", "GPU-7", "2"]
-    assert [e.get(share.SHARE) for e in dealt] == ["0.5", None, "0.5"]
+    assert [e.get(machine.SHARE) for e in dealt] == ["0.5", None, "0.5"]
     same = workers.environments(2, "cuda:1")
     assert ["CUDA_VISIBLE_DEVICES" in e for e in same] == [False, False]
-    assert [e[share.SHARE] for e in same] == ["0.5", "0.5"]
+    assert [e[machine.SHARE] for e in same] == ["0.5", "0.5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert workers.cards("auto") == []
 
@@ -167,7 +168,7 @@ def test_a_share_bounds_what_a_process_takes_of_a_card(monkeypatch: pytest.Monke
     card = torch.device("cuda")
     share.take(card)
     assert not parts
-    monkeypatch.setenv(share.SHARE, "0.25")
+    monkeypatch.setenv(machine.SHARE, "0.25")
     share.take(torch.device("cpu"))
     share.take(card)
     share.take(torch.device("cuda", 1))
