@@ -6,7 +6,7 @@ This is also the public place of what code outside this repository builds on: ar
 
 The rooms of this package, lowest first; a room asks only rooms below it:
 
-    config plugins files progress cache claims stopping program ranks   the ground
+    config plugins files progress cache claims stopping program machine ranks   the ground
     cluster/       a Ray cluster: reached, found fit, given work in shards
     preferences/   what a preference is, and how rows become base, validation and test pairs
     theory/        curvature, information and the paper's bound: pure arrays

@@ -13,8 +13,10 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,7 +57,8 @@ def connected(address: str, key: str) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
             stack.enter_context(contextlib.redirect_stdout(_Output(sys.stdout)))
-            _connect(ray, address, key)
+            with _own_signals():
+                _connect(ray, address, key)
             stack.callback(ray.shutdown)
         try:
             yield ray
@@ -63,6 +66,19 @@ def connected(address: str, key: str) -> Iterator[Any]:
             if told := _told(ray, error):
                 raise told from error
             raise
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it connects; afterwards it is whose it was before (`mars.stopping`)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _connect(ray: Any, address: str, key: str) -> None:

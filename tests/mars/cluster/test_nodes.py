@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,3 +77,13 @@ def test_a_minute_without_a_node_that_could_do_the_work_is_said_once(monkeypatch
     assert [record.getMessage() for record in caplog.records] == [
         "ray: no node with 2 CPU is left, and the work waits for one"
     ]
+
+
+def test_sigterm_stays_whose_it_was(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(nodes, "_connect", lambda *_: signal.signal(signal.SIGTERM, lambda *_: None))
+    before = signal.getsignal(signal.SIGTERM)
+    with nodes.connected("local", "engine.address"):
+        assert signal.getsignal(signal.SIGTERM) == before
