@@ -26,7 +26,6 @@ from analysis.report import build as report
 from mars import cache, files
 from mars.config import UserError
 from mars.method import checkpoint, start, trainer
-from mars.record import ledger
 from mars.reward import engine
 from mars.reward.features import frozen_encoder
 from mars.run import execute, main
@@ -400,8 +399,7 @@ def test_what_is_broken_is_told_and_mended_or_refused_and_never_used(
     aside = home.parent / "as it was"
     if path.exists():
         (shutil.copytree if path.is_dir() else shutil.copyfile)(path, aside)
-    for once in (cache._say, ledger._warn):
-        once.cache_clear()
+    files.say_once.cache_clear()
     how(path)
     if then == REFUSED:
         line = left.refused()

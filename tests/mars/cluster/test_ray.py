@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 import threading
@@ -37,11 +38,13 @@ def cluster() -> Iterator[Any]:
     telemetry.turn_off()
     from ray.cluster_utils import Cluster
 
+    sigterm = signal.getsignal(signal.SIGTERM)  # which a node that starts in this process takes
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))  # of the workers
         patch.setenv("RAY_worker_niceness", "0")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         cluster.doomed = cluster.add_node(num_cpus=1)
+    signal.signal(signal.SIGTERM, sigterm)
     yield cluster
     cluster.shutdown()
 

@@ -211,12 +211,15 @@ def test_a_node_without_the_data_says_so(closed: Callable[[], str], tmp_path: Pa
 
 
 def test_a_program_that_is_another_one_does_no_work(tmp_path: Path) -> None:
-    job = Job("mars-s0", Task(0, {}, ["seed=0"], 0.0), {**program(), "sources": "01234567", "numpy": "1.0"})
+    task = Task(0, {"study": str(tmp_path / "study"), "out": None}, ["seed=0"], 0.0)
+    job = Job("mars-s0", task, {**program(), "sources": "01234567", "numpy": "1.0"})
     outcome = job()
     assert (outcome.state, outcome.name) == (FAILED, "mars-s0")
     assert outcome.why.startswith("the program is not what the sweep was started with: numpy ")
     assert outcome.why.endswith("here, 01234567 there (start the sweep again, same command)")
-    assert not list(tmp_path.iterdir())
+    failed = task.ledger.failure("mars-s0")
+    assert failed
+    assert failed.why == outcome.why
 
 
 @pytest.mark.parametrize(
