@@ -253,7 +253,11 @@ def test_the_search_of_the_site_answers_a_newcomer_s_questions(site: str, browse
         field.fill(question)
         field.press("End")
         expect(said).not_to_have_text("Type to start searching")
-        found = links.evaluate_all("links => links.map(link => link.href)")
-        first = [link.removeprefix(f"{site}/").partition("?")[0] for link in found[:3]]
+        for _ in range(50):  # the list may still be growing
+            found = links.evaluate_all("links => links.map(link => link.href)")
+            first = [link.removeprefix(f"{site}/").partition("?")[0] for link in found[:3]]
+            if page in first:
+                break
+            tab.wait_for_timeout(100)
         assert page in first, f"{question}: {said.inner_text()}, {', '.join(first)}"
     tab.close()
