@@ -26,7 +26,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from mars.method.state import State
 from mars.method.strategy import Mars
 from mars.method.trainer import Trainer
 from mars.pool.pool import Pool
+from mars.preferences.columns import Lazy
 from mars.preferences.dataset import hold_out, shuffled
 from mars.preferences.dialogue import Message, Rendered
 from mars.preferences.pair import Pair
@@ -101,7 +102,7 @@ class Drawn:
         return self(texts)
 
 
-class Corpus(Sequence[Pair]):
+class Corpus(Lazy):
     """`size` pairs without words, each made when it is read, as planted ones are."""
 
     def __init__(self, size: int):
@@ -110,15 +111,8 @@ class Corpus(Sequence[Pair]):
     def __len__(self) -> int:
         return self.size
 
-    @overload
-    def __getitem__(self, index: int) -> Pair: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Pair]: ...
-    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.size))]
-        i = range(self.size)[index]
-        return Pair(f"scale-{i}", (Message("user", f"prompt {i}"),), f"chosen {i}", f"rejected {i}")
+    def pair(self, number: int) -> Pair:
+        return Pair(f"scale-{number}", (Message("user", f"prompt {number}"),), f"chosen {number}", f"rejected {number}")
 
 
 def subset(pairs: Sequence[Pair], size: int) -> tuple[Sequence[Pair], Sequence[Pair]]:

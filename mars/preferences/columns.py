@@ -65,7 +65,7 @@ class PairFile:
         return Pair(name, tuple(Message(role, content) for role, content in prompt), *rest)
 
 
-class _Lazy(Sequence[Pair]):
+class Lazy(Sequence[Pair]):
     """A sequence that makes its pairs when they are read; a slice is one too."""
 
     def pair(self, number: int) -> Pair:
@@ -92,7 +92,7 @@ class _Lazy(Sequence[Pair]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class Stored(_Lazy):
+class Stored(Lazy):
     """Pairs in the order in which they are appended: the first `IN_MEMORY` as objects, the rest on disk."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Stored(_Lazy):
         return self._first[number] if number < len(self._first) else self._rest.read(number - len(self._first))
 
 
-class Picked(_Lazy):
+class Picked(Lazy):
     """The pairs of `pairs` at `rows`, [n] int, in that order."""
 
     def __init__(self, pairs: Sequence[Pair], rows: np.ndarray):
@@ -132,7 +132,7 @@ class Picked(_Lazy):
             yield from map(self.pairs.__getitem__, self.rows[start : start + _BLOCK].tolist())
 
 
-class Changed(_Lazy):
+class Changed(Lazy):
     """`pairs`, each as `change` makes it when it is read."""
 
     def __init__(self, pairs: Sequence[Pair], change: Callable[[Pair], Pair]):
