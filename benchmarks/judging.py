@@ -23,12 +23,13 @@ from mars import assembly, choices, files
 from mars.cluster.shards import Actors
 from mars.config import ConfigError, UserError
 from mars.files import digest
+from mars.method.journal import Journal
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.pair import SIDES, Preferences
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory, record_of, scores_of
 from mars.reward.features import Features, FrozenEncoder
-from mars.reward.memory import device_errors
+from mars.reward.memory import Budget, device_errors
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts
 
@@ -61,8 +62,11 @@ def judge(settings: EvaluateConfig, model: str, actors: Actors | None = None) ->
     with _passes(settings, found, judged, actors) as passes:
         if isinstance(judged.texts.inputs, Features) and passes and preferences:
             _encode(judged.texts, preferences)
-        scorer = ModelScorer(judged.model, judged.texts, settings.token_budget, _most(settings), elsewhere=passes)
+        journal = Journal(RunDirectory(directory).checkpoints, asked.label)
+        budget = Budget(settings.token_budget, most=_most(settings))
+        scorer = ModelScorer(judged.model, judged.texts, budget, elsewhere=passes, journal=journal)
         record = asked.judge(scorer, preferences, directory, question, {"name": found.name, **judged.about})
+        journal.clear()
     if passes:
         passes.forget()
     lost = record["truncated"]

@@ -42,6 +42,7 @@ REPORT = "report"
 PHASES = {  # what a process is at: the functions that do it
     "feature writing": ("mars.reward.features:FrozenEncoder._keep",),
     "pool filling": ("mars.pool.store:Store._make",),
+    "scoring": ("mars.reward.scoring:ModelScorer._score",),
     "training": ("mars.method.trainer:train_round",),
     "checkpointing": ("mars.method.state:State.save",),
     "W&B logging": ("mars.method.logger:WandbLogger.step", "mars.method.logger:WandbLogger.round"),

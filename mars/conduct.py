@@ -18,6 +18,7 @@ from mars.assembly import Pieces
 from mars.choices import Settings
 from mars.config import UserError
 from mars.method.checkpoint import Keeper
+from mars.method.journal import Journal
 from mars.method.logger import Logger, WandbConfig, WandbLogger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import MOST_NUMBERS, Observer
@@ -46,6 +47,8 @@ class Conductor:
         self._saved = _saved(place.checkpoints, pieces.engine.ranks)
         self._paid = _paid(place.checkpoints / COSTS)  # by earlier attempts
         self._home = place.identity()
+        self._journal = Journal(place.checkpoints, f"rank{pieces.engine.ranks.number}", settings.checkpoint_minutes)
+        pieces.engine.journal = self._journal
 
     def run(self, config: Mapping[str, Any], stop: Stop | None = None) -> None:
         """Everything from the first round to `DONE`. config: as it is written down. stop: whether it is to end."""
@@ -71,7 +74,7 @@ class Conductor:
         with device_errors():
             self._refine_all()
             loop, engine = self._loop(Logger()), self.pieces.engine
-            run_rounds(loop, self.pieces.strategy, Keeper(lambda state: None, stop=stop))
+            run_rounds(loop, self.pieces.strategy, Keeper(lambda state: self._journal.clear(), stop=stop))
             if self.settings.save_model:
                 engine.save(loop.learner.model, self.place.model)
             leading.follow(engine.scorer(loop.learner.model), engine.ranks)
@@ -120,6 +123,7 @@ class Conductor:
     def _save(self, state: State) -> None:
         self._save_costs()
         replace(state, seconds=self._seconds()).save(self.place.checkpoints)
+        self._journal.clear()
 
     def _save_costs(self) -> None:
         self.place.check_same(self._home)

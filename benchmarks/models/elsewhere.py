@@ -20,6 +20,7 @@ from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
 from mars.reward.elsewhere import Ids
 from mars.reward.features import Features, FrozenEncoder
+from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Passes:
             assert isinstance(inputs.encoder, FrozenEncoder)
             self._make = inputs.encoder.of_ids
         else:
-            self._make = ModelScorer(judged.model, judged.texts, asked.options.token_budget, asked.most).of_ids
+            self._make = ModelScorer(judged.model, judged.texts, Budget(options.token_budget, most=asked.most)).of_ids
 
     def __call__(self, content: bytes) -> dict[str, Any]:
         """{"score": [texts]} or {"vector": [texts, d]} of what `_content` packed."""

@@ -129,29 +129,46 @@ def restore(model: nn.Module, moved: Mapping[str, torch.Tensor]) -> None:
     sharding.load_state(model, moved)
 
 
+class Pace:
+    """How often to save. minutes: between two times, 0 for always; more where saving would take over `SHARE` of it."""
+
+    def __init__(self, minutes: float = math.inf):
+        self._minutes = minutes
+        self._last, self.pause = time.monotonic(), 60 * minutes
+
+    @property
+    def due(self) -> bool:
+        """Whether the pause since the last time is over."""
+        return time.monotonic() - self._last >= self.pause
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Inside, it is saved; the next pause begins afterwards."""
+        began = time.monotonic()
+        yield
+        self._last = time.monotonic()
+        if self._minutes:
+            self.pause = max(60 * self._minutes, (self._last - began) / SHARE)
+
+
 class Keeper:
     """Keeps a run's states: each round's, and one within a round whenever `due`.
 
-    save: writes one. minutes: between two within a round, 0 for every step; more where saving would take over `SHARE`
-    of the time. stop: whether the run is asked to stop, for which it first keeps its state.
+    save: writes one. minutes: as for `Pace`. stop: whether the run is asked to stop; it first keeps its state.
     """
 
     def __init__(self, save: Callable[[Any], None], minutes: float = math.inf, stop: Stop | None = None):
         self.stop = stop or Stop()
-        self._save, self._minutes = save, minutes
-        self._last, self._pause = time.monotonic(), 60 * minutes
+        self._save, self._pace = save, Pace(minutes)
 
     def due(self) -> bool:
         """Whether a state within a round should be kept now; the same on every rank."""
-        return self.stop.agree(self.stop.asked or time.monotonic() - self._last >= self._pause)
+        return self.stop.agree(self.stop.asked or self._pace.due)
 
     def __call__(self, state: Any) -> None:
         """Keeps `state`. Raises UserError where the disk does not take it."""
-        began = time.monotonic()
-        self._save(state)
-        self._last = time.monotonic()
-        if self._minutes:
-            self._pause = max(60 * self._minutes, (self._last - began) / SHARE)
+        with self._pace.saving():
+            self._save(state)
 
 
 def _numbers(directory: Path) -> list[int]:

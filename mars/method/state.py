@@ -18,6 +18,7 @@ import torch
 
 from mars import files
 from mars.method import checkpoint
+from mars.method.journal import SCORING
 from mars.method.strategy import Noise, Round, Selection
 from mars.method.training import Underway
 
@@ -140,7 +141,7 @@ class State:
     @classmethod
     def load(cls, directory: Path) -> State | None:
         """The state of the newest whole checkpoint; None where there is none: the run then starts afresh."""
-        left = any(path.name != COSTS for path in directory.glob("*"))
+        left = any(path.name != COSTS and not path.name.startswith(SCORING) for path in directory.glob("*"))
         saved = checkpoint.newest(directory)
         if saved is None:
             if left:

@@ -72,7 +72,7 @@ FILES = {
     "replies": "what policies made with the model reply, a file each, as AlpacaEval's model_outputs",
     "judgements": "whose replies a judge prefers: verdicts, record and the replies, a folder for each comparison",
     "model": "the trained model as safetensors, with its card",
-    "checkpoint": "the two newest checkpoints of an unfinished run, and what it paid so far",
+    "checkpoint": "of an unfinished run: its two newest checkpoints, what it paid so far, scores of unfinished passes",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
 }
 _NEEDED = (STAMP, CONFIG, MANIFEST, ROUNDS, METRICS)  # of these, what a finished run always has

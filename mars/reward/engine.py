@@ -36,7 +36,7 @@ from mars.reward.model import (
     weights_id,
 )
 from mars.reward.packing_probe import Wanted, set_packing
-from mars.reward.scoring import ModelScorer
+from mars.reward.scoring import Journal, ModelScorer
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Inputs, Tokens
 
@@ -65,7 +65,7 @@ class Engine:
 
     token_budget: tokens of one pass to begin with, `auto` where they may be measured; `budget` has them as they stand.
     cache: where frozen features live. texts: what its models have read, `inputs` as they take it. ranks: the processes
-    that train and score together.
+    that train and score together. journal: keeps what long passes find, for a run that may be killed in one.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Engine:
         self.backbone, self.mode, self.budget = backbone, mode, Budget.of(token_budget)
         self.device = torch.device("cpu") if mode == "head" else device  # θ is a few hundred numbers
         self._tuning, self.ranks = tuning or Tuning(), here()
+        self.journal: Journal | None = None
         self.determinism = Determinism(self._tuning.deterministic and self.device.type == "cuda")
         self.inputs: Inputs
         if mode == "head":
@@ -98,13 +99,13 @@ class Engine:
 
     def scorer(self, model: nn.Module) -> ModelScorer:
         """What scores the engine's texts under `model`."""
-        return ModelScorer(model, self.texts, self.budget, ranks=self.ranks)
+        return ModelScorer(model, self.texts, self.budget, self.ranks, journal=self.journal)
 
     def leading_scorer(self, model: nn.Module) -> ModelScorer:
         """What scores texts under `model` that the other ranks, which are to `follow`, do not know."""
         if self.ranks.count == 1:
             return self.scorer(model)
-        return LeadingScorer(model, self.texts, self.budget, ranks=self.ranks)
+        return LeadingScorer(model, self.texts, self.budget, self.ranks, journal=self.journal)
 
     def new_model(self, seed: int) -> nn.Module:
         """The study's starting point: the backbone as published and a fresh head drawn from `seed`.

@@ -37,13 +37,14 @@ class Budget:
     """Tokens of one pass, as they stand.
 
     measured: whether that is settled, or still to be measured. halved: how often it turned out too large since.
-    bytes_per_token: of a training pass, where it was measured.
+    bytes_per_token: of a training pass, where it was measured. most: texts of a pass, at most.
     """
 
     tokens: int
     measured: bool = True
     halved: int = 0
     bytes_per_token: int | None = None
+    most: int | None = None
 
     @classmethod
     def of(cls, tokens: int | Literal["auto"]) -> Budget:

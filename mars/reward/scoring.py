@@ -11,15 +11,18 @@ Several processes of a run share the batches that one would have made, so that t
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from mars import files
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.progress import Progress
@@ -41,12 +44,18 @@ class ScoringError(UserError):
     """Texts that cannot be scored on this machine as asked."""
 
 
+class Journal(Protocol):
+    """Keeps what a pass has found so far (`mars.method.journal`)."""
+
+    def page(self, identity: Callable[[], str], values: np.ndarray) -> AbstractContextManager[Any]: ...
+
+
 class ModelScorer:
     """Scores of one model, of texts by number or as they are (`benchmarks.protocol.Scorer`).
 
     known: the texts that have numbers. budget: tokens of a forward pass, which is lowered where they do not fit the
-    memory; a number is a budget of the scorer's own. most: texts of one pass, at most. ranks: share the passes, and all
-    ask for the same. elsewhere: who makes the passes of token ids, where it is not this process.
+    memory; a number is a budget of the scorer's own. ranks: share the passes, and all ask for the same. elsewhere: who
+    makes the passes of token ids, where it is not this process. journal: keeps what passes that are made here find.
     `texts` and `tokens` count what was asked for as it is, and what of it went through the model.
     """
 
@@ -55,12 +64,12 @@ class ModelScorer:
         model: nn.Module,
         known: Texts,
         budget: Budget | int,
-        most: int | None = None,
         ranks: Ranks | None = None,
         elsewhere: Elsewhere | None = None,
+        journal: Journal | None = None,
     ):
         self.model, self.known, self._ranks, self._elsewhere = model, known, ranks or Ranks(), elsewhere
-        self._budget, self._most = budget if isinstance(budget, Budget) else Budget(budget), most
+        self._budget, self._journal = budget if isinstance(budget, Budget) else Budget(budget), journal
         self._numbers = np.empty(0, dtype=np.int64)  # of the distinct texts asked for as they are, padded ones left out
         self.texts, self.tokens = 0, 0
 
@@ -147,7 +156,7 @@ class ModelScorer:
             scores = np.zeros(len(numbers), dtype=np.float32)
             if self._elsewhere and isinstance(inputs, Tokens):
                 tokens = self._budget.tokens
-                batches = feed.batches(numbers, tokens, self._most)
+                batches = feed.batches(numbers, tokens, self._budget.most)
                 for places, made in passed(self._elsewhere, inputs, numbers, batches, tokens):
                     scores[places] = made
                     progress.advance(int(lengths[places].sum()))
@@ -164,27 +173,54 @@ class ModelScorer:
         """
 
         def cut(places: np.ndarray, tokens: int) -> Step:
-            return [places[batch] for batch in feed.batches(numbers[places], tokens, self._most)]
+            return [places[batch] for batch in feed.batches(numbers[places], tokens, self._budget.most)]
 
         def run(batch: np.ndarray) -> None:
             into[batch] = read(batch)
 
         batches = cut(np.arange(len(numbers)), self._ranks.least(self._budget.tokens))
         mine = list(self._ranks.share(batches))
-        if sharding.is_sharded(self.model):  # every rank takes part in every pass, so none repeats one alone
+        if sharding.is_sharded(self.model):  # every rank takes part in every pass, so none repeats or spares one alone
             for batch in mine:
                 run(batch)
             if len(mine) * self._ranks.count < len(batches):
                 read(batches[0])
+        elif self._journal is None or not isinstance(feed.inputs, Tokens):  # a linear head takes no time
+            self._fit(each_that_fits(mine, cut, run, self._budget), feed, numbers)
         else:
-            stuck = each_that_fits(mine, cut, run, self._budget)
-            if stuck is not None:
-                length = feed.inputs.lengths[numbers[stuck]]
-                raise ScoringError(
-                    f"a text of {length} tokens does not fit the GPU's memory by itself (lower max_length)"
-                )
+            with self._journal.page(lambda: self._identity(feed, numbers, into), into) as page:
+
+                def run_and_keep(batch: np.ndarray) -> None:
+                    run(batch)
+                    page.found(batch)
+
+                self._fit(each_that_fits(page.left(mine), cut, run_and_keep, self._budget), feed, numbers)
         self._ranks.add([torch.from_numpy(into)])
         return into
+
+    def _fit(self, stuck: int | None, feed: Feed, numbers: np.ndarray) -> None:
+        """Raises ScoringError where the text at position `stuck` does not fit the memory."""
+        if stuck is not None:
+            length = feed.inputs.lengths[numbers[stuck]]
+            raise ScoringError(f"a text of {length} tokens does not fit the GPU's memory by itself (lower max_length)")
+
+    def _identity(self, feed: Feed, numbers: np.ndarray, into: np.ndarray) -> str:
+        """What a pass's findings depend on, as sha256: the weights, the texts, and how they are read."""
+        assert isinstance(feed.inputs, Tokens)
+        model = self.model
+        total = hashlib.sha256(files.state_digest(dict(model.named_parameters())).encode())
+        reading = [
+            getattr(model, "autocast", None),
+            feed.packing is not None,
+            feed.inputs.width,
+            into.shape,
+            into.dtype,
+        ]
+        total.update(str(reading).encode())
+        for ids in feed.inputs.ids(numbers):
+            total.update(f" {len(ids)} ".encode())
+            total.update(ids.tobytes())
+        return total.hexdigest()
 
     def _head_inputs(self, inputs: Inputs, numbers: np.ndarray) -> np.ndarray:
         """[len(numbers), d] float64, what the scalar head reads of each text, behind a classifier's dense layer.

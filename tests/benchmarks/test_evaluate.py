@@ -20,6 +20,7 @@ from support.commands import run_here
 
 from benchmarks import evaluate
 from mars.config import UserError
+from mars.method.journal import Page
 from mars.reward.model import file_sha256
 from mars.run import execute
 
@@ -253,6 +254,27 @@ def test_a_failed_evaluation_leaves_the_earlier_one_whole(run_of, ask, rows):
     with pytest.raises(UserError):
         ask(*question, "force=true")
     assert [(run / name).read_bytes() for name in names] == before
+
+
+def test_an_evaluation_that_is_interrupted_goes_on_with_the_texts_it_has_not_scored(run_of, ask, rows, monkeypatch):
+    run, found, told = run_of("full"), Page.found, []
+
+    def counted(page, batch):
+        found(page, batch)
+        told.append(batch)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Page, "found", counted)
+    question = (f"model={run}", "benchmark=files", f"benchmark.path={rows()}", "batch_size=1")
+    with pytest.raises(KeyboardInterrupt):
+        ask(*question)
+    ask(*question)
+    assert sum(map(len, told)) == 2 * len(ROWS)  # texts, each once
+    assert not (run / "checkpoint").exists()
+    interrupted = (run / "scores" / "files.parquet").read_bytes()
+    ask(*question, "force=true")
+    assert (run / "scores" / "files.parquet").read_bytes() == interrupted
 
 
 def test_scores_of_an_older_run_are_not_replaced_unasked(run_of, ask):

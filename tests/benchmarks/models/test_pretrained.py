@@ -17,6 +17,7 @@ from mars.preferences.dialogue import Message, render
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
+from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
@@ -71,7 +72,7 @@ def judged(directory: Path, **options):
 def scorer(model, token_budget: int = 4096, most: int | None = None) -> ModelScorer:
     """With inputs of its own, so that nothing is shared between two ways of batching."""
     texts = Texts(Tokens(model.texts.inputs._encoder, CPU), model.texts.render)
-    return ModelScorer(model.model, texts, token_budget, most)
+    return ModelScorer(model.model, texts, Budget(token_budget, most=most))
 
 
 def without_padding_token():
