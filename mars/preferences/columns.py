@@ -13,6 +13,7 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import cached_property
 from typing import IO, overload
 
@@ -22,6 +23,7 @@ from mars import files
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 
+_PLAIN = [field.name for field in fields(Pair)][2:]  # of a pair's fields those that JSON takes as they are
 IN_MEMORY = 1 << 16  # pairs that stay objects, some 60 MB
 _BYTES = 1 << 20  # of lines that are written at once
 _BLOCK = 4096  # numbers turned into Python's own at once
@@ -44,7 +46,7 @@ class PairFile:
     def add(self, pair: Pair) -> int:
         """Its number."""
         prompt = [(message.role, message.content) for message in pair.prompt]
-        row = (pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin, pair.subset, pair.exchanged)
+        row = [pair.id, prompt, *(getattr(pair, name) for name in _PLAIN)]
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(self._late) >= _BYTES:
             self._flush()

@@ -37,6 +37,8 @@ class Pair:
     gold_margin: float | None = None  # r*(chosen) − r*(rejected) where the truth is known (planted), else None
     subset: str = ""
     exchanged: bool = False  # noise put in on purpose: its sides are those of the dataset's usual label, exchanged
+    agreement: float = 1.0  # share of annotators who preferred `chosen`, in [½, 1]; ½: a tie; 1 where none is told
+    strength: float | None = None  # by how much `chosen` is better, on the dataset's own scale; None: not told
 
     @property
     def content(self) -> bytes:
@@ -89,5 +91,6 @@ def pairs_digest(pairs: Iterable[Pair]) -> str:
     total = hashlib.sha256()
     for pair in pairs:
         prompt = [{"role": message.role, "content": message.content} for message in pair.prompt]
-        total.update(json.dumps([pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin]).encode())
+        told = [] if (pair.agreement, pair.strength) == (1.0, None) else [pair.agreement, pair.strength]
+        total.update(json.dumps([pair.id, prompt, pair.chosen, pair.rejected, pair.gold_margin, *told]).encode())
     return total.hexdigest()
