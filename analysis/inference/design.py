@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class Design(NamedTuple):
         return self.size / self.rows if self.draws > 1 and self.rows else 0.0
 
 
+@functools.lru_cache(maxsize=256)
 def design(group: Study) -> Design:
     """The design of one group, as its runs recorded it."""
     runs = group.runs

@@ -7,6 +7,7 @@ temperature of held-out pairs, so that stretching all margins wins nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -133,6 +134,7 @@ def _draws(by_seed: Sequence[np.ndarray], replicates: np.ndarray, overlap: float
     return Draws(overlap, within, df, left)
 
 
+@functools.lru_cache(maxsize=512)
 def difference_of(group: Study, arm: str, reference: str, split: str, endpoint: Endpoint = ACCURACY) -> Paired:
     """arm − reference in an endpoint on a split of one dataset × backbone, for new replicates of its design."""
     return paired_difference(group.pairs(arm, split), group.pairs(reference, split), endpoint, design(group).overlap)

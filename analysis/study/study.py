@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.study.naming import flat, place, short, text
-from benchmarks.calibration import information
+from benchmarks.calibration import held_out_temperature, information
 from benchmarks.pair_metrics import VALIDATION
 from mars.config import UserError
 from mars.record.run_directory import MAIN, RunDirectory
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed", "replicate"]
 BENCHMARK = MAIN
+_MEASURED = ["arm", "benchmark", "split", "metric"]
 FOCUS, REFERENCE = "mars", "uniform"
 # Of equivalence: a point, a hundredth of a bit.
 MARGINS: Mapping[str, float] = MappingProxyType({"accuracy": 0.01, "information": 0.01})
@@ -129,7 +130,7 @@ class Study:
     margins: Mapping[str, float] = field(default_factory=lambda: MARGINS)
     settled: Mapping[str, str] | None = None
 
-    @property
+    @functools.cached_property
     def arms(self) -> list[str]:
         """Baselines first, MARS last, methods of others in between; one method's settings by their numbers."""
         return sorted(self.runs["arm"].unique(), key=place)
@@ -177,9 +178,14 @@ class Study:
 
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
         """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
-        m = self.metrics
-        chosen = (m["arm"] == arm) & (m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)
-        return m[chosen].dropna(subset=["value"]).groupby("replicate")["value"].mean()
+        return self._by_replicate.get((arm, benchmark, split, metric), pd.Series(dtype=float))
+
+    @functools.cached_property
+    def _by_replicate(self) -> dict[tuple[str, ...], pd.Series]:
+        """`values` of all there is, taken at once: exhibits ask for thousands."""
+        known = self.metrics.dropna(subset=["value"])
+        means = known.groupby([*_MEASURED, "replicate"], sort=True)["value"].mean().reset_index(_MEASURED)
+        return {key: of["value"] for key, of in means.groupby(_MEASURED, sort=False)}
 
     def settings(self, arm: str) -> dict[str, str]:
         """What the arm's strategy was set to, as text, less what its name says already."""
@@ -195,11 +201,11 @@ class Study:
         return _pairs(self, arm, split, gold)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=512)
 def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     """Of one arm and split: tables and figures ask for it again, a group at a time."""
     found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
-    held_out = [_margins(run.scores.get(VALIDATION)) for run in study.of(arm) if split in run.scores]
+    temperatures = [_temperature(run) for run in study.of(arm) if split in run.scores]
     known = study.runs[study.runs["arm"] == arm].set_index("seed")["replicate"]
     orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
     alike = all(order.equals(orders[0]) for order in orders)
@@ -210,10 +216,16 @@ def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
         columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
         chosen, rejected = _sides(scores, gold)
         bits, judged = chosen - rejected, ~np.isnan(chosen)
-        bits[judged] = information(bits[judged], held_out[row])
+        bits[judged] = information(bits[judged], temperatures[row])
         sides[:, row, columns] = chosen, rejected, bits
     seeds = np.array(list(found), dtype=int)
     return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
+
+
+@functools.lru_cache(maxsize=4096)
+def _temperature(run: Run) -> float:
+    """That the run's bits are taken at; NaN where it has too few held-out pairs."""
+    return held_out_temperature(_margins(run.scores.get(VALIDATION)))
 
 
 def _margins(scores: Mapping[str, Any] | None) -> np.ndarray:
