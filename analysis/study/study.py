@@ -173,8 +173,12 @@ class Study:
 
     def of(self, arm: str) -> list[Run]:
         """The arm's runs by seed; of one group there is one a seed."""
-        runs = self.runs[self.runs["arm"] == arm].sort_values("seed", kind="stable")
-        return [self.members[name] for name in runs["run"]]
+        return self._by_arm.get(arm, [])
+
+    @functools.cached_property
+    def _by_arm(self) -> dict[str, list[Run]]:
+        runs = self.runs.sort_values("seed", kind="stable").groupby("arm", sort=False)["run"]
+        return {str(arm): [self.members[name] for name in names] for arm, names in runs}
 
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
         """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
