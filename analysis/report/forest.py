@@ -42,6 +42,7 @@ def forest(study: Study, board: pd.DataFrame, compared: pd.DataFrame) -> Forest 
     rows.sort(key=lambda row: -row["difference"] if _known(row) else 0.0)
     return Forest(
         title=f"{title}, in points",
+        of="arm" if one else "data / model",
         lines=tuple(_line(row, axis, len(rows) <= ROOMY) for row in rows),
         margin=f"{number(margin, 'g')} point{'' if margin == 1 else 's'}",
         zero=axis.place(0.0),

@@ -48,7 +48,7 @@ def glance(study: Study, compared: pd.DataFrame, cautions: Sequence[str]) -> Gla
 def against_reference(study: Study, compared: pd.DataFrame) -> pd.DataFrame:
     """The comparisons with the study's reference; where it did not run, with the first arm that was declared."""
     method = study.reference.split()[0]
-    of_it = compared[[str(name).split()[0] == method for name in compared["reference"]]]
+    of_it = compared[compared["reference"].astype(str).str.split().str[0] == method]
     if of_it.empty and len(compared):
         return compared[compared["reference"] == compared["reference"].iloc[0]]
     return of_it
@@ -106,20 +106,28 @@ def _range(low: float, high: float) -> str:
 
 
 def _of_several(rows: Sequence[dict[str, Any]]) -> str:
-    """Counts of the verdicts, or the one that all have."""
-    margin = number(100 * rows[0]["margin"], "g")
+    """The verdict that all have, or how often there is which."""
+    margin = f"{number(100 * rows[0]['margin'], 'g')} point{'' if rows[0]['margin'] == 0.01 else 's'}"
+    arms, theirs = {row["arm"] for row in rows}, plain(rows[0]["reference"].split()[0])
+    ours = plain(rows[0]["arm"] if len(arms) == 1 else rows[0]["arm"].split()[0])
+    verdicts = [row["verdict"] for row in rows]
+    if len(set(verdicts)) == 1:
+        every = {
+            BETTER: f"{ours} is better than {theirs}",
+            WORSE: f"{ours} is worse than {theirs}",
+            EQUIVALENT: f"{ours} is no better and no worse than {theirs}, within {margin} of accuracy",
+            OPEN: f"{ours} and {theirs} cannot be told apart",
+            "": f"it cannot be said whether {ours} is better than {theirs}",
+        }
+        return f"In all {len(rows)} comparisons {every[verdicts[0]]}."
     words = {
         BETTER: "better in {}",
         WORSE: "worse in {}",
-        EQUIVALENT: f"no better and no worse, within {margin} point{'' if margin == '1' else 's'}, in {{}}",
+        EQUIVALENT: f"no better and no worse, within {margin}, in {{}}",
         OPEN: "not to be told apart in {}",
         "": "not comparable in {}",
     }
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in words}
-    always = {BETTER, WORSE}
-    said = [words[v].format(count) for v, count in counts.items() if count or v in always]
-    arms, theirs = {row["arm"] for row in rows}, plain(rows[0]["reference"].split()[0])
-    ours = plain(rows[0]["arm"] if len(arms) == 1 else rows[0]["arm"].split()[0])
+    said = [text.format(verdicts.count(v)) for v, text in words.items() if v in verdicts or v in (BETTER, WORSE)]
     return f"In {len(rows)} comparisons with {theirs}, {ours} is {', '.join(said)}."
 
 
@@ -129,7 +137,8 @@ def _meaning(compared: pd.DataFrame) -> Iterator[str]:
     rows = records(compared[compared["endpoint"] == INFORMATION.metric])
     if len(rows) == 1 and rows[0]["verdict"]:
         by_accuracy = compared.loc[compared["endpoint"] == ACCURACY.metric, "verdict"].iloc[0]
-        also = " too" if by_accuracy == rows[0]["verdict"] else ""
+        alike = by_accuracy == rows[0]["verdict"]
+        also = "" if not alike else " either" if by_accuracy in (EQUIVALENT, OPEN) else " too"
         yield f"By information, the second measure, {_OF_INFORMATION[rows[0]['verdict']]}{also}."
 
 

@@ -19,7 +19,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.exhibits.table import Table, number
 from analysis.report.reproduce import Reproduction
@@ -83,9 +83,10 @@ class Line(NamedTuple):
 
 
 class Forest(NamedTuple):
-    """The figure. zero, band, ticks: places in %. margin: of the band, in words."""
+    """The figure. of: what its lines are. zero, band, ticks: places in %. margin: of the band, in words."""
 
     title: str
+    of: str
     lines: tuple[Line, ...]
     margin: str
     zero: float
@@ -190,7 +191,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"scrolling": scrolling, "number": number}
+    environment.filters |= {"scrolling": scrolling, "breaking": breaking, "number": number}
     return environment.from_string(_file("page.html"))
 
 
@@ -202,6 +203,11 @@ def scrolling(table: Table) -> Markup:
     """The table's HTML, made to fit: each part scrolls in itself, long texts and column heads may take more lines."""
     html = re.sub(r'<td(?= data-value="[^"]{50,}")', '<td class="long"', table.to_html())
     html = re.sub(r'<th scope="row"([^>]*)></th>', r"<td\1></td>", html)  # nothing is no heading
-    html = re.sub(r'(?<=<th scope="col")[^<]*', lambda head: head[0].replace("_", "_<wbr>"), html)
+    html = re.sub(r'(?<=<th scope="col")[^<]*', lambda head: breaking(Markup(head[0])), html)
     part = r'<div class="scroll" role="region" tabindex="0" aria-label="\1">\g<0></div>'
     return Markup(re.sub(r'<table aria-label="([^"]*)".*?</table>', part, html, flags=re.DOTALL))
+
+
+def breaking(name: str) -> Markup:
+    """A name that may go on in the next line after each `_`."""
+    return Markup(escape(name).replace("_", Markup("_<wbr>")))

@@ -87,7 +87,7 @@ def _forest(lines: int = 3) -> Forest:
         ),
     ]
     ticks = ((10.0, "−10"), (50.0, "0"), (90.0, "+10"))
-    return Forest("Accuracy against uniform <b>", tuple(rows), "1 point", 50.0, (47.5, 52.5), ticks)
+    return Forest("Accuracy against uniform <b>", "arm", tuple(rows), "1 point", 50.0, (47.5, 52.5), ticks)
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +328,9 @@ def test_a_study_s_own_report_is_as_good(browser: Any, tmp_path: Path) -> None:
             tab.emulate_media(color_scheme=scheme)
             assert tab.evaluate("document.scrollingElement.scrollWidth") <= width
             assert _violations(axe, tab) == []
+        tab.emulate_media(media="print", color_scheme="light")
+        tab.set_viewport_size({"width": 680, "height": 900})
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 680
 
 
 def test_without_a_script_everything_can_be_read(browser: Any, file: Path) -> None:
