@@ -101,6 +101,7 @@ class Allocation(Exhibit):
     """
 
     name, title = "allocation", "Where the budget went"
+    see = "A curve below the diagonal spends the budget on few pairs; on the right, on which margins."
     caption = (
         "Lorenz curves: the share of the drawn rows that went to the base pairs with the fewest; on the diagonal all "
         "get equally many. Budget against margin: rows drawn per pair, in bins of equally many pairs, of the arms that "
@@ -123,8 +124,9 @@ class Allocation(Exhibit):
         return in_panels(parts)
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
-        widest = int(pd.Series([panel.frame["row"].iloc[0] for panel in panels]).value_counts().max())
-        return style.Layout(4 if _last_only(study) else widest, (2.3, 2.3), left=0.75)  # 4: two groups to a row
+        rows = pd.Series([panel.frame["row"].iloc[0] for panel in panels]).value_counts()
+        across = 4 if _last_only(study) else int(rows.max())  # 4: two groups to a row
+        return style.Layout(2 if len(rows) == 1 and across == 4 else across, (2.3, 2.3), left=0.75)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         arms = self.legend(study, frame)

@@ -133,6 +133,7 @@ class Sections(Shares):
     """A row of panels per dataset × backbone × RewardBench protocol, a panel per section."""
 
     name, title, wide = "sections", "RewardBench by section", 1.7
+    see = "How the models do on pairs from elsewhere; further right is better."
     caption = f"{EACH_REPLICATE} Ties lose, officially. Chance is ½ for pairs and ¼ for the best of four."
 
     def frame(self, study: Study) -> pd.DataFrame:

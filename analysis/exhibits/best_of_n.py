@@ -61,6 +61,7 @@ class Curves(downstream.Curves):
     """Gold and proxy gain over n at its KL."""
 
     name, title = "best_of_n", "Best of n: gold and proxy reward"
+    see = "Whether the true reward rises along with the model's own as more candidates are tried."
     benchmark, nothing = NAME, _NOTHING
     point, prefix, neutral = "n", CURVE, "a random pick"
     caption = (

@@ -84,6 +84,7 @@ class Bound(Exhibit):
     """A panel per dataset × backbone: the bound's factor against what it bounds, a point a round of a run."""
 
     name, title = "bound", "The bound against the truth"
+    see = "Points right of 1 are rounds in which the paper's bound promises a gain."
     caption = (
         "What the paper's bound promises of the mixture's Hessian, and what it is: the smallest generalised eigenvalue "
         "of H with the drawn rows against H of the base pairs. Left of 1 the bound promises nothing. "

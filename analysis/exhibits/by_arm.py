@@ -1,7 +1,7 @@
 """One number an arm: accuracy, AUC, mean margin, SNR, and the sections of RewardBench draw with the same two classes.
 
-Shares are dots on an axis that holds chance and reaches to 1, so that a point of difference looks like one. What has a
-zero of its own is a bar that starts there.
+Shares are dots on axes that fit them, all of one span, so that a point of difference looks alike in every panel. What
+has a zero of its own is a bar that starts there.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _replicates(axes: Axes, own: pd.DataFrame, y: float, colour: str, alpha: flo
 
 
 class Shares(_ByArm):
-    """A share of each arm, on one axis for all panels that holds chance and reaches to 1."""
+    """A share of each arm. Panels span as much as the one that needs most, each around its own arms."""
 
     interval = "bars"
 
@@ -119,7 +119,8 @@ class Shares(_ByArm):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         left_out = split_panels(study)[1] if self.metric else ""
-        return "; ".join(filter(None, ["dashed: chance", super().foot(study, frame), left_out]))
+        parts = ["dashed: chance, where the axis reaches it", super().foot(study, frame), left_out]
+        return "; ".join(filter(None, parts))
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         super().panel(axes, study, frame)
@@ -136,19 +137,21 @@ class Shares(_ByArm):
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
         super().finish(study, drawn)
-        shown = np.concatenate([panel.frame[["value", "lo", "chance"]].to_numpy(float).ravel() for _, panel in drawn])
-        lowest = float(np.nanmin([*shown, CHANCE]))
-        for axes, _ in drawn:
-            axes.set_xlim(max(-0.02, lowest - 0.04), 1.02)
+        shown = [np.clip(panel.frame[["value", "lo", "hi"]].to_numpy(float).ravel(), 0, 1) for _, panel in drawn]
+        span = max(float(np.nanmax(values) - np.nanmin(values)) for values in shown)
+        for (axes, _), values in zip(drawn, shown, strict=True):
+            axes.set_xlim(*style.fitted(values, least=max(span, 0.02)))
+            style.few_ticks(axes, 5 if self.wide > 2 else 3)
 
 
 class Accuracy(Shares):
     """Accuracy of each arm on every test split."""
 
     name, title, metric, label = "accuracy", "Pairwise accuracy", "accuracy", "pairwise accuracy"
+    see = "How often each arm's model scores the preferred reply higher; further right is better."
     caption = (
-        f"{EACH_REPLICATE} The axis holds chance and reaches to 1. Intervals of two arms say little about their "
-        "difference, which is taken on the same replicates and pairs: see the comparisons."
+        f"{EACH_REPLICATE} Every panel spans as many points, around its own arms. Intervals of two arms say little "
+        "about their difference, which is taken on the same replicates and pairs: see the comparisons."
     )
 
 
@@ -156,6 +159,7 @@ class Auc(Shares):
     """As `Accuracy`: how often a chosen response scores higher than a rejected one of any pair."""
 
     name, title, metric, label = "auc", "ROC-AUC", "auc", "ROC-AUC of the pooled scores"
+    see = "How well one threshold parts all preferred replies from all others; further right is better."
     caption = f"How often a chosen response scores higher than a rejected one of any pair. {EACH_REPLICATE}"
 
 
@@ -194,6 +198,7 @@ class Bits(Bars):
     """Information of each arm: what a model tells of a label."""
 
     name, title, metric = "bits", "Information", "information"
+    see = "How much each model tells of a label, its own doubt included; a longer bar is better."
     label = "information, bits a pair"
     caption = (
         "1 − log-loss in bits at the temperature of held-out pairs: 1 knows every label, 0 knows nothing. "
@@ -205,6 +210,7 @@ class MeanMargin(Bars):
     """Mean margin of each arm, each dataset × backbone at its own scale."""
 
     name, title, metric, own_scale = "mean_margin", "Mean margin", "margin_mean", True
+    see = "How far ahead the preferred reply is on average; long bars may be mere stretch, so look at SNR too."
     label = "mean margin Δ = r(chosen) − r(rejected)"
     caption = (
         f"{EACH_REPLICATE} In the units of the scores, which an arm can stretch without ranking any pair better: "
@@ -216,5 +222,6 @@ class Snr(Bars):
     """Signal-to-noise ratio of each arm: without a unit, so all panels have one scale."""
 
     name, title, metric = "snr", "Signal-to-noise ratio of the margins", "snr"
+    see = "How far ahead the preferred reply is, measured by how much that varies; a longer bar is better."
     label = "SNR: mean / sd of the margins Δ"
     caption = f"Mean / population sd of Δ. {EACH_REPLICATE}"

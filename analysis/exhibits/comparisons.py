@@ -26,6 +26,7 @@ class Comparisons(Exhibit):
     """A row for each comparison of the study's declared family by accuracy; drawn, a panel per dataset × backbone."""
 
     name, title = "comparisons", "Declared comparisons: accuracy"
+    see = "Right of the line at 0 the arm in focus is better; an interval between the dotted lines is a tie."
     endpoint = ACCURACY
     caption = (
         "Differences on the same replicates and test pairs, with 95 % intervals for new replicates and new pairs. "
@@ -125,9 +126,10 @@ class Comparisons(Exhibit):
         style.lay_grid(axes, "x")
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
-        reach = max(_reach(panel.frame, self.endpoint.scale, study.margins[self.endpoint.metric]) for _, panel in drawn)
+        scale, margin = self.endpoint.scale, study.margins[self.endpoint.metric]
+        ends = style.fitted(value for _, panel in drawn for value in _shown(panel.frame, scale, margin))
         for axes, _ in drawn:
-            axes.set_xlim(-1.08 * reach, 1.08 * reach)
+            axes.set_xlim(*ends)
             style.few_ticks(axes)
 
 
@@ -150,12 +152,10 @@ def _draw_row(axes: Axes, y: int, row: dict[str, Any], look: style.Look, scale: 
             axes.plot(difference, y, "o", color=look.colour, markersize=11, markerfacecolor="none", markeredgewidth=1)
 
 
-def _reach(frame: pd.DataFrame, scale: float, margin: float) -> float:
-    """How far to show a group's comparisons, in the endpoint's unit: a grey bar may run off the panel."""
-    shown = np.abs(scale * frame[["difference", "difference_lo", "difference_hi"]].to_numpy(float))
-    far = float(np.nanmax([*shown.ravel(), scale * margin]))
-    grey = float(np.nanmax([*(scale * frame["detectable"].to_numpy(float)), 0.0]))
-    return max(far, min(grey, 1.5 * far))
+def _shown(frame: pd.DataFrame, scale: float, margin: float) -> np.ndarray:
+    """What the axis has to hold of a group's comparisons, in the endpoint's unit: a grey bar may run off it."""
+    drawn = frame[["difference", "difference_lo", "difference_hi"]].to_numpy(float)
+    return scale * np.append(drawn.ravel(), [-margin, margin])
 
 
 def _numbers(row: dict[str, Any], endpoint: Endpoint) -> str:
@@ -183,3 +183,4 @@ class OfInformation(Comparisons):
     """As `Comparisons`, by information."""
 
     name, title, endpoint = "bit_comparisons", "Declared comparisons: information", INFORMATION
+    see = "The same comparisons in bits of information, the second measure."

@@ -107,6 +107,7 @@ class OverRounds(Exhibit):
     """A row of panels per dataset × backbone: log det of H and of G of the mixture, and the gains in both, by round."""
 
     name, title = "curvature", "Curvature and information over the rounds"
+    see = "Whether the drawn rows add curvature (H) or information (G), or only copies."
     caption = (
         "Log determinant of the average Hessian H and of the Godambe information per label G, under the model that "
         "chose the rows. Gain: base pairs and drawn rows together, less the base pairs alone. Copies of a pair can "
@@ -167,6 +168,7 @@ class Spectra(Exhibit):
     """A row of panels per dataset × backbone and round (first, last): eigenvalues of H and of G."""
 
     name, title = "spectra", "Spectra of H and G"
+    see = "In which directions the drawn rows add something that the base pairs lack."
     caption = (
         "Eigenvalues in the directions in which base pairs vary, largest first, of the base pairs, of the rows that "
         "were drawn and of both."

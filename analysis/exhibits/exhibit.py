@@ -30,12 +30,14 @@ class Panel(NamedTuple):
 class Exhibit:
     """Something a study shows. A table has `columns`, a figure has `panel`; an exhibit of both has one frame for both.
 
-    name: of its files. title, caption: beside it. by: the columns whose values part a table into sections.
+    name: of its files. title, caption: beside it. see: of a figure what to look for, in one plain sentence. by: the
+    columns whose values part a table into sections.
     """
 
     name: str
     title: str
     caption: str = ""
+    see: str = ""
     columns: tuple[Column, ...] = ()
     by: tuple[str, ...] = ("dataset", "backbone")
 

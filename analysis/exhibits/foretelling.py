@@ -32,6 +32,7 @@ class Foretelling(Exhibit):
     """A row for each predictor and outcome; the figure has a panel an outcome, a row a predictor."""
 
     name, title = "foretelling", "Do test scores foretell what a reward model is worth downstream?"
+    see = "Which test scores went with the true reward later on; an interval off 0 says that one did."
     caption = (
         "Spearman's rank correlation, over arms and replicates, of what is measured of a reward model with the gold "
         "reward of what it picks or trains. Correlation over a study's few arms is weak evidence: whatever else sets "

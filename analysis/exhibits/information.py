@@ -70,6 +70,7 @@ class OfRounds(Exhibit):
     """A row of panels per dataset × backbone: a round's gain in H, and in G, against its change in accuracy."""
 
     name, title = "information", "Gains against accuracy"
+    see = "Whether rounds with a larger gain were followed by better accuracy; a slope says yes."
     caption = (
         "A round's gain in H, and in G, against what the round did to held-out accuracy. Correlation over a study's "
         "few arms is weak evidence: whatever else sets two arms apart moves both numbers."
@@ -121,6 +122,7 @@ class OfArms(Exhibit):
     """
 
     name, title = "gains", "What goes with accuracy: curvature or information?"
+    see = "Whether arms that gained more curvature or information also gained accuracy."
     caption = (
         "Accuracy of an arm less the reference's, against its mean gain in H (the average Hessian, which the paper "
         "raises) and in G (information per label), less the reference's. Nothing is tested."

@@ -31,6 +31,7 @@ class Margins(Exhibit):
     """Density of the margins, runs pooled; shares are of all margins, also of those outside the window."""
 
     name, title = "margins", "Margins by arm"
+    see = "The more of an arm's curve lies right of the dashed line, the more pairs it ranks as labelled."
     caption = (
         "Density of Δ = r(chosen) − r(rejected) on the main test split, runs pooled; 60 bins from the 1st to the 99th "
         "percentile of all arms. Right of the dashed line the pair is ranked as labelled."
@@ -69,6 +70,7 @@ class Reliability(Exhibit):
     """Accuracy of the predicted winner against the confidence σ(|Δ|) in it, in the bins of the calibration error."""
 
     name, title = "reliability", "Reliability"
+    see = "A curve on the diagonal is a model that is as often right as it says; below it, it is too sure."
     caption = (
         "Accuracy of the predicted winner where the model is that confident in it, σ(|Δ|) in 15 bins, runs pooled, "
         "before any temperature. Where accuracy is below confidence the model is too sure of itself."

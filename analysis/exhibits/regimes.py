@@ -44,6 +44,7 @@ class Regimes(Exhibit):
     """A row for each kind of data, of variants and arm; drawn, a panel per kind of variants."""
 
     name, title = "regimes", "Where arms win, tie and lose"
+    see = "Each cell is a kind of data; only framed, bold cells differ by more than chance."
     caption = (
         "Difference to the reference arm on the same replicates and pairs of a cell, in points of accuracy. Only cells "
         "framed and bold differ by more than chance, judged over the whole map; the table has their intervals."

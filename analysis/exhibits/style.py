@@ -12,7 +12,7 @@ import functools
 import io
 import itertools
 import textwrap
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -256,14 +256,21 @@ def whole_ticks(axes: Axes, last: float) -> None:
     axes.set_xticks(ticks[(ticks >= 0) & (ticks <= last)])
 
 
-def few_ticks(axes: Axes) -> None:
-    """So few ticks on the x axis of a panel three inches wide that numbers of four decimals stand apart."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+def few_ticks(axes: Axes, most: int = 5) -> None:
+    """So few ticks on the x axis that numbers of four decimals stand apart: 5 where a panel is three inches wide."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
 
 
 def replicates_key(several: str, replicates: int) -> str:
     """What shows the replicates in a figure: `several`, or that there is one. replicates: most that an arm has."""
     return several if replicates > 1 else "one replicate, so no interval"
+
+
+def fitted(values: Iterable[float], least: float = 0.02) -> tuple[float, float]:
+    """Ends of an axis that shows `values` and little else. least: what it spans, where they lie closer together."""
+    known = [float(value) for value in values if np.isfinite(value)] or [0.0]
+    middle, half = (min(known) + max(known)) / 2, 0.56 * max(max(known) - min(known), least)
+    return middle - half, middle + half
 
 
 def mark(axes: Axes, y: float) -> None:

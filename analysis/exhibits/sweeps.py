@@ -110,6 +110,7 @@ class TauSweep(_Sweep):
     """Accuracy against τ."""
 
     name, title, setting, label = "tau_sweep", "Accuracy against τ", "tau", "τ"
+    see = "Whether steering harder towards low margins helps; a flat line says no."
     command = "python -m mars.run experiment=tau_sweep"
     caption = (
         "How hard to steer: 0 not at all, larger values towards low margins. Uniform sampling, where it ran, is a "
@@ -121,5 +122,6 @@ class BudgetSweep(_Sweep):
     """Accuracy against the rows drawn a round."""
 
     name, title, setting = "budget_sweep", "Accuracy against the budget", "rounds.budget"
+    see = "Whether more drawn rows help."
     label, command = "rows drawn a round", "python -m mars.run experiment=budget_sweep"
     caption = "Rows drawn a round. More rows are more optimiser steps unless `rounds.steps` holds them equal."

@@ -155,8 +155,8 @@ class Table:
     def to_html(self) -> str:
         """A `<table>` for each section, as the report has it and a notebook shows it.
 
-        A cell's `data-value` is what it sorts by. Numbers of an arm link to `#arm-…`, those of a run to `#run-…`: see
-        `anchor`.
+        A cell's `data-value` is what it sorts by, a row's `data-arm` what it is of. Numbers of an arm link to
+        `#arm-…`, those of a run to `#run-…`: see `anchor`.
         """
         columns = self.shown
         parts = []
@@ -170,7 +170,8 @@ class Table:
             for row in rows:
                 link = anchor(row)
                 cells = [_html_cell(cell(row, c), c, link, first=c is columns[0]) for c in columns]
-                parts.append(f"<tr>{''.join(cells)}</tr>")
+                arm = f' data-arm="{html.escape(row["arm"])}"' if isinstance(row.get("arm"), str) else ""
+                parts.append(f"<tr{arm}>{''.join(cells)}</tr>")
             parts.append("</tbody></table>")
         return "\n".join(parts)
 

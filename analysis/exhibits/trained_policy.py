@@ -73,6 +73,7 @@ class Curves(downstream.Curves):
     """Gold and proxy gain of the judged steps over how far each arm's policy has moved."""
 
     name, title = "trained_policy", "Trained policies: gold and proxy reward"
+    see = "Whether the true reward rises along with the model's own as the policy is trained."
     benchmark, nothing = NAME, _NOTHING
     point, prefix, neutral = "step", STEP, "the policy before training"
     caption = (

@@ -46,6 +46,7 @@ class Rounds(Exhibit):
     """A row of panels per dataset × backbone: training loss, validation accuracy, mean validation margin by round."""
 
     name, title = "rounds", "Training over the rounds"
+    see = "Whether training settled, and which arm was ahead on the way."
     caption = (
         "After each round, mean over replicates: training loss over what the arm trained on, accuracy and mean margin "
         "on the held-out validation pairs. Training losses of arms with other rows or weights are not comparable."
@@ -66,7 +67,7 @@ class Rounds(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         kind = "bands" if frame["round"].nunique() > 1 else "bars"
-        return f"dashed: what a coin gets; {_key(study, kind)}"
+        return f"dashed: what a coin gets, where the axis reaches it; {_key(study, kind)}"
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         measure = next(m for m in MEASURES if m.column == frame["measure"].iloc[0])
@@ -80,6 +81,7 @@ class Steps(Exhibit):
     """Two panels per dataset × backbone: validation accuracy on the way, and test accuracy at the end."""
 
     name, title = "steps", "Accuracy against optimiser steps"
+    see = "Arms one above the other took equally many steps; only those compare."
     caption = (
         "Does an arm win at equal compute? Validation accuracy over the steps taken so far, and test accuracy over all "
         "of them. Compare arms on one vertical only."
@@ -106,8 +108,8 @@ class Steps(Exhibit):
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         return (
-            f"dashed: chance; {_key(study, 'bands and bars')}; test accuracy is that after all steps, where arms at "
-            "equal steps are drawn side by side"
+            f"dashed: chance, where the axis reaches it; {_key(study, 'bands and bars')}; test accuracy is that after "
+            "all steps, where arms at equal steps are drawn side by side"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
@@ -153,11 +155,11 @@ def _curves(frame: pd.DataFrame, against: str) -> Curves:
 
 
 def draw_curves(axes: Axes, curves: Curves, look: Mapping[str, Look], measure: Measure, span: float) -> None:
-    """The arms' curves with their intervals, on a y axis that holds what a coin gets. span: of the x axis."""
+    """The arms' curves with their intervals; what a coin gets, where the y axis reaches it. span: of the x axis."""
     drawn = {arm: curve for arm, curve in curves.items() if len(curve[0])}
     crowded, single = len(drawn) > FEW, all(len(x) == 1 for x, _ in drawn.values())
     end = max((float(x[-1]) for x, _ in drawn.values()), default=0.0)
-    shown = [measure.neutral]
+    shown: list[float] = []
     for place, (arm, (x, curve)) in enumerate(drawn.items()):
         aside = 0.025 * place * span
         if single:  # side by side
@@ -176,13 +178,12 @@ def draw_curves(axes: Axes, curves: Curves, look: Mapping[str, Look], measure: M
     style.lay_grid(axes)
 
 
-def _limits(shown: list[float], measure: Measure) -> tuple[float, float]:
-    """An accuracy reaches to 1, anything else starts at 0: a difference looks as large as it is."""
-    low, high = min(shown), max(shown)
-    if measure.bounds == (0.0, 1.0):
-        return max(-0.02, low - 0.04), 1.02
-    low = min(low, 0.0)
-    return (low - 0.05 * (high - low) if low < 0 else 0.0), high + 0.08 * ((high - low) or 1.0)
+def _limits(shown: Sequence[float], measure: Measure) -> tuple[float, float]:
+    """Accuracies and losses are compared with each other, so the axis fits them; what has a sign is held against 0."""
+    if measure.bounds[0] == 0.0:
+        return style.fitted(shown)
+    low, high = style.fitted([*shown, 0.0])
+    return (low if min(shown, default=0.0) < 0 else 0.0), high
 
 
 def _draw_ends(axes: Axes, frame: pd.DataFrame, look: Mapping[str, Look], most: float) -> None:
@@ -195,7 +196,7 @@ def _draw_ends(axes: Axes, frame: pd.DataFrame, look: Mapping[str, Look], most: 
         style.band(axes, np.array([x]), curve, look[arm], (0.0, 1.0))
     shown = np.clip(frame[["mean", "lo", "hi"]].to_numpy(float), 0, 1)
     style.mark(axes, CHANCE)
-    axes.set_ylim(*_limits([CHANCE, *shown[np.isfinite(shown)]], TEST_ACCURACY))
+    axes.set_ylim(*_limits(list(shown.ravel()), TEST_ACCURACY))
     style.lay_grid(axes)
 
 

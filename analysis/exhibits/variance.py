@@ -79,6 +79,7 @@ class Variance(Exhibit):
     """A row for each comparison and endpoint with an interval; drawn, a panel per dataset × backbone × endpoint."""
 
     name, title = "variance", "What makes a difference uncertain"
+    see = "Blue or grey asks for more replicates, orange for more test pairs."
     caption = (
         "Parts of the variance of a mean difference. Replicates lessen what is blue or grey, test pairs what is orange "
         "or grey. Beside it the standard error, as it is and as predicted."
@@ -126,7 +127,7 @@ class Variance(Exhibit):
         names, row = style.names_room([name for panel in panels for name in _names(panel.frame)])
         size = (_BAR, row * max(len(panel.frame) for panel in panels) + _HEAD)
         right = _NUMBER * max(len(_known(panel.frame)) for panel in panels) + 0.35
-        return style.Layout(style.columns(len(panels), 2 if names < 1.7 else 1), size, left=names, right=right)
+        return style.Layout(1, size, left=names, right=right)
 
     def legend(self, study: Study, frame: pd.DataFrame) -> Mapping[str, Artist]:
         return {PARTS[key].name: Patch(**PARTS[key].patch) for key in _present(frame)}

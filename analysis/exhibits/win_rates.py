@@ -172,6 +172,7 @@ class Bars(Exhibit):
     """A panel for each dataset × backbone, judge and opponent; policies one below the other, an arm a bar."""
 
     name, title = "win_rates", "Win, tie and lose by arm"
+    see = "Whose replies the judge prefers; a dot right of the middle is a win for the arm."
     caption = (
         "Shares of the prompts on which the judge prefers the arm's policy, neither, or the opponent, in both orders "
         "of the two replies together. The dot is the win rate, a tie counting ½, with its 95 % interval for new "

@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from analysis.exhibits.ranking import Ranking, rank
 from analysis.exhibits.table import Table, csv_text
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
-from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
-from analysis.report.reproduce import reproduction
+from analysis.report.contents import OVERVIEWS, Exhibits, Found, page_of
+from analysis.report.page import GENERATOR, Missing, Picture, render
 from analysis.report.run_list import list_runs
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
@@ -46,10 +46,7 @@ _OWNED = (  # all that a report may make, and so may remove when it no longer do
     *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
     *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf", "csv")),
 )  # fmt: skip
-_OF_RUNS = ("runs", "left_out")  # tables that are on the page in another form: its section on the runs
-_OVERVIEWS = ("regimes", "gains")  # of all groups at once, however many
 _MANY, _FIRST = 6, 2  # groups: of more than so many, figures with panels for each show the first few
-_ROWS = 200  # of a table that are on the page, whole groups; its files have them all
 _CSS_DPI = 96
 
 
@@ -152,25 +149,9 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
         **their_files,
     }
-    page = Page(
-        title=f"{'Study' if study.runs['source'].nunique() == 1 else 'Studies'} {study.name}",
-        facts=tuple(_facts(study)),
-        verdict=said,
-        warnings=cautions,
-        leaderboard=board.table,
-        notes=[note for note in board.notes if not {note, note.partition(": ")[2]} & set(cautions)],
-        tables=[_on_page(table) for table in tables if table.name not in _OF_RUNS],
-        figures=figures,
-        missing=list(dict.fromkeys([*no_tables, *no_figures])),
-        runs=list_runs(study, directory),
-        left_out=[
-            *(Left(run, reason) for run, reason in study.left_out[["run", "reason"]].itertuples(index=False)),
-            *(Left(title, f"{reason}; shown, neither ranked nor in {RESULTS}") for title, reason in confounded.items()),
-        ],
-        reproduce=reproduction(study),
-        files=_links(files),
-    )
-    return files | {PAGE: render(page).encode()}
+    found = Found(board, compared, said, cautions, confounded)
+    page = page_of(study, found, Exhibits(tables, figures, [*no_tables, *no_figures]), files)
+    return files | {PAGE: render(replace(page, runs=list_runs(study, directory))).encode()}
 
 
 def _confounded(study: Study) -> dict[str, str]:
@@ -196,7 +177,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
     files: dict[str, bytes] = {}
     few, note = _few(study)
     for name in FIGURES:
-        shown, overview = find(FIGURES, name, "figure"), name in _OVERVIEWS
+        shown, overview = find(FIGURES, name, "figure"), name in OVERVIEWS
         try:
             frame = shown.frame(study if overview else few)
         except NothingToShow as reason:
@@ -207,7 +188,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
         files |= {f"figures/{name}.{form}": content for form, content in forms.items()}
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
         caption = shown.caption if overview else shown.caption + note
-        pictures.append(Picture(name, shown.title, caption, forms["png"], width, height))
+        pictures.append(Picture(name, shown.title, caption, forms["png"], width, height, shown.see))
     return pictures, files, missing
 
 
@@ -224,20 +205,6 @@ def _few(study: Study) -> tuple[Study, str]:
     return replace(study, **frames), f" The first {_FIRST} of {len(groups)} groups; study.figure(NAME) draws them all."
 
 
-def _on_page(table: Table) -> Table:
-    """The table as the page has it: of a long one the first sections, until there are _ROWS."""
-    if table.name in _OVERVIEWS or len(table.frame) <= _ROWS:
-        return table
-    sections = [len(rows) for _, rows in table.sections()]
-    shown = next((n for n in range(len(sections), 0, -1) if sum(sections[:n]) <= _ROWS), 1)
-    if shown == len(sections) or not table.by:
-        return table
-    keys = [key for key in table.by if key in table.frame]
-    number = table.frame.groupby(keys, sort=False, dropna=False).ngroup()
-    note = f"{table.caption} The first {shown} of {len(sections)} sections; the files have them all.".lstrip()
-    return replace(table, frame=table.frame[number < shown], caption=note)
-
-
 def _missing(name: str, reason: NothingToShow) -> Missing:
     return Missing(name, str(reason).removeprefix(f"{name}: "))
 
@@ -247,29 +214,6 @@ def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
     if cautions:
         parts += ["## Warnings", "\n".join(f"- {line}" for line in cautions)]
     return "\n\n".join(parts) + "\n"
-
-
-def _facts(study: Study) -> Iterator[tuple[str, str]]:
-    """What a reader wants to know first."""
-    out = f"; {len(study.left_out)} left out" if len(study.left_out) else ""
-    yield "Runs", f"{len(study.runs)}, of {len(study.arms)} arms{out}"
-    yield "Arms", ", ".join(study.arms)
-    yield "Seeds", ", ".join(map(str, sorted(study.runs["seed"].unique())))
-    yield "Data / model", "; ".join(title for title, _ in study.groups())
-    if study.splits:
-        yield "Test splits", ", ".join(study.splits)
-    if "commit" in study.runs:
-        yield "Commit", ", ".join(commit[:8] for commit in dict.fromkeys(study.runs["commit"].dropna()))
-
-
-def _links(files: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
-    """The page's links to the report's other files, by the part of the page they belong to."""
-    links: dict[str, list[tuple[str, str]]] = {}
-    for name in files:
-        kind, _, file = name.rpartition("/")
-        stem, _, form = file.partition(".")
-        links.setdefault(f"{kind.removesuffix('s') or 'table'}-{stem}", []).append((form, name))
-    return links
 
 
 def _write(files: Mapping[str, bytes], directory: Path) -> None:

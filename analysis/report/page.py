@@ -1,4 +1,4 @@
-"""A report as one HTML file: opens from disk, needs no network and, save for sorting and enlarging, no script.
+"""A report as one HTML file: opens from disk, needs no network, and no script to be read.
 
 The template, the style and the script lie in `page_files/` and are put into the page, figures as data URIs; a policy in
 its head forbids the browser any request. Everything shown is handed over as plain data, so the page knows nothing of
@@ -19,16 +19,17 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.exhibits.table import Table, number
 from analysis.report.reproduce import Reproduction
 
 GENERATOR = "mars-reward"  # by which a page of this project is known
+DENSE = 24  # rows of the headline figure: more are drawn close together, without names
 
 
 class Picture(NamedTuple):
-    """A figure as it is shown. png: the file's bytes. width, height: as shown, in CSS pixels."""
+    """A figure as it is shown. png: the file's bytes. width, height: as shown, in CSS pixels. see: what to look for."""
 
     name: str
     title: str
@@ -36,10 +37,66 @@ class Picture(NamedTuple):
     png: bytes
     width: int
     height: int
+    see: str = ""
 
     @property
     def uri(self) -> str:
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+class Fact(NamedTuple):
+    """A number of the first screen. detail: what it is made of."""
+
+    value: str
+    label: str
+    detail: str
+
+
+class Glance(NamedTuple):
+    """The first screen's words. cautions: what speaks against the sentence, the most important first."""
+
+    sentence: str
+    meaning: str
+    facts: tuple[Fact, ...]
+    cautions: tuple[str, ...]
+
+
+class Mark(NamedTuple):
+    """A difference as it is drawn: places in % of the width, NaN ends where there is no interval."""
+
+    at: float
+    lo: float
+    hi: float
+
+
+class Line(NamedTuple):
+    """A row. arm: which it is of. aside: a second line. href: of the runs behind it. mark: None for the reference."""
+
+    arm: str
+    name: str
+    aside: str
+    href: str
+    difference: str
+    interval: str
+    focus: bool
+    mark: Mark | None
+
+
+class Forest(NamedTuple):
+    """The figure. of: what its lines are. zero, band, ticks: places in %. margin: of the band, in words."""
+
+    title: str
+    of: str
+    lines: tuple[Line, ...]
+    margin: str
+    zero: float
+    band: tuple[float, float]
+    ticks: tuple[tuple[float, str], ...]
+
+    @property
+    def dense(self) -> bool:
+        """Whether rows are too many to have names."""
+        return len(self.lines) > DENSE
 
 
 class Missing(NamedTuple):
@@ -92,18 +149,24 @@ class Left(NamedTuple):
 class Page:
     """What a page shows, in this order; what is empty has no section.
 
-    facts: (name, value) below the title. leaderboard: the first table, with its `notes`. files: (name, href) of a
-    table's or figure's files, under `table-NAME` and `figure-NAME`.
+    arms: that a reader may choose from. glance, forest: the first screen. facts: (name, value), below the title where
+    there is no glance. leaderboard: the first table, with its `notes`. Where there is a glance it is folded, as are
+    `behind`, {figure: its tables}, and `methods`; `tables` are open. files: (name, href) of a table's or figure's
+    files, under `table-NAME` and `figure-NAME`.
     """
 
     title: str
+    arms: Sequence[str] = ()
+    glance: Glance | None = None
+    forest: Forest | None = None
     facts: Sequence[tuple[str, str]] = ()
-    verdict: Sequence[str] = ()
-    warnings: Sequence[str] = ()
     leaderboard: Table | None = None
-    notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Picture] = ()
+    behind: Mapping[str, Sequence[Table]] = field(default_factory=dict)
+    verdict: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    methods: Sequence[Table] = ()
     missing: Sequence[Missing] = ()
     runs: Sequence[ListedGroup] = ()
     left_out: Sequence[Left] = ()
@@ -128,7 +191,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"scrolling": scrolling, "number": number}
+    environment.filters |= {"scrolling": scrolling, "breaking": breaking, "number": number}
     return environment.from_string(_file("page.html"))
 
 
@@ -140,6 +203,11 @@ def scrolling(table: Table) -> Markup:
     """The table's HTML, made to fit: each part scrolls in itself, long texts and column heads may take more lines."""
     html = re.sub(r'<td(?= data-value="[^"]{50,}")', '<td class="long"', table.to_html())
     html = re.sub(r'<th scope="row"([^>]*)></th>', r"<td\1></td>", html)  # nothing is no heading
-    html = re.sub(r'(?<=<th scope="col")[^<]*', lambda head: head[0].replace("_", "_<wbr>"), html)
+    html = re.sub(r'(?<=<th scope="col")[^<]*', lambda head: breaking(Markup(head[0])), html)
     part = r'<div class="scroll" role="region" tabindex="0" aria-label="\1">\g<0></div>'
     return Markup(re.sub(r'<table aria-label="([^"]*)".*?</table>', part, html, flags=re.DOTALL))
+
+
+def breaking(name: str) -> Markup:
+    """A name that may go on in the next line after each `_`."""
+    return Markup(escape(name).replace("_", Markup("_<wbr>")))

@@ -12,7 +12,9 @@ from urllib.parse import quote
 from analysis.exhibits.table import anchor
 from analysis.report.page import ListedArm, ListedGroup, ListedRun
 from analysis.study.study import BENCHMARK, Run, Study
-from mars.record.run_directory import MANIFEST, METRICS, record_of
+from mars.record.run_directory import LOG, MANIFEST, METRICS, record_of
+
+_NAMES = {LOG: "log"}
 
 
 def list_runs(study: Study, page: Path) -> tuple[ListedGroup, ...]:
@@ -43,14 +45,14 @@ def _run(run: Run, split: str, page: Path) -> ListedRun:
         steps=float("nan") if steps is None else float(steps),
         commit=str(commit)[:8],
         href=_link(run.directory, page) + "/" if run.directory else "",
-        files=tuple((file.stem, _link(file, page)) for file in _records(run)),
+        files=tuple((_NAMES.get(file.name, file.stem), _link(file, page)) for file in _records(run)),
     )
 
 
 def _records(run: Run) -> list[Path]:
-    """The files of a run that its numbers are in."""
+    """What happened in a run, and the files that its numbers are in."""
     evaluations = sorted(record_of(label) for label in run.metrics)
-    return [file for name in (METRICS, MANIFEST, *evaluations) if (file := run.file(name))]
+    return [file for name in (LOG, METRICS, MANIFEST, *evaluations) if (file := run.file(name))]
 
 
 def _link(path: Path, page: Path) -> str:

@@ -151,15 +151,16 @@ def warnings(study: Study) -> tuple[str, ...]:
 
 
 def _of_group(group: Study) -> Iterator[str]:
-    yield from (confound.text for confound in confounds(group))
-    yield from _few(group)
-    yield from _cross_fitted(group)
-    yield from _flat(group)
-    yield from _contaminated(group)
-    yield from _doubtful_rows(group)
-    yield from changed_labels(pool_table(group))
+    """The gravest first: a page shows the first two at once."""
+    yield from (confound.text for confound in sorted(confounds(group), key=lambda confound: not confound.blocks))
     yield from _chance(group)
+    yield from _contaminated(group)
+    yield from _few(group)
+    yield from changed_labels(pool_table(group))
+    yield from _flat(group)
+    yield from _doubtful_rows(group)
     yield from on_judges(group)
+    yield from _cross_fitted(group)
 
 
 def _few(group: Study) -> Iterator[str]:

@@ -1,5 +1,5 @@
 "use strict";
-// Extras of a page that reads well without them: sorting, enlarging, and light or dark by choice.
+// Extras of a page that reads well without them: sorting, enlarging, choosing arms, searching runs, light or dark.
 
 const root = document.documentElement;
 const darkSystem = matchMedia("(prefers-color-scheme: dark)");
@@ -26,7 +26,6 @@ function offerTheme() {
   });
   darkSystem.addEventListener("change", say);
   say();
-  button.hidden = false;
 }
 
 function valueOf(row, column, numeric) {
@@ -52,7 +51,7 @@ function sort(table, heading) {
 }
 
 function offerSorting(table) {
-  if (table.tBodies.length !== 1 || table.tBodies[0].rows.length < 2) return;
+  if (table.matches(".forest") || table.tBodies.length !== 1 || table.tBodies[0].rows.length < 2) return;
   for (const heading of table.tHead.rows[0].cells) {
     const button = document.createElement("button");
     button.type = "button";
@@ -89,6 +88,39 @@ function offerEnlarging() {
   }
 }
 
+function offerChoice(button) {
+  button.addEventListener("click", () => {
+    const away = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", String(!away));
+    for (const row of document.querySelectorAll("[data-arm]")) {
+      if (row.dataset.arm === button.dataset.choice) row.toggleAttribute("data-away", away);
+    }
+  });
+}
+
+function offerSearch(field) {
+  const rows = [...document.querySelectorAll(".runs tr[id]")];
+  const texts = rows.map((row) => `${row.closest("tbody").dataset.arm} ${row.textContent}`.toLowerCase());
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    const found = texts.map((text) => words.every((word) => text.includes(word)));
+    rows.forEach((row, place) => (row.hidden = !found[place]));
+    for (const body of document.querySelectorAll(".runs tbody")) body.hidden = !body.querySelector("tr[id]:not([hidden])");
+    const number = found.filter(Boolean).length;
+    document.getElementById("found").value = field.value ? `${number} of ${rows.length}` : "";
+  });
+}
+
+function unfold() {
+  // Not every browser opens what is folded when a link leads into it.
+  const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = place && place.closest("details:not([open])");
+  if (!folded) return;
+  folded.open = true;
+  place.scrollIntoView();
+}
+
+root.dataset.script = "";
 const chosen = stored();
 if (chosen) root.dataset.theme = chosen;
 
@@ -96,4 +128,8 @@ addEventListener("DOMContentLoaded", () => {
   offerTheme();
   for (const table of document.querySelectorAll("table")) offerSorting(table);
   if (document.querySelector("figure")) offerEnlarging();
+  document.querySelectorAll("[data-choice]").forEach(offerChoice);
+  document.querySelectorAll("#search").forEach(offerSearch);
+  addEventListener("hashchange", unfold);
+  unfold();
 });
