@@ -19,7 +19,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -30,6 +30,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.report.contents import OVERVIEWS, Exhibits, Found, page_of
 from analysis.report.page import GENERATOR, Missing, Picture, render
+from analysis.report.parallel import made
 from analysis.report.run_list import list_runs
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
@@ -162,34 +163,44 @@ def _confounded(study: Study) -> dict[str, str]:
 
 def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]]:
     """Every table there is something for; and the others. listed_out: the study with all that `left_out` lists."""
-    tables, missing = [], []
-    for name in TABLES:
+
+    def make(name: str) -> Table | Missing:
         try:
-            tables.append(find(TABLES, name, "table").table(listed_out if name == "left_out" else study))
+            return find(TABLES, name, "table").table(listed_out if name == "left_out" else study)
         except NothingToShow as reason:
-            missing += [] if name == "left_out" else [_missing(name, reason)]
-    return tables, missing
+            return _missing(name, reason)
+
+    found = made(make, list(TABLES))
+    tables = [table for table in found if isinstance(table, Table)]
+    return tables, [one for one in found if isinstance(one, Missing) and one.name != "left_out"]
+
+
+class _Drawn(NamedTuple):
+    picture: Picture
+    files: dict[str, bytes]
 
 
 def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
     """Every figure there is something for, its files by their names, and the figures there is nothing for."""
-    pictures, missing = [], []
-    files: dict[str, bytes] = {}
     few, note = _few(study)
-    for name in FIGURES:
+
+    def make(name: str) -> _Drawn | Missing:
         shown, overview = find(FIGURES, name, "figure"), name in OVERVIEWS
         try:
             frame = shown.frame(study if overview else few)
         except NothingToShow as reason:
-            missing.append(_missing(name, reason))
-            continue
+            return _missing(name, reason)
         figure = shown.draw(study if overview else few, frame)
         forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
-        files |= {f"figures/{name}.{form}": content for form, content in forms.items()}
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
         caption = shown.caption if overview else shown.caption + note
-        pictures.append(Picture(name, shown.title, caption, forms["png"], width, height, shown.see))
-    return pictures, files, missing
+        picture = Picture(name, shown.title, caption, forms["png"], width, height, shown.see)
+        return _Drawn(picture, {f"figures/{name}.{form}": content for form, content in forms.items()})
+
+    found = made(make, list(FIGURES))
+    drawn = [one for one in found if isinstance(one, _Drawn)]
+    files = {name: content for one in drawn for name, content in one.files.items()}
+    return [one.picture for one in drawn], files, [one for one in found if isinstance(one, Missing)]
 
 
 def _few(study: Study) -> tuple[Study, str]:
