@@ -2,6 +2,7 @@
 
 build      everything under DIR/report
 verdict    the sentences, and the warnings; downstream: those on what reward models are worth; wording: of a comparison
+terminal, bars   what it leaves on the terminal: a picture in text, and the sentences that matter
 page, run_list, reproduce   the page, its list of runs, and the commands that make the study again
 """
 

@@ -31,6 +31,7 @@ from analysis.inference.comparisons import compare
 from analysis.report.page import GENERATOR, Left, Missing, Page, Picture, render
 from analysis.report.reproduce import reproduction
 from analysis.report.run_list import list_runs
+from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
@@ -106,9 +107,7 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
         log.warning("%s", refusal)
-    cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
-    said = "\n".join([*sentences(study, compared), *cautions])
-    print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
+    print(shown(study, board, compared, directory / PAGE))
     return directory
 
 
