@@ -61,15 +61,21 @@ def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[st
 
 
 def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line for each split of `report` (of `check` or `between`), for the log."""
+    """For the log, of `check` or `between`: a line for each split with a hit, and one for all without."""
+    clean = [name for name, overlap in report.items() if not any(overlap[kind]["count"] for kind in _KINDS)]
     lines = []
     for name, overlap in report.items():
+        if name in clean:
+            continue
         exact, replies = overlap["prompt"]["count"], overlap["prompt_response"]["count"]
         grams = [f"{overlap[f'{part}_ngram']['count']} in the {part}" for part in ("prompt", "response")]
         lines.append(
             f"{name}: of {overlap['pairs']} pairs {exact} share the prompt with a training pair, {replies} a response "
             f"to it too; {overlap['any_ngram']['count']} share {overlap['ngram']} words in a row ({', '.join(grams)})"
         )
+    if clean:
+        run = report[clean[0]]["ngram"]
+        lines.append(f"no pair of {', '.join(clean)} shares its prompt, or {run} words in a row, with a training pair")
     return lines
 
 

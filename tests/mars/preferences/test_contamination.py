@@ -113,3 +113,11 @@ def test_all_splits_at_once_are_what_each_is_on_its_own():
     assert contamination.between(base, validation, tests) == alone
     assert alone["validation"]["any_ngram"]["ids"] == ["v"]
     assert alone["test"]["prompt_response"]["ids"] == ["d"]
+
+
+def test_splits_without_a_hit_share_one_line():
+    train = [pair("a", prompt="same")]
+    report = contamination.check(train, {"one": [pair("c")], "two": [pair("d", prompt="Same?")], "three": [pair("e")]})
+    first, last = contamination.summary(report)
+    assert first.startswith("two: of 1 pairs 1 share")
+    assert last == "no pair of one, three shares its prompt, or 13 words in a row, with a training pair"
