@@ -62,8 +62,8 @@ class Screen:
 
     def wrap(self, text: str, first: str = "", then: str = "") -> str:
         """`text` in lines that fit. first, then: what the first line and the others begin with."""
-        ways = {"break_long_words": False, "break_on_hyphens": False}
-        return textwrap.fill(_printable(text), self.width, initial_indent=first, subsequent_indent=then, **ways)
+        wrapper = textwrap.TextWrapper(self.width, first, then, break_long_words=False, break_on_hyphens=False)
+        return wrapper.fill(_printable(text))
 
     def written(self, text: str) -> str:
         """`text` in characters that it can write."""

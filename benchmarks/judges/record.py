@@ -84,7 +84,7 @@ def carry_out(settings: JudgementConfig) -> dict[str, Any]:
         return {"dry_run": True, "counts": replies.counts, "plan": plan, "judge": judge.identity}
     if plan["calls"]:
         cost = "unknown" if plan["most_cost"] is None else f"{plan['most_cost']:.2f}"
-        calls = counted(plan["calls"], "call")
+        calls = counted(round(plan["calls"]), "call")
         log.info("%s, about %d prompt tokens, cost at most %s", calls, plan["prompt_tokens"], cost)
     _check_writable(out / label)
     began = time.perf_counter()
