@@ -50,7 +50,7 @@ def _endpoint(found: Mapping[str, Any], pairs: int) -> Iterator[str]:
     def row(mark: str, label: str, numbers: Iterable[float]) -> str:
         return f"{mark:1}{label:>21}" + "".join(f"{_count(number):>13}" for number in numbers)
 
-    size = f"{said(found['detect'])} {of.unit}"
+    size = _of_unit(said(found["detect"]), of.unit)
     yield f"{found['endpoint']}: replicates to find a difference of {size}, and to rule it out"
     for width in widths[:-1]:
         one = found[width]
@@ -95,6 +95,11 @@ def _cost(plan: Mapping[str, Any]) -> Iterator[str]:
 
 def _of(name: str) -> str:
     return name if name == "as told" else f"for both, {name}"
+
+
+def _of_unit(number: str, units: str) -> str:
+    """`1 point`, `0.5 points`."""
+    return f"{number} {units.removesuffix('s') if number == '1' else units}"
 
 
 def _calls(total: Mapping[str, Any]) -> str:

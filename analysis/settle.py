@@ -35,6 +35,7 @@ from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
 from analysis.study.study import FOCUS, MARGINS, REFERENCE
 from mars.cli import command, composed
 from mars.config import UserError
+from mars.progress import counted
 from mars.run import execute
 
 _NORMAL = NormalDist()
@@ -172,4 +173,4 @@ def main() -> None:
         found = settle(rest, _rule(_OURS | given))
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"{len(found.looks)} looks; python -m analysis.report study={_study_of(rest)} says what came out")
+    print(f"{counted(len(found.looks), 'look')}; python -m analysis.report study={_study_of(rest)} says what came out")

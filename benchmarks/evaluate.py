@@ -23,6 +23,7 @@ from benchmarks.settings import EvaluateConfig
 from mars import files
 from mars.cluster.shards import open_actors
 from mars.config import UserError, build
+from mars.progress import counted
 from mars.record.run_directory import finished_runs
 
 log = logging.getLogger("benchmarks.evaluate")  # also when it runs as __main__
@@ -60,7 +61,9 @@ def run(cfg: Mapping[str, Any]) -> None:
             printed["baselines"] = record["details"].get("baselines")
             print(json.dumps(files.as_json(printed), indent=2, ensure_ascii=False), flush=True)
     if failures:
-        raise UserError(f"study: {len(failures)} of {len(models)} runs could not be judged; the first: {failures[0]}")
+        raise UserError(
+            f"study: {len(failures)} of {counted(len(models), 'run')} could not be judged; the first: {failures[0]}"
+        )
 
 
 def main() -> None:

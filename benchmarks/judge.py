@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.judges.settings import JudgementConfig
 from mars.config import UserError, build
+from mars.progress import counted
 
 log = logging.getLogger("benchmarks.judge")  # also when it runs as __main__
 
@@ -38,7 +39,9 @@ def run(cfg: Mapping[str, Any]) -> None:
             log.error("%s: %s", name, error)
             failures.append(error)
     if failures:
-        raise UserError(f"study: {len(failures)} of {len(runs)} runs could not be judged; the first: {failures[0]}")
+        raise UserError(
+            f"study: {len(failures)} of {counted(len(runs), 'run')} could not be judged; the first: {failures[0]}"
+        )
 
 
 def main() -> None:

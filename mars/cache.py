@@ -42,6 +42,11 @@ _TO_DO = {  # by how the name of SQLite's error begins
 }
 
 
+def default_place() -> Path:
+    """Where caches are unless `cache` says otherwise: the directory that MARS_CACHE names, else ~/.cache/mars."""
+    return Path(os.environ.get("MARS_CACHE", "~/.cache/mars")).expanduser()
+
+
 class Damaged(UserError):
     """A file that SQLite cannot read, or that holds what was not written. number: of its inode, None if not known."""
 
@@ -184,8 +189,7 @@ class Cache:
 
     def fits(self, database: sqlite3.Connection) -> bool:
         """Whether its tables, if there are any, are those of this version. Raises OtherLayout instead where `kept`."""
-        found = _layout(database)
-        if not found or found.items() >= _wanted(self.schema).items():
+        if _fits(_layout(database), self.schema):
             return True
         if self.kept:
             raise OtherLayout(f"{self._foreign()} ({self.remedy})")
@@ -234,6 +238,17 @@ def _layout(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     ):
         found[table] = (*found.get(table, ()), column)
     return found
+
+
+def of_layout(path: Path, schema: str) -> bool:
+    """Whether a file's tables are those of `schema`, or it has none yet. Raises sqlite3.Error for what is no file of
+    SQLite's."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        return _fits(_layout(database), schema)
+
+
+def _fits(found: Mapping[str, tuple[str, ...]], schema: str) -> bool:
+    return not found or found.items() >= _wanted(schema).items()
 
 
 @functools.cache

@@ -44,6 +44,9 @@ OmegaConf.register_new_resolver(
 )
 
 
+_SWEEPS = ("-m", "--multirun")  # may stand anywhere
+
+
 class _ReadOnce(ImportlibResourcesConfigSource):
     """Config files of a package, each parsed once: a sweep composes the same twenty for every job."""
 
@@ -111,6 +114,7 @@ def command(
         return None
 
     def main() -> None:
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda one: one not in _SWEEPS)  # argparse wants them in one place
         telemetry.turn_off()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 _RUST = re.compile(r"(?:I/O error: |^)([^:]+) \(os error (\d+)\)")  # how libraries in Rust tell what the system said
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENOTEMPTY)
@@ -73,6 +74,14 @@ def as_json(value: Any) -> Any:
 def is_aside(name: str) -> bool:
     """Whether `name` is the temporary name of a file that a process is still writing."""
     return re.fullmatch(r"\..+\.\d+", name) is not None
+
+
+def size(count: float) -> str:
+    """So many bytes as people say it: "512 B", "3.4 MB", "12 GB"."""
+    power = 0
+    while count >= 999.5 and power < len(_UNITS) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.1f} {_UNITS[power]}" if power and count < 9.95 else f"{count:.0f} {_UNITS[power]}"
 
 
 def os_error(error: BaseException) -> OSError | None:

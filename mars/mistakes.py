@@ -45,6 +45,8 @@ def one_line(error: Exception, config_name: str) -> str:
         if key.startswith("hydra."):
             return f"{key}: no such setting{nearest(key, _known_keys(config_name, of_hydra=True))}"
         group = key.split(".")[0]
+        if "." not in key and key in _known_keys(config_name):
+            return f"{key}: is chosen for runs, and not here"
         if having := jobs.choices_with(key, _options(group)):
             chosen = [argument for argument in sys.argv[1:] if argument.startswith(f"{group}=")]
             return f"{key}: not a setting of {(chosen or [f'this {group}'])[-1]}, but of {', '.join(having)}"

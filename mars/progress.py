@@ -24,6 +24,11 @@ def lasting(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
+def counted(number: int, what: str) -> str:
+    """So many of `what`, which is in the singular: "1 run", "2 runs"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class Progress:
     """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds.
 

@@ -22,8 +22,10 @@ from typing import Any
 from mars import files, ranks
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
 from mars.cli import MISTAKES, command, end, task_overrides
+from mars.completion import answered
 from mars.config import build, naming_runs, nearest
 from mars.files import reason
+from mars.overview import overview
 from mars.plugins import resolve
 from mars.program import program
 from mars.record.ledger import Held, Ledger, job_of
@@ -32,7 +34,7 @@ from mars.record.run_log import kept, logged
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
-# Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `show` and `status` have none.
+# Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml, where there is such a file.
 COMMANDS = {
     "plan": "analysis.plan",
     "pool": "mars.fill",
@@ -45,6 +47,8 @@ COMMANDS = {
     "share": "benchmarks.share",
     "show": "mars.show",
     "status": "mars.status",
+    "doctor": "mars.doctor",
+    "cache": "mars.tidy",
 }
 _OTHER = re.compile(r"\w+$|until=|hydra/(launcher|sweeper)=")  # of the arguments, what is for more or less than one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__
@@ -258,13 +262,17 @@ def _names(settings: Settings, config: Mapping[str, Any], config_hash: str) -> d
 
 
 def main() -> None:
-    """`python -m mars.run`, and with a sub-command the console script `mars`: evaluate, report, leaderboard, …"""
+    """`python -m mars.run`, which the console script `mars` is too: a run, a sub-command, or what there is to do."""
     gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
+    if answered(sys.argv[1:], COMMANDS):
+        return
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if ranks.count() > 1 and (other := next(filter(_OTHER.match, sys.argv[1:]), "")):
         end(
             f"error: torchrun starts the processes of one run, and {other} is not for one (leave one of the two out)", 1
         )
+    elif len(sys.argv) == 1 and ranks.count() == 1:
+        print("\n".join(overview(COMMANDS)))
     elif first in COMMANDS:
         resolve(f"{COMMANDS[sys.argv.pop(1)]}:main")()
     elif first.isidentifier():

@@ -51,6 +51,9 @@ def show(directory: Path, count: int) -> Iterator[str]:
 def main() -> None:
     """`show RUN [COUNT]`; one line and exit code 1 for a mistake."""
     arguments = sys.argv[1:]
+    if "--help" in arguments:
+        print(__doc__)
+        return
     try:
         if len(arguments) not in (1, 2) or (len(arguments) == 2 and not arguments[1].isdecimal()):
             raise UserError("usage: show RUN [COUNT]")

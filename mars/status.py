@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mars.config import UserError
-from mars.progress import lasting
+from mars.progress import counted, lasting
 from mars.record.ledger import FILE, Contents, Ledger
 from mars.record.run_directory import LOG, RunDirectory
 
@@ -68,7 +68,10 @@ class Status:
     def lines(self, study: Path, now: float) -> Iterator[str]:
         """As the terminal shows it."""
         counts = {"running": len(self.running), "failed": len(self.failed), "waiting": len(self.waiting)}
-        said = [f"{len(self.done)} of {self.total} runs done", *(f"{n} {state}" for state, n in counts.items() if n)]
+        said = [
+            f"{len(self.done)} of {counted(self.total, 'run')} done",
+            *(f"{n} {state}" for state, n in counts.items() if n),
+        ]
         left = self.left(now)
         yield f"{study}: {', '.join(said)}" + (f"; {lasting(left)} left" if left is not None else "")
         for run in self.running:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from mars import ranks
-from mars.progress import lasting
+from mars.progress import counted, lasting
 from mars.record.ledger import Ledger, job_of
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Sweep:
                 held += [(end.name, job) for job, end in zip(todo, ends, strict=True) if end.state == HELD]
                 self.outcomes += [end for end in ends if end.state != HELD]
                 if held and not told:
-                    log.info("waiting for %d runs that others work on", len(held))
+                    log.info("waiting for %s that others work on", counted(len(held), "run"))
                     told = True
                 if all(end.state == HELD for end in ends):
                     time.sleep(_PAUSE)  # in a ledger that is not the study's, or somebody was faster
@@ -87,10 +87,10 @@ class Sweep:
         self._sum_up()
 
     def _sum_up(self) -> None:
-        counted = Counter(FAILED if one.why else one.state for one in self.outcomes)
+        ends = Counter(FAILED if one.why else one.state for one in self.outcomes)
         words = {DONE_HERE: "done here", FOUND: "found finished", FAILED: "failed"}
-        said = ", ".join(f"{counted[state]} {word}" for state, word in words.items() if counted[state])
-        log.info("%d runs: %s", len(self.outcomes), said)
+        said = ", ".join(f"{ends[state]} {word}" for state, word in words.items() if ends[state])
+        log.info("%s: %s", counted(len(self.outcomes), "run"), said)
 
     def mistakes(self) -> list[str]:
         """A text for each reason for which runs failed, with these runs."""
@@ -131,7 +131,7 @@ class _Count:
 
     def __str__(self) -> str:
         left = self.total - self.ended
-        said = f"{self.ended} of {self.total} runs"
+        said = f"{self.ended} of {counted(self.total, 'run')}"
         if not left or not self.new:
             return said
         start = min(1, self.new - 1)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.exhibits.table import Column, Table, cell
+from analysis.exhibits.table import Column, Table
 from analysis.inference import stats
 from analysis.inference.comparability import blocking, confounds, say_once
 from analysis.inference.comparisons import counterpart
@@ -51,17 +51,6 @@ class Ranking:
         refused = frame.loc[frame["not_ranked"] != "", ["dataset", "backbone", "not_ranked"]]
         return [f"{d} / {b}: {why}" for d, b, why in refused.drop_duplicates().itertuples(index=False)]
 
-    def to_text(self) -> str:
-        """For a terminal: aligned columns, group by group, then the notes."""
-        columns, parts = self.table.shown, []
-        for title, rows in self.table.sections():
-            lines = [[c.head for c in columns], *([cell(row, c).text for c in columns] for row in rows)]
-            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-            why = rows[0]["not_ranked"]
-            aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-            parts.append("\n".join([title, *([why] if why else []), *aligned]))
-        return "\n\n".join([*parts, *(["\n".join(f"! {note}" for note in self.notes)] if self.notes else [])])
-
     def to_markdown(self) -> str:
         parts = [self.table.to_markdown()]
         if self.refusals:
@@ -69,9 +58,6 @@ class Ranking:
         if self.notes:
             parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes) + "\n")
         return "\n".join(parts)
-
-
-_MEANS = ("information", "auc", "snr", "gold_accuracy")  # shown as means alone
 
 
 def rank(study: Study) -> Ranking:

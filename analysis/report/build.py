@@ -32,6 +32,7 @@ from analysis.report.contents import OVERVIEWS, Exhibits, Found, page_of
 from analysis.report.page import GENERATOR, Missing, Picture, render
 from analysis.report.parallel import made
 from analysis.report.run_list import list_runs
+from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
 from analysis.study.results_table import tidy, to_parquet
@@ -104,9 +105,7 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
         log.warning("%s", refusal)
-    cautions = [f"! {line}" for line in warnings(study) if not any(line in note for note in board.notes)]
-    said = "\n".join([*sentences(study, compared), *cautions])
-    print("\n\n".join([board.to_text(), said, str(directory / PAGE)]))
+    print(shown(study, board, compared, directory / PAGE))
     return directory
 
 

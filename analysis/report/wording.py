@@ -43,7 +43,7 @@ def by_endpoint(row: dict[str, Any], endpoint: Endpoint, examples: str = "test p
         return f"{row['verdict']}, {numbers}"
     if row["verdict"] == EQUIVALENT:
         return f"equivalent within {margin}, {numbers}; of a difference that large {_tested(row, 'equivalence_p')}"
-    return f"not settled within {margin}, {numbers}; {_what_would(row, examples)}"
+    return f"not settled within {margin}, {numbers}; {what_would(row, examples)}"
 
 
 def _tested(row: dict[str, Any], p: str) -> str:
@@ -51,7 +51,7 @@ def _tested(row: dict[str, Any], p: str) -> str:
     return f"p {number(row[p], 'p')}{adjusted}"
 
 
-def _what_would(row: dict[str, Any], examples: str) -> str:
+def what_would(row: dict[str, Any], examples: str) -> str:
     """About how many replicates more would settle it."""
     more = row["more_replicates"]
     if np.isinf(more):

@@ -38,6 +38,7 @@ from benchmarks.judges.winrate import Units, agreement, measure
 from mars import assembly, choices, files
 from mars.config import ConfigError, UserError
 from mars.files import as_json, digest, write_json, write_parquet, write_text
+from mars.progress import counted
 from mars.record.facts import SCHEMA_VERSION
 from mars.record.manifest import environment
 
@@ -83,7 +84,8 @@ def carry_out(settings: JudgementConfig) -> dict[str, Any]:
         return {"dry_run": True, "counts": replies.counts, "plan": plan, "judge": judge.identity}
     if plan["calls"]:
         cost = "unknown" if plan["most_cost"] is None else f"{plan['most_cost']:.2f}"
-        log.info("%d calls, about %d prompt tokens, cost at most %s", plan["calls"], plan["prompt_tokens"], cost)
+        calls = counted(round(plan["calls"]), "call")
+        log.info("%s, about %d prompt tokens, cost at most %s", calls, plan["prompt_tokens"], cost)
     _check_writable(out / label)
     began = time.perf_counter()
     table = verdicts(judge, replies.comparisons)
@@ -225,10 +227,11 @@ def _explained(replies: Replies, judge: str) -> str:
     dropped = counts["missing_in_ours"] + counts["missing_in_theirs"]
     of_replicates = f", {counts['replicates']} replicates" if several else ""
     of_what = "prompts and replicates" if several else "prompts"
+    pairs, prompts = counted(counts["comparisons"], "pair"), counted(counts["prompts"], "prompt")
     return (
-        f"{counts['comparisons']} pairs of replies to {counts['prompts']} prompts{of_replicates}; each pair is shown "
-        f"in both orders and is one unit. Without a judge: {counts['identical']} pairs of identical replies, a tie, "
-        f"and {counts['empty']} with an empty one, which loses. Left out: {dropped} replies without a counterpart.\n\n"
+        f"{pairs} of replies to {prompts}{of_replicates}; each pair is shown in both orders and is one unit. Without a "
+        f"judge: {counted(counts['identical'], 'pair')} of identical replies, a tie, and {counts['empty']} with an "
+        f"empty one, which loses. Left out for want of a counterpart: {dropped} of the replies.\n\n"
         "Win rate: of ours, a tie counts ½. Position bias: share of units with the same position preferred in both "
         "orders. Consistency: 1 if what is preferred follows the replies, 0 for a coin and for a judge that looks at "
         f"the position alone. Intervals: 95 %, for new {of_what}. κ of the controls: with `{judge}`."

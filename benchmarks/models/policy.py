@@ -33,7 +33,7 @@ from mars.preferences.dialogue import Message, Template, render_plain
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 
-_TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
+TABLE = "CREATE TABLE IF NOT EXISTS candidates (prompt BLOB PRIMARY KEY, written TEXT NOT NULL) WITHOUT ROWID;"
 _DAMAGED = "candidates are sampled again"
 AT_ONCE = 64  # samples of one pass
 
@@ -80,7 +80,7 @@ class Policy:
         backbone = BackboneConfig(name="policy", source=named_writer(config.source, cache), revision=config.revision)
         self.writer = CausalModel(backbone, "benchmark.policy", device, tiny.random_writer)
         self.identity = self.writer.weights
-        self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", _TABLE, _DAMAGED)
+        self._cache = Cache(cache / "candidates.sqlite", "candidates", "prompt", TABLE, _DAMAGED)
 
     @functools.cached_property
     def template(self) -> Template:

@@ -31,6 +31,7 @@ from mars.config import UserError
 from mars.machine import take_cards
 from mars.plugins import resolve
 from mars.program import program
+from mars.progress import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,7 @@ class Actors:
                 yield number, table
         found = len(shards) - len(missing)
         log.info(
-            "ray: %d shards for %d workers of %s%s", len(missing), self.number, self.need,
+            "ray: %s for %s of %s%s", counted(len(missing), "shard"), counted(self.number, "worker"), self.need,
             f"; {found} are there already" if found else "",
         )  # fmt: skip
         for number, table in self._make(work, {number: shards[number].content for number in missing}):
@@ -184,7 +185,7 @@ def open_actors(engine: EngineConfig, cache: Path) -> Iterator[Actors | None]:
         return
     with connected(engine.address, "engine.address") as ray:
         number = check_room(ray, engine.need, engine.actors, "engine", "actors")
-        log.info("ray: %d workers on a cluster of %d nodes", number, len(nodes(ray)))
+        log.info("ray: %s on a cluster of %s", counted(number, "worker"), counted(len(nodes(ray)), "node"))
         yield Actors(ray, engine.need, number, cache / "shards")
 
 

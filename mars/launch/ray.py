@@ -24,6 +24,7 @@ from mars.config import ConfigError, UserError, build
 from mars.launch.tasks import Task, prepare_process
 from mars.machine import take_cards
 from mars.program import program
+from mars.progress import counted
 from mars.stopping import EXIT_CODE, Stopped, listening
 from mars.sweep import Outcome, log_to
 
@@ -67,7 +68,7 @@ class RayLauncher(Launcher):
         need = config.need
         with connected(config.address, f"{_KEY}.address") as ray, listening():  # Ray listens for the same signals
             places = check_room(ray, need, None, _KEY)
-            log.info("Ray: room for %d runs at once on %d nodes", places, len(nodes(ray)))
+            log.info("Ray: room for %s at once on %s", counted(places, "run"), counted(len(nodes(ray)), "node"))
             begin = ray.remote(**need.options, max_retries=config.retries, retry_exceptions=False)(_carried)
             home, rest, at_work = Home(program(), os.getcwd()), iter(tasks), dict[Any, Task]()
             lack = Lack(need)

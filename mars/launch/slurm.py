@@ -24,6 +24,7 @@ from mars.launch.slurm_job import Job
 from mars.launch.tasks import Task
 from mars.plugins import resolve
 from mars.program import program
+from mars.progress import counted
 from mars.record.ledger import Ledger, job_of
 from mars.sweep import FAILED, Outcome
 
@@ -107,7 +108,7 @@ class Slurm:
             if run.name in earlier
         }
         if queued:
-            log.info("%d runs are in the queue already", len(queued))
+            log.info("in the queue already: %s", counted(len(queued), "run"))
         numbers = [number for number in jobs if number not in queued]
         executor = self._executor(-(-len(numbers) // _ARRAY)) if numbers else None
         for first in range(0, len(numbers), _ARRAY):

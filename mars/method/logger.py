@@ -50,7 +50,7 @@ class Logger:
         """A round: its row of rounds.csv, and the margins and budgets it was drawn by."""
         held_out = record.get("validation_accuracy")
         log.info(
-            "round %d: %d + %d pairs, %d steps, train loss %.4f%s, %.0f pairs/s",
+            "round %d: %d base + %d augmented pairs, %d steps, train loss %.4f%s, %.0f pairs/s",
             record["round"],
             record["base_pairs"],
             record["synthetic_pairs"],

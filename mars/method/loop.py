@@ -25,6 +25,7 @@ from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
 from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
+from mars.progress import counted
 from mars.ranks import Ranks
 from mars.reward import sharding
 
@@ -234,15 +235,17 @@ def _warn_if_short(record: Mapping[str, Any], budget: int) -> None:
         )
 
 
+def _share(least: int, most: int) -> str:
+    return counted(least, "row") if least == most else f"{least} or {most} rows"
+
+
 def _warn_if_flat(record: Mapping[str, Any], strategy: Strategy) -> None:
     if record.get("steering") == 0.0 and record["drawn"]:
         log.warning(
-            "round %d: the margins are not steering anything: every pair gets %d to %d rows, within one of an equal "
-            "share of %.2f, as in stratified uniform sampling (margin sd %.3g, %s)",
+            "round %d: the margins steer nothing: every pair gets %s, its equal share, as in stratified sampling "
+            "(margin sd %.3g, %s)",
             record["round"],
-            record["budget_min"],
-            record["budget_max"],
-            record["drawn"] / record["base_pairs"],
+            _share(record["budget_min"], record["budget_max"]),
             record.get("margin_sd", float("nan")),
             ", ".join(f"{name} {value}" for name, value in vars(strategy).items()),
         )

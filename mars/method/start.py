@@ -24,6 +24,7 @@ from mars.method import checkpoint
 from mars.method.measure import settle
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
+from mars.progress import counted
 from mars.reward.engine import Engine
 from mars.reward.model import autocast_dtype, weights_id
 
@@ -53,7 +54,7 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
     ranks = engine.ranks
     saved = ranks.told(lambda: _saved(file))
     if saved is None:
-        log.info("warming up the study's start: %d epochs on the base pairs", course.epochs)
+        log.info("warming up the study's start: %s on the base pairs", counted(course.epochs, "epoch"))
         settle(engine, model, course.train)
         torch.manual_seed(ranks.seed(seed))  # dropout only: the head is drawn already
         data = TrainingSet(numbers, None, [pair.id for pair in base])

@@ -34,7 +34,7 @@ from mars.progress import Progress
 log = logging.getLogger(__name__)
 
 # Texts are bytes, because SQLite's own text cannot hold the lone surrogates that scraped dialogues contain.
-_TABLES = f"""
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS augmenter (name TEXT PRIMARY KEY, settings TEXT);
 CREATE TABLE IF NOT EXISTS variants (
     key BLOB PRIMARY KEY, text BLOB, operation TEXT, parameters TEXT,
@@ -107,7 +107,7 @@ class Store:
         return [variants[key] for key in keys]
 
     def _file(self, augmenter: Augmenter) -> Cache:
-        return Cache(self.path(augmenter), "variants", "key", _TABLES, "variants are made again")
+        return Cache(self.path(augmenter), "variants", "key", TABLES, "variants are made again")
 
     def _make(self, file: Cache, augmenter: Augmenter, units: list[_Unit]) -> dict[bytes, Variant]:
         """Returns once every unit was made, here or by another process: those of the wanted that were made here."""

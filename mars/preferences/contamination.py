@@ -20,6 +20,7 @@ import numpy as np
 
 from mars.claims import key_of
 from mars.preferences.pair import Pair
+from mars.progress import counted
 
 NGRAM = 13
 LISTED = 100  # ids stored for each kind of hit
@@ -61,16 +62,26 @@ def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[st
 
 
 def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line for each split of `report` (of `check` or `between`), for the log."""
-    lines = []
-    for name, overlap in report.items():
-        exact, replies = overlap["prompt"]["count"], overlap["prompt_response"]["count"]
-        grams = [f"{overlap[f'{part}_ngram']['count']} in the {part}" for part in ("prompt", "response")]
-        lines.append(
-            f"{name}: of {overlap['pairs']} pairs {exact} share the prompt with a training pair, {replies} a response "
-            f"to it too; {overlap['any_ngram']['count']} share {overlap['ngram']} words in a row ({', '.join(grams)})"
-        )
+    """For the log, of `check` or `between`: a line for each split with a hit, and one for all without."""
+    clean = [name for name, overlap in report.items() if not any(overlap[kind]["count"] for kind in _KINDS)]
+    lines = [f"{name}: {'; '.join(_hits(overlap))}" for name, overlap in report.items() if name not in clean]
+    if clean:
+        run = report[clean[0]]["ngram"]
+        lines.append(f"no pair of {', '.join(clean)} shares its prompt, or {run} words in a row, with a training pair")
     return lines
+
+
+def _hits(overlap: Mapping[str, Any]) -> Iterator[str]:
+    """What of a split was found in training pairs, in words."""
+    exact, replies, runs = (overlap[kind]["count"] for kind in ("prompt", "prompt_response", "any_ngram"))
+    of, train = f" of {counted(overlap['pairs'], 'pair')}", " with a training pair"
+    if exact:
+        yield f"{exact}{of} share the prompt{train}" + (f", {replies} a response to it too" if replies else "")
+        of = train = ""
+    if runs:
+        counts = {part: overlap[f"{part}_ngram"]["count"] for part in ("prompt", "response")}
+        where = ", ".join(f"{count} in the {part}" for part, count in counts.items() if count)
+        yield f"{runs}{of} share {overlap['ngram']} words in a row{train} ({where})"
 
 
 def _all(tests: Mapping[str, Sequence[Pair]]) -> Iterable[Pair]:

@@ -32,7 +32,7 @@ from mars.worlds import gaussian
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
 
-_TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
+TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
 _TOKENISED = 4096  # texts at a time
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 _CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
@@ -93,7 +93,7 @@ class FrozenEncoder:
         precision = str(autocast_dtype(cfg, device))
         key = json.dumps([self.weights, shaping, precision], sort_keys=True)
         self.path = cache / "features" / f"{cfg.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.sqlite"
-        self._file = Cache(self.path, "features", "text", _TABLE, "features are computed again")
+        self._file = Cache(self.path, "features", "text", TABLE, "features are computed again")
         self._file.create()
         self.vectors, self.padded_vectors = Vectors(self._fill), Vectors(self._fill_padded)
 

@@ -83,7 +83,7 @@ def test_a_settled_study_is_not_run_further(tmp_path: Path) -> None:
     runs = sorted(path.iterdir())
     done = run_here(main, *arguments, "until=settled", "max_replicates=6", "look_every=2")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 looks; ")
+    assert done.stdout.startswith("1 look; ")
     assert sorted(path.iterdir()) == runs
     assert any(line.startswith("looked at 1 times while it grew") for line in load(path).remarks)
     with pytest.raises(UserError, match="margin: the rule of this study fixed its margins"):

@@ -388,7 +388,7 @@ def test_contamination_and_truncation_are_counted_on_the_card(planted):
     data["contamination"]["test"]["prompt"]["count"] = 7
     edit(planted / "manifest.json", data=data, truncated={"base": {"prompt": 5, "response": 2}})
     limits = sections(write_card(planted).read_text())["Limits"]
-    assert "test: of 8 pairs 7 share the prompt with a training pair" in limits
+    assert "test: 7 of 8 pairs share the prompt with a training pair" in limits
     assert "Texts cut to 512 tokens: base 5 in the prompt, 2 in the reply, of 32." in limits
 
 

@@ -139,7 +139,7 @@ def test_every_file_is_written_once_and_a_finished_run_is_left_alone(both):
 
     assert files(both.folder / "whole") == files(both.folder / "one")
     log = (both.folder / "whole" / "run.log").read_text()
-    assert log.count(" run ") == log.count("round 0: 34 + 40 pairs") == 1
+    assert log.count(" run ") == log.count("round 0: 34 base + 40 augmented pairs") == 1
     manifests = [json.loads((both.folder / name / "manifest.json").read_text()) for name in ("whole", "one")]
     assert [manifest["ranks"] for manifest in manifests] == [2, 1]
     assert manifests[0]["config_hash"] == manifests[1]["config_hash"]

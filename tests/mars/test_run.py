@@ -244,9 +244,12 @@ def test_a_full_fine_tune_loads_with_plain_transformers(compose):
 
 def test_flat_margins_are_said_in_words(compose):
     directory = execute(compose("scale=tiny", "method.tau=0.01"))
-    assert "the margins are not steering anything" in (directory / "run.log").read_text()
+    assert (
+        "round 0: the margins steer nothing: every pair gets 1 row, its equal share"
+        in (directory / "run.log").read_text()
+    )
     steered = execute(compose("scale=tiny", "method.tau=1000"))
-    assert "the margins are not steering anything" not in (steered / "run.log").read_text()
+    assert "the margins steer nothing" not in (steered / "run.log").read_text()
     assert pd.read_csv(steered / "rounds.csv")["budget_max"].min() > 2
 
 
@@ -361,3 +364,14 @@ def test_a_sweep_with_a_choice_that_does_not_compose_makes_no_run(values, line, 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == line
     assert not list(tmp_path.glob("study/*/"))
+
+
+def test_m_may_stand_anywhere(tmp_path):
+    done = command("scale=tiny", f"study={tmp_path}/study", "-m", "seed=0,1", "method=marss")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == 'error: method: "marss" is unknown (did you mean "mars"?)'
+
+
+def test_a_choice_of_runs_alone_is_one_line_where_there_is_none():
+    done = command("pool", "scale=tiny")
+    assert (done.returncode, done.stderr) == (1, "error: scale: is chosen for runs, and not here\n")

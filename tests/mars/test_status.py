@@ -80,7 +80,7 @@ def test_a_long_list_of_waiting_runs_is_cut(tmp_path: Path) -> None:
 def test_the_command_takes_the_study_and_writes_nothing(arguments: list[str], tmp_path: Path) -> None:
     finish(tmp_path / "study", "a")
     done = run_here(main, "status", *(one.replace("STUDY", f"{tmp_path}/study") for one in arguments))
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/study: 1 of 1 runs done\n")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/study: 1 of 1 run done\n")
     (tmp_path / "study" / FILE).write_bytes(b"damaged" * 1000)
     assert run_here(main, "status", f"{tmp_path}/study").stdout == done.stdout
     assert (tmp_path / "study" / FILE).stat().st_size == 7000

@@ -92,7 +92,7 @@ def test_a_sweep_leaves_what_another_works_on_and_comes_back_to_it(compose: Comp
     assert done.returncode == 0, done.stderr
     shown = lines(done)
     assert re.match(r"1 of 2 runs, .* left: none-planted-tiny-s1-\w+ done in .* s, test accuracy 0\.\d{4}$", shown[0])
-    assert shown[1] == "waiting for 1 runs that others work on"
+    assert shown[1] == "waiting for 1 run that others work on"
     assert re.match(r"2 of 2 runs: none-planted-tiny-s0-", shown[2])
     assert shown[3:] == ["2 runs: 2 done here"]
 
@@ -217,7 +217,7 @@ def test_the_terminal_is_short_and_the_run_s_log_is_not(tmp_path: Path) -> None:
     [first, second] = [(run.path / "run.log").read_text() for run in finished_runs(tmp_path / "study")]
     assert "round 0: " in first
     assert "round 0: " in second
-    assert "share the prompt with a training pair" in first  # said before the run had a directory
+    assert "in a row, with a training pair" in first  # said before the run had a directory
     shown = sweeping(tmp_path, "method=mars", "seed=0,1", "force=true", "debug=true")
     assert shown.stderr.count("round 0: ") >= 2
 
@@ -225,7 +225,7 @@ def test_the_terminal_is_short_and_the_run_s_log_is_not(tmp_path: Path) -> None:
 def test_force_runs_each_run_once_more(tmp_path: Path) -> None:
     sweeping(tmp_path, "method=none", "seed=0")
     before = time.time()
-    assert lines(sweeping(tmp_path, "method=none", "seed=0", "force=true"))[-1] == "1 runs: 1 done here"
+    assert lines(sweeping(tmp_path, "method=none", "seed=0", "force=true"))[-1] == "1 run: 1 done here"
     [run] = finished_runs(tmp_path / "study")
     assert (run.path / "DONE").stat().st_mtime >= before - 1
 

@@ -72,10 +72,10 @@ def test_length_alone_and_a_coin_stand_below_the_arms(tmp_path: Path) -> None:
     for row in (length, coin):
         assert (row["length_controlled_accuracy"], row["examples"], row["not_ranked"]) == (0.5, 60, "")
         assert all(pd.isna(row[column]) for column in ("rank", "difference", "p", "auc", "gold_accuracy", "replicates"))
-    for text in (board.to_text(), board.to_markdown()):
-        line = next(line for line in text.splitlines() if "random (baseline)" in line)
-        assert "50.0 [37.3, 62.7]" in line
-        assert "nan" not in text.lower()
+    text = board.to_markdown()
+    line = next(line for line in text.splitlines() if "random (baseline)" in line)
+    assert "50.0 [37.3, 62.7]" in line
+    assert "nan" not in text.lower()
 
 
 def test_older_runs_without_the_new_metrics_leave_blanks(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_older_runs_without_the_new_metrics_leave_blanks(tmp_path: Path) -> None
     assert length[["accuracy_lo", "accuracy_hi"]].isna().all()
     assert board.table.frame["length_controlled_accuracy"].isna().all()
     assert "len.-contr. |" not in board.to_markdown()
-    assert "nan" not in board.to_text()
+    assert "nan" not in board.to_markdown()
 
 
 def test_groups_are_ranked_apart(tmp_path: Path) -> None:
@@ -226,5 +226,5 @@ def test_any_arm_can_be_the_reference_and_is_matched_by_the_settings_it_does_not
     differences = arms(board).set_index("arm")["difference"]
     assert differences.index[differences.isna()].tolist() == ["mars score=absolute tau=0", "mars score=signed tau=0"]
     assert (differences.dropna() > 0).all()
-    assert "− mars tau=0" in board.to_text()
-    assert "no finished run of uniform to compare with" in rank(load(tmp_path)).to_text()
+    assert "− mars tau=0" in board.to_markdown()
+    assert "no finished run of uniform to compare with" in rank(load(tmp_path)).to_markdown()

@@ -118,11 +118,12 @@ def test_two_studies_of_two_groups_make_one_report_in_which_every_link_leads_som
     assert list(pd.read_csv(out / "tables" / "left_out.csv")["reason"]) == ["unfinished"]
 
     printed = capsys.readouterr().out
-    assert "− mars tau=2" in printed
+    assert "difference to mars tau=2 in points" in " ".join(printed.split())
     verdict = (out / "verdict.md").read_text(encoding="utf-8").partition("## Warnings")[0].strip()
     sentences = [line for line in verdict.splitlines() if " / minilm: " in line and "mars tau=2" in line]
     assert [sentence.partition(": ")[0] for sentence in sentences] == ["- hh_rlhf / minilm", "- planted / minilm"]
-    assert all("mars tau=0.5" in sentence and sentence[2:] in printed for sentence in sentences)
+    assert all("mars tau=0.5" in sentence for sentence in sentences)
+    assert all(f"\n{dataset} / minilm: mars tau=0.5 " in printed for dataset in ("hh_rlhf", "planted"))
     assert printed.splitlines()[-1] == str(out / "index.html")
 
 

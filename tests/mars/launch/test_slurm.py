@@ -171,7 +171,7 @@ def test_jobs_outlive_the_sweep_and_the_same_command_waits_for_them(
     job = note.read_text()
 
     def cancel() -> None:
-        soon(lambda: "1 runs are in the queue already" in told)
+        soon(lambda: "in the queue already: 1 run" in told)
         assert command(*queue).split() == [job]  # no second one
         command("scancel", job)
 
@@ -179,14 +179,14 @@ def test_jobs_outlive_the_sweep_and_the_same_command_waits_for_them(
         done = sweep(tmp_path, *ON_SLURM)
     why = f"its job ended without an answer: cancelled, without a log (can its node see {study}/slurm?)"
     assert done.returncode == 1
-    assert lines(done)[0] == "1 runs are in the queue already"
+    assert lines(done)[0] == "in the queue already: 1 run"
     assert lines(done)[-2:] == [f"error: {why}", f"  {note.stem}"]
 
     listed = sweep(tmp_path, *ON_SLURM)
     assert lines(listed)[-1] == f"  {note.stem}; failed before and not tried again (retry=failed does)"
     with meanwhile(lambda: command("scancel", *soon(lambda: command(*queue).split()))):
         tried = sweep(tmp_path, *ON_SLURM, "retry=failed")
-    assert "1 runs are job" in tried.stderr
+    assert "1 run are job" in tried.stderr
     assert lines(tried)[-1] == f"  {note.stem}"
 
 

@@ -99,9 +99,13 @@ def test_the_summary_says_how_many_of_how_many():
     train = [pair("a", prompt="same", chosen="yes"), pair("b", chosen=run)]
     report = contamination.check(train, {"test": [pair("c", prompt="Same?", chosen="Yes."), pair("d", prompt=run)]})
     assert contamination.summary(report) == [
-        "test: of 2 pairs 1 share the prompt with a training pair, 1 a response to it too; "
-        "1 share 13 words in a row (1 in the prompt, 0 in the response)"
+        "test: 1 of 2 pairs share the prompt with a training pair, 1 a response to it too; "
+        "1 share 13 words in a row (1 in the prompt)"
     ]
+    (only_words,) = contamination.summary(
+        contamination.check([pair("b", chosen=run)], {"test": [pair("d", prompt=run)]})
+    )
+    assert only_words == "test: 1 of 1 pair share 13 words in a row with a training pair (1 in the prompt)"
 
 
 def test_all_splits_at_once_are_what_each_is_on_its_own():
@@ -113,3 +117,11 @@ def test_all_splits_at_once_are_what_each_is_on_its_own():
     assert contamination.between(base, validation, tests) == alone
     assert alone["validation"]["any_ngram"]["ids"] == ["v"]
     assert alone["test"]["prompt_response"]["ids"] == ["d"]
+
+
+def test_splits_without_a_hit_share_one_line():
+    train = [pair("a", prompt="same")]
+    report = contamination.check(train, {"one": [pair("c")], "two": [pair("d", prompt="Same?")], "three": [pair("e")]})
+    first, last = contamination.summary(report)
+    assert first.startswith("two: 1 of 1 pair share")
+    assert last == "no pair of one, three shares its prompt, or 13 words in a row, with a training pair"

@@ -588,7 +588,7 @@ def test_a_test_row_in_train_is_in_the_report_and_its_summary(tmp_path: Path):
     train = written(tmp_path, "train.jsonl", b"\n".join(line(row) for row in [*leaks, sound("files", 1)]))
     found = load_file(tmp_path, "files", train).report["contamination"]
     assert (found["test"]["prompt"]["ids"], found["test"]["prompt_response"]["count"]) == (["files-test-1"], 1)
-    assert "of 1 pairs 1 share the prompt with a training pair, 1 a response" in contamination.summary(found)[0]
+    assert "1 of 1 pair share the prompt with a training pair, 1 a response" in contamination.summary(found)[0]
 
 
 def test_the_tables_hold_what_they_promise():

@@ -1,0 +1,154 @@
+"""What a report leaves on the terminal: its arms as a picture in text, and the few sentences that matter.
+
+    python -m analysis.report study=outputs/quick
+
+The picture is the leaderboard: best arm first, its accuracy, and its difference to the reference as an interval. What
+more there is to know (p, the other endpoint, every sentence of the verdict) is on the page, whose path comes last.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.exhibits.ranking import Ranking
+from analysis.exhibits.table import number, records
+from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
+from analysis.inference.pairing import ACCURACY
+from analysis.inference.stats import ALPHA
+from analysis.report.bars import Bar, Screen, draw
+from analysis.report.verdict import warnings
+from analysis.report.wording import what_would
+from analysis.study.study import Study
+
+_MANY, _FIRST = 6, 2  # groups: of more than so many, the first few are drawn
+_SAID = 3  # sentences of the verdict, and warnings, that are said here
+_VERDICTS = (BETTER, WORSE, EQUIVALENT, OPEN)
+
+
+def shown(study: Study, board: Ranking, compared: pd.DataFrame, page: Path, screen: Screen | None = None) -> str:
+    """The text. page: what its last line names. screen: that of standard output by default."""
+    screen = screen or Screen.of(sys.stdout)
+    parts = [_picture(study, board, compared, screen), _verdict(compared, screen), _against(study, screen)]
+    texts = ["\n".join(lines) for part in parts if (lines := list(part))]
+    return screen.written("\n\n".join([*texts, str(page)]))
+
+
+def _picture(study: Study, board: Ranking, compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
+    sections = list(board.table.sections())
+    drawn = sections if len(sections) <= _MANY else sections[:_FIRST]
+    paired = any(math.isfinite(row["difference"]) for _, rows in drawn for row in rows)
+    verdicts = _verdicts(compared)
+    groups = [
+        (_title(title, rows), [_bar(row, study.reference, paired, verdicts) for row in rows if row["kind"] == "arm"])
+        for title, rows in drawn
+    ]
+    margin = 100 * study.margins[ACCURACY.metric] if paired else 0.0
+    yield from draw(groups, margin, screen)
+    yield from screen.wrap(_legend(study.reference, margin)).splitlines()
+    if len(drawn) < len(sections):
+        yield f"The first {_FIRST} of {len(sections)} groups; the page has them all."
+
+
+def _title(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """`planted / minilm / test: 5 replicates × 500 pairs`, and why it is not ranked where it is not."""
+    arms = [row for row in rows if row["kind"] == "arm"]
+    counts = [_range([int(row[key]) for row in arms]) for key in ("replicates", "examples")]
+    why = f"; {rows[0]['not_ranked']}" if rows[0]["not_ranked"] else ""
+    plural = "" if counts[0] == "1" else "s"
+    return f"{title}: {counts[0]} replicate{plural} × {counts[1]} pairs{why}"
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)}–{max(counts)}"
+
+
+def _verdicts(compared: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """{(dataset, backbone, arm, reference): the verdict by accuracy} of the declared comparisons."""
+    rows = records(compared[compared["endpoint"] == ACCURACY.metric])
+    return {(*(row[key] for key in ("dataset", "backbone", "arm", "reference")),): row["verdict"] for row in rows}
+
+
+def _bar(row: Mapping[str, Any], reference: str, paired: bool, verdicts: Mapping[tuple[str, ...], str]) -> Bar:
+    """An arm's row of the leaderboard. paired: its difference to the reference is shown, else its accuracy."""
+    name, accuracy = row["arm"], number(100 * row["accuracy"], ".1f")
+    key, spec = ("difference", "+.1f") if paired else ("accuracy", ".1f")
+    value, lo, hi = (100 * float(row[f"{key}{end}"]) for end in ("", "_lo", "_hi"))
+    if not math.isfinite(value):
+        return Bar(name, accuracy, said="reference" if name == reference and not row["not_ranked"] else "")
+    ends = f" [{number(lo, spec)}, {number(hi, spec)}]" if math.isfinite(lo) else ""
+    declared = verdicts.get((row["dataset"], row["backbone"], name, reference))
+    found = BETTER if value > 0 else WORSE
+    verdict = declared if declared is not None else found if paired and row["p_holm"] < ALPHA else ""
+    return Bar(name, accuracy, value, lo, hi, f"{number(value, spec)}{ends}", verdict)
+
+
+def _legend(reference: str, margin: float) -> str:
+    accuracy = "Accuracy in %, mean over replicates"
+    if not margin:
+        return f"{accuracy}, with its 95 % interval."
+    band = f"░ within {_points(margin)}: as good as equal"
+    return f"{accuracy}; difference to {reference} in points, with its 95 % interval; {band}."
+
+
+def _points(count: float) -> str:
+    return f"{number(count, 'g')} point{'' if count == 1 else 's'}"
+
+
+def _verdict(compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
+    """A paragraph for each arm in focus and group, the first few."""
+    said = list(in_plain_words(compared))
+    for line in said[:_SAID]:
+        yield screen.wrap(line)
+    if len(said) > _SAID:
+        yield f"And {len(said) - _SAID} more on the page."
+
+
+def in_plain_words(compared: pd.DataFrame) -> Iterator[str]:
+    """What `comparisons.compare` settles by accuracy: a line for each arm in focus and group, the reference first."""
+    rows = compared[compared["endpoint"] == ACCURACY.metric]
+    several = len(rows[["dataset", "backbone"]].drop_duplicates()) > 1
+    for _, own in rows.groupby(["dataset", "backbone", "arm"], sort=False):
+        first, *others = records(own)
+        where = f"{first['dataset']} / {first['backbone']}: " if several else ""
+        yield " ".join([f"{where}{_outcome(first)}", *_others(others)])
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    """One comparison as a sentence for who knows no statistics, its numbers behind it."""
+    arm, reference, verdict = row["arm"], row["reference"], row["verdict"]
+    value, lo, hi = (number(100 * row[f"difference{end}"], "+.1f") for end in ("", "_lo", "_hi"))
+    if not verdict:
+        untested = f"could not be tested: {row['not_compared']}."
+        differ = f"{arm} and {reference} differ by {value} points of accuracy, which"
+        return f"{differ} {untested}" if value else f"{arm} against {reference} {untested}"
+    numbers = f"{value} points of accuracy [{lo}, {hi}]"
+    if verdict == EQUIVALENT:
+        return f"{arm} is neither better nor worse than {reference}, within {_points(100 * row['margin'])}: {numbers}."
+    if verdict == OPEN:
+        more = what_would(dict(row), "test pairs")
+        return f"{arm} may be better or worse than {reference} (not settled): {numbers}; {more}."
+    return f"{arm} is {verdict} than {reference}: {numbers}."
+
+
+def _others(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One sentence on the comparisons with all other arms."""
+    by = {verdict: [row["reference"] for row in rows if row["verdict"] == verdict] for verdict in _VERDICTS}
+    parts = [f"{verdict} ({', '.join(arms)})" for verdict, arms in by.items() if arms]
+    if parts:
+        yield f"Against the other arms: {', '.join(parts)}."
+
+
+def _against(study: Study, screen: Screen) -> Iterator[str]:
+    """What speaks against it, the first few."""
+    out = len(study.left_out)
+    lines = [*warnings(study), *([f"{out} run{'' if out == 1 else 's'} left out; the page says why"] if out else [])]
+    for line in lines[:_SAID]:
+        yield screen.wrap(line, "! ", "  ")
+    if len(lines) > _SAID:
+        yield f"! and {len(lines) - _SAID} more on the page"
