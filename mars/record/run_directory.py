@@ -61,7 +61,7 @@ FILES = {
     SELECTION: "which pool rows each round drew",
     ALLOCATION: "the margin and the budget of each base pair, by round",
     SPECTRA: "the eigenvalues of H and G, by round, where curvature is recorded",
-    VARIANTS: "every variant looked at: its parent, operation and parameters, and why a gate refused it",
+    VARIANTS: "every variant looked at: its parent, operation and parameters, why it equals its source or was refused",
     SEMANTIC: "every rewrite that the semantic layer tried",
     METRICS: "{evaluation: {part: {metric: value}}}",
     LOG: "what happened, line by line",
