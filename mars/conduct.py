@@ -100,6 +100,8 @@ class Conductor:
         self.place.write_manifest(done)
         if settings.save_model:
             resolve("benchmarks.card:write_card")(self.place.path)
+            logger.files("model", [self.place.model])
+        logger.files("evaluation", self.place.evaluations())
         logger.summary(manifest.logged_manifest(done))
         return judged
 

@@ -152,6 +152,11 @@ class RunDirectory:
         """{label: record} of the evaluations, by label."""
         return {path.stem: path for path in sorted(self.path.glob(record_of("*")))}
 
+    def evaluations(self) -> list[Path]:
+        """All that evaluations left: metrics.json, score tables, records."""
+        metrics = self.file(METRICS)
+        return [*([metrics] if metrics else []), *self.tables().values(), *self.records().values()]
+
     # ---- reading
 
     def config(self) -> dict[str, Any]:
