@@ -33,7 +33,7 @@ device-check: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,align,bench,slurm,ray,dev,docs]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[embedded,lora,instruct,align,bench,slurm,ray,wandb-report,dev,docs]'
 	touch $@
 
 clean:

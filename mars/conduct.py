@@ -25,6 +25,7 @@ from mars.method.observer import MOST_NUMBERS, Observer
 from mars.method.state import COSTS, State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
+from mars.pool import unchanged
 from mars.ranks import Ranks
 from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
@@ -99,6 +100,8 @@ class Conductor:
         self.place.write_manifest(done)
         if settings.save_model:
             resolve("benchmarks.card:write_card")(self.place.path)
+            logger.files("model", [self.place.model])
+        logger.files("evaluation", self.place.evaluations())
         logger.summary(manifest.logged_manifest(done))
         return judged
 
@@ -161,6 +164,8 @@ class Conductor:
             done["semantic"] = pieces.refiner.summary() | {"writer": pieces.writer.record() | costs["writer"]}
             log.info("%s", pieces.refiner.line())
         log.info("%s", manifest.pool_line(done["pool"]))
+        if remark := unchanged.remark(done["pool"]):
+            log.warning("%s", remark)
         return {**self.names, **done, "wall_seconds": self._seconds()}
 
     def _seconds(self) -> float:

@@ -129,11 +129,13 @@ def maker(augmenter: dict[str, Any], cache: str, device: str, threads: int, sett
 
 
 def _told(supply: Supply, pool: Pool) -> str:
+    from mars.pool.unchanged import listed, unchanged
+
     refused = ", ".join(f"{number} {gate}" for gate, number in sorted(pool.refused.items()))
     return (
         f"{supply.augmenter.name}: {supply.store.found} variants found, {supply.store.made} made; of "
         f"{len(pool.looked_at)} in the pool {sum(pool.refused.values())} refused{f' ({refused})' if refused else ''}, "
-        f"{pool.unchanged} unchanged\n{supply.store.path(supply.augmenter)}"
+        f"{listed(unchanged(pool))} unchanged\n{supply.store.path(supply.augmenter)}"
     )
 
 

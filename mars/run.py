@@ -45,12 +45,13 @@ COMMANDS = {
     "submission": "analysis.submission",
     "replies": "benchmarks.replies",
     "share": "benchmarks.share",
+    "wandb_report": "analysis.wandb_report",
     "show": "mars.show",
     "status": "mars.status",
     "doctor": "mars.doctor",
     "cache": "mars.tidy",
 }
-_OTHER = re.compile(r"\w+$|until=|hydra/(launcher|sweeper)=")  # of the arguments, what is for more or less than one run
+_OTHER = re.compile(r"\w[\w-]*$|until=|hydra/(launcher|sweeper)=")  # arguments of what is not one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__
 
 
@@ -266,7 +267,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # a run makes many small objects that live as long as it does, and hardly a cycle
     if answered(sys.argv[1:], COMMANDS):
         return
-    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    first = re.sub(r"(?<=\w)-", "_", sys.argv[1]) if len(sys.argv) > 1 else ""  # wandb-report, and not -m
     if ranks.count() > 1 and (other := next(filter(_OTHER.match, sys.argv[1:]), "")):
         end(
             f"error: torchrun starts the processes of one run, and {other} is not for one (leave one of the two out)", 1
@@ -274,7 +275,8 @@ def main() -> None:
     elif len(sys.argv) == 1 and ranks.count() == 1:
         print("\n".join(overview(COMMANDS)))
     elif first in COMMANDS:
-        resolve(f"{COMMANDS[sys.argv.pop(1)]}:main")()
+        del sys.argv[1]
+        resolve(f"{COMMANDS[first]}:main")()
     elif first.isidentifier():
         sys.exit(f'error: "{first}" is no sub-command{nearest(first, COMMANDS)}')
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):

@@ -111,7 +111,9 @@ def test_commands_of_the_pages_have_keys_and_choices_that_exist(hooks: ModuleTyp
                 unknown = {one for one in value.split(",") if one.isidentifier()} - groups[key] - {"NAME", "easy_first"}
                 assert not unknown, f"{page}: {key}={', '.join(unknown)}"
             else:
-                assert key in own | of_groups | {"wandb.mode", "logger"}, f"{page}: {key} is no setting of {module}"
+                assert key in own | of_groups | {"wandb.mode", "wandb.artifacts", "logger"}, (
+                    f"{page}: {key} is no setting of {module}"
+                )
     assert seen > 40
 
 

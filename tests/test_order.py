@@ -71,7 +71,8 @@ ORDER = (
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
     "hydra": {"mars.cli", "mars.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
-    "wandb": {"mars.method.logger", "analysis.study.wandb_runs"},
+    "wandb": {"mars.method.logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
+    "wandb_workspaces": {"analysis.wandb_report"},
 }
 
 

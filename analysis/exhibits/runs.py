@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.measures import whole
 from analysis.exhibits.table import Column
-from analysis.study.pools import numbers, pool_table
+from analysis.study.pools import by_reason, numbers, pool_table
 from analysis.study.study import NothingToShow, Study
 
 
@@ -83,8 +83,10 @@ class Pools(Exhibit):
         Column("made", "made", ",d"),
         Column("possible", "possible", ",d"),
         Column("unchanged", "unchanged", ",d"),
+        Column("why", "unchanged because of"),
         Column("refused", "refused"),
         Column("rows", "rows", ",d"),
+        Column("repeats", "rows that repeat", ",d"),
         Column("known", "rows known", ",d"),
         Column("kept", "preference kept %", ".2f", 100),
         Column("true", "label true %", ".2f", 100),
@@ -97,18 +99,14 @@ class Pools(Exhibit):
         frame = pool_table(study)
         if frame[["looked_at", "rows"]].isna().all(axis=None):
             raise NothingToShow("no run recorded its pool (runs of this version do; force=true runs older ones again)")
-        reasons = [c for c in frame.columns if c.startswith("refused_")]
-        refused = [
-            ", ".join(f"{row[c]} {c.removeprefix('refused_')}" for c in reasons if not pd.isna(row[c]) and row[c])
-            for row in frame.to_dict("records")
-        ]
-        return frame.assign(refused=refused)
+        return frame.assign(why=by_reason(frame, "unchanged_by"), refused=by_reason(frame, "refused"))
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
         paid = " Calls, tokens and cost are of what was made now." if "cost" in frame else ""
         return (
             "Distinct variants, summed over an arm's runs: looked at; made now (the others were stored); as many as "
-            "the whole pool would hold; equal to their source; refused by the gates. Rows are those drawn. Known on "
-            "planted data only: of the rows drawn, how many keep their parent's gold preference, and in how many the "
-            f"chosen side is truly the better one.{paid}"
+            "the whole pool would hold; equal to their source, and why; refused by the gates. Rows are those drawn; of "
+            "them, how many repeat their base pair because no variant differs from it. Known on planted data only: of "
+            "the rows drawn, how many keep their parent's gold preference, and in how many the chosen side is truly "
+            f"the better one.{paid}"
         )

@@ -181,15 +181,19 @@ def _prompts(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
 
 
 def _pools(group: Study) -> list[Confound]:
-    """Arms that drew from different pools: another augmenter, semantic layer, width or gate."""
+    """Arms that drew from different pools: another augmenter or version of it, semantic layer, width or gate."""
     if "pool_sha256" not in group.runs:
         return []
-    runs = group.runs.assign(**{"augmenter": _augmenters(group), "rows": numbers(group.pools, "rows")})
+    drawn = {"rows": numbers(group.pools, "rows"), "version": numbers(group.pools, "settings.version")}
+    runs = group.runs.assign(augmenter=_augmenters(group), **drawn)
     runs = runs[(runs["rows"] > 0) & (runs["augmenter"] != "none") & runs["pool_sha256"].notna()]
     layers = runs["semantic_layer"].fillna("off") if "semantic_layer" in runs else pd.Series("off", runs.index)
     names = runs["augmenter"] + layers.map(lambda layer: "" if layer in ("off", "") else f", semantic layer {layer}")
     namesakes = runs.groupby([names, runs["seed"]])["pool_sha256"].transform("nunique") > 1
     names = names.where(~namesakes, names + " " + runs["pool_sha256"].str[:8])
+    revised = runs.groupby([names, runs["seed"]])["version"].transform("nunique") > 1
+    told = [f"{name}, version {version:g}" for name, version in zip(names, runs["version"], strict=True)]
+    names = names.where(~revised, told)
     unlike = _by_value(runs.assign(pool=names), group.arms, "pool")
     if not unlike:
         return []

@@ -259,13 +259,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _pool(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The pool record under dotted names, less the augmenter's settings; `variants_made` is `made`.
+    """The pool record under dotted names, of the augmenter's settings its version alone; `variants_made` is `made`.
 
     With it `writer.usage`, what the semantic layer's writer used.
     """
     writer = (manifest.get("semantic") or {}).get("writer") or {}
-    record = {**(manifest.get("pool") or {}), "writer": {"usage": writer.get("usage") or {}}}
-    return {k.removeprefix("variants_"): v for k, v in naming.flat(record).items() if not k.startswith("settings.")}
+    record = naming.flat({**(manifest.get("pool") or {}), "writer": {"usage": writer.get("usage") or {}}})
+    kept = {k: v for k, v in record.items() if not k.startswith("settings.") or k == "settings.version"}
+    return {k.removeprefix("variants_"): v for k, v in kept.items()}
 
 
 def _numbers(run: Run) -> Iterator[tuple[str, str, str, float]]:

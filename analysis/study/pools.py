@@ -13,22 +13,27 @@ import pandas as pd
 from analysis.study.study import Study
 
 COUNTS = ("looked_at", "made", "possible", "unchanged")
-REFUSED = "refused."
+REASONS = ("unchanged_by", "refused")  # counts by reason
 _USAGE = ("usage", "writer.usage")
 _TOKENS = ("prompt_tokens", "completion_tokens")
 
 
 def pool_table(study: Study) -> pd.DataFrame:
-    """dataset, backbone, arm, augmenter, runs, looked_at, made, possible, unchanged, refused_…, rows, known, kept,
-    true; where any run asked an endpoint, also calls, tokens, cost.
+    """dataset, backbone, arm, augmenter, runs, looked_at, made, possible, unchanged, unchanged_by_…, refused_…, rows,
+    repeats, known, kept, true; where any run asked an endpoint, also calls, tokens, cost.
 
     One row an arm; counts are summed over its runs, shares are of all rows those drew. rows: drawn synthetic pairs.
-    known: those whose truth is known. kept: share of them, of those that inherit a label, on which gold says what it
-    says of the parent. true: share whose chosen side is the better one by gold. cost: in the currency of the prices,
-    NaN where a part of it is not known.
+    repeats: those that say what their base pair says, because no variant differs. known: those whose truth is known.
+    kept: share of them, of those that inherit a label, on which gold says what it says of the parent. true: share whose
+    chosen side is the better one by gold. cost: in the currency of the prices, NaN where a part of it is not known.
     """
     asked = any_paid(study)
-    reasons = sorted(c for c in study.pools.columns if c.startswith(REFUSED))
+    reasons = {
+        f"{what}_{column.removeprefix(f'{what}.')}": column
+        for what in REASONS
+        for column in sorted(study.pools.columns)
+        if column.startswith(f"{what}.")
+    }
     table = []
     for _, group in study.groups():
         for arm in group.arms:
@@ -40,16 +45,26 @@ def pool_table(study: Study) -> pd.DataFrame:
                     "augmenter": ", ".join(names),
                     "runs": len(runs),
                     **{name: _total(runs, name) for name in COUNTS},
-                    **{f"refused_{c.removeprefix(REFUSED)}": _total(runs, c) for c in reasons},
+                    **{name: _total(runs, column) for name, column in reasons.items()},
                     "rows": _total(runs, "rows"),
+                    "repeats": _total(runs, "repeats"),
                     "known": _total(runs, "preservation.rows"),
                     **{share: _mean(runs, f"preservation.{share}") for share in ("kept", "true")},
                     **(paid(runs) if asked else {}),
                 }
             )
     frame = pd.DataFrame(table)
-    counts = (*COUNTS, "rows", "known", "calls", "tokens")
-    return frame.astype({c: "Int64" for c in frame.columns if c in counts or c.startswith("refused_")})
+    counts = {*COUNTS, *reasons, "rows", "repeats", "known", "calls", "tokens"}
+    return frame.astype({c: "Int64" for c in frame.columns if c in counts})
+
+
+def by_reason(table: pd.DataFrame, what: str) -> list[str]:
+    """[arms] the counts of `pool_table`'s columns `what`_…, as `3 blank, 5 too long`."""
+    columns = [c for c in table.columns if c.startswith(f"{what}_")]
+    return [
+        ", ".join(f"{row[c]} {c.removeprefix(f'{what}_')}" for c in columns if not pd.isna(row[c]) and row[c])
+        for row in table.to_dict("records")
+    ]
 
 
 def changed_labels(table: pd.DataFrame) -> list[str]:

@@ -17,12 +17,12 @@ from math import log, log1p
 from typing import Any
 
 from mars.augment.synonyms import Lookup, Source, thesaurus, version
-from mars.augment.variant import Request, Variant
-from mars.augment.words import match_case, split_words, uniforms
+from mars.augment.variant import NO_WORD, Request, Variant
+from mars.augment.words import lines, match_case, split_words, uniforms
 from mars.preferences.pair import Pair, Part
 
 Draw = Callable[[], float]
-_VERSION = 1  # of what makes a variant: stored ones of another version are not read
+_VERSION = 2  # of what makes a variant: stored ones of another version are not read
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Eda:
         self.config = config = config or EdaConfig()
         self.settings: Mapping[str, Any] = asdict(config) | {
             "table": version(config.synonyms),
-            "version": 1,
+            "version": _VERSION,
         }
         self._lookup = thesaurus(config.synonyms)
         alphas = {operation: getattr(config, f"alpha_{operation}") for operation in OPERATIONS}
@@ -92,6 +92,19 @@ class Eda:
                 text = "".join(edited)
             variants.append(Variant(text, operation, {"alpha": self._alphas[operation]}))
         return variants
+
+    def unchanged(self, request: Request) -> str:
+        """Why a variant equals its source: what the text lacks for the operation, or that chance spared every word."""
+        parts = split_words(request.source)
+        words, operation = parts[1::2], self.operation(*request)
+        if not words:
+            return NO_WORD
+        if operation in ("replace", "insert"):
+            return "by chance" if any(self._lookup(word.lower()) for word in words) else "no word with a synonym"
+        if len(words) == 1:
+            return "a single word"
+        alone = operation == "swap" and all(len(line) == 1 for line in lines(parts))
+        return "no two words in a line" if alone else "by chance"
 
 
 def _count(parts: list[str], alpha: float) -> int:
@@ -132,14 +145,16 @@ def _insert(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
 
 
 def _swap(parts: list[str], alpha: float, draw: Draw, lookup: Lookup) -> None:
-    """max(1, ⌊α·words⌋) times, two random words change places; what is between words stays."""
-    words = len(parts) // 2
-    if words < 2:
-        return
-    for _ in range(_count(parts, alpha)):
-        first, second = int(draw() * words), int(draw() * (words - 1))
+    """max(1, ⌊α·words⌋) times, two random words of a line change places; what is between words stays.
+
+    Within a line, because a word that moves to another item, paragraph or turn says something of other things there.
+    """
+    own = [(line, at) for line in lines(parts) if len(line) > 1 for at in range(len(line))]  # each word's line, place
+    for _ in range(_count(parts, alpha) if own else 0):
+        line, first = own[int(draw() * len(own))]
+        second = int(draw() * (len(line) - 1))
         second += second >= first
-        a, b = 2 * first + 1, 2 * second + 1
+        a, b = line[first], line[second]
         parts[a], parts[b] = parts[b], parts[a]
 
 

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
-from mars.augment.variant import Request, Variant
-from mars.augment.words import PROTECTED, WORD, uniforms
+from mars.augment.variant import NO_WORD, Request, Variant
+from mars.augment.words import PROTECTED, WORD, split_words, uniforms
 
 _VERSION = 1  # of what makes a variant, beside the table: stored ones of another version are not read
 Edits = tuple[tuple[int, int, str], ...]  # (start, end, replacement), in order, without overlap
@@ -54,7 +54,7 @@ class Rules:
         digest = hashlib.sha256(_source().encode()).hexdigest()[:12]
         self.settings: Mapping[str, Any] = asdict(self.config) | {
             "table": digest,
-            "version": 1,
+            "version": _VERSION,
         }
 
     def identity(self, request: Request) -> str:
@@ -72,6 +72,10 @@ class Rules:
             edits = self._choose(possible, f"{pair.origin(part)}/{pair.id}", number)
             variants.append(Variant(apply(text, edits) if edits else text, "rules", {"edits": len(edits)}))
         return variants
+
+    def unchanged(self, request: Request) -> str:
+        """Why a variant equals its source: a variant applies at least one rewrite where there is any."""
+        return "no rewrite fits" if len(split_words(request.source)) > 1 else NO_WORD
 
     def _choose(self, possible: Sequence[Rewrite], key: str, number: int) -> list[tuple[int, int, str]]:
         """The edits of variant `number`.

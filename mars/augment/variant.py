@@ -40,10 +40,14 @@ class Variant:
     final: bool = True
 
 
+NO_WORD = "no word to edit"  # why a variant equals its source: the text is code, digits, or has no blanks
+
+
 class Augmenter(Protocol):
     """Makes variants.
 
-    A class attribute `stored = False` says that a variant costs less to make than to look up, so none is stored. Raises
+    A class attribute `stored = False` says that a variant costs less to make than to look up, so none is stored. A
+    method `unchanged(request) -> str` says in a few words why a variant equals its source (`why_unchanged`). Raises
     UserError where it cannot go on (a model that is not there, an endpoint that is down).
     """
 
@@ -59,6 +63,14 @@ class Augmenter(Protocol):
     def make(self, requests: Sequence[Request]) -> list[Variant]:
         """One variant per request, in order; at most `batch` of them, the numbers of one text together."""
         ...
+
+
+def why_unchanged(augmenter: Augmenter, request: Request, variant: Variant) -> str:
+    """Why `variant` equals its source, in words that many variants share; "" where it differs."""
+    if variant.text != request.source:
+        return ""
+    explain = getattr(augmenter, "unchanged", None)
+    return explain(request) if explain else "returned as it was"
 
 
 @dataclass(frozen=True)

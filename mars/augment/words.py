@@ -8,13 +8,15 @@ turn markers, which look like words, need patterns of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from struct import Struct
 
+_TURN = r"\b(?:Human|Assistant):"
 PROTECTED = (
     r"(?s:```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^\n]+?``|`(?:[^`\n]|\n(?!\s*\n))+`)"  # code: fenced, then inline
-    r"|\b(?:Human|Assistant):"
+    rf"|{_TURN}"
 )
 _marked = re.compile("[`]|~~~|Human:|Assistant:").search  # without one of these, PROTECTED matches nothing
 
@@ -28,6 +30,7 @@ WORD = (
 )
 _split = re.compile(WORD).split
 _scan = re.compile(f"{PROTECTED}|{WORD}").finditer
+_breaks = re.compile(rf"[\n\r\u2028\u2029]|{_TURN}").search
 
 
 def split_words(text: str) -> list[str]:
@@ -41,6 +44,12 @@ def split_words(text: str) -> list[str]:
             parts += (text[end : match.start(1)], match[1])
             end = match.end(1)
     return [*parts, text[end:]]
+
+
+def lines(parts: Sequence[str]) -> list[range]:
+    """The places in `parts` (of `split_words`) of the words of each line; a turn marker begins a line as well."""
+    starts = [place for place in range(3, len(parts), 2) if parts[place - 1] != " " and _breaks(parts[place - 1])]
+    return [range(start, stop, 2) for start, stop in pairwise([1, *starts, len(parts)]) if start < stop]
 
 
 def match_case(word: str, like: str) -> str:

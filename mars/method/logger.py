@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ class WandbConfig:
     mode: Literal["offline", "online", "disabled"] = "offline"
     tags: tuple[str, ...] = field(default_factory=tuple)
     log_every: int = 10  # steps
+    artifacts: bool = False  # model and evaluations too, which may be large
 
     def __post_init__(self) -> None:
         if self.log_every < 1:
@@ -63,6 +64,9 @@ class Logger:
     def summary(self, metrics: Mapping[str, Any]) -> None:
         """What is known of the whole run: a benchmark's numbers, or the manifest."""
 
+    def files(self, kind: str, paths: Sequence[Path]) -> None:
+        """What the run leaves of a kind (`model`, `evaluation`): files and directories inside its own."""
+
     def close(self, failed: bool) -> None:
         """The end of the run, or of this attempt."""
 
@@ -76,6 +80,7 @@ class WandbLogger(Logger):
         import wandb
 
         self._wandb, self._cfg, self._lost = wandb, cfg, False
+        self._directory = directory.resolve()
         kept = directory / "wandb" / "id"
         try:
             self.run = self._start(cfg, directory, config, group, _id(kept))
@@ -119,11 +124,28 @@ class WandbLogger(Logger):
     def summary(self, metrics: Mapping[str, Any]) -> None:
         self._tell(lambda: self.run.summary.update(dict(metrics)))
 
+    def files(self, kind: str, paths: Sequence[Path]) -> None:
+        if self._cfg.artifacts:
+            self._tell(lambda: self.run.log_artifact(self._artifact(kind, paths)))
+
+    def _artifact(self, kind: str, paths: Sequence[Path]) -> Any:
+        """Of the files where they are, without a copy."""
+        artifact = self._wandb.Artifact(artifact_name(kind, self._directory.name), type=kind)
+        for path in map(Path.resolve, paths):
+            add = artifact.add_dir if path.is_dir() else artifact.add_file
+            add(str(path), name=path.relative_to(self._directory).as_posix(), policy="immutable")
+        return artifact
+
     def close(self, failed: bool) -> None:
         kept = Path(self.run.dir).parent  # of the offline or online run's files
         self._tell(lambda: self.run.finish(exit_code=int(failed)))
         if self._cfg.mode == "offline" and not self._lost:
             log.info("W&B, offline: %s (wandb sync %s)", kept, kept)
+
+
+def artifact_name(kind: str, of: str) -> str:
+    """As W&B allows it: letters, digits, dots, dashes and underscores, up to 128."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{kind}-{of}")[:128]
 
 
 def _id(kept: Path) -> str:

@@ -4,5 +4,6 @@ pool       every synthetic pair as a number, and the variants behind it
 store      variants on disk, made once by whoever comes first
 gates      which variants may inherit a label
 semantic   close pairs rewritten before they are augmented (v2)
+unchanged  variants that equal their source, and why
 preservation, planted_reading   how many drawn rows kept their label, where the truth is known
 """

@@ -35,6 +35,8 @@ class Distributed:
         self.name, self.settings, self.together = inner.name, inner.settings, inner.together
         self.batch = sys.maxsize  # one pass over the cluster; finished shards outlast an interruption
         self.stored = getattr(inner, "stored", True)
+        if explain := getattr(inner, "unchanged", None):
+            self.unchanged = explain
         self._inner, self._actors, self._work = inner, actors, work
 
     def identity(self, request: Request) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import numpy as np
 
-from mars.augment.variant import Augmenter, Request, Variant
+from mars.augment.variant import Augmenter, Request, Variant, why_unchanged
 from mars.pool.gates import Gates, GatesConfig
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import SIDES, Pair, Part
@@ -288,25 +288,24 @@ class Pool:
         return [Request(pair, part, k) for pair in self.base for part in parts for k in range(self.config.width)]
 
     @property
-    def unchanged(self) -> int:
-        """The number of variants that equal their source, because the augmenter found nothing to change."""
-        return sum(o.variant.text == o.request.source for o in self.looked_at.values())
-
-    @property
     def refused(self) -> dict[str, int]:
         """The number of variants refused, by gate."""
         return dict(Counter(o.refused for o in self.looked_at.values() if o.refused))
 
     def table(self) -> pd.DataFrame:
-        """One row per variant looked at: parent, part, number, operation, parameters (JSON), refused (reason or "")."""
+        """One row per variant looked at: parent, part, number, operation, parameters (JSON), unchanged (why it equals
+        its source, else ""), refused (reason or "").
+        """
         import pandas as pd
 
         rows = [
             (o.request.pair.id, o.request.part, o.request.number, o.variant.operation,
-             json.dumps(dict(o.variant.parameters), sort_keys=True) if o.variant.parameters else "{}", o.refused)
+             json.dumps(dict(o.variant.parameters), sort_keys=True) if o.variant.parameters else "{}",
+             why_unchanged(self.augmenter, o.request, o.variant), o.refused)
             for o in map(self.looked_at.__getitem__, sorted(self.looked_at))
         ]  # fmt: skip
-        return pd.DataFrame(rows, columns=["parent", "part", "number", "operation", "parameters", "refused"])
+        columns = ["parent", "part", "number", "operation", "parameters", "unchanged", "refused"]
+        return pd.DataFrame(rows, columns=columns)
 
 
 class _Ids(Sequence[str]):

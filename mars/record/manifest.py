@@ -20,6 +20,7 @@ from mars.method.state import State
 from mars.pool.pool import Pool
 from mars.pool.preservation import preservation
 from mars.pool.store import Supply
+from mars.pool.unchanged import listed, repeats, unchanged
 from mars.preferences.pair import Preferences
 from mars.record.run_directory import SCHEMA_VERSION
 from mars.reward.engine import Engine
@@ -78,10 +79,11 @@ def pool_record(pool: Pool, supply: Supply, state: State) -> dict[str, Any]:
     """manifest.json's `pool`: what the run looked at, what of it was made now, what gates refused, what stayed true.
 
     Counts are of distinct variants, `rows` of drawn rows, and `flipped` under `refused` of rows, once for each look.
-    preservation: see `mars.pool.preservation.preservation`; None where the truth is not known.
+    unchanged_by: variants that equal their source, by reason. repeats: drawn rows that therefore say what their base
+    pair says. preservation: see `mars.pool.preservation.preservation`; None where the truth is not known.
     """
     flipped = sum(record["rows_flipped"] for record in state.records)
-    rows = np.concatenate(state.drawn)
+    rows, same = np.concatenate(state.drawn), unchanged(pool)
     return {
         **supply.record(),
         "config": as_json(pool.config),
@@ -90,7 +92,9 @@ def pool_record(pool: Pool, supply: Supply, state: State) -> dict[str, Any]:
         "unspent": sum(record["unspent"] for record in state.records),
         "looked_at": len(pool.looked_at),
         "possible": pool.possible,
-        "unchanged": pool.unchanged,
+        "unchanged": sum(same.values()),
+        "unchanged_by": same,
+        "repeats": int(repeats(pool, rows).sum()),
         "refused": {**pool.refused, **({"flipped": flipped} if flipped else {})},
         "preservation": preservation(pool, rows) if pool.base[0].gold_margin is not None else None,
     }
@@ -112,7 +116,8 @@ def pool_line(pool: Mapping[str, Any]) -> str:
     refused = ", ".join(f"{n} {reason}" for reason, n in sorted(pool["refused"].items()))
     return (
         f"pool {pool['augmenter']}: {pool['made']} variants made now, {pool['looked_at']} looked at of "
-        f"{pool['possible']} possible; {pool['unchanged']} unchanged" + (f"; refused: {refused}" if refused else "")
+        f"{pool['possible']} possible; unchanged: {listed(pool['unchanged_by'])}"
+        + (f"; refused: {refused}" if refused else "")
     )
 
 

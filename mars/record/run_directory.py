@@ -61,7 +61,7 @@ FILES = {
     SELECTION: "which pool rows each round drew",
     ALLOCATION: "the margin and the budget of each base pair, by round",
     SPECTRA: "the eigenvalues of H and G, by round, where curvature is recorded",
-    VARIANTS: "every variant looked at: its parent, operation and parameters, and why a gate refused it",
+    VARIANTS: "every variant looked at: its parent, operation and parameters, why it equals its source or was refused",
     SEMANTIC: "every rewrite that the semantic layer tried",
     METRICS: "{evaluation: {part: {metric: value}}}",
     LOG: "what happened, line by line",
@@ -151,6 +151,11 @@ class RunDirectory:
     def records(self) -> dict[str, Path]:
         """{label: record} of the evaluations, by label."""
         return {path.stem: path for path in sorted(self.path.glob(record_of("*")))}
+
+    def evaluations(self) -> list[Path]:
+        """All that evaluations left: metrics.json, score tables, records."""
+        metrics = self.file(METRICS)
+        return [*([metrics] if metrics else []), *self.tables().values(), *self.records().values()]
 
     # ---- reading
 

@@ -221,6 +221,18 @@ def test_gates_are_counted_and_nothing_they_refuse_is_trained_on(compose):
     assert (rounds_of(directory)["drawn"] == 40).all()
 
 
+def test_a_run_on_texts_that_eda_cannot_edit_says_so(compose, tmp_path, caplog):
+    for split in ("train", "test"):
+        rows = [{"prompt": f"{split}{i}问", "chosen": f"好主意{i}。", "rejected": f"不是{i}。"} for i in range(40)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [f"dataset.{split}={tmp_path / split}.jsonl" for split in ("train", "test")]
+    directory = execute(compose(*LOOP, "dataset=files", *files, "augmenter=eda"))
+    pool, table = manifest(directory)["pool"], pd.read_parquet(directory / "variants.parquet")
+    assert pool["unchanged_by"] == table["unchanged"].value_counts().to_dict() == {"no word to edit": len(table)}
+    assert pool["repeats"] == pool["rows"] > 0
+    assert "100% of the variants of eda equal their source" in caplog.text
+
+
 def test_the_similarity_gate_runs_on_an_encoder_of_its_own(compose):
     encoder = "backbone@pool.gates.encoder=tiny"
     pool = manifest(execute(compose(*LOOP, "augmenter=eda", encoder, "pool.gates.similarity=0.999999")))["pool"]

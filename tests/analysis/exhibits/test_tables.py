@@ -484,6 +484,16 @@ def test_pools_are_summed_over_runs_and_shares_weighted_by_rows(tmp_path: Path) 
     assert changed_labels(pool_table(study)) == ["share of drawn rows that changed the gold preference: eda 4.0 %"]
 
 
+def test_pools_say_why_variants_equal_their_source_and_how_many_rows_repeat(tmp_path: Path) -> None:
+    for seed, why in enumerate(({"no word to edit": 3, "by chance": 1}, {"no word to edit": 2})):
+        changes = {"unchanged": sum(why.values()), "unchanged_by": why, "repeats": 7, "refused": {"blank": 1}}
+        make_run(tmp_path, "eda", seed, 0.5, manifest=_pool(**changes))
+    table = load(tmp_path).table("pools")
+    eda = row_of(table, arm="eda")
+    assert (eda["unchanged"], eda["unchanged_by_no word to edit"], eda["unchanged_by_by chance"]) == (6, 5, 1)
+    assert "| 6 | 1 by chance, 5 no word to edit | 2 blank | 100 | 14 |" in table.to_markdown()
+
+
 def _used(calls: int, cost: float | None) -> dict[str, object]:
     return {"calls": calls, "cached": 1, "prompt_tokens": 100 * calls, "completion_tokens": calls, "cost": cost}
 

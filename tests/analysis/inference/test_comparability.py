@@ -111,6 +111,14 @@ def test_arms_that_draw_from_different_pools_are_named_with_their_pools(tmp_path
     ]
 
 
+def test_variants_of_two_versions_of_an_augmenter_are_two_pools(tmp_path: Path) -> None:
+    for arm, version in (("uniform", 1), ("won", 2), ("mars", 2)):
+        drew = _drew("eda", "a")
+        drew["pool"] |= {"settings": {"seed": 0, "version": version}}
+        make_study(tmp_path, {arm: 0.5}, seeds=(0, 1), manifest=drew)
+    assert "arms draw from different pools: uniform (eda, version 1), others (eda, version 2)" in _notes(tmp_path)
+
+
 def test_pools_are_compared_seed_by_seed(tmp_path: Path) -> None:
     for seed, pool in ((0, "a"), (1, "b"), (2, "c")):
         make_study(tmp_path, {"uniform": 0.5, "mars": 0.6}, seeds=(seed,), manifest=_drew("eda", pool))

@@ -23,7 +23,7 @@ from mars.augment import build_synonyms
 from mars.augment.eda import OPERATIONS, Eda, EdaConfig
 from mars.augment.rules import Rules, RulesConfig, _rules, rewrites
 from mars.augment.synonyms import STOP_WORDS, thesaurus
-from mars.augment.variant import Request
+from mars.augment.variant import Request, why_unchanged
 from mars.augment.words import match_case, split_words, uniforms
 from mars.config import ConfigError, build
 from mars.preferences.pair import SIDES, Pair
@@ -131,7 +131,7 @@ import json, sys
 from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.preferences.pair import Pair
-from mars.augment.variant import Request
+from mars.augment.variant import Request, why_unchanged
 texts = json.loads(sys.argv[1])
 requests = [Request(Pair(f"t/{i}", (), t, t[::-1]), s, k) for i, t in enumerate(texts)
             for s in ("chosen", "rejected") for k in range(5)]
@@ -202,6 +202,57 @@ def test_one_swap_exchanges_two_words():
         assert len(moved) == 2
         assert sorted(words(variant)) == ["one", "three", "two"]
         assert re.fullmatch(r"\w+ \w+, \w+", variant)
+
+
+LINES = "Buy a big car: it pays\n\n- one two\n- three four five\n\nAssistant: Of course Human: yes, do it now"
+
+
+def test_a_swap_stays_in_its_line_list_item_and_turn():
+    lines = re.compile(r"\n+|(?=Human:|Assistant:)").split
+    swapped = set(variants(only("swap"), LINES, 40)) - {LINES}
+    assert len(swapped) > 5
+    for variant in swapped:
+        for ours, theirs in zip(lines(variant), lines(LINES), strict=True):
+            assert sorted(re.findall(r"\w+", ours)) == sorted(re.findall(r"\w+", theirs))
+
+
+def test_on_one_line_a_swap_is_what_it_was_before_it_minded_lines():
+    assert variants(only("swap"), "one two three four, five six seven", 4) == [
+        "five two three seven, one six four",
+        "one two three four, five six seven",
+        "six seven three four, five one two",
+        "one three two seven, five six four",
+    ]
+
+
+def test_a_text_of_single_words_has_nothing_to_swap():
+    assert set(variants(only("swap"), "- one\n- two\n- three", 8)) == {"- one\n- two\n- three"}
+
+
+def test_stored_variants_of_the_swap_that_crossed_lines_are_not_read():
+    assert (Eda().settings["version"], Rules().settings["version"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("augmenter", "text", "reason"),
+    [
+        (Eda(), "我觉得这不是一个好主意。", "no word to edit"),
+        (Eda(), "```\nhelp me\n```", "no word to edit"),
+        (only("swap"), "Yes.", "a single word"),
+        (only("delete"), "Yes.", "a single word"),
+        (only("insert"), "Ich glaube nicht.", "no word with a synonym"),
+        (only("replace"), "Ich glaube nicht.", "no word with a synonym"),
+        (only("swap"), "- one\n- two", "no two words in a line"),
+        (only("swap"), "one one", "by chance"),
+        (Rules(), "我觉得这不是一个好主意。", "no word to edit"),
+        (Rules(), "Ich glaube nicht.", "no rewrite fits"),
+    ],
+)
+def test_a_variant_that_equals_its_source_says_why(augmenter, text, reason):
+    request = Request(pair(text), "chosen", 0)
+    (made,) = augmenter.make([request])
+    assert why_unchanged(augmenter, request, made) == reason
+    assert why_unchanged(augmenter, request, dataclasses.replace(made, text="other")) == ""
 
 
 def test_deletion_keeps_each_word_with_probability_one_minus_alpha():

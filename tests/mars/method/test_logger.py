@@ -1,11 +1,12 @@
 """What W&B was given is read back from its offline file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from analysis.study.wandb_runs import offline, records
-from mars.method.logger import _id
+from mars.method.logger import _id, artifact_name
 from mars.run import execute
 
 wandb = pytest.importorskip("wandb")
@@ -29,6 +30,35 @@ def test_rounds_histograms_config_and_summary_reach_wandb(compose):
     assert told.summary["in_distribution/test/accuracy"] == metrics["test"]["accuracy"]
     assert told.summary["manifest/git"] == json.loads((directory / "manifest.json").read_text())["git"]
     assert "manifest/base_ids" not in told.summary
+
+
+def _artifacts(directory):
+    """{type: (name, {path in it: file here})} of what an offline run kept for its sync."""
+    kept = [record for file in directory.glob("wandb/offline-run-*/*.wandb") for record in records(file)]
+    found = [record.artifact for record in kept if record.HasField("artifact")]
+    return {a.type: (a.name, {entry.path: Path(entry.local_path) for entry in a.manifest.contents}) for a in found}
+
+
+def test_model_scores_and_metrics_are_artifacts_of_the_run_where_that_is_asked_for(compose):
+    plain, asked = (["scale=tiny", "logger=wandb", *x] for x in ([], ["wandb.artifacts=true", "force=true"]))
+    directory = execute(compose(*plain))
+    wandb.teardown()
+    assert _artifacts(directory) == {}
+    assert execute(compose(*asked)) == directory  # a window makes no other run
+    wandb.teardown()
+    found = _artifacts(directory)
+    name, files = found["model"]
+    assert name == f"model-{directory.name}"
+    assert {path.relative_to(directory).as_posix() for path in files.values()} >= {"model/model.safetensors"}
+    name, files = found["evaluation"]
+    assert name == f"evaluation-{directory.name}"
+    assert {"metrics.json", "scores/in_distribution.parquet"} <= files.keys()
+    assert all(file == directory / path and file.is_file() for path, file in files.items())  # as they lie, uncopied
+
+
+def test_the_name_of_an_artifact_is_one_that_wandb_takes():
+    wandb.Artifact(artifact_name("report", "my study, ü" + "x" * 200), type="report")
+    assert artifact_name("report", "my study, ü") == "report-my_study___"
 
 
 def test_a_resumed_run_keeps_its_id_and_reports_its_manifest_once_it_is_done(compose, tmp_path, interrupt_at):

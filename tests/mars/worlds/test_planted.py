@@ -14,6 +14,7 @@ from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.augment.variant import Request
 from mars.config import ConfigError, build
 from mars.pool.pool import Pool, PoolConfig
+from mars.pool.unchanged import unchanged
 from mars.preferences.contamination import prompt_key
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import SIDES, Pair
@@ -313,7 +314,7 @@ def test_a_wide_pool_repeats_wordings_rather_than_hanging():
 def test_a_pool_of_paraphrases_draws_without_an_unchanged_variant():
     pool = Pool(load_planted(PlantedConfig(size=20)).base, PlantedAugmenter(), PoolConfig(width=3, prompts=True))
     assert len(pool.draw(pool.inherited())) == 180
-    assert (len(pool.looked_at), pool.unchanged) == (180, 0)
+    assert (len(pool.looked_at), unchanged(pool)) == (180, {})
 
 
 def test_a_reworded_prompt_asks_the_same_and_stays_in_its_split():
