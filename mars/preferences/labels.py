@@ -28,7 +28,7 @@ class Labels(NamedTuple):
     def of(cls, pairs: Sequence[Pair]) -> Labels:
         """Those of `pairs`, which are read once. Raises DataError for an agreement outside [½, 1]."""
         told = ((pair.agreement, np.nan if pair.strength is None else pair.strength) for pair in pairs)
-        both = np.fromiter(told, dtype=np.dtype((np.float64, 2)), count=len(pairs))
+        both: np.ndarray = np.fromiter(told, dtype=np.dtype((np.float64, 2)), count=len(pairs))
         agreement, strength = both[:, 0].copy(), both[:, 1].copy()
         if len(odd := np.flatnonzero(~((agreement >= TIE) & (agreement <= 1)))):
             pair = pairs[int(odd[0])]

@@ -42,7 +42,7 @@ def bradley_terry(
 
     chosen, rejected: [B] scores. weights: [B] w, None = all one. label_smoothing: ε in [0, ½), so that p′ is 1 − ε for
     a label that says no more than which reply was chosen. centering: c, the weight of the penalty that keeps scores
-    near zero (Eisenstein et al. 2312.09244); margins alone leave their mean free. told: p and m of labels that say more.
+    near zero (Eisenstein et al. 2312.09244); margins alone leave their mean free. told: p and m where labels say more.
     """
     agreement, offsets = told or Told()
     margins = chosen - rejected if offsets is None else chosen - rejected - offsets

@@ -146,6 +146,26 @@ def test_the_product_is_that_of_autograds_hessian(kind, mode, only, tmp_path):
     assert np.abs(exact).max() > 1e-3
 
 
+def test_votes_and_margins_are_in_the_hessian_of_a_model_that_is_not_linear(tmp_path):
+    engine, model, numbers = setup(tmp_path, n=4, only="classifier|layer.1.output.LayerNorm.bias")
+    model.double()
+    votes, offsets = np.array([1.0, 0.75, 0.5, 0.6]), np.array([0.0, 1.0, 0.0, 2.0])
+    vectors = torch.randn(sum(p.numel() for p in trainable(model)), 2, generator=torch.Generator().manual_seed(0))
+    with twice_differentiable(model):
+        plain, ones, voted, ahead = (
+            times(hessian_product(engine, model, sample), vectors.double())
+            for sample in (
+                Sample(numbers),
+                Sample(numbers, np.ones(4), np.zeros(4)),
+                Sample(numbers, votes),
+                Sample(numbers, None, offsets),
+            )
+        )
+    np.testing.assert_array_equal(ones, plain)
+    assert np.linalg.norm(voted - plain) > 1e-3 * np.linalg.norm(plain)
+    assert np.linalg.norm(ahead - plain) > 1e-3 * np.linalg.norm(plain)
+
+
 class Perceptron(nn.Module):
     """Two layers on frozen features, in float64."""
 
