@@ -56,8 +56,6 @@ def needed(preferences: Preferences | None, benchmark: str) -> Preferences:
     for split, pairs in preferences.tests.items():
         if not len(pairs):
             raise UserError(f"{benchmark}: there are no pairs to judge (the split {split} is empty)")
-        if all(pair.tied for pair in pairs):
-            raise only_ties(benchmark, split)
     return preferences
 
 

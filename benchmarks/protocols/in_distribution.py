@@ -22,6 +22,7 @@ from benchmarks.pair_metrics import (
     LABEL_TIES,
     VALIDATION,
     decided,
+    only_ties,
     pair_estimates,
     recompute_splits,
     soft_estimates,
@@ -63,7 +64,9 @@ class InDistribution(Benchmark):
         return cls(resamples)
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
-        needed(preferences, "in_distribution")
+        for split, pairs in needed(preferences, "in_distribution").tests.items():
+            if all(pair.tied for pair in pairs):
+                raise only_ties("in_distribution", split)
         return {}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
