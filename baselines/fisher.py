@@ -5,6 +5,9 @@ pair whose copy raises log det M most, M = Σ σ′(Δ)δδᵀ over base pairs a
 Bradley–Terry model, had every row a label of its own. A copy has its parent's, and what that costs is measured
 elsewhere (docs/theory.md). The arm chooses pairs, not wordings: a copy stands for whichever variant is drawn.
 
+Votes and ties change nothing: the Hessian of the cross entropy with any label is σ′(Δ)δδᵀ, in which neither the label
+nor the sign of Δ occurs. Margins and weights of `train.margin` are the loss's, not the model's: M is without them.
+
 In coordinates where M of the base pairs is the identity a copy of pair i gains log(1 + s_i), s_i = z_iᵀPz_i, P = M⁻¹.
 A draw is a rank-one update of P (Sherman–Morrison), O(d²), and only lowers every s: what a pair gained when it was last
 looked at is an upper bound. So the best few are kept exact, the others are brought up to date, in one matrix product,

@@ -2,7 +2,7 @@
 
 Source: the authors' code (`no augmentation`), where the arm takes 80 optimiser steps against 235 or 470 of the others.
 `none_matched` is this project's control for that: B base rows again, so that rows, steps and learning-rate schedule are
-those of an augmenting arm and only the new text is missing.
+those of an augmenting arm and only the new text is missing. Neither reads a label; a repeat has its pair's votes.
 """
 
 from __future__ import annotations

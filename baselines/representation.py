@@ -3,6 +3,7 @@
 Source: named in the paper's abstract, without a released arm; the noise is NEFTune's (Jain et al. 2310.05914).
 Deviation: NEFTune perturbs all training rows, here the base rows stay clean and B repeats of them carry the noise, so
 that the arm differs from `none_matched` in nothing but the noise. In head mode the noise is on the frozen features.
+No label is read; a repeat has its pair's votes.
 """
 
 from __future__ import annotations

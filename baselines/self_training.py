@@ -3,7 +3,8 @@
 Source: named in the authors' README, no code was released; pseudo-labelling with a confidence threshold is the textbook
 form. B rows are drawn as uniform draws them; the model's preference σ(Δ) becomes the label, which may exchange a row's
 sides, and rows it is not sure of are left out. So a round may train on fewer than B synthetic rows, and an untrained
-model keeps none: compare steps.
+model keeps none: compare steps. The pseudo-label takes the place of the parent's: what annotators said of that, their
+votes, a tie or its strength, is not the row's.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class SelfTraining:
         labelled = np.where(turned, view.pool.swapped(rows), rows)[kept]
         return Selection(
             labelled,
+            labelled=True,
             diagnostics={
                 "kept_share": float(kept.mean()) if len(rows) else 0.0,
                 "relabelled_share": float(turned[kept].mean()) if kept.any() else 0.0,

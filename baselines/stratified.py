@@ -2,6 +2,7 @@
 
 Source: this project. What MARS becomes at τ = 0 or with flat margins, without the cost of scoring. MARS's difference to
 it is what choosing *where* to augment is worth; its own difference to uniform is what equal shares are worth.
+No label is read; a row has its parent's votes.
 """
 
 from __future__ import annotations

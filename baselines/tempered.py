@@ -2,7 +2,8 @@
 
 Source: this project. A fixed τ multiplies margins whose scale the model sets: the released τ = 0.1 steers nothing on an
 untrained head, and one τ steers harder every round as margins grow. Fixing exp(entropy of q) instead fixes how hard the
-arm steers. That number falls in τ from N to the number of pairs tied at the least score, so bisection finds τ.
+arm steers. That number falls in τ from N to the number of pairs tied at the least score, so bisection finds τ. Votes
+and ties are read as by MARS.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mars.method import allocation
-from mars.method.strategy import Mars, Round, Selection
+from mars.method.strategy import Mars, Round, Selection, scored_margins
 
 _HUGE = 1e300  # where τ stops: a hard choice long before
 
@@ -33,7 +34,7 @@ class Tempered:
 
     def select(self, view: Round) -> Selection:
         """What `Mars` draws at the τ that this round's margins ask for."""
-        tau = temperature(view.margins, self.effective * len(view.pairs), self.score)
+        tau = temperature(scored_margins(view, self.score), self.effective * len(view.pairs), self.score)
         chosen = Mars(tau, self.score).select(view)
         return replace(chosen, diagnostics={**chosen.diagnostics, "tau": tau})
 

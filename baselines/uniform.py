@@ -1,6 +1,7 @@
 """Uniform augmentation: B rows drawn evenly from the whole pool.
 
-Source: the authors' code; without replacement while the pool lasts. `method=eda` is this arm over an EDA pool.
+Source: the authors' code; without replacement while the pool lasts. `method=eda` is this arm over an EDA pool. No label
+is read; a row has its parent's votes.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ draws with the same random numbers, trains a copy of the model for this round, a
 the log-loss of the copy's margins at the temperature that suits them best: steering changes the scale of margins, which
 ranks nothing. Not to steer (τ = 0) is left only for an improvement of more than one standard error (the
 one-standard-error rule of Breiman et al. 1984), since the best of several noisy means flatters itself. The cost is a
-round's training, and the variants drawn for it, for each τ that draws differently.
+round's training, and the variants drawn for it, for each τ that draws differently. Under votes the log-loss is the
+cross entropy with them: ties count too, for models whose margin is near 0. Base pairs are read as by MARS.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from mars.method import allocation
 from mars.method.strategy import Mars, Round, Selection
+from mars.preferences.labels import log_loss
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Validated:
             view.refused = view.flipped = 0
             selections.append(Mars(tau, self.score).select(view))
             refusals.append((view.refused, view.flipped))
-        losses = calibrated_losses(_held_out_margins(view, selections))
+        losses = calibrated_losses(_held_out_margins(view, selections), view.held_out_agreement)
         chosen = choose(losses, self.grid)
         view.refused, view.flipped = refusals[chosen]  # of the rows that train, not of those that were tried
         advantage, error = advantages(losses, self.grid)
@@ -89,20 +91,23 @@ def advantages(losses: np.ndarray, grid: tuple[float, ...]) -> tuple[np.ndarray,
     return drop.mean(axis=1), error
 
 
-def calibrated_losses(margins: np.ndarray) -> np.ndarray:
-    """[K, V] log-loss −log σ(s·Δ) of [K, V] margins, s ≥ 0 of each row the scale (1 / temperature) of its least mean.
+def calibrated_losses(margins: np.ndarray, agreement: np.ndarray | None = None) -> np.ndarray:
+    """[K, V] log-loss of s·Δ, [K, V] margins, s ≥ 0 of each row the scale (1 / temperature) of its least mean.
 
-    s is found by bisection, as the mean's slope E[−Δσ(−sΔ)] rises in s. Where every margin is positive it has no root,
-    and s is so large that the loss is 0.
+    agreement: [V] p of the pairs, None for 1 (`mars.preferences.labels.log_loss`). s is found by bisection, as the
+    mean's slope E[−Δ(σ(−sΔ) − (1 − p))] rises in s. Where every margin is positive and every p is 1 it has no root, and
+    s is so large that the loss is 0.
     """
+    against = 0.0 if agreement is None else 1 - agreement
     reach = np.maximum(np.abs(margins).max(axis=1, keepdims=True), np.finfo(float).tiny)
     low, high = np.zeros_like(reach), np.full_like(reach, 1e4)
     shares = margins / reach
     for _ in range(60):
         middle = (low + high) / 2
-        slope = -(shares / (1 + np.exp(np.clip(middle * shares, None, 700)))).mean(axis=1, keepdims=True)
+        pull = shares / (1 + np.exp(np.clip(middle * shares, None, 700))) - against * shares
+        slope = -pull.mean(axis=1, keepdims=True)
         low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
-    return np.logaddexp(0, -high * shares)
+    return log_loss(high * shares, agreement)
 
 
 def _best(advantage: np.ndarray, grid: tuple[float, ...]) -> int:

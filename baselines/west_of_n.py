@@ -2,9 +2,9 @@
 
 Source: Pace et al. 2401.12086. Deviations: their candidates are sampled from a policy, ours are the pool's variants of
 both sides, since no arm here may use text another arm cannot; and the model labels, so a drawn row need not inherit its
-parent's label. Prompts stay the original ones, and the gate on flipped rows has no say. Their confidence filter is
-`quantile`: that share of the drawn pairs, those with the least predicted preference probability, is left out; more are
-drawn so that B remain.
+parent's label, and has none of its votes or strength. Prompts stay the original ones, and the gate on flipped rows has
+no say. Their confidence filter is `quantile`: that share of the drawn pairs, those with the least predicted preference
+probability, is left out; more are drawn so that B remain.
 """
 
 from __future__ import annotations
@@ -60,4 +60,5 @@ class WestOfN:
         confidence = values[line, best] - values[line, worst]
         kept = np.sort(np.lexsort((line, -confidence))[: view.budget])
         rows = pool.rows(parents, slots[candidates[line, best]], slots[candidates[line, worst]])[kept]
-        return Selection(rows, diagnostics={"inherited_share": float(pool.inherits(rows).mean()) if len(rows) else 0.0})
+        inherited = float(pool.inherits(rows).mean()) if len(rows) else 0.0
+        return Selection(rows, diagnostics={"inherited_share": inherited}, labelled=True)

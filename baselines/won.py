@@ -3,7 +3,8 @@
 Source: the authors' code, where the arm bears this name: rows ranked within their source by signed margin. It re-ranks
 paraphrases; it is not the policy sampling of West-of-N (`baselines/west_of_n.py`). Deviation: rows of equal margin,
 which an untrained head gives everywhere, are ranked at random, not by their place in the table. `drop_prompt` is what
-the released code does to the drawn rows.
+the released code does to the drawn rows. Under votes the margin is that of the reply that most prefer. Of a tie the
+surest rows are those whose margin is nearest to 0.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class WoN:
         rows = pool.inherited()
         rows = rows[view.admits(rows)]
         parents = pool.parents(rows)
-        # By parent, then by margin, largest first, then at random.
-        order = np.lexsort((view.rng.permutation(len(rows)), -view.margins_of(rows), parents))
+        # By parent, then the surest first, then at random.
+        margins = view.margins_of(rows)
+        sure = np.where(view.tied[parents], -np.abs(margins), margins)
+        order = np.lexsort((view.rng.permutation(len(rows)), -sure, parents))
         starts = np.searchsorted(parents[order], np.arange(len(view.pairs)))
         owned = np.bincount(parents, minlength=len(view.pairs))
         budgets = np.where(owned > 0, budgets, 0)

@@ -5,12 +5,15 @@ estimates alone where nothing else is asked for: an interval costs a thousand ti
 runs is checked each time it is read.
 
     recompute_splits({"test": pd.read_parquet("RUN/scores/in_distribution.parquet")})["test"]["accuracy"]
+
+Where annotators voted, a pair counts as labelled by the majority, as if all had agreed, and a tie is left out: neither
+reply is the better one, so no order of scores is right. `log_loss_soft` alone reads the votes, those of ties too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,11 +22,33 @@ from benchmarks import metrics
 from benchmarks.calibration import fit_temperature, held_out_temperature, information
 from benchmarks.protocol import Parts
 from mars.config import UserError
+from mars.preferences.labels import log_loss, tied
 
 Columns = pd.DataFrame | Mapping[str, Any]  # arrays [N] by name
+Table = TypeVar("Table", bound=Columns)
 VALIDATION = "validation"
-# What `recompute_splits` reads of a table of pairs; one without gold_margin knows no gold.
-PAIRS = ("split", "chosen_score", "rejected_score", "chosen_length", "rejected_length", "gold_margin")
+# What `recompute_splits` reads of a table of pairs; one without gold_margin knows no gold, without agreement no votes.
+PAIRS = ("split", "chosen_score", "rejected_score", "chosen_length", "rejected_length", "gold_margin", "agreement")
+LABEL_TIES = {"label_ties": "left out, but for log_loss_soft"}  # of the protocol of a table with agreement
+
+
+def decided(table: Table) -> Table:
+    """The rows whose pair has a better reply: `table` itself where it has no votes, else all but its ties."""
+    if "agreement" not in table:
+        return table
+    rows = ~tied(np.asarray(table["agreement"], float))
+    if isinstance(table, pd.DataFrame):
+        return table[rows]
+    return {name: values[rows] for name, values in table.items()}  # type: ignore[return-value]
+
+
+def soft_estimates(table: Columns, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """log_loss_soft, [R] under weights [R, N]: the mean cross entropy of σ(Δ) with the votes of N pairs, ties included.
+
+    table: PAIRS with agreement. Its least is the entropy of the votes, not 0.
+    """
+    losses = log_loss(_margins(table), np.asarray(table["agreement"], float))
+    return {"log_loss_soft": metrics.means(losses[:, None], weights)[:, 0]}
 
 
 def pair_estimates(
@@ -56,20 +81,30 @@ def pair_estimates(
 def recompute_splits(tables: Mapping[str, Columns]) -> Parts:
     """{split: point estimates}, n among them, from PAIRS of each split, validation pairs for the temperature alone.
 
-    Raises UserError for a missing column, no test split, or a score that is not finite.
+    Raises UserError for a missing column, no test split, a split of ties alone, or a score that is not finite.
     """
     if not tables.keys() - {VALIDATION}:
         raise UserError("in_distribution: there is nothing to judge (no test split in the table)")
-    held_out = _margins(tables[VALIDATION]) if VALIDATION in tables else np.empty(0)
+    held_out = _margins(decided(tables[VALIDATION])) if VALIDATION in tables else np.empty(0)
     temperature = fit_temperature(held_out).value if len(held_out) else None
     of_all = held_out_temperature(held_out)
-    return {split: _split(rows, temperature, of_all) for split, rows in tables.items() if split != VALIDATION}
+    return {split: _split(split, rows, temperature, of_all) for split, rows in tables.items() if split != VALIDATION}
 
 
-def _split(table: Columns, temperature: float | None, of_information: float) -> dict[str, float]:
+def only_ties(benchmark: str, split: str) -> UserError:
+    """What to raise for a split that nothing can be ranked right in."""
+    return UserError(f"{benchmark}: there are no pairs to judge (all of the split {split} are ties)")
+
+
+def _split(split: str, rows: Columns, temperature: float | None, of_information: float) -> dict[str, float]:
+    table = decided(rows)
     pairs = len(table["chosen_score"])
+    if not pairs and len(rows["chosen_score"]):
+        raise only_ties("in_distribution", split)
     bits = information(_margins(table), of_information)
     estimated = pair_estimates(table, temperature, bits, np.ones((1, pairs)))
+    if "agreement" in rows:
+        estimated |= soft_estimates(rows, np.ones((1, len(rows["chosen_score"]))))
     found = {name: float(value[0]) for name, value in estimated.items() if not np.isnan(value[0])}
     return found | ({} if temperature is None else {"temperature": temperature}) | {"n": float(pairs)}
 

@@ -185,30 +185,33 @@ class Asked:
 PAIR_KINDS: Mapping[str, Kind] = {
     "split": "text", "id": "text", "subset": "text", "chosen_score": "score", "rejected_score": "score",
     "chosen_length": "count", "rejected_length": "count", "turns": "count", "gold_margin": "score",
+    "agreement": "score",
 }  # fmt: skip
-PAIR_COLUMNS = tuple(PAIR_KINDS)
+PAIR_COLUMNS = tuple(PAIR_KINDS)[:-1]  # a table has agreement only where some pair's is not 1
 
 
 def pair_table(pairs: Iterable[Pair], scorer: Scorer, split: str = "") -> pd.DataFrame:
     """PAIR_COLUMNS, a row per pair, in one pass over `pairs`, which may be generated as it goes.
 
     Lengths are characters of the two responses, turns the user's turns in the prompt, gold_margin NaN where unknown.
+    Where not all annotators agree on every pair also agreement, `Pair.agreement`.
     """
-    facts: list[tuple[str, str, int, int, int, float]] = []
+    facts: list[tuple[str, str, int, int, int, float, float]] = []
 
     def texts() -> Iterator[tuple[Sequence[Message], str]]:
         for pair in pairs:
             turns = sum(message.role == "user" for message in pair.prompt)
             gold = float("nan") if pair.gold_margin is None else pair.gold_margin
-            facts.append((pair.id, pair.subset, len(pair.chosen), len(pair.rejected), turns, gold))
+            lengths = len(pair.chosen), len(pair.rejected)
+            facts.append((pair.id, pair.subset, *lengths, turns, gold, pair.agreement))
             yield pair.prompt, pair.chosen
             yield pair.prompt, pair.rejected
 
     scores = scorer(texts()).reshape(-1, 2)
-    names = ("id", "subset", "chosen_length", "rejected_length", "turns", "gold_margin")
+    names = ("id", "subset", "chosen_length", "rejected_length", "turns", "gold_margin", "agreement")
     columns = dict(zip(names, zip(*facts, strict=True) if facts else [()] * len(names), strict=True))
     table = pd.DataFrame({**columns, "split": split, "chosen_score": scores[:, 0], "rejected_score": scores[:, 1]})
-    return table[list(PAIR_COLUMNS)]
+    return table[list(PAIR_COLUMNS if (table["agreement"] == 1).all() else PAIR_KINDS)]
 
 
 def finite(table: pd.DataFrame, columns: Sequence[str], benchmark: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
-from benchmarks.pair_metrics import VALIDATION
+from benchmarks.pair_metrics import VALIDATION, decided, only_ties
 from benchmarks.protocol import PAIR_COLUMNS, Scorer, finite, pair_table
 from mars.config import UserError
 from mars.preferences.pair import Pair, Preferences, pairs_digest
@@ -42,7 +42,10 @@ def scored(
         "rows": {split: len(pairs) for split, pairs in splits.items()},
         "sha256": {split: pairs_digest(pairs) for split, pairs in splits.items()},
     }
-    return pd.concat(tables, ignore_index=True), {key: value for key, value in record.items() if value is not None}
+    table = pd.concat(tables, ignore_index=True)
+    if "agreement" in table:
+        table["agreement"] = table["agreement"].fillna(1.0)  # of splits on which all agree
+    return table, {key: value for key, value in record.items() if value is not None}
 
 
 def needed(preferences: Preferences | None, benchmark: str) -> Preferences:
@@ -57,8 +60,11 @@ def needed(preferences: Preferences | None, benchmark: str) -> Preferences:
 
 
 def test_splits(table: pd.DataFrame, benchmark: str) -> dict[str, pd.DataFrame]:
-    """The test splits' rows, the main split first."""
-    tests = {str(split): part for split, part in table.groupby("split", sort=False) if split != VALIDATION}
+    """The test splits' rows, the main split first, less their ties (`pair_metrics.decided`)."""
+    tests = {str(split): decided(part) for split, part in table.groupby("split", sort=False) if split != VALIDATION}
+    for split, part in tests.items():
+        if part.empty:
+            raise only_ties(benchmark, split)
     if not tests:
         raise UserError(f"{benchmark}: there is nothing to judge (no test split in the table)")
     return tests

@@ -25,6 +25,7 @@ from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.start import warm_start
 from mars.method.strategy import Strategy
+from mars.method.targets import Targets
 from mars.method.training import Course
 from mars.plugins import find, resolve
 from mars.pool.gates import Gates, GatesConfig
@@ -142,6 +143,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     refine = refiner.refine if refiner else None
     gates = gates_of(settings.pool.gates, preferences, tokens, *place)
     pool = Pool(preferences.base, supply.augmenter, settings.pool, _of_first(supply.fill), refine, gates)
+    Targets.of(pool.base, settings.train, pool.labels)  # raises for strengths that are asked for and not told
     return Pieces(preferences, strategy, supply, pool, writer, refiner, engine, start, tuple(questions))
 
 
@@ -259,9 +261,14 @@ def _renaming(fill: Callable[[Sequence[Request]], list[Variant]], path: str) -> 
 
 
 def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Sequence[Pair]], np.ndarray]:
-    """Which pairs the study's start, a trained one, ranks as they are labelled."""
+    """Which pairs the study's start, a trained one, ranks as they are labelled; a tie is never ranked wrong."""
     model = functools.cache(start)
-    return lambda pairs: engine.scorer(model()).margins(engine.texts.add_pairs(pairs)) > 0
+
+    def ranked(pairs: Sequence[Pair]) -> np.ndarray:
+        margins = engine.scorer(model()).margins(engine.texts.add_pairs(pairs))
+        return (margins > 0) | np.array([pair.tied for pair in pairs], dtype=bool)
+
+    return ranked
 
 
 def worker_device(name: str, engine: EngineConfig) -> str:

@@ -25,11 +25,13 @@ def answered(arguments: Sequence[str], commands: Mapping[str, str]) -> bool:
     line = os.environ.get("COMP_LINE", "")
     name, *others = line.split()[1:] or [""]
     if not others and (not name or not line.endswith(" ")):
-        print("\n".join(command for command in commands if command.startswith(name)))
+        typed = [command.replace("_", "-") for command in commands]
+        print("\n".join(command for command in typed if command.startswith(name)))
         return False  # it may become a key too
-    if name not in commands:
+    command = name.replace("-", "_")
+    if command not in commands:
         return False
-    if (resources.files("conf") / f"{name}.yaml").is_file():
+    if (resources.files("conf") / f"{command}.yaml").is_file():
         os.environ["COMP_LINE"] = line.replace(f" {name}", "", 1)
-        resolve(f"{commands[name]}:main")()
+        resolve(f"{commands[command]}:main")()
     return True  # of the others only paths are completed, which the shell does

@@ -110,7 +110,7 @@ class Conductor:
         pieces, settings = self.pieces, self.settings
         trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
         curvature = self._cheap_curvature() if settings.curvature is None else settings.curvature
-        observer = Observer(pieces.engine, trainer.inputs, settings.seed) if curvature else None
+        observer = Observer(pieces.engine, trainer.inputs, settings.seed, trainer.targets) if curvature else None
         return Loop(trainer, self._saved, logger, observer)
 
     def _cheap_curvature(self) -> bool:

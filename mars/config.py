@@ -36,6 +36,8 @@ _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
     "train": {
         "token_budget": {"auto": 4096},
         "bf16_weights": {False: None},
+        "margin": {"none": None},
+        "margin_scale": {1.0: None},
         "packing": {"auto": None},
         "shard": {"none": None, "fsdp": None},  # where the parts of a model are changes no result
     }

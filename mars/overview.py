@@ -24,4 +24,4 @@ def overview(commands: Collection[str]) -> Iterator[str]:
         yield f"    {line}"
     yield ""
     yield "mars --help lists the settings of a run, mars COMMAND --help those of another command:"
-    yield f"  {', '.join(commands)}"
+    yield f"  {', '.join(commands)}".replace("_", "-")

@@ -32,7 +32,7 @@ _FITS: Mapping[Kind, tuple[str, Callable[[pa.DataType], bool]]] = {  # what belo
     "count": ("integer", pa.types.is_integer),
     "flag": ("true or false", pa.types.is_boolean),
 }
-_OLDER = frozenset({"turns", "gold_margin"})  # which tables of before these were recorded lack
+_OLDER = frozenset({"turns", "gold_margin", "agreement"})  # which tables of before these were recorded lack
 _EXAMPLE = ("split", "id", "edit", "response")  # those of a table's columns that name one of its rows
 
 
@@ -73,7 +73,7 @@ def without_validation(table: pd.DataFrame) -> pd.DataFrame:
 def rows_of(table: pd.DataFrame) -> pd.DataFrame:
     """What a table says of the examples and not of the model, in an order of its own; validation pairs are no part."""
     table = without_validation(table)
-    facts = table.drop(columns=[c for c in (*score_columns(table), *_OLDER - {"gold_margin"}) if c in table])
+    facts = table.drop(columns=[c for c in (*score_columns(table), "turns") if c in table])
     return facts.sort_values(example_columns(table), kind="stable", ignore_index=True)[
         sorted(facts.columns.astype(str))
     ]

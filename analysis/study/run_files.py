@@ -21,7 +21,7 @@ from analysis.study import naming
 from analysis.study.study import BENCHMARK, Run
 from analysis.study.wandb_runs import Logged
 from benchmarks.choices import names, recompute
-from benchmarks.pair_metrics import PAIRS, recompute_splits
+from benchmarks.pair_metrics import PAIRS, decided, recompute_splits
 from mars.config import UserError
 from mars.record.facts import Facts, Measured, Parts, agree, check_manifest, shaping, unreadable
 from mars.record.run_directory import MANIFEST, METRICS, ROUNDS, RunDirectory, record_of, scores_of
@@ -62,7 +62,7 @@ def from_directory(directory: Path, source: str) -> tuple[Run, list[str]]:
 
 
 def as_run(facts: Facts, source: str, directory: Path) -> Run:
-    """The run as its files have it. facts: of which nothing is fatally wrong."""
+    """The run as its files have it, less the scores of ties. facts: of which nothing is fatally wrong."""
     main = facts.measured.get(BENCHMARK)
     return Run(
         facts.manifest["run_id"],
@@ -73,7 +73,7 @@ def as_run(facts: Facts, source: str, directory: Path) -> Run:
         facts.metrics,
         facts.rounds,
         facts.records,
-        main.table if main else {},
+        {split: decided(columns) for split, columns in main.table.items()} if main else {},
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics
+from benchmarks.pair_metrics import LABEL_TIES, decided, soft_estimates
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
 from mars.preferences.pair import DataError, Pair, Preferences
@@ -93,8 +95,14 @@ class PreferenceFiles(Benchmark):
         """Part `overall`: `metrics.estimates`, length_controlled_accuracy and, with subsets, macro_accuracy.
 
         Part `subset/NAME`: accuracy. macro_accuracy is the mean of the subsets' accuracies, its interval from resamples
-        within each. A tie counts ½. Raises UserError for missing columns or scores that are not finite.
+        within each. Scores that tie count ½. Of a file with votes also log_loss_soft, and its ties have no other say
+        (`benchmarks.pair_metrics`). Raises UserError for missing columns or scores that are not finite.
         """
+        voted, rows = "agreement" in table, table
+        finite(rows, ("chosen_score", "rejected_score"), "files")
+        table = decided(rows)
+        if table.empty:
+            raise UserError("files: there is nothing to judge (every pair is a tie)")
         chosen, rejected = finite(table, ("chosen_score", "rejected_score"), "files").T
         if missing := [c for c in ("subset", "chosen_length", "rejected_length") if c not in table]:
             raise UserError(f"files: the score table lacks {', '.join(missing)}")
@@ -107,6 +115,9 @@ class PreferenceFiles(Benchmark):
             return metrics.estimates(chosen, rejected, weights) | controlled
 
         every = metrics.with_intervals(estimate, len(table), self.resamples, np.random.default_rng(self.seed))
+        if voted:
+            rng = np.random.default_rng(self.seed)
+            every |= metrics.with_intervals(partial(soft_estimates, rows), len(rows), self.resamples, rng)
         coin = {part: {m: 0.5 for m in values if m.endswith("accuracy")} for part, values in parts.items()}
         length_only = self._accuracies(metrics.correctness(longer), table["subset"])
         if "length_controlled_accuracy" in every:
@@ -114,7 +125,8 @@ class PreferenceFiles(Benchmark):
                 baseline["overall"]["length_controlled_accuracy"] = 0.5
         settings = {key: value for key, value in asdict(self).items() if key != "path"}
         return Result(
-            protocol={"name": "files", "file": self._file.name, "ties": "half credit", **settings},
+            protocol={"name": "files", "file": self._file.name, "ties": "half credit", **settings}
+            | (LABEL_TIES if voted else {}),
             metrics=parts | {"overall": parts["overall"] | every},
             details={"baselines": {"length_only": length_only, "random": coin}},
         )

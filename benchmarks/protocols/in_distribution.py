@@ -18,7 +18,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import calibration, metrics
-from benchmarks.pair_metrics import VALIDATION, pair_estimates, recompute_splits
+from benchmarks.pair_metrics import (
+    LABEL_TIES,
+    VALIDATION,
+    decided,
+    only_ties,
+    pair_estimates,
+    recompute_splits,
+    soft_estimates,
+)
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, essential_protocol
 from benchmarks.protocols.released_v1 import V1_PAIRS, released_v1
 from benchmarks.splits import checked_scores, coin, length_only, margins_of, needed, scored, test_splits
@@ -56,7 +64,9 @@ class InDistribution(Benchmark):
         return cls(resamples)
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
-        needed(preferences, "in_distribution")
+        for split, pairs in needed(preferences, "in_distribution").tests.items():
+            if all(pair.tied for pair in pairs):
+                raise only_ties("in_distribution", split)
         return {}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
@@ -83,24 +93,26 @@ class InDistribution(Benchmark):
             details["temperature"] = temperature._asdict()
         if len(rows) >= V1_PAIRS:
             details["released_v1"] = {main: released_v1(rows)}
-        return Result(self._protocol(temperature is not None), measured, details)
+        return Result(self._protocol(temperature is not None, "agreement" in table), measured, details)
 
     def remade(self, table: pd.DataFrame) -> tuple[dict[str, Any], Parts]:
         """As `evaluate` has them, excluding all that costs time: a study of 1,000 runs is checked at each load."""
         if "split" not in table:
             raise UserError("in_distribution: the score table lacks split")
         splits = {str(split): rows for split, rows in table.groupby("split", sort=False)}
-        return essential_protocol(self._protocol(VALIDATION in splits)), recompute_splits(splits)
+        fitted = VALIDATION in splits and not decided(splits[VALIDATION]).empty
+        return essential_protocol(self._protocol(fitted, "agreement" in table)), recompute_splits(splits)
 
     def interval(self, table: pd.DataFrame, part: str, metric: str) -> tuple[float, float]:
         """Of one split alone, its temperature aside."""
-        rows = table[table["split"] == part]
+        rows = decided(table[table["split"] == part])
         rng = np.random.default_rng(self.seed)
         found = metrics.with_intervals(partial(pair_estimates, rows, None, None), len(rows), self.resamples, rng)
+        found |= self._soft(table, part) if "agreement" in table else {}
         return found.get(f"{metric}_lo", np.nan), found.get(f"{metric}_hi", np.nan)
 
-    def _protocol(self, fitted: bool) -> dict[str, Any]:
-        """fitted: whether there are validation pairs to fit a temperature on."""
+    def _protocol(self, fitted: bool, voted: bool) -> dict[str, Any]:
+        """fitted: whether there are validation pairs to fit a temperature on. voted: whether pairs have votes."""
         return {
             "name": "in_distribution",
             "pairs": "all of every test split",
@@ -110,14 +122,24 @@ class InDistribution(Benchmark):
             "seed": self.seed,
             "ece_bins": metrics.ECE_BINS,
             "temperature": "least log-loss of the validation pairs, then held fixed" if fitted else "none fitted",
+            **(LABEL_TIES if voted else {}),
         }
 
     def _measured(self, table: pd.DataFrame) -> tuple[dict[str, dict[str, float]], calibration.Temperature | None]:
         """Metrics by test split, and the temperature, if there are validation pairs to fit one on."""
-        held_out = margins_of(table[table["split"] == VALIDATION])
+        held_out = margins_of(decided(table[table["split"] == VALIDATION]))
         temperature = calibration.fit_temperature(held_out) if len(held_out) else None
         tests = test_splits(table, "in_distribution")
-        return {split: split_metrics(t, self.resamples, self.seed, held_out) for split, t in tests.items()}, temperature
+        measured = {split: split_metrics(t, self.resamples, self.seed, held_out) for split, t in tests.items()}
+        if "agreement" in table:
+            measured = {split: values | self._soft(table, split) for split, values in measured.items()}
+        return measured, temperature
+
+    def _soft(self, table: pd.DataFrame, split: str) -> dict[str, float]:
+        """log_loss_soft of one split with its interval; its ties count."""
+        rows = table[table["split"] == split]
+        rng = np.random.default_rng(self.seed)
+        return metrics.with_intervals(partial(soft_estimates, rows), len(rows), self.resamples, rng)
 
 
 BENCHMARK = InDistribution

@@ -179,11 +179,13 @@ class Robustness(Benchmark):
         if preferences is None or not preferences.tests:
             raise UserError("robustness: judges on the rows of a dataset, and there is none (name one with dataset=…)")
         split, pairs = next(iter(preferences.tests.items()))
-        if not len(pairs):
-            raise UserError(f'robustness: the split "{split}" of {preferences.name} has no pairs')
+        known = np.flatnonzero([not pair.tied for pair in pairs])  # of a tie no order is right
+        if not len(known):
+            what = "nothing but ties" if len(pairs) else "no pairs"
+            raise UserError(f'robustness: the split "{split}" of {preferences.name} has {what}')
         # A permutation's head: fewer rows are part of more.
-        order = np.random.default_rng(self.config.seed).permutation(len(pairs))[: self.config.rows]
-        return split, [pairs[int(i)] for i in np.sort(order)], len(pairs)
+        order = np.random.default_rng(self.config.seed).permutation(len(known))[: self.config.rows]
+        return split, [pairs[int(i)] for i in known[np.sort(order)]], len(known)
 
     def _edited(self, edit: Edit, pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
         """The pairs under `edit`, and how many texts its augmenter had no variant of and which stay as they are."""

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch import nn
 from mars.config import UserError
 from mars.reward.batching import micro_batches
 from mars.reward.engine import Engine
-from mars.reward.loss import bradley_terry
+from mars.reward.loss import Told, bradley_terry
 from mars.reward.model import RewardModel
 from mars.reward.scoring import evaluating
 
@@ -35,21 +36,42 @@ MISSED = 0.01  # probability that an extreme lies beyond its stated error, over 
 _SHARE = 4  # of the token budget: the graph of two backward passes is four to five times that of one
 
 
+class Sample(NamedTuple):
+    """M pairs whose mean loss is looked at. numbers: [M, 2] of texts. agreement, offsets: [M] of the loss, or None.
+
+    Both shape the Hessian of a model that is not linear: it has a term (σ(Δ) − p)·∇²Δ.
+    """
+
+    numbers: np.ndarray
+    agreement: np.ndarray | None = None
+    offsets: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Sample:
+        """The pairs of these rows."""
+        agreement, offsets = (None if part is None else part[rows] for part in self[1:])
+        return Sample(self.numbers[rows], agreement, offsets)
+
+    def told(self, device: torch.device) -> Told:
+        """What their labels say, as the loss takes it."""
+        said = (self.agreement, self.offsets)
+        return Told(*(None if part is None else torch.as_tensor(part, dtype=torch.float32).to(device) for part in said))
+
+
 def estimate(
-    engine: Engine, model: nn.Module, numbers: np.ndarray, probes: int, steps: int, rng: np.random.Generator
+    engine: Engine, model: nn.Module, pairs: Sample, probes: int, steps: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Curvature of the mean Bradley–Terry loss over [M, 2] pairs of text numbers, in the P trainable parameters.
+    """Curvature of the mean Bradley–Terry loss over M pairs, in the P trainable parameters.
 
     probes: random vectors of the trace, at least 2. steps: of Lanczos, cut to P. Keys: trace, trace_se, largest,
     largest_error, smallest, smallest_error (see `Extreme`), parameters (P), pairs (M). Raises ValueError for numbers it
     cannot do with, UserError where it does not fit the GPU's memory.
     """
-    if not len(numbers):
+    if not len(pairs.numbers):
         raise ValueError("pairs: there are none to take a Hessian of")
     size = sum(p.numel() for p in trainable(model))
     try:
         with twice_differentiable(model):
-            product = hessian_product(engine, model, numbers)
+            product = hessian_product(engine, model, pairs)
             trace, trace_se = hutchinson(product, size, probes, rng, engine.device)
             largest, smallest = lanczos(product, size, steps, rng, engine.device)
     except torch.OutOfMemoryError:
@@ -63,7 +85,7 @@ def estimate(
         "smallest": smallest.value,
         "smallest_error": smallest.error,
         "parameters": size,
-        "pairs": len(numbers),
+        "pairs": len(pairs.numbers),
     }
 
 
@@ -72,18 +94,18 @@ def products(probes: int, steps: int) -> int:
     return probes + steps + 2
 
 
-def foreseen_seconds(engine: Engine, model: nn.Module, numbers: np.ndarray, probes: int, steps: int) -> float:
-    """Seconds that `estimate` would take of [M, 2] text numbers, by a product over the pair of middling length.
+def foreseen_seconds(engine: Engine, model: nn.Module, pairs: Sample, probes: int, steps: int) -> float:
+    """Seconds that `estimate` would take of M pairs, by a product over the pair of middling length.
 
     The second of two, since the first also warms what it runs on. Time is taken to grow with the tokens: on a GPU,
     which one pair does not fill, that is more than it will be. Raises as `estimate` does.
     """
-    if not len(numbers):
+    if not len(pairs.numbers):
         raise ValueError("pairs: there are none to take a Hessian of")
-    longest = engine.inputs.lengths[numbers].max(axis=1)
-    middle = np.argsort(longest, kind="stable")[len(numbers) // 2]
+    longest = engine.inputs.lengths[pairs.numbers].max(axis=1)
+    middle = np.argsort(longest, kind="stable")[len(longest) // 2]
     with twice_differentiable(model):
-        product = hessian_product(engine, model, numbers[[middle]])
+        product = hessian_product(engine, model, pairs.take(np.array([middle])))
         vector = torch.ones(sum(p.numel() for p in trainable(model)), device=engine.device)
         for _ in range(2):
             began = time.perf_counter()
@@ -117,21 +139,21 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
             model.model.set_attn_implementation(attention)
 
 
-def hessian_product(engine: Engine, model: nn.Module, numbers: np.ndarray) -> Product:
+def hessian_product(engine: Engine, model: nn.Module, pairs: Sample) -> Product:
     """v [P] → Hv [P], fp32 on the model's device; call it inside `twice_differentiable`.
 
     Micro-batches of a quarter of the engine's token budget, each freed before the next. `grad` fields are not touched.
     """
     parameters = trainable(model)
-    longest = engine.inputs.lengths[numbers].max(axis=1)
-    batches = micro_batches(np.arange(len(numbers)), longest, engine.token_budget // _SHARE)
+    count, longest = len(pairs.numbers), engine.inputs.lengths[pairs.numbers].max(axis=1)
+    batches = [pairs.take(rows) for rows in micro_batches(np.arange(count), longest, engine.token_budget // _SHARE)]
 
     def product(vector: torch.Tensor) -> torch.Tensor:
         parts = [v.view_as(p) for v, p in zip(vector.split([p.numel() for p in parameters]), parameters, strict=True)]
         result = torch.zeros_like(vector)
         for batch in batches:
-            chosen, rejected = model(**engine.inputs.batch(numbers[batch].T.ravel())).chunk(2)
-            loss = bradley_terry(chosen, rejected) / len(numbers)
+            chosen, rejected = model(**engine.inputs.batch(batch.numbers.T.ravel())).chunk(2)
+            loss = bradley_terry(chosen, rejected, told=batch.told(engine.device)) / count
             gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
             slope = sum((g * v).sum() for g, v in zip(gradients, parts, strict=True))
             second = torch.autograd.grad(slope, parameters, materialize_grads=True)

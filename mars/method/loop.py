@@ -25,6 +25,7 @@ from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
 from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
+from mars.preferences.labels import log_loss, tied
 from mars.progress import counted
 from mars.ranks import Ranks
 from mars.reward import sharding
@@ -99,6 +100,7 @@ class Loop:
             differences=functools.partial(asked, scorer.differences),
             tried=functools.partial(trainer.trial, t, self.learner, state.drawn),
             weights=state.weights,
+            held_out_agreement=trainer.held_out_agreement,
             clock=self.clock,
         )
         if state.begun:
@@ -177,10 +179,10 @@ class Loop:
             "texts_scored": view.texts_scored,
             "trial_steps": view.trial_steps,
             "pairs_per_second": stats.pairs / stats.seconds,
-            **held_out_columns(held_out),
+            **held_out_columns(held_out, self.trainer.held_out_agreement),
             **(allocation.budget_diagnostics(view.budgets(drawn)) if len(drawn) else {}),
             **selection.diagnostics,
-            **(allocation.margin_diagnostics(view.margins) if view.asked else {}),
+            **(_margin_columns(view) if view.asked else {}),
         }
 
     def snapshot(self, learner: Learner, optimizer: bool = False) -> Snapshot:
@@ -207,16 +209,31 @@ class Loop:
         _warn_if_short(record, view.budget)
 
 
-def held_out_columns(margins: np.ndarray) -> dict[str, float]:
-    """Accuracy (a tie counts ½), log-loss and margins of [V] held-out margins; empty without a validation split."""
+def held_out_columns(margins: np.ndarray, agreement: np.ndarray | None = None) -> dict[str, float]:
+    """Accuracy (scores that tie count ½), log-loss and margins of [V] held-out margins; empty without any.
+
+    agreement: [V] of the pairs (`Labels`). The log-loss is the cross entropy with it; the other columns are of pairs
+    that have a better reply, and left out where none has.
+    """
     if not len(margins):
         return {}
+    loss = {"validation_loss": float(log_loss(margins, agreement).mean())}
+    if agreement is not None:
+        margins = margins[~tied(agreement)]
+    if not len(margins):
+        return loss
     return {
         "validation_accuracy": float((margins > 0).mean() + 0.5 * (margins == 0).mean()),
-        "validation_loss": float(np.logaddexp(0, -margins).mean()),
+        **loss,
         "validation_margin_mean": float(margins.mean()),
         "validation_margin_sd": float(margins.std()),
     }
+
+
+def _margin_columns(view: Round) -> dict[str, float]:
+    """Of the margins of base pairs that have a better reply; empty where none has."""
+    margins = view.margins[~view.tied] if view.tied.any() else view.margins
+    return allocation.margin_diagnostics(margins) if len(margins) else {}
 
 
 def _check_alike(ranks: Ranks, index: int, selection: Selection) -> None:

@@ -3,7 +3,8 @@
 Taken under the model that chose the rows, before it trains. Three parts: `base`, the base pairs as they are;
 `selection`, the rows this round drew; `mixture`, what the round trains on, its loss weights and, where draws
 accumulate, earlier rounds' rows included. Rows of one pair share a label, so information is counted per pair
-(`mars.theory.curvature`). Noise that an arm puts on its rows in training is left out.
+(`mars.theory.curvature`). Noise that an arm puts on its rows in training is left out. Votes are in the gradients that
+information is made of, and what Δ has to exceed under `train.margin=column` is taken off Δ, as in the loss.
 
 Recording draws none of the run's random numbers and changes none of its results. What is not defined, for an arm that
 drew nothing, for fewer labels than directions, for a singular matrix, is left blank.
@@ -20,10 +21,11 @@ import torch
 from torch import nn
 
 from mars.config import UserError
-from mars.method.hessian import estimate, foreseen_seconds, products
+from mars.method.hessian import Sample, estimate, foreseen_seconds, products
 from mars.method.row_inputs import RowInputs
 from mars.method.state import Spectra
 from mars.method.strategy import Selection
+from mars.method.targets import Targets
 from mars.method.training import TrainingSet, few_threads
 from mars.reward.engine import Engine
 from mars.reward.model import LinearReward, scalar_head
@@ -62,11 +64,12 @@ _FAILURES = (UserError, ValueError, torch.linalg.LinAlgError, torch.OutOfMemoryE
 
 @dataclass
 class Observer:
-    """Observes the rounds of one run."""
+    """Observes the rounds of one run. targets: those of its base pairs."""
 
     engine: Engine
     inputs: RowInputs
     seed: int
+    targets: Targets = field(default_factory=Targets)
     _space: Span | None = field(default=None, init=False)  # of features that no training changes
 
     def foretell(self, model: nn.Module, rounds: int) -> None:
@@ -76,9 +79,9 @@ class Observer:
         """
         if self.engine.mode == "head" or not rounds:
             return
-        numbers = self._some_pairs()
+        pairs = self._some_pairs()
         try:
-            seconds = foreseen_seconds(self.engine, model, numbers, _PROBES, _STEPS)
+            seconds = foreseen_seconds(self.engine, model, pairs, _PROBES, _STEPS)
         except _FAILURES as error:
             log.warning("no curvature of the whole model can be recorded: %s", error)
             return
@@ -86,7 +89,7 @@ class Observer:
             "curvature of the whole model: %d Hessian-vector products over %d pairs, some %.3g s a round and %.3g s in "
             "all (curvature=false leaves them out)",
             products(_PROBES, _STEPS),
-            len(numbers),
+            len(pairs.numbers),
             seconds,
             rounds * seconds,
         )
@@ -123,19 +126,23 @@ class Observer:
     def _parts(self, model: nn.Module, data: TrainingSet, selection: Selection) -> dict[str, Grouped]:
         """The parts that have rows; `weighted` are the base pairs and `synthetic` the other rows of the mixture."""
         pool, numbers, weights = self.inputs.pool, data.numbers, data.weights
+        agreement, offsets = data.agreement, data.offsets
         count = len(pool.base)
         drawn = self.inputs.numbers(selection.rows)
         separate = not np.array_equal(drawn, numbers[count:])  # the mixture has rows of earlier rounds
         if separate:
             numbers = np.concatenate([numbers, drawn])
+            of_drawn = self.targets.of_rows(pool, selection.rows, selection.labelled)
+            agreement, offsets = _joined(agreement, of_drawn.agreement), _joined(offsets, of_drawn.offsets)
         differences = self.engine.scorer(model).differences(numbers)
         margins = differences @ _head(model)
+        margins = margins if offsets is None else margins - offsets
         assert data.parents is not None
         parents = np.concatenate([data.parents, pool.parents(selection.rows)])[: len(numbers)]
 
         def part(rows: slice, weights: np.ndarray | None) -> Grouped:
-            own = None if weights is None else weights[rows]
-            return grouped(differences[rows], margins[rows], parents[rows], own)
+            own, votes = (None if part is None else part[rows] for part in (weights, agreement))
+            return grouped(differences[rows], margins[rows], parents[rows], own, votes)
 
         parts = {"base": part(slice(count), None)}
         parts["weighted"] = parts["base"] if weights is None else part(slice(count), weights)
@@ -161,11 +168,16 @@ class Observer:
         found = estimate(self.engine, model, self._some_pairs(), _PROBES, _STEPS, rng)
         return {f"hessian_{name}": found[name] for name in _WHOLE}
 
-    def _some_pairs(self) -> np.ndarray:
-        """[up to 64, 2] text numbers of base pairs, the same every round."""
-        pool = self.inputs.pool
-        some = np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS]
-        return self.inputs.numbers(pool.copies[np.sort(some)])
+    def _some_pairs(self) -> Sample:
+        """Up to 64 base pairs, the same every round."""
+        pool, targets = self.inputs.pool, self.targets
+        some = np.sort(np.random.default_rng([self.seed, _STREAM]).permutation(len(pool.base))[:_PAIRS])
+        said = (None if part is None else part[some] for part in (targets.agreement, targets.offsets))
+        return Sample(self.inputs.numbers(pool.copies[some]), *said)
+
+
+def _joined(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    return None if one is None or other is None else np.concatenate([one, other])
 
 
 def _head(model: nn.Module) -> np.ndarray:

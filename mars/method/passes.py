@@ -34,7 +34,7 @@ from mars.reward import sharding
 from mars.reward.batching import Step, micro_batches, packed_batches
 from mars.reward.engine import Engine
 from mars.reward.feeding import Feed
-from mars.reward.loss import bradley_terry
+from mars.reward.loss import Told, bradley_terry
 from mars.reward.memory import fits, moved
 from mars.reward.model import RewardModel, scalar_head
 
@@ -57,6 +57,8 @@ class TrainingSet:
     ids: Sequence[str]  # [M], for messages
     noise: np.ndarray | None = None  # [M] NEFTune's α, 0 where a row stays clean
     parents: np.ndarray | None = None  # [M] the base pair each row is, or is a variant of
+    agreement: np.ndarray | None = None  # [M] p of the loss (`mars.reward.loss`), None: 1
+    offsets: np.ndarray | None = None  # [M] m of the loss, None: 0
 
     @property
     def loss_weights(self) -> np.ndarray:
@@ -72,10 +74,11 @@ class Job(NamedTuple):
 
 
 class MicroBatch(NamedTuple):
-    """b pairs as the model takes them: 2b texts, chosen first, and [b] loss weights."""
+    """b pairs as the model takes them: 2b texts, chosen first, and [b] loss weights; what their labels say beside."""
 
     inputs: dict[str, Any]
     weights: torch.Tensor
+    told: Told
 
 
 class Reading:
@@ -124,9 +127,12 @@ class Passes:
         extra = {"weights": torch.as_tensor(self.weights[pairs], dtype=torch.float32)}
         if self.data.noise is not None:
             extra["noise"] = torch.as_tensor(np.tile(self.data.noise[pairs], 2), dtype=torch.float32)
+        for name in Told._fields:
+            if (said := getattr(self.data, name)) is not None:
+                extra[name] = torch.as_tensor(said[pairs], dtype=torch.float32)
         extra = moved(extra, self.engine.device)
-        weights = extra.pop("weights")
-        return MicroBatch({**inputs, **extra}, weights)
+        weights, told = extra.pop("weights"), Told(*(extra.pop(name, None) for name in Told._fields))
+        return MicroBatch({**inputs, **extra}, weights, told)
 
     def _made(self, job: Job) -> MicroBatch:
         batch = self.make(job.pairs)
@@ -137,7 +143,8 @@ class Passes:
         cfg = self.cfg
         with bf16_weights(self.model) if cfg.bf16_weights else nullcontext():
             chosen, rejected = self.model(**batch.inputs).chunk(2)
-            loss = bradley_terry(chosen, rejected, batch.weights, cfg.label_smoothing, cfg.centering) / total
+            summed = bradley_terry(chosen, rejected, batch.weights, cfg.label_smoothing, cfg.centering, batch.told)
+            loss = summed / total
             loss.backward()
         return loss.detach()
 
@@ -166,7 +173,7 @@ class Passes:
     def _gradient(self, step: Step, feed: Iterator[MicroBatch]) -> Reading | int | None:
         """The step's reading; or the number of the micro-batch that did not fit, or None where it is to be repeated."""
         self.model.zero_grad(set_to_none=True)
-        total = float(sum(self.weights[pairs].sum() for pairs in step))
+        total = float(sum(self.weights[pairs].sum() for pairs in step)) or 1.0  # of pairs that weigh nothing: loss 0
         loss = torch.zeros((), device=self.engine.device)
 
         def add() -> None:

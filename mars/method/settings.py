@@ -21,6 +21,8 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     label_smoothing: float = 0.0
     centering: float = 0.0
+    margin: Literal["none", "column", "weight"] = "none"  # what a pair's strength is to the loss
+    margin_scale: float = 1.0  # margin=column: margins are so many times the strength
     dropout: bool = False
     gradient_checkpointing: bool = False
     bf16_weights: bool = False  # training passes read bf16 copies of the weights; the weights stay fp32
@@ -39,6 +41,7 @@ class TrainConfig:
             "max_grad_norm": self.max_grad_norm > 0,
             "label_smoothing": 0 <= self.label_smoothing < 0.5,
             "centering": self.centering >= 0,
+            "margin_scale": 0 < self.margin_scale < math.inf,
             "token_budget": self.token_budget == "auto" or self.token_budget > 0,
             "window": self.window > 0,
             "lora_rank": self.lora_rank > 0,
@@ -47,6 +50,8 @@ class TrainConfig:
         for name, holds in checks.items():
             if not holds:
                 raise ValueError(f"{name}: {getattr(self, name)} is out of range")
+        if self.margin_scale != 1 and self.margin != "column":
+            raise ValueError("margin_scale: only train.margin=column has margins to scale (set it, or leave this at 1)")
         if self.packing is True and self.mode == "head":
             raise ValueError("packing: a linear head reads features, and there is nothing to pack (leave it at auto)")
         if self.bf16_weights and self.mode == "head":

@@ -22,6 +22,7 @@ from mars import files
 from mars.config import UserError, naming_runs
 from mars.method import checkpoint
 from mars.method.measure import settle
+from mars.method.targets import Targets
 from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
 from mars.preferences.pair import Pair, pairs_digest
 from mars.progress import counted
@@ -57,7 +58,9 @@ def warm_start(engine: Engine, base: Sequence[Pair], course: Course, seed: int, 
         log.info("warming up the study's start: %s on the base pairs", counted(course.epochs, "epoch"))
         settle(engine, model, course.train)
         torch.manual_seed(ranks.seed(seed))  # dropout only: the head is drawn already
-        data = TrainingSet(numbers, None, [pair.id for pair in base])
+        targets = Targets.of(base, course.train)
+        ids = [pair.id for pair in base]
+        data = TrainingSet(numbers, targets.weights, ids, agreement=targets.agreement, offsets=targets.offsets)
         learner = Learner(model, new_optimizer(model, course.train))
         train_round(engine, learner, data, course, np.random.default_rng(seed))
         start = checkpoint.moving(model)

@@ -16,6 +16,7 @@ import numpy as np
 
 from mars.method import allocation
 from mars.method.clock import Clock
+from mars.preferences.labels import tied
 
 if TYPE_CHECKING:  # an arm's settings are read without loading torch
     from mars.pool.pool import Pool
@@ -34,7 +35,8 @@ class Round:
     scores: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, 2] under the current model
     differences: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # [M] rows → [M, d] φ(chosen) − φ(rejected)
     tried: Callable[[Selection], tuple[np.ndarray, int]] = field(repr=False)  # see `trial`; and the steps it took
-    weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the round before, where it had any
+    weights: np.ndarray | None = None  # [N] the arm's weights of the base pairs in the round before, where it set any
+    held_out_agreement: np.ndarray | None = None  # [V] of the validation pairs (`mars.preferences.labels`)
     refused: int = 0  # rows looked at so far that a gate refused
     flipped: int = 0  # those of them refused because the current model turns round
     trial_steps: int = 0  # optimiser steps of all trials so far
@@ -45,6 +47,20 @@ class Round:
     def margins(self) -> np.ndarray:
         """[N] r(chosen) − r(rejected) of the base pairs, the model in eval mode."""
         return self.margins_of(self.pool.copies)
+
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """[N] bool: base pairs whose annotators are split in half, so that neither reply is the better one."""
+        agreement = self.pool.labels.agreement
+        return np.zeros(len(self.pairs), dtype=bool) if agreement is None else tied(agreement)
+
+    @property
+    def directed(self) -> np.ndarray:
+        """[N] margins whose sign says whether the model ranks a pair as its annotators do: 0 for a tie.
+
+        Of any other pair it is the margin, however many annotators agree: its sign is that of the majority's reply.
+        """
+        return np.where(self.tied, 0.0, self.margins) if self.tied.any() else self.margins
 
     @property
     def asked(self) -> bool:
@@ -71,7 +87,10 @@ class Round:
         return margins
 
     def admits(self, rows: np.ndarray) -> np.ndarray:
-        """[M] bool: which rows pass every gate, the one on flipped preferences included."""
+        """[M] bool: which rows pass every gate, the one on flipped preferences included.
+
+        That one compares the model with itself and reads no label: votes and ties change nothing of it.
+        """
         with self.clock("pool"):
             passed = self.pool.admits(rows)
         if self.pool.config.gates.flips and passed.any():
@@ -104,6 +123,7 @@ class Selection:
     weights: np.ndarray | None = None  # [N + M] loss weights, None = all one
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     noise: Noise | None = None  # on the drawn rows
+    labelled: bool = False  # the model labelled the drawn rows: their parents' votes and strength say nothing of them
 
 
 class Strategy(Protocol):
@@ -125,6 +145,9 @@ class Mars:
     score: "absolute" is v1 (|Δ|: ambiguous pairs first), "signed" is v2 (Δ: mis-ranked pairs first). A negative tau
     reverses the order (easy pairs first), 0 is stratified uniform sampling. drop_prompt: drawn rows lose their
     prompt, as they do in v1's released code.
+
+    Under votes Δ is the margin of the reply that most prefer, however many do. A tie has a size |Δ| and no sign: signed
+    scores read 0 (`Round.directed`), since a tie is ranked neither right nor wrong.
     """
 
     tau: float = 2.0
@@ -137,7 +160,7 @@ class Mars:
 
     def select(self, view: Round) -> Selection:
         """Rows by the margins of the base pairs: budgets first, then which variants."""
-        q = allocation.probabilities(view.margins, self.tau, self.score)
+        q = allocation.probabilities(scored_margins(view, self.score), self.tau, self.score)
         budgets = allocation.largest_remainder(q, view.budget, view.rng)
         rows = within_pairs(view, budgets)
         return Selection(
@@ -147,6 +170,11 @@ class Mars:
                 "steering": float(view.budget > 0 and allocation.steers(budgets)),
             },
         )
+
+
+def scored_margins(view: Round, score: allocation.Score) -> np.ndarray:
+    """[N] the margins that `score` is taken of: for the sign of a tie stands 0."""
+    return view.margins if score == "absolute" else view.directed
 
 
 def equal_shares(view: Round) -> np.ndarray:

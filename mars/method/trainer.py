@@ -19,8 +19,10 @@ from mars.method.clock import Clock
 from mars.method.row_inputs import RowInputs
 from mars.method.settings import Plan
 from mars.method.strategy import Selection
+from mars.method.targets import Targets
 from mars.method.training import Course, Learner, Onlooker, RoundStats, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
+from mars.preferences.labels import Labels
 from mars.preferences.pair import Pair
 from mars.reward import sharding
 from mars.reward.engine import Engine
@@ -33,7 +35,8 @@ class Trainer:
     """What all rounds of a run share.
 
     start: makes a fresh copy of the study's starting point. inputs: text numbers of the pool's rows. held_out: [V, 2]
-    text numbers of the validation pairs. clock: counts from here on, so the first round has the base pairs' tokens too.
+    text numbers of the validation pairs. held_out_agreement: [V] theirs (`Labels`). clock: counts from here on, so the
+    first round has the base pairs' tokens too.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class Trainer:
         self.clock = Clock()
         self.inputs = RowInputs(pool, engine.texts, self.clock)
         self.inputs.numbers(pool.copies)  # base pairs first, whatever is drawn later
+        self.targets = Targets.of(pool.base, plan.train, pool.labels)
         with self.clock("tokenising"):
             self.held_out = engine.texts.add_pairs(validation)
+        self.held_out_agreement = Labels.of(validation).agreement
 
     def data(self, index: int, drawn: Sequence[np.ndarray], selection: Selection) -> TrainingSet:
         """What round `index` trains on: base pairs first, then the synthetic ones, as text numbers.
@@ -60,8 +65,16 @@ class Trainer:
         if selection.noise is not None:
             alpha = selection.noise.features if self.engine.mode == "head" else selection.noise.tokens
             noise = np.where(np.arange(len(whole)) < len(pool.copies), 0.0, alpha)
-        parents = pool.parents(whole)
-        return TrainingSet(self.inputs.numbers(whole), weights, pool.ids(rows), noise, parents)
+        targets = self.targets.of_rows(pool, whole, selection.labelled)
+        return TrainingSet(
+            self.inputs.numbers(whole),
+            targets.weighted(weights),
+            pool.ids(rows),
+            noise,
+            pool.parents(whole),
+            targets.agreement,
+            targets.offsets,
+        )
 
     def _history(self, drawn: Sequence[np.ndarray], selection: Selection, pool: Pool) -> np.ndarray:
         """The synthetic rows a round trains on: its own draw, or under `accumulate` every draw so far.

@@ -25,6 +25,7 @@ import numpy as np
 from mars.augment.variant import Augmenter, Request, Variant, why_unchanged
 from mars.pool.gates import Gates, GatesConfig
 from mars.preferences.dialogue import Message
+from mars.preferences.labels import Labels
 from mars.preferences.pair import SIDES, Pair, Part
 
 if TYPE_CHECKING:  # pandas is loaded when a run needs it
@@ -106,6 +107,11 @@ class Pool:
             chosen, rejected = (i.ravel()[1:] for i in np.indices((width + 1, width + 1)))
             prompt = (chosen + rejected) % (width + 1)
         return self.rows(np.zeros_like(chosen), chosen, rejected + width + 1, prompt if prompts else 0 * prompt)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the base pairs' labels say beyond which reply was chosen. Raises DataError for what cannot be."""
+        return Labels.of(self.base)
 
     @property
     def per_pair(self) -> int:
@@ -255,18 +261,18 @@ class Pool:
         return _Ids(self, rows)
 
     def draw(self, rows: np.ndarray) -> list[Pair]:
-        """The synthetic pairs of `rows`, [M] int; repeats are allowed, rows refused by a gate are not."""
+        """The synthetic pairs of `rows`, [M] int; repeats are allowed, rows refused by a gate are not.
+
+        A row that inherits its label has its parent's votes and strength too.
+        """
         self._make(rows)
-        return [
-            Pair(
-                name,
-                self.prompt(parent, prompt),
-                self.text(parent, chosen),
-                self.text(parent, rejected),
-                subset=self.base[parent].subset,
-            )
-            for name, parent, prompt, chosen, rejected in zip(self.names(rows), *self.address(rows), strict=True)
-        ]
+        drawn = []
+        for row in zip(self.names(rows), *self.address(rows), self.inherits(rows).tolist(), strict=True):
+            name, parent, prompt, chosen, rejected, inherits = row
+            base, texts = self._pair(parent), (self.text(parent, chosen), self.text(parent, rejected))
+            pair = Pair(name, self.prompt(parent, prompt), *texts, subset=base.subset)
+            drawn.append(replace(pair, agreement=base.agreement, strength=base.strength) if inherits else pair)
+        return drawn
 
     # ---- records
 

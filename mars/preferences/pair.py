@@ -20,6 +20,7 @@ from mars.preferences.dialogue import Message
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
 Part = Literal["prompt", "chosen", "rejected"]  # what an augmenter may rewrite
+TIE = 0.5  # the agreement of a pair of which neither reply is the better one
 
 
 class DataError(UserError):
@@ -44,6 +45,11 @@ class Pair:
     def content(self) -> bytes:
         """A key of the prompt and the two responses: equal for the same pair under another id or label."""
         return texts_key(self.prompt, *sorted((self.chosen, self.rejected)))
+
+    @property
+    def tied(self) -> bool:
+        """Whether neither reply is the better one, so that `chosen` and `rejected` are names and no more."""
+        return self.agreement <= TIE
 
     def side(self, side: Side) -> str:
         """The text of one side."""

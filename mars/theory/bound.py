@@ -7,7 +7,8 @@ With |Δ| ≤ m_L on the augmentation, |Δ| ≥ m_H on the data and E_aug ⪰ κ
 σ′ falls in |Δ|, so H_aug ⪰ σ′(m_L) E_aug ⪰ κ σ′(m_L) E_D ⪰ κ (σ′(m_L)/σ′(m_H)) H_D whatever the order of m_L and m_H:
 the separation m_L < m_H is not needed for the inequality, only for σ′(m_L)/σ′(m_H) to exceed 1. The bound uses two
 extremes, so one easy variant or one ambiguous base pair makes it loose. That is why the true factor is computed too:
-the smallest generalised eigenvalue of (H_mix, H_D).
+the smallest generalised eigenvalue of (H_mix, H_D). Nothing here reads a label, so votes and ties change nothing: |Δ|
+and σ′ are the same whichever reply is called chosen.
 
     mixture_bound((differences, margins), (drawn_differences, drawn_margins), share=2 / 3)
 """

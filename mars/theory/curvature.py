@@ -3,7 +3,8 @@
 H = A / Σw is the average Hessian of the Bradley–Terry loss, which the paper studies. G = A C⁻¹ A / labels is what one
 label tells about θ: the sandwich of Godambe (1960) and White (1982). Its middle, C, is the scatter of gradients *summed
 per parent*, because variants repeat their parent's label. Copies of every pair leave G unchanged; if every row counted
-as a label, n copies would seem to tell n times as much. H rises where ambiguous pairs are drawn; G need not.
+as a label, n copies would seem to tell n times as much. H rises where ambiguous pairs are drawn; G need not. Votes
+change G, through the gradients, and H not.
 
     space = span(base.coverage)
     hessian_spectrum(rows, space).effective_rank, godambe_spectrum(rows, space).logdet

@@ -2,7 +2,8 @@
 
 With δ = φ(chosen) − φ(rejected) and Δ = θᵀδ, the Bradley–Terry loss of a row of weight w has the gradient −w σ(−Δ) δ
 and the Hessian w σ′(Δ) δδᵀ, where σ′(Δ) = σ(Δ)σ(−Δ). Curvature adds over rows; labels do not. A variant repeats its
-parent's label, so gradients are summed per parent before their scatter is taken.
+parent's label, so gradients are summed per parent before their scatter is taken. Where a share p of the annotators
+preferred the chosen reply, the gradient is w (σ(Δ) − p) δ. The Hessian is the same for every p.
 
 Only three d×d sums are kept, so that a million pairs can be streamed from disk. They are float64 whatever the features
 are stored in: single precision would halve a cost of seconds and add an error that would have to be stated. PyTorch
@@ -27,7 +28,7 @@ class Moments:
     """Sums over weighted rows; rows of weight 0 are not counted anywhere.
 
     rows: their number. weight: Σ w. labels: distinct parents. hessian: [d, d] A = Σ w σ′(Δ) δδᵀ. score: [d, d]
-    C = Σ_p (g_p − ḡ)(g_p − ḡ)ᵀ over the parents p that have rows, g_p = Σ −w σ(−Δ) δ over the rows of p. coverage:
+    C = Σ_i (g_i − ḡ)(g_i − ḡ)ᵀ over the parents i that have rows, g_i = Σ w (σ(Δ) − p) δ over the rows of i. coverage:
     [d, d] Σ w δδᵀ. margin_min, margin_max: the extremes of |Δ|.
     """
 
@@ -45,7 +46,7 @@ class Moments:
 class Grouped(Moments):
     """Moments with every parent's gradient, so that those of more rows of the same parents can be joined to them.
 
-    parents: [labels] int, ascending. gradients: [labels, d] float, the g_p.
+    parents: [labels] int, ascending. gradients: [labels, d] float, the g_i.
     """
 
     parents: np.ndarray = field(repr=False)
@@ -159,16 +160,26 @@ def moments(
 
 
 def grouped(
-    differences: np.ndarray, margins: np.ndarray, parents: np.ndarray, weights: np.ndarray | None = None
+    differences: np.ndarray,
+    margins: np.ndarray,
+    parents: np.ndarray,
+    weights: np.ndarray | None = None,
+    agreement: np.ndarray | None = None,
 ) -> Grouped:
-    """The moments of rows in memory, with every parent's gradient; arguments and errors as `moments`."""
+    """The moments of rows in memory, with every parent's gradient; arguments and errors as `moments`.
+
+    agreement: [M] p, default 1.
+    """
+    if agreement is not None and weights is not None:
+        agreement = agreement[np.asarray(weights) > 0]
     differences, margins, weights, parents = _checked(differences, margins, weights, parents)
     if not len(margins):
         raise ValueError("curvature needs at least one row of positive weight")
     if (np.diff(parents) < 0).any():
         order = np.argsort(parents, kind="stable")
         differences, margins, weights, parents = differences[order], margins[order], weights[order], parents[order]
-    hessian, coverage, own, gradients = _sums(differences, margins, weights, parents)
+        agreement = None if agreement is None else agreement[order]
+    hessian, coverage, own, gradients = _sums(differences, margins, weights, parents, agreement)
     size = np.abs(margins)
     total, extremes = float(weights.sum()), (float(size.min()), float(size.max()))
     score = _scatter(gradients)
@@ -212,7 +223,11 @@ def gram(rows: np.ndarray) -> np.ndarray:
 
 
 def _sums(
-    differences: np.ndarray, margins: np.ndarray, weights: np.ndarray, parents: np.ndarray
+    differences: np.ndarray,
+    margins: np.ndarray,
+    weights: np.ndarray,
+    parents: np.ndarray,
+    agreement: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(A [d, d], coverage [d, d], parents [P], their gradients [P, d]); the rows of a parent follow one another."""
     differences = np.asarray(differences, dtype=np.float64)
@@ -229,6 +244,8 @@ def _sums(
 
     small = np.exp(-np.abs(margins))
     slope = -weights * np.where(margins > 0, small, 1.0) / (1 + small)  # −w σ(−Δ)
+    if agreement is not None:
+        slope += weights * (1 - agreement)  # w (σ(Δ) − p)
     np.multiply(differences, slope[:, None], out=scaled)
     starts = np.flatnonzero(np.concatenate([[True], parents[1:] != parents[:-1]]))
     gradients = scaled if len(starts) == len(parents) else np.add.reduceat(scaled, starts, axis=0)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from support import ROOT
 from support.downstream import training_table
+from support.voted import voted
 
 from benchmarks import choices, evaluate
 from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
@@ -55,9 +57,10 @@ def lines(path: Path, rows: list[dict]) -> str:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """{benchmark: (its score table, its metrics)}, on a hundred pairs of planted rows, or made-up ones."""
+    """{benchmark: (its score table, its metrics)}, on planted rows with votes (100 and the ties), or made-up ones."""
     place, few = tmp_path_factory.mktemp("rows"), {"resamples": 5}
-    preferences = load_planted(PlantedConfig(size=1, validation=5, test_size=100))
+    planted = load_planted(PlantedConfig(size=1, validation=5, test_size=134))
+    preferences = replace(planted, tests={split: voted(pairs) for split, pairs in planted.tests.items()})
     text = {"prompt": "Q?", "chosen": "yes", "rejected": "no, never"}
     pairs = [text | {"subset": name, "id": i} for i, name in enumerate(reward_bench.COUNTS)]
     prompts = [

@@ -75,8 +75,9 @@ def test_a_setting_that_came_later_renames_no_run_at_its_default(compose):
     assert name() == "c4f70fbe"  # as it was before there were these settings
     assert name() == name("train.token_budget=4096") == name("deterministic=false")
     changed = ("train.token_budget=2048", "train.bf16_weights=true", "train.packing=true", "train.packing=false")
-    assert len({name(), *map(name, changed)}) == 5
+    assert len({name(), *map(name, changed), name("train.margin=column"), name("train.margin=weight")}) == 7
     older = {"train": {"lr": 0.1, "token_budget": 4096}, "seed": 0}
     newer = {"train": {"lr": 0.1, "token_budget": "auto", "bf16_weights": False, "packing": "auto"}, "seed": 0}
+    newer["train"] |= {"margin": "none", "margin_scale": 1.0}
     assert naming_runs(newer) == naming_runs(older) == older
     assert naming_runs({"train": {"bf16_weights": True}}) == {"train": {"bf16_weights": True}}

@@ -1,6 +1,7 @@
 """A pool whose texts say where they come from, and rounds over it with scores set by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,13 +33,17 @@ def pairs(n):
     return [Pair(f"p{i}", (Message("user", f"question {i}"),), f"good {i}", f"bad {i}") for i in range(n)]
 
 
-def a_round(margins, budget, seed=0, text=None, scores=None, features=None, trial=None, **settings) -> Round:
+def a_round(
+    margins, budget, seed=0, text=None, scores=None, features=None, trial=None, votes=None, **settings
+) -> Round:
     """A round over pairs with these margins. A variant's score is its side's, unless `scores(text)` says otherwise.
 
     features: [N, d] differences of a pair and of all its variants, drawn where not given. trial: selection → held-out
-    margins, all zero where not given; it takes one step.
+    margins, all zero where not given; it takes one step. votes: agreements of the pairs, all 1 where not given.
     """
-    base = pairs(len(margins))
+    base = [
+        replace(pair, agreement=p) for pair, p in zip(pairs(len(margins)), votes or [1.0] * len(margins), strict=True)
+    ]
     pool = Pool(base, Numbering(text) if text else Numbering(), PoolConfig(**settings))
     by_text = scores or (lambda text: margins[int(text.split("#")[0].split()[-1])] * text.startswith("good"))
 

@@ -53,6 +53,11 @@ def pairs(n: int, **columns: object) -> pd.DataFrame:
     return pd.DataFrame({**table, **columns})
 
 
+def voted(n: int, **columns: object) -> pd.DataFrame:
+    """A pair table of n rows with votes, ties among them."""
+    return pairs(n, agreement=RNG.choice([0.5, 2 / 3, 1.0], n), **columns)
+
+
 def usual() -> pd.DataFrame:
     splits = ["test"] * 150 + ["test_rare"] * 30 + ["validation"] * 40
     return pairs(220, split=splits)
@@ -101,8 +106,20 @@ CASES: dict[str, tuple[str, Benchmark, pd.DataFrame]] = {
     "usual": ("in_distribution", InDistribution(resamples=20), usual()),
     "usual, no validation": ("in_distribution", InDistribution(resamples=20), pairs(40)),
     "usual, no gold": ("in_distribution", InDistribution(resamples=20), pairs(40, gold_margin=np.nan)),
+    "usual, votes": (
+        "in_distribution",
+        InDistribution(resamples=20),
+        voted(90, split=["test"] * 50 + ["validation"] * 40),
+    ),
+    "usual, ties alone to fit on": (
+        "in_distribution",
+        InDistribution(resamples=20),
+        pairs(40, split=["test"] * 30 + ["validation"] * 10, agreement=[0.75] * 30 + [0.5] * 10),
+    ),
     "v1": ("released_v1", ReleasedV1(), usual()),
+    "v1, votes": ("released_v1", ReleasedV1(), voted(240)),
     "files": ("files", PreferenceFiles("mine.jsonl", resamples=20), pairs(40)),
+    "files, votes": ("files", PreferenceFiles("mine.jsonl", resamples=20), voted(40, subset=["a", "b"] * 20)),
     "files, subsets": ("files", PreferenceFiles("mine.jsonl", resamples=20), pairs(40, subset=["a", ""] * 20)),
     "bench": ("reward_bench", RewardBench(resamples=20), pairs(92, subset=OF_SECTIONS * 4)),
     "bench, part": ("reward_bench", RewardBench(resamples=20), pairs(20, subset=OF_SECTIONS[:5] * 4)),

@@ -13,6 +13,7 @@ from mars import files
 from mars.config import UserError
 from mars.method.hessian import (
     MISSED,
+    Sample,
     estimate,
     hessian_product,
     hutchinson,
@@ -140,9 +141,29 @@ def test_the_product_is_that_of_autograds_hessian(kind, mode, only, tmp_path):
     vectors = torch.randn(len(exact), 4, generator=torch.Generator().manual_seed(0)).double()
     expected = exact @ vectors.numpy()
     with twice_differentiable(model):
-        found = times(hessian_product(engine, model, numbers), vectors)
+        found = times(hessian_product(engine, model, Sample(numbers)), vectors)
     assert np.linalg.norm(found - expected) < 1e-6 * np.linalg.norm(expected)
     assert np.abs(exact).max() > 1e-3
+
+
+def test_votes_and_margins_are_in_the_hessian_of_a_model_that_is_not_linear(tmp_path):
+    engine, model, numbers = setup(tmp_path, n=4, only="classifier|layer.1.output.LayerNorm.bias")
+    model.double()
+    votes, offsets = np.array([1.0, 0.75, 0.5, 0.6]), np.array([0.0, 1.0, 0.0, 2.0])
+    vectors = torch.randn(sum(p.numel() for p in trainable(model)), 2, generator=torch.Generator().manual_seed(0))
+    with twice_differentiable(model):
+        plain, ones, voted, ahead = (
+            times(hessian_product(engine, model, sample), vectors.double())
+            for sample in (
+                Sample(numbers),
+                Sample(numbers, np.ones(4), np.zeros(4)),
+                Sample(numbers, votes),
+                Sample(numbers, None, offsets),
+            )
+        )
+    np.testing.assert_array_equal(ones, plain)
+    assert np.linalg.norm(voted - plain) > 1e-3 * np.linalg.norm(plain)
+    assert np.linalg.norm(ahead - plain) > 1e-3 * np.linalg.norm(plain)
 
 
 class Perceptron(nn.Module):
@@ -169,7 +190,7 @@ def perceptron(tmp_path):
 def test_the_product_in_float64_is_exact(tmp_path):
     engine, model, numbers, exact = perceptron(tmp_path)
     with twice_differentiable(model):
-        product = hessian_product(engine, model, numbers)
+        product = hessian_product(engine, model, Sample(numbers))
         np.testing.assert_allclose(times(product, torch.eye(len(exact)).double()), exact, atol=1e-14)
     assert np.linalg.eigvalsh(exact)[[0, -1]] == pytest.approx([-0.5, 0.5], abs=0.49)  # of both signs
 
@@ -179,12 +200,12 @@ def test_a_linear_heads_whole_hessian_is_the_one_of_the_theory(tmp_path):
     differences, margins = engine.scorer(model).differences(numbers), engine.scorer(model).margins(numbers)
     known = moments(differences, margins)
     with twice_differentiable(model):
-        found = times(hessian_product(engine, model, numbers), torch.eye(32))
+        found = times(hessian_product(engine, model, Sample(numbers)), torch.eye(32))
     np.testing.assert_allclose(found, known.hessian / known.weight, atol=1e-7)
     expected = (differences.T * np.exp(-np.logaddexp(0, margins) - np.logaddexp(0, -margins))) @ differences / 30
     np.testing.assert_allclose(found, expected, atol=1e-7)
     values = np.linalg.eigvalsh(expected)
-    whole = estimate(engine, model, numbers, probes=8, steps=32, rng=np.random.default_rng(0))
+    whole = estimate(engine, model, Sample(numbers), probes=8, steps=32, rng=np.random.default_rng(0))
     assert abs(whole["trace"] - values.sum()) < 4 * whole["trace_se"]
     assert abs(whole["largest"] - values[-1]) < whole["largest_error"] < 1e-6
     assert abs(whole["smallest"] - values[0]) < whole["smallest_error"] < 1e-6
@@ -249,7 +270,7 @@ def test_a_start_that_hides_the_largest_eigenvalue_is_why_a_residual_is_not_enou
 def test_the_extremes_of_a_small_network_are_found(tmp_path):
     engine, model, numbers, exact = perceptron(tmp_path)
     values = np.linalg.eigvalsh(exact)
-    found = estimate(engine, model, numbers, probes=50, steps=30, rng=np.random.default_rng(0))
+    found = estimate(engine, model, Sample(numbers), probes=50, steps=30, rng=np.random.default_rng(0))
     assert abs(found["largest"] - values[-1]) < found["largest_error"] < 1e-3
     assert abs(found["smallest"] - values[0]) < found["smallest_error"] < 1e-3
     assert abs(found["trace"] - values.sum()) < 4 * found["trace_se"]
@@ -258,7 +279,7 @@ def test_the_extremes_of_a_small_network_are_found(tmp_path):
 def test_an_estimate_of_a_transformer_keeps_to_its_errors(tmp_path):
     engine, model, numbers = setup(tmp_path, "qwen3", n=4, only="layers.0.self_attn.q_norm|score")
     values = np.linalg.eigvalsh(exact_hessian(engine, model, numbers))
-    found = estimate(engine, model, numbers, probes=20, steps=48, rng=np.random.default_rng(0))
+    found = estimate(engine, model, Sample(numbers), probes=20, steps=48, rng=np.random.default_rng(0))
     assert found["parameters"] == len(values)
     assert abs(found["largest"] - values[-1]) < found["largest_error"] + 1e-5 < 1e-3
     assert abs(found["smallest"] - values[0]) < found["smallest_error"] + 1e-5 < 1e-3
@@ -275,7 +296,7 @@ def rounded(found, other):
 
 
 def some(engine, model, numbers, seed=0):
-    return estimate(engine, model, numbers, probes=2, steps=4, rng=np.random.default_rng(seed))
+    return estimate(engine, model, Sample(numbers), probes=2, steps=4, rng=np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("bert", "full"), ("qwen3", "full"), ("roberta", "lora"), ("bert", "head")])
@@ -328,7 +349,7 @@ def test_a_fused_attention_kernel_is_left_for_one_with_second_derivatives(tmp_pa
     assert before != "eager"
     with twice_differentiable(model):
         assert model.model.config._attn_implementation == "eager"
-        assert hessian_product(engine, model, numbers)(torch.ones(43265)).abs().max() > 0
+        assert hessian_product(engine, model, Sample(numbers))(torch.ones(43265)).abs().max() > 0
     with pytest.raises(ZeroDivisionError), twice_differentiable(model):
         1 / 0  # noqa: B018
     assert model.model.config._attn_implementation == before
@@ -344,11 +365,11 @@ def test_numbers_that_estimate_nothing_are_named(tmp_path):
     engine, model, numbers = setup(tmp_path, mode="head", n=4)
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="probes: 1 give no standard error"):
-        estimate(engine, model, numbers, 1, 4, rng)
+        estimate(engine, model, Sample(numbers), 1, 4, rng)
     with pytest.raises(ValueError, match="steps: must be at least 1, not 0"):
-        estimate(engine, model, numbers, 2, 0, rng)
+        estimate(engine, model, Sample(numbers), 2, 0, rng)
     with pytest.raises(ValueError, match="pairs: there are none"):
-        estimate(engine, model, numbers[:0], 2, 4, rng)
+        estimate(engine, model, Sample(numbers[:0]), 2, 4, rng)
 
 
 def test_a_model_too_large_for_the_memory_is_one_line(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from mars import conduct
 from mars.assembly import Pieces, assemble
-from mars.choices import Settings, load
+from mars.choices import DATASETS, Settings, load
 from mars.config import build
 from mars.method.checkpoint import Keeper
 from mars.method.clock import COLUMNS as SECONDS
@@ -32,12 +32,12 @@ def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None)
     pieces = assemble(settings, load(settings.dataset))
     prepare(pieces)
     trainer = Trainer(pieces.engine, pieces.pool, pieces.preferences.validation, settings.plan, pieces.start)
-    loop = Loop(trainer, State(), Logger(), Observer(pieces.engine, trainer.inputs, settings.seed))
+    loop = Loop(trainer, State(), Logger(), Observer(pieces.engine, trainer.inputs, settings.seed, trainer.targets))
     return run_rounds(loop, strategy or pieces.strategy, Keeper(lambda state: None)), pieces
 
 
-def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: np.ndarray):
-    """(H, G) of pool rows on the directions that base pairs vary in, one row at a time."""
+def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: np.ndarray, margins=0.0):
+    """(H, G) of pool rows on the directions that base pairs vary in, one row at a time; margins: of each base pair."""
 
     def differences(of: np.ndarray) -> np.ndarray:
         numbers = pieces.engine.texts.add_pairs(pieces.pool.draw(of))
@@ -50,10 +50,11 @@ def by_definition(pieces: Pieces, rows: np.ndarray, weights: np.ndarray, theta: 
     d = basis.shape[1]
     hessian, gradients = np.zeros((d, d)), {}
     for difference, parent, weight in zip(differences(rows), pieces.pool.parents(rows), weights, strict=True):
-        p = 1 / (1 + np.exp(theta @ difference))  # σ(−Δ)
-        delta = difference @ basis
+        ahead = np.broadcast_to(margins, len(pieces.pool.base))[parent]
+        p = 1 / (1 + np.exp(theta @ difference - ahead))  # σ(−Δ)
+        against, delta = 1 - pieces.pool.base[parent].agreement, difference @ basis
         hessian += weight * p * (1 - p) * np.outer(delta, delta)
-        gradients[parent] = gradients.get(parent, 0) - weight * p * delta
+        gradients[parent] = gradients.get(parent, 0) - weight * (p - against) * delta
     score = np.cov(np.array(list(gradients.values())).T, bias=True) * len(gradients)
     information = hessian @ np.linalg.pinv(score, hermitian=True) @ hessian / len(gradients)
     return hessian / weights.sum(), information
@@ -140,6 +141,27 @@ def test_the_columns_are_the_formulas_on_the_rows_trained_on(case, compose):
     assert record["bound_truth"] == pytest.approx(truth, abs=1e-5)
     assert record["bound_share"] == pytest.approx(own[60:].sum() / own.sum())
     assert record["bound_holds"] == 1
+
+
+@pytest.mark.parametrize("way", ["none", "column", "weight"])
+def test_votes_and_strengths_are_in_what_is_recorded(way, compose, monkeypatch):
+    monkeypatch.setitem(DATASETS, "voted", "support.voted:DATASET")
+    settings = ["dataset.name=voted", "rounds.history=accumulate", f"train.margin={way}"]
+    arm = Scripted([MANY, MANY[::2]])
+    first, _ = looped(compose, *settings, "rounds.number=1", strategy=arm)
+    outcome, pieces = looped(compose, *settings, strategy=arm)
+    theta, pool = first.model["theta"].double().numpy(), pieces.pool
+    strength = pool.labels.strength
+    margins = strength if way == "column" else 0.0
+    rows = np.concatenate([pool.copies, outcome.drawn[0]])
+    own = strength[pool.parents(rows)] if way == "weight" else np.ones(len(rows))
+    parts = {"base": (pool.copies, np.ones(60)), "mixture": (rows, own), "selection": (outcome.drawn[1], np.ones(84))}
+    for part, (of_part, weights) in parts.items():
+        h, g = by_definition(pieces, of_part[weights > 0], weights[weights > 0], theta, margins)
+        assert outcome.records[1][f"h_{part}_trace"] == pytest.approx(np.trace(h), rel=1e-4)
+        if (found := outcome.records[1][f"g_{part}_trace"]) is not None:
+            assert found == pytest.approx(np.trace(g), rel=1e-4)
+    assert outcome.records[1]["g_base_trace"] is not None
 
 
 @pytest.mark.parametrize("train", ["head", "full"])

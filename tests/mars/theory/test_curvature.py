@@ -79,6 +79,17 @@ def test_any_chunking_gives_the_sums_as_they_are_defined(seed, count, d, chunk, 
     np.testing.assert_allclose(grouped(differences, margins, parents, weights).score, score, atol=1e-10)
 
 
+def test_votes_change_the_gradients_and_no_hessian():
+    differences, margins, weights, parents = rows(3, 40, 3, 12)
+    votes = np.random.default_rng(0).choice([0.5, 0.7, 1.0], 40)
+    plain, voted = (grouped(differences, margins, parents, weights, p) for p in (None, votes))
+    np.testing.assert_array_equal(voted.hessian, plain.hessian)
+    slopes = weights * (1 / (1 + np.exp(-margins)) - votes)
+    for parent, gradient in zip(voted.parents, voted.gradients, strict=True):
+        np.testing.assert_allclose(gradient, slopes[parents == parent] @ differences[parents == parent], atol=1e-12)
+    assert not np.allclose(voted.score, plain.score)
+
+
 @untimed
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 7), min_size=1, max_size=12))
 def test_rows_without_parents_are_labels_of_their_own_over_any_chunks(seed, sizes):
