@@ -21,10 +21,11 @@ import pandas as pd
 from benchmarks import metrics
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
+from mars.files import digest
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, Policy, Unusable, read_split
 from mars.preferences.schemas import schema_of
-from mars.preferences.sources import open_file
+from mars.preferences.sources import open_split
 
 NO_SUBSET = "(none)"  # rows without a subset in a file where others have one
 
@@ -78,8 +79,9 @@ class PreferenceFiles(Benchmark):
         return cls(str(protocol.get("file") or "not named"), FilePolicies(**protocol["on"]), resamples)
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
-        (source,) = self._read()[1]
-        return {"sha256": source["sha256"]}
+        """A folder is its files."""
+        sums = [source["sha256"] for source in self._read()[1]]
+        return {"sha256": sums[0] if len(sums) == 1 else digest(sums)}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """A row per pair of the file (`protocol.PAIR_COLUMNS`), and the file's digest and count of rows and defects.
@@ -136,7 +138,7 @@ class PreferenceFiles(Benchmark):
 
     def _rows(self, policies: Policies) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
         name = self._file.name
-        return read_split([open_file(self._file, name)], schema_of("files", None), name, policies)
+        return read_split(open_split(self._file, "test"), schema_of("files", None), name, policies)
 
     def _accuracies(self, correct: np.ndarray, subsets: pd.Series) -> Parts:
         """{part: accuracy with interval, and n}; correct: [N] of 0, ½ and 1."""

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mars.preferences.columns import Stored
+from mars.preferences.containers.raw import RawRow
 from mars.preferences.pair import DataError, Pair, texts_key
 from mars.preferences.schemas import Defect, Finding, Kind, Row, Schema, examine, near
-from mars.preferences.sources import RawRow, Source
+from mars.preferences.sources import Source
 
 Policy = Literal["drop", "keep", "raise"]
 Unusable = Literal["drop", "raise"]  # such a row holds no preference that could be kept
