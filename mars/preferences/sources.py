@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from mars.config import nearest
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, shown
+from mars.preferences.rows import Defect, shown
 
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 LONGEST_LINE = 16 * 2**20  # bytes of a row of JSON; a longer line is a defect, and is never held as a whole
