@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 from mars.files import write_json
 from mars.preferences.dialogue import Message, render_plain
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, messages_of
+from mars.preferences.rows import Defect, messages_of
 from mars.preferences.sources import open_file
 
 _PROMPTS, _REPLIES = ("prompt", "instruction"), ("response", "output")

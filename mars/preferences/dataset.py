@@ -27,11 +27,13 @@ from mars.preferences.columns import Changed, Picked, pick
 from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
-from mars.preferences.schemas import Schema, schema_of
+from mars.preferences.schemas import schema_of
+from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
 from mars.preferences.sources import Source, open_directory, open_hub, open_split
 
 Split = Literal["train", "test"]
 
+FILES = "files"  # the dataset of anybody's rows; the others have a schema of their own
 _BLOCK = 1 << 16  # prompts numbered at once
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,9 @@ class DatasetConfig:
     path: str | None = None  # local directory laid out as on the hub
     train: str | None = None  # local files, before `path` and `hub`
     test: str | None = None
+    schema: str | None = None  # of dataset=files: the shape of its rows; None: the one that is recognised
+    columns: Columns = field(default_factory=Columns)  # of dataset=files: the user's names
+    ranked: Ranked = "best_worst"  # of dataset=files: which of several ranked replies are compared
     preference: str | None = None  # which label decides; None: the dataset's usual one
     size: int | None = None  # base pairs; None: all that are left after validation
     test_size: int | None = None
@@ -79,7 +84,23 @@ class DatasetConfig:
             raise ValueError(f"max_bad_fraction: {self.max_bad_fraction} is not between 0 and 1")
         if self.test is not None and self.test_from_train:
             raise ValueError("test_from_train: there is a test file already (dataset.test)")
+        if self.name != FILES:
+            self._check_own_schema()
+        elif self.schema is None:
+            schema_of(self.name, self.preference)
+        else:
+            self.reading.shape(self.schema)
+
+    def _check_own_schema(self) -> None:
         schema_of(self.name, self.preference)
+        for name in ("schema", "columns", "ranked"):
+            if getattr(self, name) != getattr(Reading(), name):
+                raise ValueError(f"{name}: {self.name} has its own (dataset=files takes any, from files or the hub)")
+
+    @property
+    def reading(self) -> Reading:
+        """How its rows are to be read, as far as it is said."""
+        return Reading(self.schema, self.columns, self.ranked, self.preference)
 
 
 def load(config: DatasetConfig) -> Preferences:
@@ -87,13 +108,12 @@ def load(config: DatasetConfig) -> Preferences:
 
     Raises DataError with file and row for data that cannot be used, and ConfigError for a dataset with no rows to read.
     """
-    schema = schema_of(config.name, config.preference)
-    train, train_files = _read(config, schema, "train")
+    train, train_files, rule = _read(config, "train")
     if not train:
         raise DataError("; ".join(summary({"sources": {"train": train_files}})))
     pairs = shuffled(train, config.seed, "train")
 
-    whole_test, pairs, beside_test, test_sources = _test_split(config, schema, pairs)
+    whole_test, pairs, beside_test, test_sources = _test_split(config, pairs)
     test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -117,7 +137,7 @@ def load(config: DatasetConfig) -> Preferences:
     report = {
         "dataset": config.name,
         "licence": config.licence,
-        "rule": schema.rule,
+        "rule": rule,
         "sources": {"train": train_files, **test_sources},
         "subset": subset,
         "length_baseline": {"test": length_baseline(test)},
@@ -130,7 +150,7 @@ def load(config: DatasetConfig) -> Preferences:
 
 
 def _test_split(
-    config: DatasetConfig, schema: Schema, pairs: Picked
+    config: DatasetConfig, pairs: Picked
 ) -> tuple[Sequence[Pair], Picked, int, dict[str, list[dict[str, Any]]]]:
     """(test pairs in file order, the `pairs` left to train on, how many are in neither, the sources read for the test).
 
@@ -139,7 +159,7 @@ def _test_split(
     if config.test_from_train:
         held, rest, in_neither = hold_out(pairs, _number(config.test_from_train, len(pairs)))
         return _in_order(held), rest, in_neither, {}
-    test, files = _read(config, schema, "test")
+    test, files, _ = _read(config, "test")
     return test, pairs, 0, {"test": files}
 
 
@@ -153,10 +173,15 @@ def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> Non
         log.warning("%s: only %d base pairs are left, not the %d of dataset.size", config.name, base, config.size)
 
 
-def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
-    prefix = f"{config.name}-{split}"
+def _read(config: DatasetConfig, split: Split) -> tuple[Sequence[Pair], list[dict[str, Any]], str]:
+    """(the pairs of a split, what became of the rows of each of its sources, the rule of their labels)."""
+    sources: Sequence[Source] = _sources(config, split)
+    if config.name == FILES:
+        schema, sources = open_rows(sources, config.reading)
+    else:
+        schema = schema_of(config.name, config.preference)
     limits = (config.max_prompt_chars, config.max_bad_fraction)
-    return read_split(_sources(config, split), schema, prefix, config.on, *limits)
+    return *read_split(sources, schema, f"{config.name}-{split}", config.on, *limits), schema.rule
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:

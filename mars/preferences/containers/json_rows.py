@@ -17,7 +17,7 @@ from typing import Any
 
 from mars.preferences.containers.raw import CONVERT, LONGEST_LINE, Form, RawRow, TextFile
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, shown
+from mars.preferences.rows import Defect, shown
 
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"[ \t\r\n]*")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect
+from mars.preferences.rows import Defect
 
 LONGEST_LINE = (
     16 * 2**20

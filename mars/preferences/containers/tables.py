@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from mars.preferences.containers.raw import CONVERT, LONGEST_LINE, Form, RawRow, TextFile, reason
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, shown
+from mars.preferences.rows import Defect, shown
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _LOOKED_AT = 200  # rows by which a delimiter is chosen

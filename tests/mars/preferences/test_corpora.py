@@ -354,7 +354,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, wh
         "train.jsonl:1: the line is not JSON: Extra data",
     ),
     "noise": ("train.jsonl", bytes(range(128, 256)) * 9, f"1 of 1 {ALL_BAD}1 bad_json"),
-    "rows of another schema": ("train.jsonl", line(sound("pku_saferlhf", 1)), 'no column "chosen" and "rejected"'),
+    "rows of no preference": ("train.jsonl", line({"text": "a", "label": 1}), 'no column "chosen" and "rejected"'),
     "gzip cut off": ("train.jsonl.gz", squeezed(LINES)[:-30], "is not a whole gzip file: Compressed file ended"),
     "gzip cut in its header": ("train.jsonl.gz", squeezed(LINES)[:5], "is not a whole gzip file"),
     "gzip with another checksum": ("train.jsonl.gz", squeezed(LINES)[:-8] + bytes(8), "CRC check failed"),

@@ -17,7 +17,8 @@ from mars.preferences.dataset import DatasetConfig, length_baseline, load
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Preferences
 from mars.preferences.policies import Policies
-from mars.preferences.schemas import KINDS, Defect, hh_rlhf, schema_of
+from mars.preferences.rows import KINDS, Defect
+from mars.preferences.schemas import hh_rlhf, schema_of
 
 REAL = ROOT.parent / "shared" / "data"
 real_data = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real rows beside the repository, in ../shared/data")
@@ -433,7 +434,8 @@ def test_a_missing_column_is_named_with_the_nearest_present_one(tmp_path, name):
     content = [{"prompt": "a", "chosen": "b", "rejcted": "c"}] * 2
     with pytest.raises(DataError) as error:
         load(DatasetConfig("files", train=write(tmp_path / name, content), test=write(tmp_path / "t.jsonl", rows(1))))
-    assert one_line(error) == f'{name}: no column "rejected" (did you mean "rejcted"?)'
+    assert one_line(error).startswith(f'{name}: no column "rejected" (did you mean "rejcted"?), and no shape fits')
+    assert "name yours, as dataset.columns.rejected=NAME" in one_line(error)
 
 
 def test_a_missing_file_is_named_with_the_nearest_one(tmp_path):
