@@ -53,6 +53,7 @@ _INSTEAD_OF = {  # extensions of what people have, too
     ".pkl": "write its rows as .jsonl or .parquet; nothing here loads a pickle",
     ".txt": "rename it after what is in it",
 }
+_SPLITS = "dataset_dict.json"  # in a folder of `datasets`
 _PARTS = ("train", "test", "validation", "valid", "val", "dev", "eval")  # what splits are called in folders
 
 
@@ -135,6 +136,8 @@ def open_directory(directory: Path, split: str) -> list[Source]:
     if not directory.is_dir():
         raise DataError(f"dataset.path: no such directory {directory} (dataset.train=F and dataset.test=F name files)")
     if saved := _saved(directory, split):
+        if split == "test" and not (directory / _SPLITS).is_file():  # its rows are the train split
+            raise DataError(f"{directory}: has no splits ({_instead(split)})")
         return saved
     for pattern in ("*", "data/*", "**/*"):
         found = sorted(path for path in directory.glob(pattern) if _is_rows(path))
@@ -162,7 +165,7 @@ def _saved(directory: Path, split: str) -> list[Source]:
 
     Raises DataError for a directory that is not whole, or lacks the split.
     """
-    splits, state = directory / "dataset_dict.json", directory / "state.json"
+    splits, state = directory / _SPLITS, directory / "state.json"
     if splits.is_file():
         names = _json(splits).get("splits", [])
         name = next((name for name in SPLITS[split] if name in names), None)

@@ -26,7 +26,7 @@ _INSTEAD = "save the rows as an array of objects, or as .jsonl"
 
 def lines(file: TextFile) -> tuple[Iterator[RawRow], Form]:
     """A row of each line that is not blank, numbered by the lines. Raises DataError as `TextFile.unpacked`."""
-    return _lines(file), Form("JSON lines", file.encoding, unusual=file.unusual)
+    return _lines(file), file.form("JSON lines")
 
 
 def document(file: TextFile) -> tuple[Iterator[RawRow], Form]:
@@ -37,13 +37,13 @@ def document(file: TextFile) -> tuple[Iterator[RawRow], Form]:
     start, _ = file.sample()
     start = start.lstrip()
     if start.startswith("["):
-        return _array(file), Form("JSON array", file.encoding, unusual=file.unusual)
+        return _array(file), file.form("JSON array")
     first, _, rest = start.partition("\n")
     if rest.strip() and _is_object(first):
-        return _lines(file), Form("JSON lines", file.encoding, unusual=("JSON lines", *file.unusual))
+        return _lines(file), file.form("JSON lines", "", "JSON lines")
     rows, how = _of_object(_whole(file), file.label)
     numbered = (_sound(number, row, "row") for number, row in enumerate(rows, 1))
-    return numbered, Form("JSON object", file.encoding, unusual=(how, *file.unusual))
+    return numbered, file.form("JSON object", "", how)
 
 
 def _lines(file: TextFile) -> Iterator[RawRow]:

@@ -53,7 +53,7 @@ class RawRow(NamedTuple):
 class Form:
     """How a file is read. unusual: what one would not expect of its name, for the record and the log."""
 
-    container: str
+    container: str  # how it is compressed, too
     encoding: str = ""  # of text
     delimiter: str = ""  # of fields, in a word
     unusual: tuple[str, ...] = ()
@@ -94,10 +94,11 @@ class TextFile:
         """By its byte order mark, "UTF-8" without one. Raises DataError as `unpacked`."""
         return _MARKS.get(self._mark, "UTF-8")
 
-    @property
-    def unusual(self) -> tuple[str, ...]:
-        """For `Form`: an encoding that has to be told."""
-        return () if self.encoding == "UTF-8" else (self.encoding,)
+    def form(self, container: str, delimiter: str = "", *unusual: str) -> Form:
+        """How it is read, where its rows are in that container; an encoding that is not UTF-8 is unusual."""
+        packed = f"{container}, {kind}" if (kind := PACKINGS[self.packing][0]) else container
+        told = () if self.encoding == "UTF-8" else (self.encoding,)
+        return Form(packed, self.encoding, delimiter, (*unusual, *told))
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[BinaryIO]:

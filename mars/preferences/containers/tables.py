@@ -47,8 +47,7 @@ def separated(file: TextFile, usual: str) -> tuple[Iterator[RawRow], Form]:
         table = _under(usual, start, is_all)
     kind, word = {",": "CSV", "\t": "TSV"}[usual], DELIMITERS[table.delimiter]
     unusual = [f"{word}-separated"] if table.delimiter != usual else []
-    unusual += [*file.unusual, *([_INDEX] if table.is_indexed else [])]
-    return _rows(file, table), Form(kind, file.encoding, word, tuple(unusual))
+    return _rows(file, table), file.form(kind, word, *unusual, *([_INDEX] if table.is_indexed else []))
 
 
 class _Table(NamedTuple):

@@ -116,7 +116,7 @@ READ: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, wha
     "csv, an index": ("a.csv", csv_of(index=True), INDEX),
     "csv, an index of a sample": ("a.csv", csv_of(SAMPLE, index=True), INDEX),
     "csv, semicolons, index, utf-16": (
-        "a.csv", in_utf16(csv_of(sep=";", index=True)), f"semicolon-separated, UTF-16-LE, {INDEX}",
+        "a.csv", in_utf16(csv_of(sep=";", index=True)), f"semicolon-separated, {INDEX}, UTF-16-LE",
     ),
     "csv of a spreadsheet": ("a.csv", b"\xef\xbb\xbf" + csv_of(sep=";", lineterminator="\r\n"), "semicolon-separated"),
     "tsv": ("a.tsv", csv_of(sep="\t"), ""),
@@ -281,8 +281,8 @@ def test_a_saved_dataset_is_read_and_each_of_its_files_is_in_the_record(tmp_path
         ("data-00000-of-00002.arrow", 4),
         ("data-00001-of-00002.arrow", 3),
     ]
-    with pytest.raises(DataError, match=r"no file test_prefs.*dataset.test_from_train=N"):
-        load(DatasetConfig("files", train=str(tmp_path / "saved"), path=str(tmp_path)))
+    with pytest.raises(DataError, match=r"saved: has no splits.*dataset.test_from_train=N"):
+        load(DatasetConfig("files", path=str(tmp_path / "saved")))
 
 
 def test_a_saved_dictionary_of_datasets_has_its_splits(tmp_path: Path) -> None:
