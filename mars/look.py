@@ -1,6 +1,6 @@
 """What a file of preferences holds, and the command that trains on it.
 
-    mars look pairs.csv                                                     (or: python -m mars.run look pairs.csv)
+    mars look pairs.csv                                                         (or: python -m mars.look pairs.csv)
     mars look FOLDER                    (of shards, of splits as on the hub, or what `datasets` saved with save_to_disk)
 
 Prints how the file is read, its columns, the shape that was recognised, three pairs with the prompt apart from the

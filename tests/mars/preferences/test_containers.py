@@ -160,7 +160,7 @@ def test_no_container_changes_what_a_run_is_called(name: str, tmp_path: Path) ->
 
 BROKEN = json_of(ROWS[:2], indent=1).replace(b'"rejected": "Wrong, 1."', b'"rejected": Wrong')
 CP1252 = csv_of(FRAME.replace("größer 😀", "größer")).decode().encode("cp1252")
-CONVERT = "if it is Windows-1252 or Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
+CONVERT = "from Windows? iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
 QUOTED = "a field that holds a {}, a quote or a line break stands in quotes"
 SAVE = "save the rows as an array of objects, or as .jsonl"
 
