@@ -185,13 +185,10 @@ def test_a_file_that_is_not_there_is_empty_or_of_which_nothing_is_left_is_one_li
         PreferenceFiles(path).score(scorer, None)
 
 
+VOTES = [("a", "poor", "good", 2, 2), ("b", "good", "poor", 2, 0), ("c", "good", "fine", 0, 0)]
 VOTED = [
     {"instruction": p, "input": "", "response1": a, "response2": b, "annotator1": first, "annotator2": second}
-    for p, a, b, first, second in [
-        ("a", "poor", "good", 2, 2),
-        ("b", "good", "poor", 2, 0),
-        ("c", "good", "fine", 0, 0),
-    ]
+    for p, a, b, first, second in VOTES
 ]
 
 
