@@ -32,7 +32,7 @@ from mars.record.run_log import kept, logged
 from mars.stopping import Stopped, listening
 from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
-# Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `show` and `status` have none.
+# Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml; `look`, `show` and `status` have none.
 COMMANDS = {
     "plan": "analysis.plan",
     "pool": "mars.fill",
@@ -43,6 +43,7 @@ COMMANDS = {
     "submission": "analysis.submission",
     "replies": "benchmarks.replies",
     "share": "benchmarks.share",
+    "look": "mars.look",
     "show": "mars.show",
     "status": "mars.status",
 }

@@ -43,7 +43,7 @@ QUESTIONS = {  # typed into the site's search: the page that must be among the f
 }
 ENTRIES = {
     "mars.run": "config",
-    **{module: name for name, module in COMMANDS.items() if name not in ("show", "status")},
+    **{module: name for name, module in COMMANDS.items() if name not in ("look", "show", "status")},
 }  # its config
 
 

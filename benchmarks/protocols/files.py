@@ -21,10 +21,11 @@ import pandas as pd
 from benchmarks import metrics
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
+from mars.files import digest
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, Policy, Unusable, read_split
 from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
-from mars.preferences.sources import open_file
+from mars.preferences.sources import open_split
 
 _USUAL: dict[str, Any] = {"schema": None, "ranked": "best_worst"}
 _READING = (*_USUAL, "columns")  # in a record only where they are said
@@ -91,8 +92,9 @@ class PreferenceFiles(Benchmark):
         return cls(str(protocol.get("file") or "not named"), columns=columns, on=policies, resamples=resamples, **told)
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
-        (source,) = self._read()[1]
-        return {"sha256": source["sha256"]}
+        """A folder is its files."""
+        sums = [source["sha256"] for source in self._read()[1]]
+        return {"sha256": sums[0] if len(sums) == 1 else digest(sums)}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """A row per pair of the file (`protocol.PAIR_COLUMNS`), and the file's digest and count of rows and defects.
@@ -156,7 +158,7 @@ class PreferenceFiles(Benchmark):
 
     def _rows(self, policies: Policies) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
         name = self._file.name
-        schema, sources = open_rows([open_file(self._file, name)], self._reading)
+        schema, sources = open_rows(open_split(self._file, "test"), self._reading)
         return read_split(sources, schema, name, policies)
 
     def _accuracies(self, correct: np.ndarray, subsets: pd.Series) -> Parts:

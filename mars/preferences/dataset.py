@@ -29,7 +29,7 @@ from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
 from mars.preferences.schemas import schema_of
 from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
-from mars.preferences.sources import Source, open_directory, open_file, open_hub
+from mars.preferences.sources import Source, open_directory, open_hub, open_split
 
 Split = Literal["train", "test"]
 
@@ -195,9 +195,11 @@ def _read(config: DatasetConfig, split: Split) -> tuple[Sequence[Pair], list[dic
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """Lines for the log: each file with defects, how many of which kind and where the first is; then the flips."""
+    """Lines for the log: of each file what its name does not say, and its defects with their first place; the flips."""
     lines = []
     for part in (tally for files in report.get("sources", {}).values() for tally in files):
+        if part.get("read_as"):
+            lines.append(f"{part['file']}: read as {part['read_as']}")
         told = [
             f"{what} " + ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part[key].items())
             for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same"))
@@ -284,7 +286,7 @@ def _in_order(drawn: Picked, most: int | None = None) -> Picked:
 def _sources(config: DatasetConfig, split: Split) -> list[Source]:
     named = config.train if split == "train" else config.test
     if named is not None:
-        return [open_file(Path(named), Path(named).name)]
+        return open_split(Path(named), split)
     if config.path is not None:
         root = Path(config.path)
         inner = root / (config.data_dir or "")

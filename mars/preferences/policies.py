@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
 from mars.preferences.columns import Stored
+from mars.preferences.containers.raw import RawRow
 from mars.preferences.pair import DataError, Pair, texts_key
 from mars.preferences.rows import Defect, Finding, Kind, Row, Schema, examine, near
-from mars.preferences.sources import RawRow, Source
+from mars.preferences.sources import Source
 
 Policy = Literal["drop", "keep", "raise"]
 Unusable = Literal["drop", "raise"]  # such a row holds no preference that could be kept
@@ -43,7 +44,7 @@ class Policies:
 
 
 # Sound rows, and no sign of a wrong or broken file.
-_HARMLESS: tuple[Kind | Finding, ...] = ("duplicate", "tie", "long_prompt")
+HARMLESS: tuple[Kind | Finding, ...] = ("duplicate", "tie", "long_prompt")
 
 
 @dataclass
@@ -65,7 +66,7 @@ class _Tally:
         places = self.examples.setdefault(defect.kind, [])
         if len(places) < 3:
             places.append(place)
-        if dropped and defect.kind not in _HARMLESS and not self.first_bad:
+        if dropped and defect.kind not in HARMLESS and not self.first_bad:
             self.first_bad = f"{place}: {defect}"
 
     def report(self, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +229,7 @@ def _check_share(tallies: Sequence[_Tally], most: float) -> None:
     rows = sum(tally.pairs for tally in tallies)
     bad = Counter[Kind | Finding]()
     for tally in tallies:
-        bad.update({kind: count for kind, count in tally.dropped.items() if kind not in _HARMLESS})
+        bad.update({kind: count for kind, count in tally.dropped.items() if kind not in HARMLESS})
     if bad.total() > most * rows:
         kinds = ", ".join(f"{count} {kind}" for kind, count in bad.most_common())
         first = next(tally.first_bad for tally in tallies if tally.first_bad)

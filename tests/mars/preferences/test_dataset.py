@@ -408,9 +408,9 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
         (
             "train.csv",
             b"prompt,chosen,rejected\na,b,c\na,b,c,d\n",
-            "Expected 3 fields in line 3, saw 4 (a field that holds a comma",
+            "train.csv:2: has 4 fields, the header 3 (a field that holds a comma",
         ),
-        ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "does not match length of data"),
+        ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "train.csv:1: has 4 fields, the header 3"),
         ("train.parquet", b"junk", "train.parquet: cannot be read as parquet: Parquet file size is 4 bytes"),
         ("train.jsonl.gz", b"not gzip", "train.jsonl.gz: is not a whole gzip file: Not a gzipped file"),
         (
@@ -418,7 +418,7 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
             gzip.compress(b'{"prompt": "a"}' * 99, mtime=0)[:-9],
             "train.jsonl.gz: is not a whole gzip file",
         ),
-        ("train.json", b"[]", "train.json: unknown extension (known: .jsonl, .jsonl.gz, .csv, .parquet)"),
+        ("train.txt", b"[]", "train.txt: unknown extension (rename it after what is in it; known: .jsonl, .json,"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, capfd, name, content, message):
