@@ -184,11 +184,10 @@ def _alternating(raw: Mapping[str, Any], field: str) -> tuple[tuple[Message, ...
     asked, replied = _listed(raw, "prompt"), _listed(raw, field)
     if len(asked) != len(replied) or not asked:
         raise Defect("dialogue", f'"{field}" has {len(replied)} replies to the {len(asked)} turns of "prompt"')
-    turns = [Message(*turn) for pair in zip(asked, replied, strict=True) for turn in zip(_TURNS, pair, strict=True)]
+    turns: list[Message] = []
+    for question, reply in zip(asked, replied, strict=True):
+        turns += [Message("user", question), Message("assistant", reply)]
     return tuple(turns[:-1]), replied[-1]
-
-
-_TURNS: tuple[Literal["user"], Literal["assistant"]] = ("user", "assistant")
 
 
 def _listed(raw: Mapping[str, Any], field: str) -> list[str]:

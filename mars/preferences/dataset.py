@@ -114,6 +114,9 @@ def load(config: DatasetConfig) -> Preferences:
     pairs = shuffled(train, config.seed, "train")
 
     whole_test, pairs, beside_test, test_sources = _test_split(config, pairs)
+    ties = 0
+    if config.on.tie == "half":  # which has no right answer to judge by
+        whole_test, ties = _without_ties(whole_test)
     test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -133,6 +136,7 @@ def load(config: DatasetConfig) -> Preferences:
         "beside_test": beside_test,
         "test_available": len(whole_test),
         "test": len(test),
+        **({"test_ties": ties} if ties else {}),  # not in the test
     }
     report = {
         "dataset": config.name,
@@ -161,6 +165,12 @@ def _test_split(
         return _in_order(held), rest, in_neither, {}
     test, files, _ = _read(config, "test")
     return test, pairs, 0, {"test": files}
+
+
+def _without_ties(pairs: Sequence[Pair]) -> tuple[Picked, int]:
+    """(the pairs of which one side is the better, how many are not)."""
+    kept = np.flatnonzero(np.fromiter((pair.agreement > 0.5 for pair in pairs), dtype=bool, count=len(pairs)))
+    return pick(pairs, kept), len(pairs) - len(kept)
 
 
 def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> None:
@@ -198,6 +208,10 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         if told:
             lines.append(
                 "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {part['rows']} rows kept", *told])
+            )
+        if "rule" in part:
+            lines.append(
+                f"{part.get('file') or part['hub']}: read as {part['rule']} (dataset.schema=NAME says otherwise)"
             )
     if flips := report.get("flips"):
         counts = f"{flips['base']} base and {flips['validation']} validation pairs"

@@ -109,8 +109,8 @@ def read_split(
                 raise DataError(f"{source.label}:{number}: the id {shown} stands at {earlier} already")
             names.add(hash(name))
             places.append(before + number)
-            told = {"subset": row.subset, "agreement": row.agreement, "strength": row.strength}
-            pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, **told))
+            told = (row.agreement, row.strength)
+            pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, None, row.subset, False, *told))
 
         if not tally.rows:
             raise DataError(f"{source.label}: holds no rows")

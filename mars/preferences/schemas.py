@@ -76,12 +76,22 @@ def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
     return Row(prompt, chosen, rejected)
 
 
-def files(raw: Mapping[str, Any]) -> Row:
+def plain(raw: Mapping[str, Any]) -> Row:
     """A row of `prompt`, `chosen` and `rejected`, each a text or a list of {role, content}, with any `subset` and `id`.
 
     A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
     """
-    row = _plain(raw)
+    given = messages_of(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
+    prompt, chosen = _reply(raw, "chosen", given)
+    other, rejected = _reply(raw, "rejected", given)
+    if not prompt:
+        raise missing(raw, "prompt")
+    return Row(prompt, chosen, rejected, name_of(raw, "subset"), name_of(raw, "id") or None, differ(prompt, other))
+
+
+def files(raw: Mapping[str, Any]) -> Row:
+    """A plain row, with the finding where both replies begin with the prompt. Raises Defect."""
+    row = plain(raw)
     if not repeats(row.prompt[-1].content, row.chosen, row.rejected):
         return row
     found = Defect("repeats_prompt", "both replies begin with the prompt (dataset.schema=trl takes it off)")
@@ -107,9 +117,8 @@ def sharegpt(raw: Mapping[str, Any]) -> Row:
     """
     before = "prompt" if raw.get("conversations") is None else "conversations"
     given = conversation(raw[before], before, "from") if raw.get(before) is not None else ()
-    if raw.get("system"):
-        given = (Message("system", text_of(raw, "system")), *given)
-    return _turns(raw, given, before, "from")
+    row = _turns(raw, given, before, "from")
+    return replace(row, prompt=(*_system(raw), *row.prompt))
 
 
 def alpaca(raw: Mapping[str, Any]) -> Row:
@@ -126,7 +135,7 @@ def alpaca(raw: Mapping[str, Any]) -> Row:
         number = number_of(raw.get("preference"))
         if number not in (0, 1, 1.5, 2):
             raise Defect("unlabelled", f'"preference" is {shown(raw.get("preference"))}, not 1 or 2, nor 0 for a tie')
-        return decided(prompt, replies, {1: 1, 2: -1}.get(number, 0), f'"preference" is {number:g}')
+        return decided(prompt, replies, (number == 1) - (number == 2), f'"preference" is {number:g}')
     output = raw.get("output")
     if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
         raise Defect("not_text", f'"output" is {shown(output)}, not a list of two texts, the better one first')
@@ -178,9 +187,14 @@ def instruction(raw: Mapping[str, Any]) -> str:
     return text_of(raw, "instruction") + (f"\n\n{more}" if more else "")
 
 
+def _system(raw: Mapping[str, Any]) -> list[Message]:
+    text = name_of(raw, "system")
+    return [Message("system", text)] if text else []
+
+
 def _earlier(raw: Mapping[str, Any]) -> list[Message]:
     """The turns before an Alpaca row's instruction."""
-    messages = [Message("system", text_of(raw, "system"))] if raw.get("system") else []
+    messages = _system(raw)
     history = raw.get("history") or []
     if not isinstance(history, list):
         raise Defect("dialogue", f'"history" is {shown(history)}, not a list of [question, answer]')
@@ -198,18 +212,9 @@ def _reply(raw: Mapping[str, Any], field: str, given: tuple[Message, ...]) -> tu
     return reply_to(given, messages_of(raw[field], field), field)
 
 
-def _plain(raw: Mapping[str, Any]) -> Row:
-    given = messages_of(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
-    prompt, chosen = _reply(raw, "chosen", given)
-    other, rejected = _reply(raw, "rejected", given)
-    if not prompt:
-        raise missing(raw, "prompt")
-    return Row(prompt, chosen, rejected, name_of(raw, "subset"), name_of(raw, "id") or None, differ(prompt, other))
-
-
 def _scored_pair(raw: Mapping[str, Any]) -> Row:
     """The binarised form; where it carries scores, equal ones mean that `chosen` was picked at random."""
-    row = _plain({field: raw.get(field) for field in ("prompt", "chosen", "rejected")})
+    row = plain({field: raw.get(field) for field in ("prompt", "chosen", "rejected")})
     score, other = number_of(raw.get("score_chosen")), number_of(raw.get("score_rejected"))
     if score is None or other is None:
         return row

@@ -239,13 +239,23 @@ def recognised(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def open_rows(sources: Sequence[Source], reading: Reading) -> tuple[Schema, Sequence[Source]]:
-    """(how the rows of the sources are read, the sources with no row gone): the schema named, else the one recognised.
+    """(how the rows of the sources are read, the sources): the schema named, else the one that is recognised.
 
-    Raises DataError where no shape fits the first source, or several do, with the settings to give; and ConfigError
-    where the settings do not fit the shape.
+    No row is gone from the sources; the identity of rows that are not plain says how they are read. Raises DataError
+    where no shape fits the first source, or several do, with the settings to give; and ConfigError where the settings
+    do not fit the shape.
     """
-    if reading.schema is not None:
-        return reading.shape(reading.schema), sources
+    name = reading.schema
+    if name is None:
+        name, sources = _recognise(sources, reading)
+    schema = reading.shape(name)
+    if schema.rule != SHAPES[PLAIN][""].rule:
+        sources = [replace(source, identity={**source.identity, "rule": schema.rule}) for source in sources]
+    return schema, sources
+
+
+def _recognise(sources: Sequence[Source], reading: Reading) -> tuple[str, Sequence[Source]]:
+    """(the shape of the first source, the sources with the rows that were looked at). Raises DataError."""
     first, *others = sources
     rows = iter(first.rows)
     head = list(itertools.islice(rows, SAMPLE))
@@ -253,7 +263,7 @@ def open_rows(sources: Sequence[Source], reading: Reading) -> tuple[Schema, Sequ
     name = recognised(values) or _nearest(values)
     if name is None:
         raise DataError(f"{first.label}: {_unknown([row.value or {} for row in head], values, reading)}")
-    return reading.shape(name), [replace(first, rows=itertools.chain(head, rows)), *others]
+    return name, [replace(first, rows=itertools.chain(head, rows)), *others]
 
 
 def _nearest(rows: Sequence[Mapping[str, Any]]) -> str | None:

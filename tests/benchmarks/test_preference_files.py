@@ -167,7 +167,8 @@ def test_a_row_that_cannot_be_judged_stops_with_file_row_and_remedy(bad, message
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_a_missing_column_is_named_with_the_nearest_one(kind, tmp_path):
     rows = [{"prompt": "a", "choosen": "good", "rejected": "poor"}] * 2
-    with pytest.raises(DataError, match=r'f\.\w+: no column "chosen" \(did you mean "choosen"\?\)$'):
+    said = r'f\.\w+: no column "chosen" \(did you mean "choosen"\?\), .* benchmark\.columns\.chosen=NAME'
+    with pytest.raises(DataError, match=said):
         PreferenceFiles(write(tmp_path / f"f.{kind}", rows)).score(scorer, None)
 
 
@@ -182,6 +183,40 @@ def test_a_file_that_is_not_there_is_empty_or_of_which_nothing_is_left_is_one_li
         build(PreferenceFiles, {"path": path, "on": {"empty": "drop"}}, "benchmark").score(scorer, None)
     with pytest.raises(DataError, match=r"^dataset\.jsonl:1: "):  # a file may well be called that
         PreferenceFiles(path).score(scorer, None)
+
+
+VOTES = [("a", "poor", "good", 2, 2), ("b", "good", "poor", 2, 0), ("c", "good", "fine", 0, 0)]
+VOTED = [
+    {"instruction": p, "input": "", "response1": a, "response2": b, "annotator1": first, "annotator2": second}
+    for p, a, b, first, second in VOTES
+]
+
+
+def test_a_file_of_another_shape_is_judged_and_its_record_says_how_it_was_read(tmp_path):
+    path = write(tmp_path / "votes.jsonl", VOTED)
+    with pytest.raises(DataError, match=r"^votes\.jsonl:3: the votes are 0, 0 \(drop such .* benchmark\.on\.tie=drop"):
+        PreferenceFiles(path).score(scorer, None)
+    bench = build(PreferenceFiles, {"path": path, "schema": "pandalm", "on": {"tie": "drop"}}, "benchmark")
+    table, data = bench.score(scorer, None)
+    result = bench.evaluate(table)
+    assert (result.metrics["overall"]["accuracy"], result.metrics["overall"]["n"]) == (0.5, 2)
+    assert data["sources"][0]["rule"].startswith("pandalm: ")
+    assert result.protocol["schema"] == "pandalm"
+    assert PreferenceFiles.from_protocol(result.protocol, 1000).evaluate(table).protocol["schema"] == "pandalm"
+
+
+def test_the_users_columns_are_judged_and_a_plain_record_says_nothing_of_them(tmp_path):
+    rows = [{"question": r["prompt"], "better": r["chosen"], "worse": r["rejected"]} for r in ROWS]
+    columns = {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    values = {"path": write(tmp_path / "own.jsonl", rows), "columns": columns}
+    result = build(PreferenceFiles, values, "benchmark").evaluate(
+        build(PreferenceFiles, values, "benchmark").score(scorer, None)[0]
+    )
+    assert result.metrics["overall"]["accuracy"] == 2.5 / 5
+    assert result.protocol["columns"] == columns
+    assert PreferenceFiles.from_protocol(result.protocol, 10).columns.prompt == "question"
+    plain = result_of(write(tmp_path / "rows.jsonl", ROWS)).protocol
+    assert not {"schema", "columns", "ranked", "path"} & set(plain)
 
 
 def test_a_long_text_and_a_dialogue_are_scored_as_they_stand(tmp_path):
@@ -200,6 +235,8 @@ def test_a_long_text_and_a_dialogue_are_scored_as_they_stand(tmp_path):
         ({"path": "f", "seed": -1}, "benchmark.seed: must not be negative, not -1"),
         ({"path": "f", "on": {"empty": "ignore"}}, "benchmark.on.empty: 'ignore' is not a choice"),
         ({"path": "f", "on": {"not_text": "keep"}}, "benchmark.on.not_text: 'keep' is not a choice"),
+        ({"path": "f", "on": {"tie": "half"}}, "benchmark.on.tie: 'half' is not a choice"),
+        ({"path": "f", "schema": "arean"}, 'benchmark.schema: "arean" is unknown (did you mean "arena"?)'),
     ],
 )
 def test_a_wrong_setting_is_one_line(values, message):
