@@ -312,12 +312,13 @@ def test_a_saved_dataset_that_is_not_whole_says_which_file_is_missing(tmp_path: 
 def test_a_folder_of_shards_is_one_split(kind: str, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for i, part in enumerate([ROWS[:3], ROWS[3:]]):
-        file = tmp_path / "shards" / f"part-{i}.{kind}"
+        file = tmp_path / "shards" / f"part.{i}.{kind}"
         pd.DataFrame(part).to_parquet(file) if kind == "parquet" else file.write_bytes(lines_of(part))
-    (tmp_path / "shards" / "README.md").write_text("No rows.")
+    for other in ("README.md", f"._part.0.{kind}"):
+        (tmp_path / "shards" / other).write_text("No rows.")
     assert pairs_of(loaded(tmp_path, tmp_path / "shards")) == PAIRS
-    (tmp_path / "shards" / "part-2.jsonl").write_bytes(b"")
-    said = "part-2.jsonl: the file is empty" if kind == "jsonl" else "has part-0.parquet and part-2.jsonl"
+    (tmp_path / "shards" / "part.2.jsonl").write_bytes(b"")
+    said = "part.2.jsonl: the file is empty" if kind == "jsonl" else "has part.0.parquet and part.2.jsonl"
     with pytest.raises(DataError, match=said):
         loaded(tmp_path, tmp_path / "shards")
 
