@@ -102,7 +102,8 @@ def _read(split: str, sources: list[Mapping[str, Any]]) -> Iterator[Fact]:
     yield Fact("source", f"{split} from", ", ".join(map(_named, sources)))
     rows = sum(source.get("rows", 0) for source in sources)
     yield Fact("rows", f"{split}: read", rows)
-    yield Fact("rows", f"{split}: kept", sum(source.get("kept", 0) for source in sources), rows)
+    pairs = sum(source.get("pairs", source.get("rows", 0)) for source in sources)  # a row may have several
+    yield Fact("rows", f"{split}: kept", sum(source.get("kept", 0) for source in sources), pairs)
     for key, what in (("dropped", "dropped"), ("kept_despite", "kept although")):
         kinds = sorted({kind for source in sources for kind in source.get(key) or {}})
         for kind in kinds:

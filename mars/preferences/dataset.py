@@ -86,10 +86,10 @@ class DatasetConfig:
             raise ValueError("test_from_train: there is a test file already (dataset.test)")
         if self.name != FILES:
             self._check_own_schema()
-        elif self.schema is None:
-            schema_of(self.name, self.preference)
-        else:
+        elif self.schema is not None:
             self.reading.shape(self.schema)
+        elif self.preference is not None:
+            raise ValueError("preference: files has one label and nothing to choose (leave it null, or name schema)")
 
     def _check_own_schema(self) -> None:
         schema_of(self.name, self.preference)
@@ -207,7 +207,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         ]
         if told:
             lines.append(
-                "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {part['rows']} rows kept", *told])
+                "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {_read_in(part)} kept", *told])
             )
         if "rule" in part:
             lines.append(
@@ -217,6 +217,11 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         counts = f"{flips['base']} base and {flips['validation']} validation pairs"
         lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")
     return lines
+
+
+def _read_in(part: Mapping[str, Any]) -> str:
+    """What one source of a report was read as, counted: rows, or the pairs of rows that have several."""
+    return f"{part['pairs']} pairs" if "pairs" in part else f"{part['rows']} rows"
 
 
 def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> Sequence[Pair]:

@@ -6,7 +6,6 @@ files, and what is said of it.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import ROOT
+from support import SHARED
 
 from mars.config import ConfigError, build
 from mars.preferences.dataset import DatasetConfig, load, summary
@@ -26,7 +25,7 @@ from mars.preferences.shapes import SHAPES as KNOWN
 from mars.preferences.shapes import Columns, fitting
 from mars.preferences.turns import conversation, repeats, split_alike
 
-PANDALM = ROOT.parent / "shared" / "data" / "pandalm" / "testset-v1.json.gz"
+PANDALM = SHARED / "data" / "pandalm" / "testset-v1.json.gz"
 needs_pandalm = pytest.mark.skipif(not PANDALM.exists(), reason="needs PandaLM's rows in ../shared/data")
 
 
@@ -512,11 +511,9 @@ def test_the_columns_of_a_shape_may_have_a_margin_and_a_subset_beside(tmp_path: 
 
 
 @needs_pandalm
-def test_pandalm_as_published_has_a_pair_of_every_row_that_is_new_and_the_votes_as_agreement(tmp_path: Path) -> None:
-    rows = json.loads(gzip.decompress(PANDALM.read_bytes()))
-    train = written(tmp_path / "pandalm.jsonl", rows)
+def test_pandalm_as_published_has_a_pair_of_every_row_that_is_new_and_the_votes_as_agreement() -> None:
     on = Policies(tie="half", empty="keep")  # replies of nothing were judged too
-    data = load(DatasetConfig("files", train=train, test_from_train=0.2, validation=0.1, on=on))
+    data = load(DatasetConfig("files", train=str(PANDALM), test_from_train=0.2, validation=0.1, on=on))
     (told,) = data.report["sources"]["train"]
     assert (told["rows"], told["kept"], told["dropped"]) == (999, 865, {"duplicate": 134})
     assert told["kept_despite"] == {"empty": 24, "tie": 81, "contradictory": 2}
