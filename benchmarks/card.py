@@ -204,7 +204,8 @@ def _rows_read(one: Mapping[str, Any]) -> str:
         for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same"))
     }
     told = [f"{what} {kinds}" for what, kinds in found.items() if kinds]
-    return "; ".join([f"{place}: {one['kept']} of {one['rows']} rows usable", *told])
+    read = f"{one['pairs']} pairs" if "pairs" in one else f"{one['rows']} rows"
+    return "; ".join([f"{place}: {one['kept']} of {read} usable", *told])
 
 
 def _shape(pool: Mapping[str, Any]) -> dict[str, Any]:

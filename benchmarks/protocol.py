@@ -78,14 +78,14 @@ class Measure(NamedTuple):
 class Benchmark(ABC):
     """One evaluation protocol: a frozen dataclass of its settings (conf/benchmark/*.yaml), and all that is known of it.
 
-    title: of its board. columns: of the table that `score` returns; a model's scores are called `score` or `…_score`,
-    and an example is named by `id`, with `split`, `edit` and `response` where there are any. measures: what a board
-    shows, ranked by the first; those of a subset are on a model card as well. family: benchmarks of one family share a
-    table and a figure. needs_dataset: whether it judges on the rows of a `Preferences` or brings its own.
+    title: of its board. kinds: of the columns of the table that `score` returns; a model's scores are called `score` or
+    `…_score`, and an example is named by `id`, with `split`, `edit` and `response` where there are any. measures: what
+    a board shows, ranked by the first; those of a subset are on a model card as well. family: benchmarks of one family
+    share a table and a figure. needs_dataset: whether it judges on the rows of a `Preferences` or brings its own.
     """
 
     title: ClassVar[str]
-    columns: ClassVar[Mapping[str, Kind]]
+    kinds: ClassVar[Mapping[str, Kind]]
     measures: ClassVar[tuple[Measure, ...]]
     family: ClassVar[str] = ""
     needs_dataset: ClassVar[bool] = False

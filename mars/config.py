@@ -31,7 +31,8 @@ WITHOUT_EFFECT = frozenset(
     | {"replicate"}  # which moves the seeds that stand beside it (`mars.choices.effective`)
 )
 
-# Settings younger than some runs, {group: {setting: {value: as it names a run}}}; None: as a run without the setting.
+# Settings younger than some runs, {group: {setting: {value: as it names a run}}}; None: as a run without the setting. A
+# setting that is a group has its own settings in the place of values.
 _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
     "train": {
         "token_budget": {"auto": 4096},
@@ -40,7 +41,13 @@ _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
         "margin_scale": {1.0: None},
         "packing": {"auto": None},
         "shard": {"none": None, "fsdp": None},  # where the parts of a model are changes no result
-    }
+    },
+    "benchmark": {
+        "schema": {None: None},
+        "columns": {name: {None: None} for name in ("prompt", "chosen", "rejected", "subset", "id", "margin")},
+        "ranked": {"best_worst": None},
+        "on": {"unlabelled": {"raise": None}, "tie": {"raise": None}},
+    },
 }
 _AS_WITHOUT = frozenset({"downstream"})  # young settings too; where they ask for nothing, they name no run
 
@@ -58,12 +65,21 @@ def naming_runs(config: Mapping[str, Any]) -> dict[str, Any]:
     named = {key: value for key, value in config.items() if key not in _AS_WITHOUT or value}
     for group, settings in _AS_BEFORE.items():
         if isinstance(config.get(group), Mapping):
-            values = {key: _before(settings.get(key, {}), value) for key, value in config[group].items()}
-            named[group] = {key: value for key, value in values.items() if key not in settings or value is not None}
+            named[group] = _as_before(settings, config[group])
+    if isinstance(named.get("downstream"), Mapping):
+        judged = {label: _before(_AS_BEFORE["benchmark"], of) for label, of in named["downstream"].items()}
+        named["downstream"] = judged
     return named
 
 
+def _as_before(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    old = {key: _before(settings[key], value) if key in settings else value for key, value in values.items()}
+    return {key: value for key, value in old.items() if key not in settings or value is not None}
+
+
 def _before(known: Mapping[Any, Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _as_before(known, value) or None
     return next((old for new, old in known.items() if value == new and type(value) is type(new)), value)
 
 

@@ -55,6 +55,7 @@ ORDER = (
         "mars.run",
         "mars.status",
         "mars.show",
+        "mars.look",
         "mars.dry_run",
         "mars.strategy",
         "mars.model",

@@ -38,7 +38,7 @@ _EXAMPLE = ("split", "id", "edit", "response")  # those of a table's columns tha
 
 def read_scores(file: Path, benchmark: str) -> pd.DataFrame:
     """The table, sorted as it was written. Raises UserError in one line for the first thing that is wrong with it."""
-    columns = find(benchmark).columns
+    columns = find(benchmark).kinds
     try:
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow

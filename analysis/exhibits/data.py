@@ -102,7 +102,8 @@ def _read(split: str, sources: list[Mapping[str, Any]]) -> Iterator[Fact]:
     yield Fact("source", f"{split} from", ", ".join(map(_named, sources)))
     rows = sum(source.get("rows", 0) for source in sources)
     yield Fact("rows", f"{split}: read", rows)
-    yield Fact("rows", f"{split}: kept", sum(source.get("kept", 0) for source in sources), rows)
+    pairs = sum(source.get("pairs", source.get("rows", 0)) for source in sources)  # a row may have several
+    yield Fact("rows", f"{split}: kept", sum(source.get("kept", 0) for source in sources), pairs)
     for key, what in (("dropped", "dropped"), ("kept_despite", "kept although")):
         kinds = sorted({kind for source in sources for kind in source.get(key) or {}})
         for kind in kinds:
@@ -113,7 +114,8 @@ def _read(split: str, sources: list[Mapping[str, Any]]) -> Iterator[Fact]:
 def _named(source: Mapping[str, Any]) -> str:
     """A file by its name and digest, rows of the hub by id and revision."""
     if source.get("file"):
-        return f"{source['file']} (sha256 {str(source.get('sha256', ''))[:8]})"
+        read_as = f", read as {source['read_as']}" if source.get("read_as") else ""
+        return f"{source['file']} (sha256 {str(source.get('sha256', ''))[:8]}{read_as})"
     return f"{source.get('hub', 'unknown')}@{str(source.get('revision') or 'unknown')[:8]}"
 
 

@@ -41,6 +41,7 @@ OF_ROWS = {  # of manifest.json's data.sources, by split: what was counted and k
     "contradictory": "contradictory labels: rows with the responses of an earlier row the other way round",
     "invisible": "texts of nothing that can be seen, such as U+200B: rows",
     "turn_marker": "turn markers inside a text, which the plain template cannot tell from turns: rows",
+    "repeats_prompt": "replies that begin with their prompt, both of them (dataset.schema=trl takes it off): rows",
 }
 
 

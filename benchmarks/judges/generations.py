@@ -3,7 +3,7 @@
 | file | a row holds |
 |---|---|
 | `.json` | AlpacaEval's model_outputs: a list of `instruction`, `output`, `generator`, with any `dataset` |
-| `.jsonl` `.jsonl.gz` `.csv` `.parquet` | `prompt` and `response`, or the names above |
+| the others of `mars.preferences.sources` | `prompt` and `response`, or the names above |
 
 A prompt is text, or a list of `{role, content}` that ends with the user's turn, as MT-Bench's second turns are. `id` is
 kept: the planted gold reads it. The same prompt may occur several times, once for each sample: the k-th occurrence in
@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 from mars.files import write_json
 from mars.preferences.dialogue import Message, render_plain
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, messages_of
+from mars.preferences.rows import Defect, messages_of
 from mars.preferences.sources import open_file
 
 _PROMPTS, _REPLIES = ("prompt", "instruction"), ("response", "output")
@@ -86,8 +86,7 @@ def read_generations(path: Path) -> Generations:
     label = path.name
     named: dict[str, int] = {}
     rows = []
-    source = _json_list(path) if path.suffix == ".json" else _rows(path)
-    for number, raw in source:
+    for number, raw in _rows(path):
         where = f"{label}:{number}"
         try:
             rows.append(_generation(raw))
@@ -210,21 +209,6 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if row.value is None or row.defect:
             raise DataError(f"{path.name}:{row.number}: {row.defect}")
         yield row.number, row.value
-
-
-def _json_list(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path.name}: is not JSON: {error}") from None
-    if not isinstance(value, list):
-        raise DataError(f"{path.name}: is not a list of replies (AlpacaEval's model_outputs are one)")
-    for number, row in enumerate(value, start=1):
-        if not isinstance(row, Mapping):
-            raise DataError(f"{path.name}:{number}: is not an object")
-        yield number, row
 
 
 def _sha256(path: Path) -> str:

@@ -88,7 +88,7 @@ class BestOfN(Benchmark):
     """The benchmark: its settings, and the cache and device of a policy."""
 
     title: ClassVar = "Best of n"
-    columns: ClassVar = COLUMNS
+    kinds: ClassVar = COLUMNS
     measures: ClassVar = (
         Measure("overall", "gold_gain", "gold gain, sd", share=False, chance=0.0, optional=True),
         Measure("overall", "gold_regret", "regret, sd", share=False, optional=True),

@@ -23,11 +23,14 @@ from benchmarks import metrics
 from benchmarks.pair_metrics import LABEL_TIES, decided, soft_estimates
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
+from mars.files import digest
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, Policy, Unusable, read_split
-from mars.preferences.schemas import schema_of
-from mars.preferences.sources import open_file
+from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
+from mars.preferences.sources import open_split
 
+_USUAL: dict[str, Any] = {"schema": None, "ranked": "best_worst"}
+_READING = (*_USUAL, "columns")  # in a record only where they are said
 NO_SUBSET = "(none)"  # rows without a subset in a file where others have one
 
 
@@ -50,10 +53,13 @@ class FilePolicies(Policies):
 
 @dataclass(frozen=True)
 class PreferenceFiles(Benchmark):
-    """path: the file. resamples: of the percentile bootstrap over pairs, drawn from `seed`."""
+    """path: the file. schema, columns, ranked: how its rows are read, as `mars.preferences.shapes.Reading` has them.
+
+    resamples: of the percentile bootstrap over pairs, drawn from `seed`.
+    """
 
     title: ClassVar = "Pairs of a file"
-    columns: ClassVar = PAIR_KINDS
+    kinds: ClassVar = PAIR_KINDS
     measures: ClassVar = (
         Measure("overall", "accuracy", "accuracy"),
         Measure("overall", "macro_accuracy", "macro"),
@@ -65,6 +71,9 @@ class PreferenceFiles(Benchmark):
     )
 
     path: str | None = None
+    schema: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    ranked: Ranked = "best_worst"
     on: FilePolicies = field(default_factory=FilePolicies)
     resamples: int = 1000
     seed: int = 0
@@ -72,16 +81,22 @@ class PreferenceFiles(Benchmark):
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path: is required (give it as benchmark.path=FILE)")
+        if self.schema is not None:
+            self._reading.shape(self.schema)
         metrics.check_bootstrap(self.resamples, self.seed)
 
     @classmethod
     def from_protocol(cls, protocol: Mapping[str, Any], resamples: int) -> PreferenceFiles:
         """The name of the file moves no number, and a board has none."""
-        return cls(str(protocol.get("file") or "not named"), FilePolicies(**protocol["on"]), resamples)
+        columns = Columns(**protocol.get("columns", {}))
+        told = {key: protocol[key] for key in ("schema", "ranked") if key in protocol}
+        policies = FilePolicies(**protocol["on"])
+        return cls(str(protocol.get("file") or "not named"), columns=columns, on=policies, resamples=resamples, **told)
 
     def check(self, preferences: Preferences | None) -> Mapping[str, Any]:
-        (source,) = self._read()[1]
-        return {"sha256": source["sha256"]}
+        """A folder is its files."""
+        sums = [source["sha256"] for source in self._read()[1]]
+        return {"sha256": sums[0] if len(sums) == 1 else digest(sums)}
 
     def score(self, scorer: Scorer, preferences: Preferences | None) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """A row per pair of the file (`protocol.PAIR_COLUMNS`), and the file's digest and count of rows and defects.
@@ -123,13 +138,20 @@ class PreferenceFiles(Benchmark):
         if "length_controlled_accuracy" in every:
             for baseline in (coin, length_only):
                 baseline["overall"]["length_controlled_accuracy"] = 0.5
-        settings = {key: value for key, value in asdict(self).items() if key != "path"}
+        settings = {key: value for key, value in asdict(self).items() if key not in ("path", *_READING)}
+        settings |= {key: value for key in ("schema", "ranked") if (value := getattr(self, key)) != _USUAL[key]}
+        if self.columns.named:
+            settings["columns"] = self.columns.named
         return Result(
             protocol={"name": "files", "file": self._file.name, "ties": "half credit", **settings}
             | (LABEL_TIES if voted else {}),
             metrics=parts | {"overall": parts["overall"] | every},
             details={"baselines": {"length_only": length_only, "random": coin}},
         )
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self.schema, self.columns, self.ranked, key="benchmark")
 
     @property
     def _file(self) -> Path:
@@ -148,7 +170,8 @@ class PreferenceFiles(Benchmark):
 
     def _rows(self, policies: Policies) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
         name = self._file.name
-        return read_split([open_file(self._file, name)], schema_of("files", None), name, policies)
+        schema, sources = open_rows(open_split(self._file, "test"), self._reading)
+        return read_split(sources, schema, name, policies)
 
     def _accuracies(self, correct: np.ndarray, subsets: pd.Series) -> Parts:
         """{part: accuracy with interval, and n}; correct: [N] of 0, ½ and 1."""

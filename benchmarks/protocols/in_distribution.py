@@ -39,7 +39,7 @@ class InDistribution(Benchmark):
     """This project's protocol. resamples: of the percentile bootstrap over examples, drawn from `seed`."""
 
     title: ClassVar = "In-distribution accuracy"
-    columns: ClassVar = PAIR_KINDS
+    kinds: ClassVar = PAIR_KINDS
     measures: ClassVar = (
         Measure("", "accuracy", "accuracy"),
         Measure("", "information", "information", share=False),

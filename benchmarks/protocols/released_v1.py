@@ -30,7 +30,7 @@ class ReleasedV1(Benchmark):
     """v1's own protocol on the main test split: `released_v1`."""
 
     title: ClassVar = "The authors' 3 × 100 pairs"
-    columns: ClassVar = PAIR_KINDS
+    kinds: ClassVar = PAIR_KINDS
     measures: ClassVar = (
         Measure("", "accuracy", "accuracy"),
         Measure("", "auc", "AUC", share=False),

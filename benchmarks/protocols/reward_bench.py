@@ -41,8 +41,9 @@ from benchmarks.hub_rows import (
     whole_rows,
 )
 from benchmarks.protocol import PAIR_KINDS, Measure, Parts, Result, Scorer, finite, pair_table
-from mars.preferences import schemas
 from mars.preferences.pair import DataError, Pair, Preferences
+from mars.preferences.rows import Defect, examine
+from mars.preferences.schemas import plain
 from mars.preferences.sources import Source
 
 # RewardBench 1: the official count of each subset since 2024-09-10.
@@ -78,7 +79,7 @@ class RewardBench(HubRows):
     """Rows of prompt, chosen, rejected, subset, id. weights: the date of the official counts."""
 
     title: ClassVar = "RewardBench"
-    columns: ClassVar = PAIR_KINDS
+    kinds: ClassVar = PAIR_KINDS
     measures: ClassVar = tuple(Measure(part, "accuracy", part, chance=0.5) for part in HEADLINE)
     family: ClassVar = FAMILY
 
@@ -218,10 +219,10 @@ def read_pairs(source: Source) -> tuple[list[Pair], dict[str, Any]]:
     for place, number, raw in whole_rows(source, ("prompt", "chosen", "rejected", "subset")):
         subset = known_subset(place, raw["subset"], COUNTS)
         try:
-            row = schemas.files(raw)
-        except schemas.Defect as defect:
+            row = plain(raw)
+        except Defect as defect:
             raise DataError(f"{place}: {defect}") from None
-        for doubt in schemas.examine(row, None):
+        for doubt in examine(row, None):
             if doubt.kind not in ("empty", "identical"):
                 raise DataError(f"{place}: {doubt}")
             doubts[doubt.kind] += 1

@@ -87,7 +87,7 @@ class RewardBench2(HubRows):
     """Rows of id, prompt, chosen, rejected, subset, not from .csv. seed: draws the random baseline's scores too."""
 
     title: ClassVar = NAME
-    columns: ClassVar = {
+    kinds: ClassVar = {
         "id": "text", "subset": "text", "response": "count", "correct": "flag", "score": "score", "length": "count",
     }  # fmt: skip
     measures: ClassVar = (

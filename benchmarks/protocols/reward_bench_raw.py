@@ -59,7 +59,7 @@ class RewardBenchRaw(HubRows):
     """Rows of prompt, chosen, rejected, subset, id. seed: of the bootstrap; the draws have seeds of their own."""
 
     title: ClassVar = "RewardBench, 500-row draws"
-    columns: ClassVar = {**PAIR_KINDS, "file_rows": "count", **dict.fromkeys(DRAWS, "flag")}
+    kinds: ClassVar = {**PAIR_KINDS, "file_rows": "count", **dict.fromkeys(DRAWS, "flag")}
     measures: ClassVar = (
         Measure("overall", "accuracy", "Core", chance=0.5),
         *(Measure(section, "accuracy", section, chance=0.5) for section in SECTIONS),

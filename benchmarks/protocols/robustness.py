@@ -83,7 +83,7 @@ class Robustness(Benchmark):
     """The benchmark: its settings, and what makes the variants of `paraphrase` and of `eda`."""
 
     title: ClassVar = "Robustness"
-    columns: ClassVar = COLUMNS
+    kinds: ClassVar = COLUMNS
     measures: ClassVar = (
         Measure("overall", "worst_case_accuracy", "worst case", optional=True),  # no edit but EDA may be asked for
         Measure("overall", "accuracy", "unedited"),

@@ -49,7 +49,7 @@ class TrainedPolicy(Benchmark):
     """The benchmark: its settings, and the cache and device of the policy."""
 
     title: ClassVar = "Trained policy"
-    columns: ClassVar = COLUMNS
+    kinds: ClassVar = COLUMNS
     measures: ClassVar = (
         Measure("overall", "gold_win_rate", "gold win rate", chance=0.5, optional=True),
         Measure("overall", "gold_gain", "gold gain, sd", share=False, chance=0.0, optional=True),

@@ -2,8 +2,13 @@
 
 pair, dialogue   the unit that everything works on, and the one way its text is put together
 labels           votes, ties and strength as arrays
+containers       what lies in a file: JSON, separated text, Parquet and Arrow, compressed or not; inventory: its columns
 sources          files, folders and the hub: raw rows, one after the other
-schemas          a raw row to a pair, one function for each dataset
+rows             what a raw row is read as, and the defects it may have
+turns            turns as people store them, and where a prompt ends
+schemas          a raw row to a pair, one function for each dataset and each way to name chosen and rejected
+comparisons      rows of several replies and a label: a winner, votes, scores, ranks
+shapes           which of all these a file is in, and the user's names of columns
 policies         rows with a defect: dropped, kept or an error, and counted
 dataset          all of it in order: read, choose by seed, split
 contamination    test pairs that the training data already hold

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError
-from mars.preferences.schemas import Defect, messages_of, near, shown
+from mars.preferences.rows import Defect, messages_of, near, shown
 from mars.preferences.sources import Source
 
 Repeated = Literal["raise", "keep"]

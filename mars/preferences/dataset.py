@@ -27,11 +27,13 @@ from mars.preferences.columns import Changed, Picked, pick
 from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
-from mars.preferences.schemas import Schema, schema_of
-from mars.preferences.sources import Source, open_directory, open_file, open_hub
+from mars.preferences.schemas import schema_of
+from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
+from mars.preferences.sources import Source, open_directory, open_hub, open_split
 
 Split = Literal["train", "test"]
 
+FILES = "files"  # the dataset of anybody's rows; the others have a schema of their own
 _BLOCK = 1 << 16  # prompts numbered at once
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,9 @@ class DatasetConfig:
     path: str | None = None  # local directory laid out as on the hub
     train: str | None = None  # local files, before `path` and `hub`
     test: str | None = None
+    schema: str | None = None  # of dataset=files: the shape of its rows; None: the one that is recognised
+    columns: Columns = field(default_factory=Columns)  # of dataset=files: the user's names
+    ranked: Ranked = "best_worst"  # of dataset=files: which of several ranked replies are compared
     preference: str | None = None  # which label decides; None: the dataset's usual one
     size: int | None = None  # base pairs; None: all that are left after validation
     test_size: int | None = None
@@ -79,7 +84,23 @@ class DatasetConfig:
             raise ValueError(f"max_bad_fraction: {self.max_bad_fraction} is not between 0 and 1")
         if self.test is not None and self.test_from_train:
             raise ValueError("test_from_train: there is a test file already (dataset.test)")
+        if self.name != FILES:
+            self._check_own_schema()
+        elif self.schema is not None:
+            self.reading.shape(self.schema)
+        elif self.preference is not None:
+            raise ValueError("preference: files has one label and nothing to choose (leave it null, or name schema)")
+
+    def _check_own_schema(self) -> None:
         schema_of(self.name, self.preference)
+        for name in ("schema", "columns", "ranked"):
+            if getattr(self, name) != getattr(Reading(), name):
+                raise ValueError(f"{name}: {self.name} has its own (dataset=files takes any, from files or the hub)")
+
+    @property
+    def reading(self) -> Reading:
+        """How its rows are to be read, as far as it is said."""
+        return Reading(self.schema, self.columns, self.ranked, self.preference)
 
 
 def load(config: DatasetConfig) -> Preferences:
@@ -87,13 +108,15 @@ def load(config: DatasetConfig) -> Preferences:
 
     Raises DataError with file and row for data that cannot be used, and ConfigError for a dataset with no rows to read.
     """
-    schema = schema_of(config.name, config.preference)
-    train, train_files = _read(config, schema, "train")
+    train, train_files, rule = _read(config, "train")
     if not train:
         raise DataError("; ".join(summary({"sources": {"train": train_files}})))
     pairs = shuffled(train, config.seed, "train")
 
-    whole_test, pairs, beside_test, test_sources = _test_split(config, schema, pairs)
+    whole_test, pairs, beside_test, test_sources = _test_split(config, pairs)
+    ties = 0
+    if config.on.tie == "half":  # which has no right answer to judge by
+        whole_test, ties = _without_ties(whole_test)
     test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -113,11 +136,12 @@ def load(config: DatasetConfig) -> Preferences:
         "beside_test": beside_test,
         "test_available": len(whole_test),
         "test": len(test),
+        **({"test_ties": ties} if ties else {}),  # not in the test
     }
     report = {
         "dataset": config.name,
         "licence": config.licence,
-        "rule": schema.rule,
+        "rule": rule,
         "sources": {"train": train_files, **test_sources},
         "subset": subset,
         "length_baseline": {"test": length_baseline(test)},
@@ -130,7 +154,7 @@ def load(config: DatasetConfig) -> Preferences:
 
 
 def _test_split(
-    config: DatasetConfig, schema: Schema, pairs: Picked
+    config: DatasetConfig, pairs: Picked
 ) -> tuple[Sequence[Pair], Picked, int, dict[str, list[dict[str, Any]]]]:
     """(test pairs in file order, the `pairs` left to train on, how many are in neither, the sources read for the test).
 
@@ -139,8 +163,14 @@ def _test_split(
     if config.test_from_train:
         held, rest, in_neither = hold_out(pairs, _number(config.test_from_train, len(pairs)))
         return _in_order(held), rest, in_neither, {}
-    test, files = _read(config, schema, "test")
+    test, files, _ = _read(config, "test")
     return test, pairs, 0, {"test": files}
+
+
+def _without_ties(pairs: Sequence[Pair]) -> tuple[Picked, int]:
+    """(the pairs of which one side is the better, how many are not)."""
+    kept = np.flatnonzero(np.fromiter((pair.agreement > 0.5 for pair in pairs), dtype=bool, count=len(pairs)))
+    return pick(pairs, kept), len(pairs) - len(kept)
 
 
 def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> None:
@@ -153,16 +183,23 @@ def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> Non
         log.warning("%s: only %d base pairs are left, not the %d of dataset.size", config.name, base, config.size)
 
 
-def _read(config: DatasetConfig, schema: Schema, split: Split) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
-    prefix = f"{config.name}-{split}"
+def _read(config: DatasetConfig, split: Split) -> tuple[Sequence[Pair], list[dict[str, Any]], str]:
+    """(the pairs of a split, what became of the rows of each of its sources, the rule of their labels)."""
+    sources: Sequence[Source] = _sources(config, split)
+    if config.name == FILES:
+        schema, sources = open_rows(sources, config.reading)
+    else:
+        schema = schema_of(config.name, config.preference)
     limits = (config.max_prompt_chars, config.max_bad_fraction)
-    return read_split(_sources(config, split), schema, prefix, config.on, *limits)
+    return *read_split(sources, schema, f"{config.name}-{split}", config.on, *limits), schema.rule
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """Lines for the log: each file with defects, how many of which kind and where the first is; then the flips."""
+    """Lines for the log: of each file what its name does not say, and its defects with their first place; the flips."""
     lines = []
     for part in (tally for files in report.get("sources", {}).values() for tally in files):
+        if part.get("read_as"):
+            lines.append(f"{part['file']}: read as {part['read_as']}")
         told = [
             f"{what} " + ", ".join(f"{n} {kind} (first: {part['examples'][kind][0]})" for kind, n in part[key].items())
             for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same"))
@@ -170,12 +207,21 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         ]
         if told:
             lines.append(
-                "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {part['rows']} rows kept", *told])
+                "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {_read_in(part)} kept", *told])
+            )
+        if "rule" in part:
+            lines.append(
+                f"{part.get('file') or part['hub']}: read as {part['rule']} (dataset.schema=NAME says otherwise)"
             )
     if flips := report.get("flips"):
         counts = f"{flips['base']} base and {flips['validation']} validation pairs"
         lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")
     return lines
+
+
+def _read_in(part: Mapping[str, Any]) -> str:
+    """What one source of a report was read as, counted: rows, or the pairs of rows that have several."""
+    return f"{part['pairs']} pairs" if "pairs" in part else f"{part['rows']} rows"
 
 
 def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> Sequence[Pair]:
@@ -245,7 +291,7 @@ def _in_order(drawn: Picked, most: int | None = None) -> Picked:
 def _sources(config: DatasetConfig, split: Split) -> list[Source]:
     named = config.train if split == "train" else config.test
     if named is not None:
-        return [open_file(Path(named), Path(named).name)]
+        return open_split(Path(named), split)
     if config.path is not None:
         root = Path(config.path)
         inner = root / (config.data_dir or "")

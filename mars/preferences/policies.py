@@ -12,16 +12,18 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NoReturn
 
 from mars.preferences.columns import Stored
+from mars.preferences.containers.raw import RawRow
 from mars.preferences.pair import DataError, Pair, texts_key
-from mars.preferences.schemas import Defect, Finding, Kind, Row, Schema, examine, near
-from mars.preferences.sources import RawRow, Source
+from mars.preferences.rows import Defect, Finding, Kind, Row, Schema, examine, near
+from mars.preferences.sources import Source
 
 Policy = Literal["drop", "keep", "raise"]
 Unusable = Literal["drop", "raise"]  # such a row holds no preference that could be kept
+Ties = Literal["drop", "keep", "half", "raise"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,13 @@ class Policies:
     prompts_differ: Policy = "drop"  # keep: with the chosen side's prompt
     empty: Policy = "drop"
     identical: Policy = "drop"
-    tie: Policy = "drop"
+    tie: Ties = "drop"  # keep: with its label, where it has one; half: as preferred by half of the annotators
     duplicate: Policy = "drop"
     long_prompt: Policy = "drop"
 
 
 # Sound rows, and no sign of a wrong or broken file.
-_HARMLESS: tuple[Kind | Finding, ...] = ("duplicate", "tie", "long_prompt")
+HARMLESS: tuple[Kind | Finding, ...] = ("duplicate", "tie", "long_prompt")
 
 
 @dataclass
@@ -50,6 +52,7 @@ class _Tally:
     """What became of one source's rows."""
 
     rows: int = 0
+    pairs: int = 0  # of these rows: more, where a row has several
     kept: int = 0
     last: int = 0  # number of the last row
     columns: set[str] = field(default_factory=set)
@@ -63,11 +66,11 @@ class _Tally:
         places = self.examples.setdefault(defect.kind, [])
         if len(places) < 3:
             places.append(place)
-        if dropped and defect.kind not in _HARMLESS and not self.first_bad:
+        if dropped and defect.kind not in HARMLESS and not self.first_bad:
             self.first_bad = f"{place}: {defect}"
 
     def report(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        counts = {"rows": self.rows, "kept": self.kept}
+        counts = {"rows": self.rows, **({"pairs": self.pairs} if self.pairs != self.rows else {}), "kept": self.kept}
         kinds = {"dropped": dict(self.dropped), "kept_despite": dict(self.kept_despite), "examples": self.examples}
         return {**identity, **counts, **kinds}
 
@@ -82,7 +85,8 @@ def read_split(
 ) -> tuple[Sequence[Pair], list[dict[str, Any]]]:
     """(the usable pairs of one split in file order, for each source the JSON count of what became of its rows).
 
-    A pair's id is the row's own, else `prefix` and the row's number, counted through all sources. max_prompt_chars: a
+    A pair's id is the row's own, else `prefix` and the row's number, counted through all sources; where a row has
+    several pairs, it ends in which of them this is. max_prompt_chars: a
     longer prompt is a defect; None is no limit. max_bad_fraction: the largest share of rows that may be dropped,
     excluding duplicates, ties and long prompts.
 
@@ -99,12 +103,14 @@ def read_split(
         tally = _Tally()
         for number, row in _usable_rows(source, schema, policies, max_prompt_chars, tally, seen):
             name = row.id or f"{prefix}-{before + number}"
+            name = f"{name}-{row.part}" if row.part else name
             if hash(name) in names and (earlier := _whereabouts(name, pairs, places, sources, tallies)):
                 shown = json.dumps(name[:60], ensure_ascii=False)
                 raise DataError(f"{source.label}:{number}: the id {shown} stands at {earlier} already")
             names.add(hash(name))
             places.append(before + number)
-            pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, subset=row.subset))
+            told = (row.agreement, row.strength)
+            pairs.append(Pair(name, row.prompt, row.chosen, row.rejected, None, row.subset, False, *told))
 
         if not tally.rows:
             raise DataError(f"{source.label}: holds no rows")
@@ -145,49 +151,69 @@ def _usable_rows(
         place = f"{source.label}:{raw.number}"
         tally.rows, tally.last = tally.rows + 1, raw.number
         tally.columns.update(raw.value or ())
-        row, defects = _understand(raw, schema, max_prompt_chars)
-        key = b""
-        if row is not None:
-            key = texts_key(row.prompt, row.chosen, row.rejected)
-            turned = texts_key(row.prompt, row.rejected, row.chosen)
-            if key in seen:
-                defects.append(Defect("duplicate", "repeats an earlier row"))
-            if turned in seen and row.chosen != row.rejected:
-                defects.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
+        for row, defects in _understand(raw, schema, max_prompt_chars):
+            tally.pairs += 1
+            key = b""
+            if row is not None:
+                key = texts_key(row.prompt, row.chosen, row.rejected)
+                defects += _repeated(row, key, seen)
 
-        cause = _cause_to_drop(defects, policies, place, row is not None)
-        for defect in [cause] if cause else defects:
-            tally.note(defect, place, dropped=cause is not None)
-        if row is not None and cause is None:
-            tally.kept += 1
-            seen.add(key)
-            yield raw.number, row
+            cause = _cause_to_drop(defects, policies, place, row)
+            for defect in [cause] if cause else defects:
+                tally.note(defect, place, dropped=cause is not None)
+            if row is not None and cause is None:
+                tally.kept += 1
+                seen.add(key)
+                tied = policies.tie == "half" and any(defect.kind == "tie" for defect in defects)
+                yield raw.number, replace(row, agreement=0.5) if tied else row
 
 
-def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> tuple[Row | None, list[Defect]]:
-    """(the row, or None where it holds no preference; its defects in the order in which they were found)."""
+def _repeated(row: Row, key: bytes, seen: set[bytes]) -> list[Defect]:
+    """What a row says again, or the other way round, of an earlier one; key: of its texts."""
+    found = [Defect("duplicate", "repeats an earlier row")] if key in seen else []
+    turned = texts_key(row.prompt, row.rejected, row.chosen)
+    if turned in seen and row.chosen != row.rejected:
+        found.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
+    return found
+
+
+def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> Iterator[tuple[Row | None, list[Defect]]]:
+    """(each pair of a raw row, or None where it holds no preference; its defects in the order they were found)."""
     defects = [raw.defect] if raw.defect else []
     if raw.value is None:
-        return None, defects
+        yield None, defects
+        return
     try:
-        row = schema.parse(raw.value)
+        rows = schema.rows(raw.value)
     except Defect as defect:
-        return None, [*defects, defect]
-    return row, [*defects, *examine(row, max_prompt_chars)]
+        yield None, [*defects, defect]
+        return
+    for row in rows:
+        yield row, [*defects, *examine(row, max_prompt_chars)]
 
 
-def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, usable: bool) -> Defect | None:
-    """The defect for which a row is dropped, or None where it is kept. Raises DataError where a policy says so."""
+def _cause_to_drop(defects: Sequence[Defect], policies: Policies, place: str, row: Row | None) -> Defect | None:
+    """The defect for which a row is dropped, or None where it is kept. Raises DataError where a policy says so.
+
+    row: None where there is no preference to keep; as little is there to keep of a tie without a label.
+    """
+    tie = next((defect for defect in defects if defect.kind == "tie"), None)
+    if tie and policies.tie == "keep" and row is not None and row.agreement == 0.5:
+        _refuse(place, tie)
     for defect in defects:
-        policy: Policy = getattr(policies, defect.kind, "keep")  # a finding has none
+        policy: Policy | Ties = getattr(policies, defect.kind, "keep")  # a finding has none
         if policy == "drop":
             return defect
         if policy == "raise":
             raise DataError(f"{place}: {defect} (drop such rows with dataset.on.{defect.kind}=drop)")
-    if not usable:
-        last = defects[-1]
-        raise DataError(f"{place}: {last}, with no label to keep (drop such rows with dataset.on.{last.kind}=drop)")
+    if row is None:
+        _refuse(place, defects[-1])
     return None
+
+
+def _refuse(place: str, defect: Defect) -> NoReturn:
+    told = f"(drop such rows with dataset.on.{defect.kind}=drop)"
+    raise DataError(f"{place}: {defect}, with no label to keep {told}")
 
 
 def _check_columns(label: str, columns: set[str], schema: Schema) -> None:
@@ -200,10 +226,10 @@ def _check_columns(label: str, columns: set[str], schema: Schema) -> None:
 
 def _check_share(tallies: Sequence[_Tally], most: float) -> None:
     """Raises DataError when more than a share `most` of the rows is bad: probably the wrong file or schema."""
-    rows = sum(tally.rows for tally in tallies)
+    rows = sum(tally.pairs for tally in tallies)
     bad = Counter[Kind | Finding]()
     for tally in tallies:
-        bad.update({kind: count for kind, count in tally.dropped.items() if kind not in _HARMLESS})
+        bad.update({kind: count for kind, count in tally.dropped.items() if kind not in HARMLESS})
     if bad.total() > most * rows:
         kinds = ", ".join(f"{count} {kind}" for kind, count in bad.most_common())
         first = next(tally.first_bad for tally in tallies if tally.first_bad)

@@ -10,67 +10,29 @@ turn.
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
-from mars.config import ConfigError, choose, nearest
-from mars.preferences.dialogue import Message, Role, parse_hh, split_last_assistant
-
-Kind = Literal[  # each has a policy
-    "bad_json",  # the line is not a JSON object
-    "encoding",  # bytes that are not UTF-8, or half of a surrogate pair
-    "not_text",  # a field is missing, null or of another type
-    "dialogue",  # turns that do not make a dialogue: unknown speaker, no reply at the end, no user before it
-    "unlabelled",  # nothing says which response is the better one
-    "prompts_differ",  # the two sides answer different prompts
-    "empty",  # white space only
-    "identical",  # chosen and rejected are the same text
-    "tie",  # both responses have the same score
-    "duplicate",  # prompt, chosen and rejected repeat an earlier row of the split
-    "long_prompt",  # more characters than dataset.max_prompt_chars
-]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Finding = Literal[  # what is counted and kept, because the row is a preference all the same
-    "contradictory",  # an earlier row of the split has the same prompt and responses, the other way round
-    "invisible",  # a text of nothing but white space, controls and marks without width, such as U+200B
-    "turn_marker",  # a text holds "\n\nHuman:" or "\n\nAssistant:", which the plain template cannot tell from a turn
-]
-
-
-class Defect(Exception):
-    """What is wrong with one row. Raised where the row holds no preference, else listed in `Row.doubts`."""
-
-    def __init__(self, kind: Kind | Finding, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A raw row understood: the texts of a `Pair`, before the policies are applied and an id is given."""
-
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    subset: str = ""
-    id: str | None = None  # the row's own, where its schema has one
-    doubts: tuple[Defect, ...] = ()
-
-
-@dataclass(frozen=True)
-class Schema:
-    """How one dataset's rows are read. columns: alternatives; a file needs all columns of one of them."""
-
-    parse: Callable[[Mapping[str, Any]], Row]
-    columns: tuple[tuple[str, ...], ...]
-    rule: str  # recorded with the run: how the label came about
+from mars.config import ConfigError, choose
+from mars.preferences.dialogue import Message, parse_hh, split_last_assistant
+from mars.preferences.rows import (
+    PAIR,
+    Defect,
+    Row,
+    Schema,
+    decided,
+    differ,
+    messages_of,
+    missing,
+    name_of,
+    number_of,
+    reply_to,
+    shown,
+    text_of,
+)
+from mars.preferences.turns import Form, conversation, repeats, split_alike, tool_turns, without_prompt
 
 
 def hh_rlhf(raw: Mapping[str, Any]) -> Row:
@@ -81,34 +43,40 @@ def hh_rlhf(raw: Mapping[str, Any]) -> Row:
     sides = []
     for field in ("chosen", "rejected"):
         try:
-            sides.append(split_last_assistant(parse_hh(_text(raw, field))))
+            sides.append(split_last_assistant(parse_hh(text_of(raw, field))))
         except ValueError as error:
             raise Defect("dialogue", f'"{field}": {error}') from None
     (prompt, chosen), (other, rejected) = sides
-    return Row(prompt, chosen, rejected, doubts=_differ(prompt, other))
+    return Row(prompt, chosen, rejected, doubts=differ(prompt, other))
 
 
 def ultrafeedback(raw: Mapping[str, Any], preference: str = "overall") -> Row:
     """A row of either form on the hub: `chosen` against `rejected`, or an `instruction` with scored `completions`.
 
-    preference: the score that decides between completions, "overall" or "fine_grained". Raises Defect.
+    preference: the score that decides between completions, "overall" or "fine_grained". `strength` is the difference
+    of the scores. Raises Defect.
     """
     return _best_against_worst(raw, preference) if "completions" in raw else _scored_pair(raw)
 
 
+def _without_strength(raw: Mapping[str, Any], preference: str) -> Row:
+    """As the dataset has always been read: its runs are named by what their pairs hold."""
+    return replace(ultrafeedback(raw, preference), strength=None)
+
+
 def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
     """A row of two responses and the id, 0 or 1, of the better or of the safer one (`preference`). Raises Defect."""
-    responses = [_text(raw, "response_0"), _text(raw, "response_1")]
+    responses = [text_of(raw, "response_0"), text_of(raw, "response_1")]
     prompt = messages_of(raw.get("prompt"), "prompt")
     column = f"{preference}_response_id"
-    better = _number(raw.get(column))
+    better = number_of(raw.get(column))
     if better not in (0, 1):
         raise Defect("unlabelled", f'"{column}" is {shown(raw.get(column))}, not 0 or 1')
     chosen, rejected = responses[int(better)], responses[1 - int(better)]
     return Row(prompt, chosen, rejected)
 
 
-def files(raw: Mapping[str, Any]) -> Row:
+def plain(raw: Mapping[str, Any]) -> Row:
     """A row of `prompt`, `chosen` and `rejected`, each a text or a list of {role, content}, with any `subset` and `id`.
 
     A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
@@ -117,18 +85,141 @@ def files(raw: Mapping[str, Any]) -> Row:
     prompt, chosen = _reply(raw, "chosen", given)
     other, rejected = _reply(raw, "rejected", given)
     if not prompt:
-        raise _missing(raw, "prompt")
-    return Row(prompt, chosen, rejected, _name(raw, "subset"), _name(raw, "id") or None, _differ(prompt, other))
+        raise missing(raw, "prompt")
+    return Row(prompt, chosen, rejected, name_of(raw, "subset"), name_of(raw, "id") or None, differ(prompt, other))
+
+
+def files(raw: Mapping[str, Any]) -> Row:
+    """A plain row, with the finding where both replies begin with the prompt. Raises Defect."""
+    row = plain(raw)
+    if not repeats(row.prompt[-1].content, row.chosen, row.rejected):
+        return row
+    found = Defect("repeats_prompt", "both replies begin with the prompt (dataset.schema=trl takes it off)")
+    return replace(row, doubts=(*row.doubts, found))
+
+
+def trl(raw: Mapping[str, Any]) -> Row:
+    """A preference row of TRL: a prompt that is given, or is the beginning that chosen and rejected share.
+
+    Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF are
+    split at their last turn. Raises Defect.
+    """
+    given = conversation(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
+    if all(isinstance(raw.get(field), str) for field in PAIR):
+        return _texts(raw, given)
+    return _turns(raw, given, "prompt", "role")
+
+
+def sharegpt(raw: Mapping[str, Any]) -> Row:
+    """A row of {from, value} turns: `conversations` and a reply in `chosen` and in `rejected`, or two whole dialogues.
+
+    `prompt` is another name of `conversations`; a text in `system` comes first. Raises Defect.
+    """
+    before = "prompt" if raw.get("conversations") is None else "conversations"
+    given = conversation(raw[before], before, "from") if raw.get(before) is not None else ()
+    row = _turns(raw, given, before, "from")
+    return replace(row, prompt=(*_system(raw), *row.prompt))
+
+
+def alpaca(raw: Mapping[str, Any]) -> Row:
+    """A row of `instruction` and any `input`, with chosen and rejected, or `output` as a list of two, the better first.
+
+    Or with `output_1`, `output_2` and `preference`, the number of the better one, as in AlpacaFarm. Any `system` and
+    `history` of [question, answer] come before. Raises Defect.
+    """
+    prompt = (*_earlier(raw), Message("user", instruction(raw)))
+    if "chosen" in raw:
+        return Row(prompt, text_of(raw, "chosen"), text_of(raw, "rejected"))
+    if "output_1" in raw:
+        replies = text_of(raw, "output_1"), text_of(raw, "output_2")
+        number = number_of(raw.get("preference"))
+        if number not in (0, 1, 1.5, 2):
+            raise Defect("unlabelled", f'"preference" is {shown(raw.get("preference"))}, not 1 or 2, nor 0 for a tie')
+        return decided(prompt, replies, (number == 1) - (number == 2), f'"preference" is {number:g}')
+    output = raw.get("output")
+    if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
+        raise Defect("not_text", f'"output" is {shown(output)}, not a list of two texts, the better one first')
+    return Row(prompt, *output)
+
+
+def _turns(raw: Mapping[str, Any], given: tuple[Message, ...], before: str, form: Form) -> Row:
+    """A row whose sides are turns that follow the `given` ones, of the field `before`, or whole dialogues."""
+    sides = [
+        (given, raw[field])
+        if isinstance(raw.get(field), str)
+        else reply_to(given, conversation(raw.get(field), field, form), field)
+        for field in PAIR
+    ]
+    (prompt, chosen), (other, rejected) = sides
+    if not prompt:
+        raise missing(raw, before)
+    called = tool_turns({field: raw.get(field) for field in (before, *PAIR)}, form)
+    return Row(prompt, chosen, rejected, doubts=(*differ(prompt, other), *called))
+
+
+def _texts(raw: Mapping[str, Any], given: tuple[Message, ...]) -> Row:
+    """A TRL row of texts, split where the prompt ends."""
+    chosen, rejected = (text_of(raw, field) for field in PAIR)
+    if given:
+        last = given[-1].content
+        if not repeats(last, chosen, rejected):
+            return Row(given, chosen, rejected)
+        split = Defect("split_prompt", "both replies begin with the prompt, which was taken off")
+        return Row(given, without_prompt(last, chosen), without_prompt(last, rejected), doubts=(split,))
+    if chosen.lstrip().startswith(_SPEAKERS) and rejected.lstrip().startswith(_SPEAKERS):
+        return hh_rlhf(raw)
+    if (name := next((name for name in _ASKS if name in raw), None)) is not None:
+        raise Defect("not_text", f'"prompt" is missing, and "{name}" may be it')
+    end = split_alike(chosen, rejected)
+    if not chosen[:end].strip():
+        raise Defect("not_text", '"prompt" is missing, and chosen and rejected share no beginning that ends a sentence')
+    split = Defect("split_prompt", f"chosen and rejected are alike for {end} characters, taken for the prompt")
+    return Row((Message("user", chosen[:end].strip()),), chosen[end:], rejected[end:], doubts=(split,))
+
+
+_SPEAKERS = ("Human:", "Assistant:")
+_ASKS = ("instruction", "question", "query", "input", "history", "context", "post", "messages", "conversations")
+
+
+def instruction(raw: Mapping[str, Any]) -> str:
+    """`instruction`, and below an empty line what `input` has."""
+    more = name_of(raw, "input")
+    return text_of(raw, "instruction") + (f"\n\n{more}" if more else "")
+
+
+def _system(raw: Mapping[str, Any]) -> list[Message]:
+    text = name_of(raw, "system")
+    return [Message("system", text)] if text else []
+
+
+def _earlier(raw: Mapping[str, Any]) -> list[Message]:
+    """The turns before an Alpaca row's instruction."""
+    messages = _system(raw)
+    history = raw.get("history") or []
+    if not isinstance(history, list):
+        raise Defect("dialogue", f'"history" is {shown(history)}, not a list of [question, answer]')
+    for turns in history:
+        if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(turn, str) for turn in turns):
+            raise Defect("dialogue", f'"history" holds {shown(turns)}, not [question, answer]')
+        messages += [Message("user", turns[0]), Message("assistant", turns[1])]
+    return messages
+
+
+def _reply(raw: Mapping[str, Any], field: str, given: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
+    """(prompt, response) of one side; a list that opens with the assistant continues the `given` prompt."""
+    if not isinstance(raw.get(field), list):
+        return given, text_of(raw, field)
+    return reply_to(given, messages_of(raw[field], field), field)
 
 
 def _scored_pair(raw: Mapping[str, Any]) -> Row:
     """The binarised form; where it carries scores, equal ones mean that `chosen` was picked at random."""
-    row = files({field: raw.get(field) for field in ("prompt", "chosen", "rejected")})
-    score = _number(raw.get("score_chosen"))
-    if score is None or score != _number(raw.get("score_rejected")):
+    row = plain({field: raw.get(field) for field in ("prompt", "chosen", "rejected")})
+    score, other = number_of(raw.get("score_chosen")), number_of(raw.get("score_rejected"))
+    if score is None or other is None:
         return row
-    tie = Defect("tie", f"both responses score {score:g}")
-    return Row(row.prompt, row.chosen, row.rejected, doubts=(*row.doubts, tie))
+    tie = () if score != other else (Defect("tie", f"both responses score {score:g}"),)
+    return replace(row, doubts=(*row.doubts, *tie), strength=score - other)
 
 
 _SCORES = {"overall": "overall_score", "fine_grained": "fine-grained_score"}
@@ -141,140 +232,28 @@ def _best_against_worst(raw: Mapping[str, Any], preference: str) -> Row:
     completions = raw["completions"]
     if not isinstance(completions, list) or not all(isinstance(c, Mapping) for c in completions):
         raise Defect("not_text", f'"completions" is {shown(completions)}, not a list of completions')
-    scored = [(score, c) for c in completions if (score := _number(c.get(column))) is not None]
+    scored = [(score, c) for c in completions if (score := number_of(c.get(column))) is not None]
     if len(scored) < 2:
         other = next(name for name in _SCORES if name != preference)
         detail = f'{len(scored)} of {len(completions)} completions have "{column}"'
         raise Defect("unlabelled", f"{detail} (dataset.preference={other} takes the other score)")
     best, worst = max(scored, key=lambda s: s[0]), min(scored, key=lambda s: s[0])
-    if best[0] == worst[0]:
-        raise Defect("tie", f"all completions score {best[0]:g}")
+    gap = best[0] - worst[0]
+    if not gap:
+        best, worst = scored[:2]
+    replies = text_of(best[1], "response"), text_of(worst[1], "response")
     source = raw.get("source")
-    subset = source if isinstance(source, str) else ""
-    return Row(prompt, _text(best[1], "response"), _text(worst[1], "response"), subset)
+    row = decided(prompt, replies, gap, f"all completions score {best[0]:g}")
+    return replace(row, subset=source if isinstance(source, str) else "", strength=gap)
 
-
-def _differ(prompt: tuple[Message, ...], other: tuple[Message, ...]) -> tuple[Defect, ...]:
-    if prompt == other:
-        return ()
-    return (
-        Defect("prompts_differ", f"chosen and rejected answer different prompts ({len(prompt)}, {len(other)} turns)"),
-    )
-
-
-def _reply(raw: Mapping[str, Any], field: str, given: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
-    """(prompt, response) of one side; a list that opens with the assistant continues the `given` prompt."""
-    if not isinstance(raw.get(field), list):
-        return given, _text(raw, field)
-    turns = messages_of(raw[field], field)
-    try:
-        return split_last_assistant((*given, *turns) if turns[0].role == "assistant" else turns)
-    except ValueError as error:
-        raise Defect("dialogue", f'"{field}": {error}') from None
-
-
-def messages_of(value: Any, field: str) -> tuple[Message, ...]:
-    """A string as the user's one turn, or a list of {role, content} as it stands."""
-    if isinstance(value, str):
-        return (Message("user", value),)
-    if not isinstance(value, list) or not value:
-        raise Defect("not_text", f'"{field}" is {shown(value)}, not text or a list of messages')
-    turns = []
-    for turn in value:
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}')
-        if turn.get("role") not in get_args(Role):
-            known = ", ".join(get_args(Role))
-            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known})')
-        turns.append(Message(turn["role"], turn["content"]))
-    return tuple(turns)
-
-
-def _text(raw: Mapping[str, Any], field: str) -> str:
-    value = raw.get(field)
-    if isinstance(value, str):
-        return value
-    raise Defect("not_text", f'"{field}" is {shown(value)}, not text') if field in raw else _missing(raw, field)
-
-
-def _missing(raw: Mapping[str, Any], field: str) -> Defect:
-    return Defect("not_text", f'"{field}" is missing{near(field, raw)}')
-
-
-def _name(raw: Mapping[str, Any], field: str) -> str:
-    """An optional text or number as text; "" where there is none, or NaN, which is how pandas stores none."""
-    value = raw.get(field)
-    if value is None or value != value:
-        return ""
-    if not isinstance(value, str | int | float):
-        raise Defect("not_text", f'"{field}" is {shown(value)}, neither text nor number')
-    return str(value)
-
-
-def _number(value: Any) -> float | None:
-    """Scores and ids come as numbers or, from CSV files and some hub rows, as text; "N/A" and NaN are no number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):  # a whole number may have 4000 digits
-        return None
-    return number if math.isfinite(number) else None
-
-
-def shown(value: Any) -> str:
-    """A value for a one-line message: rows can hold whole documents where a string belongs."""
-    if value is None:
-        return "null"
-    try:
-        text = repr(value[:40] if isinstance(value, str) else value)
-    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
-        text = f"a {type(value).__name__} too large to show"
-    return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def near(column: str, columns: Iterable[str]) -> str:
-    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys."""
-    names = list(itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 100))
-    told = nearest(column, names)
-    return told if len(names) <= 20 or "did you mean" in told else nearest(column, names[:20])
-
-
-def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:
-    """All that is doubtful about one row: first what its schema noted, then what is checked for every dataset.
-
-    max_prompt_chars: a longer prompt is a defect; None is no limit.
-    """
-    found = list(row.doubts)
-    if not row.prompt or row.prompt[-1].role != "user":
-        found.append(Defect("dialogue", "the prompt does not end with the user's turn"))
-    texts = {"prompt": "".join(m.content for m in row.prompt), "chosen": row.chosen, "rejected": row.rejected}
-    found += [Defect("empty", f'"{field}" is empty') for field, text in texts.items() if not text.strip()]
-    unseen = [field for field, text in texts.items() if text.strip() and is_invisible(text)]
-    found += [Defect("invisible", f'"{field}" has nothing that can be seen') for field in unseen]
-    if row.chosen.strip() == row.rejected.strip():
-        found.append(Defect("identical", "chosen and rejected are the same text"))
-    if max_prompt_chars is not None and len(texts["prompt"]) > max_prompt_chars:
-        found.append(Defect("long_prompt", f"the prompt has {len(texts['prompt'])} characters"))
-    for field, contents in {"prompt": [m.content for m in row.prompt], **{f: [texts[f]] for f in _PAIR}}.items():
-        if any(_MARKER.search(content) for content in contents):
-            found.append(Defect("turn_marker", f'"{field}" holds a turn marker'))
-    return found
-
-
-def is_invisible(text: str) -> bool:
-    """Whether there is nothing to see in `text`: white space, controls, and marks of no width such as U+200B."""
-    return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in text)
-
-
-_PAIR = ("chosen", "rejected")
-_MARKER = re.compile(r"\n\n(?:Human|Assistant):")
 
 # name -> preference -> schema: which label decides, where a dataset has several; the first is the default.
 SCHEMAS: dict[str, dict[str, Schema]] = {
-    "hh_rlhf": {"": Schema(hh_rlhf, (_PAIR,), "as published")},
+    "hh_rlhf": {"": Schema(hh_rlhf, (PAIR,), "as published")},
     "ultrafeedback": {
         preference: Schema(
-            partial(ultrafeedback, preference=preference),
-            (("prompt", *_PAIR), ("instruction", "completions")),
+            partial(_without_strength, preference=preference),
+            (("prompt", *PAIR), ("instruction", "completions")),
             f'as published; of scored completions the highest "{column}" against the lowest, of equals the first',
         )
         for preference, column in _SCORES.items()
@@ -287,7 +266,7 @@ SCHEMAS: dict[str, dict[str, Schema]] = {
         )
         for preference in ("better", "safer")
     },
-    "files": {"": Schema(files, (_PAIR,), "as given")},
+    "files": {"": Schema(files, (PAIR,), "as given")},
 }
 
 

@@ -29,7 +29,7 @@ class Close(Benchmark):
     """Accuracy over the pairs of one length: within `most` characters."""
 
     title: ClassVar = "Pairs of one length"
-    columns: ClassVar = PAIR_KINDS
+    kinds: ClassVar = PAIR_KINDS
     measures: ClassVar = (Measure("overall", "accuracy", "accuracy"), Measure("overall", "kept", "kept", share=False))
     needs_dataset: ClassVar = True
     most: int = 40
@@ -167,7 +167,7 @@ def test_every_file_of_the_folder_declares_a_benchmark_that_conf_names():
         assert issubclass(benchmark, Benchmark)
         assert benchmark.title
         assert benchmark.measures
-        assert "id" in benchmark.columns
+        assert "id" in benchmark.kinds
 
 
 def test_an_unknown_name_is_an_error_that_names_the_nearest():

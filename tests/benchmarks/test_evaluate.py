@@ -15,7 +15,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
-from support import ROOT
+from support import ROOT, SHARED
 from support.commands import run_here
 
 from benchmarks import evaluate
@@ -24,6 +24,7 @@ from mars.method.journal import Page
 from mars.reward.model import file_sha256
 from mars.run import execute
 
+PANDALM = SHARED / "data" / "pandalm" / "testset-v1.json.gz"
 ROWS = [
     {"id": f"row-{i}", "prompt": f"Question {i}?", "chosen": "A good long answer.", "rejected": "No." * i, "subset": s}
     for i, s in enumerate("aabbb", start=1)
@@ -170,6 +171,65 @@ def test_a_model_directory_leaves_its_results_where_it_is_told(runs, ask, rows, 
     ask(*question)
     ask(*question, "template=plain", "max_length=64")  # read otherwise, it is another model
     assert len(list((tmp_path / "outputs" / "evaluations").glob("model-*/scores/files.parquet"))) == 2
+
+
+def turns(question, reply):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+
+
+ARENA = [
+    {
+        "conversation_a": turns(f"Question {i}?", f"Good {i}."),
+        "conversation_b": turns(f"Question {i}?", f"Bad, {i}."),
+        "winner": "tie" if i % 10 == 0 else "model_a",
+    }
+    for i in range(60)
+]
+JUDGED = [
+    {"ask": f"Question {i}?", "good": f"Good {i}.", "poor": f"Bad, {i}.", "gap": 1 + i % 3, "kind": "xy"[i % 2]}
+    for i in range(60)
+]
+OWN = {"prompt": "ask", "chosen": "good", "rejected": "poor", "margin": "gap", "subset": "kind"}
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "on", "shape"),
+    [
+        (ARENA, {}, {"dataset.on.tie": "half", "benchmark.on.tie": "drop"}, "arena: "),
+        (JUDGED, {f"columns.{usual}": own for usual, own in OWN.items()}, {}, "as given; prompt is 'ask'"),
+    ],
+    ids=["arena", "own columns"],
+)
+def test_a_file_in_a_shape_of_its_own_trains_and_is_judged_by_a_command_each(
+    content, settings, on, shape, compose, ask, tmp_path
+):
+    """`content` is a file's rows; settings: of dataset and benchmark alike."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+
+    def overrides(group):
+        both = {f"{group}.{key}": value for key, value in settings.items()} | on
+        return [f"{key}={value}" for key, value in both.items() if key.startswith(group)]
+
+    data = ("dataset=files", f"dataset.train={path}", "dataset.test_from_train=0.2")
+    run = execute(compose("scale=tiny", *data, *overrides("dataset"), "augmenter=rules", "rounds.number=1"))
+    told = json.loads((run / "manifest.json").read_text())["data"]
+    assert told["rule"].startswith(shape)
+    assert told["sources"]["train"][0]["rule"] == told["rule"]
+    (summary,) = ask(f"model={run}", "benchmark=files", f"benchmark.path={path}", *overrides("benchmark"))
+    assert summary["metrics"]["overall"]["n"] == len(content) - 6 * (content is ARENA)
+
+
+@pytest.mark.skipif(not PANDALM.exists(), reason="needs PandaLM's rows in ../shared/data")
+def test_pandalm_as_published_trains_and_is_judged_by_a_command_each(compose, ask):
+    data = ("dataset=files", f"dataset.train={PANDALM}", "dataset.test_from_train=0.2", "dataset.on.empty=keep")
+    run = execute(compose("scale=tiny", *data, "dataset.on.tie=half", "augmenter=rules", "rounds.number=1"))
+    told = json.loads((run / "manifest.json").read_text())["data"]
+    assert told["rule"].startswith("pandalm: ")
+    assert told["sources"]["train"][0]["rows"] == 999
+    let_go = ("benchmark.on.empty=keep", "benchmark.on.tie=drop")
+    (summary,) = ask(f"model={run}", "benchmark=files", f"benchmark.path={PANDALM}", *let_go)
+    assert summary["metrics"]["overall"]["n"] == 894  # of 999 rows 105 are ties
 
 
 def test_every_finished_run_of_a_study(run_of, ask, rows):

@@ -37,8 +37,12 @@ def write(path: Path, rows: list) -> str:
         path.write_bytes(gzip.compress(lines.encode()))
     elif path.suffix == ".jsonl":
         path.write_text(lines, encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"data": rows}), encoding="utf-8")
     elif path.suffix == ".csv":
         pd.DataFrame(rows).to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        pd.DataFrame(rows).to_csv(path, sep="\t", encoding="utf-16")
     else:
         pd.DataFrame(rows).to_parquet(path)
     return str(path)
@@ -49,7 +53,7 @@ def result_of(path: str, **settings):
     return benchmark.evaluate(benchmark.score(scorer, None)[0])
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json", "rows.csv", "rows.tsv", "rows.parquet"])
 def test_micro_macro_and_subsets_by_hand_in_every_format(name, tmp_path):
     result = result_of(write(tmp_path / name, ROWS))
     # big: right, right, wrong, tie = 2.5 of 4; small: wrong = 0 of 1
@@ -61,6 +65,19 @@ def test_micro_macro_and_subsets_by_hand_in_every_format(name, tmp_path):
     assert result.metrics["overall"]["macro_accuracy"] == (2.5 / 4 + 0) / 2
     assert result.metrics["overall"]["tie_rate"] == 1 / 5
     assert result.metrics["overall"]["margin_mean"] == pytest.approx((2 + 3 - 2 + 0 - 1) / 5)
+
+
+def test_a_folder_of_shards_is_judged_as_its_rows_in_one_file_and_named_by_their_digests(tmp_path):
+    whole = PreferenceFiles(write(tmp_path / "rows.jsonl", ROWS))
+    (tmp_path / "shards").mkdir()
+    for i, rows in enumerate([ROWS[:2], ROWS[2:]]):
+        write(tmp_path / "shards" / f"part-{i}.jsonl", rows)
+    shards = PreferenceFiles(str(tmp_path / "shards"))
+    tables = [benchmark.score(scorer, None)[0].drop(columns="id") for benchmark in (whole, shards)]
+    pd.testing.assert_frame_equal(*tables)
+    told = shards.check(None)
+    write(tmp_path / "shards" / "part-1.jsonl", ROWS[3:])
+    assert len({told["sha256"], whole.check(None)["sha256"], shards.check(None)["sha256"]}) == 3
 
 
 def test_baselines_by_hand(tmp_path):
@@ -167,7 +184,8 @@ def test_a_row_that_cannot_be_judged_stops_with_file_row_and_remedy(bad, message
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_a_missing_column_is_named_with_the_nearest_one(kind, tmp_path):
     rows = [{"prompt": "a", "choosen": "good", "rejected": "poor"}] * 2
-    with pytest.raises(DataError, match=r'f\.\w+: no column "chosen" \(did you mean "choosen"\?\)$'):
+    said = r'f\.\w+: no column "chosen" \(did you mean "choosen"\?\), .* benchmark\.columns\.chosen=NAME'
+    with pytest.raises(DataError, match=said):
         PreferenceFiles(write(tmp_path / f"f.{kind}", rows)).score(scorer, None)
 
 
@@ -182,6 +200,40 @@ def test_a_file_that_is_not_there_is_empty_or_of_which_nothing_is_left_is_one_li
         build(PreferenceFiles, {"path": path, "on": {"empty": "drop"}}, "benchmark").score(scorer, None)
     with pytest.raises(DataError, match=r"^dataset\.jsonl:1: "):  # a file may well be called that
         PreferenceFiles(path).score(scorer, None)
+
+
+VOTES = [("a", "poor", "good", 2, 2), ("b", "good", "poor", 2, 0), ("c", "good", "fine", 0, 0)]
+VOTED = [
+    {"instruction": p, "input": "", "response1": a, "response2": b, "annotator1": first, "annotator2": second}
+    for p, a, b, first, second in VOTES
+]
+
+
+def test_a_file_of_another_shape_is_judged_and_its_record_says_how_it_was_read(tmp_path):
+    path = write(tmp_path / "votes.jsonl", VOTED)
+    with pytest.raises(DataError, match=r"^votes\.jsonl:3: the votes are 0, 0 \(drop such .* benchmark\.on\.tie=drop"):
+        PreferenceFiles(path).score(scorer, None)
+    bench = build(PreferenceFiles, {"path": path, "schema": "pandalm", "on": {"tie": "drop"}}, "benchmark")
+    table, data = bench.score(scorer, None)
+    result = bench.evaluate(table)
+    assert (result.metrics["overall"]["accuracy"], result.metrics["overall"]["n"]) == (0.5, 2)
+    assert data["sources"][0]["rule"].startswith("pandalm: ")
+    assert result.protocol["schema"] == "pandalm"
+    assert PreferenceFiles.from_protocol(result.protocol, 1000).evaluate(table).protocol["schema"] == "pandalm"
+
+
+def test_the_users_columns_are_judged_and_a_plain_record_says_nothing_of_them(tmp_path):
+    rows = [{"question": r["prompt"], "better": r["chosen"], "worse": r["rejected"]} for r in ROWS]
+    columns = {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    values = {"path": write(tmp_path / "own.jsonl", rows), "columns": columns}
+    result = build(PreferenceFiles, values, "benchmark").evaluate(
+        build(PreferenceFiles, values, "benchmark").score(scorer, None)[0]
+    )
+    assert result.metrics["overall"]["accuracy"] == 2.5 / 5
+    assert result.protocol["columns"] == columns
+    assert PreferenceFiles.from_protocol(result.protocol, 10).columns.prompt == "question"
+    plain = result_of(write(tmp_path / "rows.jsonl", ROWS)).protocol
+    assert not {"schema", "columns", "ranked", "path"} & set(plain)
 
 
 def test_a_long_text_and_a_dialogue_are_scored_as_they_stand(tmp_path):
@@ -200,6 +252,8 @@ def test_a_long_text_and_a_dialogue_are_scored_as_they_stand(tmp_path):
         ({"path": "f", "seed": -1}, "benchmark.seed: must not be negative, not -1"),
         ({"path": "f", "on": {"empty": "ignore"}}, "benchmark.on.empty: 'ignore' is not a choice"),
         ({"path": "f", "on": {"not_text": "keep"}}, "benchmark.on.not_text: 'keep' is not a choice"),
+        ({"path": "f", "on": {"tie": "half"}}, "benchmark.on.tie: 'half' is not a choice"),
+        ({"path": "f", "schema": "arean"}, 'benchmark.schema: "arean" is unknown (did you mean "arena"?)'),
     ],
 )
 def test_a_wrong_setting_is_one_line(values, message):

@@ -81,3 +81,20 @@ def test_a_setting_that_came_later_renames_no_run_at_its_default(compose):
     newer["train"] |= {"margin": "none", "margin_scale": 1.0}
     assert naming_runs(newer) == naming_runs(older) == older
     assert naming_runs({"train": {"bf16_weights": True}}) == {"train": {"bf16_weights": True}}
+
+
+def test_settings_of_a_files_shape_rename_no_run_that_does_not_set_them(compose):
+    def name(*overrides):
+        return files.config_hash(choices.shaping(compose(*overrides)), {"base_sha256": "x"})
+
+    # as they were before there were these settings
+    assert name("scale=tiny") == "2307db9a"
+    assert name("dataset=files") == "377fae36"
+    judged = ("benchmark=files", "benchmark.path=x")
+    assert name(*judged) == "88c5c7fe"
+    after = ("+benchmark@downstream.own=files", "downstream.own.path=f", "dataset=ultrafeedback")
+    assert name(*after) == "d823061e"
+    # what is read of a file names a run by its rows, and what a run is judged on by the settings
+    assert name("dataset=files", "dataset.schema=arena", "dataset.columns.margin=gap") == name("dataset=files")
+    changed = ("benchmark.schema=arena", "benchmark.columns.prompt=q", "benchmark.ranked=all", "benchmark.on.tie=drop")
+    assert len({name(*judged), *(name(*judged, setting) for setting in changed)}) == 5

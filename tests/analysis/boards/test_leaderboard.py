@@ -101,7 +101,7 @@ def test_a_number_on_the_board_is_that_of_the_scores(made):
 
 
 def test_every_known_benchmark_has_a_headline():
-    assert all(find(name).measures and find(name).title and "id" in find(name).columns for name in names())
+    assert all(find(name).measures and find(name).title and "id" in find(name).kinds for name in names())
 
 
 def test_the_same_bytes_in_any_order_and_nothing_of_where_it_lay(here, tmp_path):

@@ -83,7 +83,7 @@ def test_identical_and_empty_replies_need_no_judge(written):
 @pytest.mark.parametrize(
     ("name", "rows", "line"),
     [
-        ("a.json", {"instruction": "Q"}, r"a\.json: is not a list of replies"),
+        ("a.json", {"instruction": "Q"}, r'a\.json:1: "response" is missing \(or "output"\)'),
         ("a.json", "{", r"a\.json: is not JSON"),
         ("a.json", [], "holds no replies"),
         ("a.json", [{"instruction": "Q"}], r'a\.json:1: "response" is missing \(or "output"\)'),

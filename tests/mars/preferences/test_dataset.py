@@ -17,7 +17,8 @@ from mars.preferences.dataset import DatasetConfig, length_baseline, load
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Preferences
 from mars.preferences.policies import Policies
-from mars.preferences.schemas import KINDS, Defect, hh_rlhf, schema_of
+from mars.preferences.rows import KINDS, Defect
+from mars.preferences.schemas import hh_rlhf, schema_of
 
 REAL = ROOT.parent / "shared" / "data"
 real_data = pytest.mark.skipif(not REAL.is_dir(), reason="needs the real rows beside the repository, in ../shared/data")
@@ -407,9 +408,9 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
         (
             "train.csv",
             b"prompt,chosen,rejected\na,b,c\na,b,c,d\n",
-            "Expected 3 fields in line 3, saw 4 (a field that holds a comma",
+            "train.csv:2: has 4 fields, the header 3 (a field that holds a comma",
         ),
-        ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "does not match length of data"),
+        ("train.csv", b"prompt,chosen,rejected\na,b,c,d\na,b,c,d\n", "train.csv:1: has 4 fields, the header 3"),
         ("train.parquet", b"junk", "train.parquet: cannot be read as parquet: Parquet file size is 4 bytes"),
         ("train.jsonl.gz", b"not gzip", "train.jsonl.gz: is not a whole gzip file: Not a gzipped file"),
         (
@@ -417,7 +418,7 @@ def damaged_file(tmp_path: Path, name: str, content: bytes) -> str:
             gzip.compress(b'{"prompt": "a"}' * 99, mtime=0)[:-9],
             "train.jsonl.gz: is not a whole gzip file",
         ),
-        ("train.json", b"[]", "train.json: unknown extension (known: .jsonl, .jsonl.gz, .csv, .parquet)"),
+        ("train.txt", b"[]", "train.txt: unknown extension (rename it after what is in it; known: .jsonl, .json,"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, capfd, name, content, message):
@@ -433,7 +434,8 @@ def test_a_missing_column_is_named_with_the_nearest_present_one(tmp_path, name):
     content = [{"prompt": "a", "chosen": "b", "rejcted": "c"}] * 2
     with pytest.raises(DataError) as error:
         load(DatasetConfig("files", train=write(tmp_path / name, content), test=write(tmp_path / "t.jsonl", rows(1))))
-    assert one_line(error) == f'{name}: no column "rejected" (did you mean "rejcted"?)'
+    assert one_line(error).startswith(f'{name}: no column "rejected" (did you mean "rejcted"?), and no shape fits')
+    assert "name yours, as dataset.columns.rejected=NAME" in one_line(error)
 
 
 def test_a_missing_file_is_named_with_the_nearest_one(tmp_path):

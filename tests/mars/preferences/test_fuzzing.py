@@ -19,14 +19,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mars.preferences.candidates import Tally, read_candidates
+from mars.preferences.containers.raw import RawRow
 from mars.preferences.dialogue import Message, parse_hh, render_plain, split_last_assistant
 from mars.preferences.pair import DataError, Pair
 from mars.preferences.policies import Policies, read_split
-from mars.preferences.schemas import SCHEMAS, Defect, Row, Schema, examine, hh_rlhf
-from mars.preferences.sources import RawRow, Source, open_file
+from mars.preferences.rows import Defect, Row, Schema, examine
+from mars.preferences.schemas import SCHEMAS, hh_rlhf
+from mars.preferences.shapes import SHAPES, fitting
+from mars.preferences.sources import Source, open_file
 
 SECONDS = float(os.environ.get("MARS_FUZZ_SECONDS", "0"))
-PARSERS: dict[str, Schema] = {f"{name}{key}": s for name, kinds in SCHEMAS.items() for key, s in kinds.items()}
+PARSERS: dict[str, Schema] = {
+    f"{name}{key}": schema for name, kinds in (SCHEMAS | SHAPES).items() for key, schema in kinds.items()
+}
 
 
 def looked_at(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -52,7 +57,10 @@ TEXT = st.one_of(MARKED, st.text(st.characters(exclude_categories=()), max_size=
 NAMES = (
     "prompt chosen rejected response_0 response_1 better_response_id safer_response_id role content id subset source "
     "instruction completions response overall_score fine-grained_score score_chosen score_rejected "
-    "candidate candidates gold"
+    "candidate candidates gold conversation_a conversation_b winner response_a response_b winner_model_a "
+    "winner_model_b question response_A response_B label context response1 response2 preference_strength history "
+    "human_ref_A human_ref_B labels score_ratio score_A score_B annotator1 annotator2 output output_1 output_2 "
+    "preference input responses rank scores conversations from value system tool_calls"
 )
 COLUMNS = st.sampled_from(NAMES.split())
 ROLES = st.sampled_from(["user", "assistant", "system", "human"])
@@ -69,6 +77,21 @@ VALUE = st.recursive(
 ROW = st.dictionaries(st.one_of(COLUMNS, TEXT), VALUE, max_size=8)
 
 
+NUMBERS = st.one_of(st.integers(-3, 3), LEAF)
+SAID = st.lists(st.fixed_dictionaries({"from": st.sampled_from(["human", "gpt", "tool"]), "value": TEXT}), max_size=4)
+LIKELY = [  # what the shapes of public datasets need, besides prompt, chosen and rejected
+    {"conversation_a": TURNS, "conversation_b": TURNS, "winner": st.sampled_from(["model_a", "model_b", "tie"])},
+    {"response_a": TEXT, "response_b": TEXT, "winner_model_a": NUMBERS, "winner_model_b": NUMBERS},
+    {"question": TEXT, "response_A": TEXT, "response_B": TEXT, "label": st.sampled_from(["A>B", "B>A", "A=B"])},
+    {"context": TURNS, "response1": TEXT, "response2": TEXT, "preference_strength": NUMBERS},
+    {"history": TEXT, "human_ref_A": TEXT, "human_ref_B": TEXT, "labels": NUMBERS, "score_ratio": NUMBERS},
+    {"instruction": TEXT, "response1": TEXT, "response2": TEXT, "annotator1": NUMBERS, "annotator2": NUMBERS},
+    {"instruction": TEXT, "output": st.lists(TEXT, min_size=2, max_size=2), "preference": NUMBERS},
+    {"responses": st.lists(TEXT, min_size=2, max_size=4), "rank": st.lists(NUMBERS, min_size=2, max_size=4)},
+    {"conversations": SAID, "chosen": SAID, "rejected": SAID},
+]
+
+
 @st.composite
 def likely_rows(draw: st.DrawFn) -> dict[str, Any]:
     """A row that has what its schema needs, with a value or two exchanged."""
@@ -76,7 +99,8 @@ def likely_rows(draw: st.DrawFn) -> dict[str, Any]:
     pku = {"response_0": TEXT, "response_1": TEXT, "better_response_id": st.integers(0, 1)}
     completion = st.fixed_dictionaries({"response": TEXT, "overall_score": LEAF, "fine-grained_score": LEAF})
     many = {"instruction": TEXT, "completions": st.lists(completion, max_size=4)}
-    row = {key: draw(value) for key, value in (sides | pku | draw(st.sampled_from([{}, many]))).items()}
+    said = draw(st.sampled_from([{}, many, *LIKELY]))
+    row = {key: draw(value) for key, value in (sides | pku | said).items()}
     return row | draw(st.dictionaries(COLUMNS, VALUE, max_size=2))
 
 
@@ -128,13 +152,18 @@ def a_dialogue_is_read_as_it_was_rendered(contents: list[str], response: str) ->
 def any_value_is_a_row_or_a_defect(raw: dict[str, Any]) -> None:
     for schema in PARSERS.values():
         try:
-            row = schema.parse(raw)
+            rows = schema.rows(raw)
         except Defect:
             continue
-        assert isinstance(row, Row)
-        assert all(isinstance(message, Message) and isinstance(message.content, str) for message in row.prompt)
-        assert all(isinstance(text, str) for text in (row.chosen, row.rejected, row.subset, row.id or ""))
-        assert all(isinstance(doubt, Defect) for doubt in examine(row, 20))
+        assert rows
+        for row in rows:
+            assert isinstance(row, Row)
+            assert all(isinstance(message, Message) and isinstance(message.content, str) for message in row.prompt)
+            assert all(isinstance(text, str) for text in (row.chosen, row.rejected, row.subset, row.id or ""))
+            assert all(isinstance(doubt, Defect) for doubt in examine(row, 20))
+            assert 0.5 <= row.agreement <= 1
+            assert row.strength is None or isinstance(row.strength, float)
+    assert set(fitting([raw])) <= set(SHAPES)
 
 
 @looked_at(40)
@@ -158,7 +187,7 @@ def judged(path: Path, schema: Schema) -> None:
         assert path.name in said
         assert "\n" not in said
         return
-    assert told["rows"] == told["kept"] + sum(told["dropped"].values())
+    assert told.get("pairs", told["rows"]) == told["kept"] + sum(told["dropped"].values())
     assert told["kept"] == len(pairs)
     for pair in pairs:
         assert isinstance(pair, Pair)
@@ -181,11 +210,13 @@ def test_for_all_texts_and_values(holds: Callable[[], None]) -> None:
         holds()
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json"])
 def test_any_lines_are_pairs_or_counted_or_one_line(name: str, tmp_path: Path) -> None:
     @looked_at(25)
     @given(lines(), st.sampled_from(sorted(PARSERS)), st.booleans())
     def holds(content: bytes, schema: str, whole: bool) -> None:
+        if name.endswith(".json"):
+            content = b"[" + content.replace(b"\n", b",") + b"]"
         packed = gzip.compress(content, 1) if name.endswith(".gz") else content
         (tmp_path / name).write_bytes(packed if whole else packed[: len(packed) // 2])
         judged(tmp_path / name, PARSERS[schema])

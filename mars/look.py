@@ -1,0 +1,271 @@
+"""What a file of preferences holds, and the command that trains on it.
+
+    mars look pairs.csv                                                         (or: python -m mars.look pairs.csv)
+    mars look FOLDER                    (of shards, of splits as on the hub, or what `datasets` saved with save_to_disk)
+
+Prints how the file is read, its columns, the shape that was recognised, three pairs with the prompt apart from the
+replies, lengths, what the labels say, and defects with their first places. Nothing is written or trained.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mars.config import UserError
+from mars.preferences.dataset import DatasetConfig, length_baseline
+from mars.preferences.dialogue import render_plain
+from mars.preferences.inventory import Columns
+from mars.preferences.pair import SIDES, DataError, Pair
+from mars.preferences.policies import HARMLESS, Policies, read_split
+from mars.preferences.shapes import PLAIN, Reading, open_rows
+from mars.preferences.sources import Source, is_one_split, open_directory, open_split
+
+WIDTH = 80
+_LABEL = 11  # characters before what is said
+_PROMPT_LINES, _REPLY_LINES = 10, 6  # of a text that is shown
+_LONGEST_SHOWN = 2000  # characters
+_COLUMNS_SHOWN = 30
+_USAGE = "usage: look FILE_OR_FOLDER"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Rows to train on. settings: of the command that does. test: what is tested on, "" where there is nothing yet."""
+
+    sources: Sequence[Source]
+    settings: Mapping[str, str]
+    test: str = ""
+
+
+def look(path: Path) -> Iterator[str]:
+    """Lines that say what is in a file or folder.
+
+    Raises DataError where it cannot be read, and behind its columns where no shape is recognised.
+    """
+    place = _place(path)
+    columns = Columns()
+    yield from _containers(place)
+    try:
+        schema, sources = open_rows(place.sources, Reading())
+    except DataError:
+        for source in _place(path).sources:
+            for _ in columns.noting(source.rows):
+                pass
+        yield _said("rows", str(columns.rows))
+        yield from _columns(columns)
+        raise
+    counted = [replace(source, rows=columns.noting(source.rows)) for source in sources]
+    pairs, report = read_split(counted, schema, "files-train", Policies())
+    yield _said("rows", f"{columns.rows}, which give {len(pairs)} pairs to train on")
+    rule = schema.rule if ":" in schema.rule else f"{PLAIN}: {schema.rule}"
+    yield from _wrapped("shape", rule)
+    yield from _columns(columns)
+    if pairs:
+        yield from _shown_pairs(pairs)
+        yield from _lengths(pairs)
+    yield from _labels(pairs, report)
+    yield from _defects(report)
+    yield from _command(path, place, report)
+
+
+def _place(path: Path) -> Place:
+    """Raises DataError where there is nothing to read."""
+    if not path.is_dir():
+        beside = path.with_name(path.name.replace("train", "test"))
+        if beside == path or not beside.is_file():
+            return Place(open_split(path, "train"), {"dataset.train": str(path)})
+        return Place(open_split(path, "train"), {"dataset.train": str(path), "dataset.test": str(beside)}, beside.name)
+    try:
+        sources = open_directory(path, "train")
+    except DataError:
+        if not is_one_split(path):
+            raise
+        return Place(open_split(path, "train"), {"dataset.train": str(path)})
+    try:
+        test = _names(open_directory(path, "test"))
+    except DataError:
+        test = ""
+    return Place(sources, {"dataset.path": str(path)}, test)
+
+
+def _names(sources: Sequence[Source]) -> str:
+    first, last = sources[0].label, sources[-1].label
+    return first if len(sources) == 1 else f"{len(sources)} files, {first} to {last}"
+
+
+def _containers(place: Place) -> Iterator[str]:
+    yield from _wrapped("file" if len(place.sources) == 1 else "files", _names(place.sources))
+    if place.test:
+        yield from _wrapped("test", f"{place.test} (not looked at here)")
+    form = place.sources[0].form
+    if form is None:
+        return
+    told = [form.container, form.encoding, f"{form.delimiter}s between fields" if form.delimiter else ""]
+    yield from _wrapped("container", ", ".join(filter(None, told)))
+    if more := [what for what in form.unusual if what not in (form.encoding, f"{form.delimiter}-separated")]:
+        yield from _wrapped("found", ", ".join(more))
+
+
+def _columns(columns: Columns) -> Iterator[str]:
+    names = list(columns.found)[:_COLUMNS_SHOWN]
+    width = max([len(_cut(name, 32)) for name in names], default=0)
+    yield from _headed("columns")
+    yield f"  {'':{width}}  {'type':24}  missing"
+    for name in names:
+        column = columns.found[name]
+        kinds = " or ".join(kind for kind, _ in column.kinds.most_common(3)) or "nothing"
+        missing = columns.rows - column.present
+        share = f" ({missing / columns.rows:.1%})" if missing else ""
+        yield f"  {_cut(name, 32):{width}}  {kinds:24}  {missing}{share}"
+    if more := len(columns.found) - len(names):
+        yield f"  and {more} more"
+
+
+def _shown_pairs(pairs: Sequence[Pair]) -> Iterator[str]:
+    """The first pair, that in the middle and the last, as the plain template renders them."""
+    numbers = sorted({0, len(pairs) // 2, len(pairs) - 1})
+    for number in numbers:
+        pair = pairs[number]
+        yield ""
+        yield f"── pair {number + 1} of {len(pairs)}: {_cut(pair.id, 50)} ".ljust(WIDTH, "─")
+        rendered = [render_plain(pair.prompt, pair.side(side)) for side in SIDES]
+        yield from _block("prompt", rendered[0].prefix, _PROMPT_LINES)
+        yield "┄┄ here the reply begins ".ljust(WIDTH, "┄")
+        for side, (_, response) in zip(SIDES, rendered, strict=True):
+            yield from _block(side, response.removeprefix(" "), _REPLY_LINES)
+
+
+def _block(label: str, text: str, most: int) -> Iterator[str]:
+    """A text beside its label, its middle left out where it has more lines than `most`."""
+    if len(text) > _LONGEST_SHOWN:
+        half = _LONGEST_SHOWN // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    lines = []
+    for line in text.splitlines() or [""]:
+        plain = "".join(c if c.isprintable() else "\t" if c == "\t" else ascii(c)[1:-1] for c in line).expandtabs(4)
+        lines += textwrap.wrap(plain, WIDTH - _LABEL, replace_whitespace=False) or [""]
+    if len(lines) > most:
+        lines = [*lines[: most // 2], "…", *lines[-(most // 2) :]]
+    for number, line in enumerate(lines):
+        yield f"{'' if number else label:{_LABEL}}{line}".rstrip()
+
+
+def _lengths(pairs: Sequence[Pair]) -> Iterator[str]:
+    sizes = [(sum(len(m.content) for m in pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    yield from _headed("lengths", "  median  longest, in characters")
+    for name, column in zip(("prompt", *SIDES), np.array(sizes).T, strict=True):
+        yield f"  {name:9}{np.median(column):>8.0f}{column.max():>9}"
+
+
+def _labels(pairs: Sequence[Pair], report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    found = _total(report, "dropped") + _total(report, "kept_despite")
+    yield from _headed("labels")
+    if pairs:
+        yield f"  the longer reply is chosen in {length_baseline(pairs):.1%} of the pairs (a tie of lengths is half)"
+    half = " (dataset.on.tie=half keeps them, as preferred by half of the annotators)" if found["tie"] else ""
+    yield from textwrap.wrap(f"ties: {found['tie']}{half}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    yield f"  duplicates: {found['duplicate']}"
+    yield f"  contradictory, as an earlier pair with its replies exchanged: {found['contradictory']}"
+
+
+def _defects(report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _headed("defects", "" if any(part["dropped"] or part["kept_despite"] for part in report) else "none")
+    for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same")):
+        for kind, count in _total(report, key).most_common():
+            places = [place for part in report for place in part["examples"].get(kind, [])][:3]
+            yield from textwrap.wrap(
+                f"{count} {kind}, {what}: {', '.join(places)}{', …' if count > len(places) else ''}",
+                WIDTH, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+
+
+def _total(report: Sequence[Mapping[str, Any]], key: str) -> Counter[str]:
+    return sum((Counter(part[key]) for part in report), Counter[str]())
+
+
+def _command(path: Path, place: Place, report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What trains on the rows, and why it would stop."""
+    dropped, rows = _total(report, "dropped"), sum(part.get("pairs", part["rows"]) for part in report)
+    bad = dropped.total() - sum(dropped[kind] for kind in HARMLESS)
+    yield from _headed("train on it")
+    whole = path.resolve()
+    plain = whole.name.split(".")[0]
+    name = re.sub(r"\W+", "_", whole.parent.name if plain in ("train", "data") else plain).strip("_") or "mine"
+    settings = {"dataset": "files", **place.settings}
+    if not place.test:
+        settings["dataset.test_from_train"] = "0.2"
+    if bad > DatasetConfig.max_bad_fraction * rows:
+        yield f"  {bad} of {rows} rows ({bad / rows:.1%}) cannot be used. The last setting lets them go;"
+        yield "  without it the run stops until they are mended."
+        settings["dataset.max_bad_fraction"] = f"{math.ceil(100 * bad / rows) / 100:.2f}"
+    words = ["python -m mars.run", f"study=outputs/{name}", *(_override(key, value) for key, value in settings.items())]
+    yield "  " + " \\\n      ".join(_lines_of(words, WIDTH - 8))
+
+
+def _override(key: str, value: str) -> str:
+    """A setting for the shell, quoted for it and for Hydra where it has to be."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return f"{key}={value}"
+    escaped = value.replace("'", "\\'")
+    return shlex.quote(f"{key}='{escaped}'")
+
+
+def _lines_of(words: Sequence[str], width: int) -> list[str]:
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _headed(title: str, told: str = "") -> Iterator[str]:
+    yield ""
+    yield f"{title:{_LABEL}}{told}".rstrip()
+
+
+def _said(label: str, told: str) -> str:
+    return f"{label:{_LABEL}}{told}"
+
+
+def _wrapped(label: str, told: str) -> Iterator[str]:
+    yield from textwrap.wrap(told, WIDTH, initial_indent=f"{label:{_LABEL}}", subsequent_indent=" " * _LABEL)
+
+
+def _cut(text: str, most: int) -> str:
+    """A text for one line, its middle left out where it is longer."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: 4 * most])
+    return plain if len(plain) <= most else f"{plain[: most // 2]}…{plain[-(most - most // 2 - 1) :]}"
+
+
+def main() -> None:
+    """`look FILE_OR_FOLDER`; one line and exit code 1 for a mistake."""
+    if "--help" in sys.argv:
+        print(__doc__)
+        return
+    try:
+        if len(sys.argv) != 2:
+            raise UserError(_USAGE)
+        for line in look(Path(sys.argv[1])):
+            print(line)
+    except BrokenPipeError:  # of `look F | head`
+        sys.exit(1)
+    except UserError as error:
+        sys.stdout.flush()
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
