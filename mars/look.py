@@ -1,6 +1,6 @@
 """What a file of preferences holds, and the command that trains on it.
 
-    mars look pairs.csv                                                     (or: python -m mars.run look pairs.csv)
+    mars look pairs.csv                                                         (or: python -m mars.look pairs.csv)
     mars look FOLDER                    (of shards, of splits as on the hub, or what `datasets` saved with save_to_disk)
 
 Prints how the file is read, its columns, the shape that was recognised, three pairs with the prompt apart from the
@@ -29,7 +29,7 @@ from mars.preferences.inventory import Columns
 from mars.preferences.pair import SIDES, DataError, Pair
 from mars.preferences.policies import HARMLESS, Policies, read_split
 from mars.preferences.shapes import PLAIN, Reading, open_rows
-from mars.preferences.sources import Source, open_directory, open_split
+from mars.preferences.sources import Source, is_one_split, open_directory, open_split
 
 WIDTH = 80
 _LABEL = 11  # characters before what is said
@@ -89,6 +89,8 @@ def _place(path: Path) -> Place:
     try:
         sources = open_directory(path, "train")
     except DataError:
+        if not is_one_split(path):
+            raise
         return Place(open_split(path, "train"), {"dataset.train": str(path)})
     try:
         test = _names(open_directory(path, "test"))

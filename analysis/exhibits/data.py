@@ -114,7 +114,8 @@ def _read(split: str, sources: list[Mapping[str, Any]]) -> Iterator[Fact]:
 def _named(source: Mapping[str, Any]) -> str:
     """A file by its name and digest, rows of the hub by id and revision."""
     if source.get("file"):
-        return f"{source['file']} (sha256 {str(source.get('sha256', ''))[:8]})"
+        read_as = f", read as {source['read_as']}" if source.get("read_as") else ""
+        return f"{source['file']} (sha256 {str(source.get('sha256', ''))[:8]}{read_as})"
     return f"{source.get('hub', 'unknown')}@{str(source.get('revision') or 'unknown')[:8]}"
 
 

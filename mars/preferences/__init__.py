@@ -1,6 +1,7 @@
 """What a preference is, and how raw rows become the base, validation and test pairs of a study.
 
 pair, dialogue   the unit that everything works on, and the one way its text is put together
+containers       what lies in a file: JSON, separated text, Parquet and Arrow, compressed or not; inventory: its columns
 sources          files, folders and the hub: raw rows, one after the other
 rows             what a raw row is read as, and the defects it may have
 turns            turns as people store them, and where a prompt ends

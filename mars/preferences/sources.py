@@ -76,16 +76,26 @@ def open_split(path: Path, split: str) -> list[Source]:
         return [open_file(path, path.name)]
     if saved := _saved(path, split):
         return saved
-    found = sorted(file for file in path.iterdir() if _is_rows(file))
-    parts = sorted({part for part in _PARTS for file in found if re.match(rf"{part}[-._]", file.name)})
+    found, parts = _inside(path)
     if len(parts) > 1:
-        raise DataError(
-            f"{path}: holds {' and '.join(parts)} (dataset.path=DIR takes each, dataset.{split}=F one file)"
-        )
+        told = f"dataset.path=DIR takes each, dataset.{split}=F one file"
+        raise DataError(f"{path}: holds {' and '.join(parts)} ({told})")
     if not found:
         raise DataError(f"{path}: is a directory without a file of {KNOWN} (name a file, or the folder they are in)")
     _check_one_format(path, found, split)
     return [open_file(file, file.name) for file in found]
+
+
+def is_one_split(folder: Path) -> bool:
+    """Whether there are files of rows in a folder, and their names speak of no more than one split."""
+    found, parts = _inside(folder)
+    return bool(found) and len(parts) < 2
+
+
+def _inside(folder: Path) -> tuple[list[Path], list[str]]:
+    """(the files of rows in a folder, the splits that their names begin with)."""
+    found = sorted(file for file in folder.iterdir() if _is_rows(file) and not file.name.startswith("."))
+    return found, sorted({part for part in _PARTS for file in found if re.match(rf"{part}[-._]", file.name)})
 
 
 def open_file(path: Path, label: str) -> Source:
@@ -154,7 +164,7 @@ def _is_rows(path: Path) -> bool:
 
 
 def _check_one_format(directory: Path, files: Sequence[Path], split: str) -> None:
-    formats = {path.name[path.name.index(".") :]: path.name for path in reversed(files)}
+    formats = {next(e for e in EXTENSIONS if path.name.lower().endswith(e)): path.name for path in reversed(files)}
     if len(formats) > 1:
         first, second, *_ = sorted(formats.values())
         raise DataError(f"{directory}: has {first} and {second} (name one with dataset.{split}=F)")

@@ -37,8 +37,12 @@ def write(path: Path, rows: list) -> str:
         path.write_bytes(gzip.compress(lines.encode()))
     elif path.suffix == ".jsonl":
         path.write_text(lines, encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"data": rows}), encoding="utf-8")
     elif path.suffix == ".csv":
         pd.DataFrame(rows).to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        pd.DataFrame(rows).to_csv(path, sep="\t", encoding="utf-16")
     else:
         pd.DataFrame(rows).to_parquet(path)
     return str(path)
@@ -49,7 +53,7 @@ def result_of(path: str, **settings):
     return benchmark.evaluate(benchmark.score(scorer, None)[0])
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json", "rows.csv", "rows.tsv", "rows.parquet"])
 def test_micro_macro_and_subsets_by_hand_in_every_format(name, tmp_path):
     result = result_of(write(tmp_path / name, ROWS))
     # big: right, right, wrong, tie = 2.5 of 4; small: wrong = 0 of 1
@@ -61,6 +65,19 @@ def test_micro_macro_and_subsets_by_hand_in_every_format(name, tmp_path):
     assert result.metrics["overall"]["macro_accuracy"] == (2.5 / 4 + 0) / 2
     assert result.metrics["overall"]["tie_rate"] == 1 / 5
     assert result.metrics["overall"]["margin_mean"] == pytest.approx((2 + 3 - 2 + 0 - 1) / 5)
+
+
+def test_a_folder_of_shards_is_judged_as_its_rows_in_one_file_and_named_by_their_digests(tmp_path):
+    whole = PreferenceFiles(write(tmp_path / "rows.jsonl", ROWS))
+    (tmp_path / "shards").mkdir()
+    for i, rows in enumerate([ROWS[:2], ROWS[2:]]):
+        write(tmp_path / "shards" / f"part-{i}.jsonl", rows)
+    shards = PreferenceFiles(str(tmp_path / "shards"))
+    tables = [benchmark.score(scorer, None)[0].drop(columns="id") for benchmark in (whole, shards)]
+    pd.testing.assert_frame_equal(*tables)
+    told = shards.check(None)
+    write(tmp_path / "shards" / "part-1.jsonl", ROWS[3:])
+    assert len({told["sha256"], whole.check(None)["sha256"], shards.check(None)["sha256"]}) == 3
 
 
 def test_baselines_by_hand(tmp_path):

@@ -197,6 +197,13 @@ def test_a_mistake_is_one_line(arguments: list[str], said: str, tmp_path: Path) 
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", said)
 
 
+def test_a_folder_with_a_broken_split_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "train.csv", "test.jsonl"):
+        (tmp_path / name).write_text(lines_of(ROWS))
+    done = run_here(main, "look", str(tmp_path))
+    assert done.stderr == f"error: {tmp_path}: has train.csv and train.jsonl (name one with dataset.train=F)\n"
+
+
 def test_torch_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(lines_of(ROWS))
     code = "import sys; from mars.run import main; main(); print(sorted({'torch', 'transformers'} & set(sys.modules)))"

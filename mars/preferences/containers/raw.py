@@ -29,7 +29,7 @@ from mars.preferences.rows import Defect
 LONGEST_LINE = (
     16 * 2**20
 )  # bytes of a line of JSON, characters of a field of CSV; a longer one is never held as a whole
-CONVERT = "if it is Windows-1252 or Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
+CONVERT = "from Windows? iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
 _SAMPLE = 2**20  # characters by which a file's form is recognised
 
 _MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16

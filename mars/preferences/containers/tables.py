@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from mars.preferences.containers.raw import CONVERT, LONGEST_LINE, Form, RawRow, TextFile, reason
 from mars.preferences.pair import DataError
@@ -60,12 +60,11 @@ class _Table(NamedTuple):
 
 
 def _under(delimiter: str, start: str, is_all: bool) -> _Table:
-    with _long_fields():
-        try:
-            read = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
-            rows = list(itertools.islice(filter(_is_row, read), _LOOKED_AT + 1))
-        except csv.Error:
-            rows = []
+    try:
+        read = _reader(io.StringIO(start, newline=""), delimiter)
+        rows = list(itertools.islice(filter(_is_row, read), _LOOKED_AT + 1))
+    except csv.Error:
+        rows = []
     if not is_all and len(rows) <= _LOOKED_AT:
         del rows[-1:]  # cut off
     header, *rows = rows or [[]]
@@ -74,14 +73,19 @@ def _under(delimiter: str, start: str, is_all: bool) -> _Table:
     return _Table(delimiter, len(header), is_whole, is_indexed)
 
 
+def _reader(text: TextIO, delimiter: str, strict: bool = False) -> Any:
+    csv.field_size_limit(LONGEST_LINE)  # of the process, and left so: rows of several files may be read by turns
+    return csv.reader(text, delimiter=delimiter, strict=strict)
+
+
 def _is_row(fields: Sequence[str]) -> bool:
     return len(fields) > 1 or bool("".join(fields).strip())
 
 
 def _rows(file: TextFile, table: _Table) -> Iterator[RawRow]:
     quoting = _QUOTING.format(DELIMITERS[table.delimiter])
-    with file.text() as text, _long_fields():
-        lines = csv.reader(text, delimiter=table.delimiter, strict=True)
+    with file.text() as text:
+        lines = _reader(text, table.delimiter, strict=True)
         try:
             rows = filter(_is_row, lines)
             header = _header(next(rows, []), file.label, table.is_indexed)
@@ -125,15 +129,6 @@ def _header(names: list[str], label: str, is_indexed: bool) -> list[str]:
         place = columns.index("") + 1 + is_indexed
         raise DataError(f"{label}: column {place} has no name (give it one, or take it out)")
     return columns
-
-
-@contextlib.contextmanager
-def _long_fields() -> Iterator[None]:
-    limit = csv.field_size_limit(LONGEST_LINE)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
 
 
 def columnar(path: Path, label: str, kind: str) -> Iterator[RawRow]:

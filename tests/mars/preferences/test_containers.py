@@ -160,7 +160,7 @@ def test_no_container_changes_what_a_run_is_called(name: str, tmp_path: Path) ->
 
 BROKEN = json_of(ROWS[:2], indent=1).replace(b'"rejected": "Wrong, 1."', b'"rejected": Wrong')
 CP1252 = csv_of(FRAME.replace("größer 😀", "größer")).decode().encode("cp1252")
-CONVERT = "if it is Windows-1252 or Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
+CONVERT = "from Windows? iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
 QUOTED = "a field that holds a {}, a quote or a line break stands in quotes"
 SAVE = "save the rows as an array of objects, or as .jsonl"
 
@@ -312,12 +312,13 @@ def test_a_saved_dataset_that_is_not_whole_says_which_file_is_missing(tmp_path: 
 def test_a_folder_of_shards_is_one_split(kind: str, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for i, part in enumerate([ROWS[:3], ROWS[3:]]):
-        file = tmp_path / "shards" / f"part-{i}.{kind}"
+        file = tmp_path / "shards" / f"part.{i}.{kind}"
         pd.DataFrame(part).to_parquet(file) if kind == "parquet" else file.write_bytes(lines_of(part))
-    (tmp_path / "shards" / "README.md").write_text("No rows.")
+    for other in ("README.md", f"._part.0.{kind}"):
+        (tmp_path / "shards" / other).write_text("No rows.")
     assert pairs_of(loaded(tmp_path, tmp_path / "shards")) == PAIRS
-    (tmp_path / "shards" / "part-2.jsonl").write_bytes(b"")
-    said = "part-2.jsonl: the file is empty" if kind == "jsonl" else "has part-0.parquet and part-2.jsonl"
+    (tmp_path / "shards" / "part.2.jsonl").write_bytes(b"")
+    said = "part.2.jsonl: the file is empty" if kind == "jsonl" else "has part.0.parquet and part.2.jsonl"
     with pytest.raises(DataError, match=said):
         loaded(tmp_path, tmp_path / "shards")
 

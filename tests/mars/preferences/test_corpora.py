@@ -574,7 +574,8 @@ def test_what_looks_odd_is_read_as_it_stands_and_counted_where_it_matters(name: 
     told = loaded.report["sources"]["train"][0]
     assert told["dropped"] | told["kept_despite"] == counted
     assert told["rows"] == told["kept"] + sum(told["dropped"].values())
-    assert all(f"1 {kind} (first: {file}:" in line for kind, line in zip(counted, summary(loaded.report), strict=True))
+    lines = [line for line in summary(loaded.report) if ": read as " not in line]
+    assert all(f"1 {kind} (first: {file}:" in line for kind, line in zip(counted, lines, strict=True))
 
 
 def test_contradictory_labels_are_counted_once_for_each_row_that_turns_an_earlier_one_round(tmp_path: Path):
