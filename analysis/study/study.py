@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -185,7 +185,7 @@ class Study:
         return self._by_replicate.get((arm, benchmark, split, metric), pd.Series(dtype=float))
 
     @functools.cached_property
-    def _by_replicate(self) -> dict[tuple[str, ...], pd.Series]:
+    def _by_replicate(self) -> dict[Hashable, pd.Series]:
         """`values` of all there is, taken at once: exhibits ask for thousands."""
         known = self.metrics.dropna(subset=["value"])
         means = known.groupby([*_MEASURED, "replicate"], sort=True)["value"].mean().reset_index(_MEASURED)
