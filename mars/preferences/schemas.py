@@ -1,4 +1,4 @@
-"""Raw rows to preferences: one function for each dataset's own schema.
+"""Raw rows to preferences: one function for each dataset's own schema, and for each way to name chosen and rejected.
 
 A schema function returns a `Row` or raises a `Defect`; it reads no file and decides no policy. A row that is doubtful
 but usable carries its doubts in `Row.doubts`, so that one place decides which rows are dropped

@@ -26,6 +26,7 @@ SAMPLE = 100  # rows that are read to recognise a shape
 _FEWEST = 0.5  # share of them that must be readable
 
 PLAIN = "plain"
+_MAY_HAVE_PROMPT = (PLAIN, "trl", "sharegpt")  # the column is read, but need not be there
 
 
 def _preferred(name: str, parse: Any) -> dict[str, Schema]:
@@ -156,14 +157,15 @@ class Reading:
                 known = f" (known: {', '.join(variants)})" if "" not in variants else ""
                 raise ConfigError(f"{self.key}.{setting}: rows of {name} have no {value} to choose{known}")
         schema = variants.get(self.preference or "") or variants.get(self.ranked) or next(iter(variants.values()))
-        if name != PLAIN:
-            schema = replace(schema, rule=f"{name}: {schema.rule}")
-        return schema if name == PLAIN and not self.columns.named else self._worn(name, schema)
+        if name == PLAIN and not self.columns.named:
+            return schema
+        return self._worn(name, replace(schema, rule=f"{name}: {schema.rule}"))
 
     def _worn(self, name: str, schema: Schema) -> Schema:
         """`schema` for rows with the user's columns."""
         named = self.columns.named
-        known = {*itertools.chain(*schema.columns), "prompt", "subset", "id", "margin"}
+        known = {*itertools.chain(*schema.columns), "subset", "id", "margin"}
+        known |= {"prompt"} if name in _MAY_HAVE_PROMPT else set()
         if wrong := next((usual for usual in named if usual not in known), None):
             raise ConfigError(f"{self.key}.columns.{wrong}: rows of {name} have no such column (leave it null)")
         columns = tuple(

@@ -196,7 +196,7 @@ OWN = {"prompt": "ask", "chosen": "good", "rejected": "poor", "margin": "gap", "
     ("content", "settings", "on", "shape"),
     [
         (ARENA, {}, {"dataset.on.tie": "half", "benchmark.on.tie": "drop"}, "arena: "),
-        (JUDGED, {f"columns.{usual}": own for usual, own in OWN.items()}, {}, "as given; prompt is 'ask'"),
+        (JUDGED, {f"columns.{usual}": own for usual, own in OWN.items()}, {}, "plain: as given; prompt is 'ask'"),
     ],
     ids=["arena", "own columns"],
 )
