@@ -45,7 +45,7 @@ def report_of_data(seed: int) -> dict[str, Any]:
     return {
         "data": {
             "licence": "mit",
-            "sources": {"train": [SOURCE, SOURCE | {"file": "more.jsonl"}]},
+            "sources": {"train": [SOURCE, SOURCE | {"file": "more.json", "read_as": "JSON lines"}]},
             "subset": {"size": 90, "validation": 20, "test": 60, "beside_validation": 0, "test_from_train": False},
             "contamination": {"test": shared},
         },
@@ -426,7 +426,8 @@ def test_data_says_what_was_dropped_shared_and_cut(study: Study) -> None:
     facts = study.table("data").frame.query("dataset == 'planted'").set_index(["about", "what"])["value"]
     assert facts["rows", "train: kept"] == "194 of 200 (97.0 %)"
     assert facts["rows", "train: dropped prompts differ"] == "4"
-    assert facts["source", "train from"] == "train_1&2.jsonl (sha256 abababab), more.jsonl (sha256 abababab)"
+    first, second = facts["source", "train from"].split("), ")
+    assert (first, second) == ("train_1&2.jsonl (sha256 abababab", "more.json (sha256 abababab, read as JSON lines)")
     assert facts["in common", "test: 13 words in a row with a training pair"] == "3 to 5 of 60 (5.0 to 8.3 %)"
     assert facts["in common", "test: the same prompt as a training pair"] == "0 of 60 (0.0 %)"
     assert facts["cut (minilm, 256 tokens)", "base: prompts cut"] == "5"
