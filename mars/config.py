@@ -44,7 +44,7 @@ _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
     },
     "benchmark": {
         "schema": {None: None},
-        "columns": {name: {None: None} for name in ("prompt", "chosen", "rejected", "subset", "id", "margin")},
+        "columns": {name: {None: None} for name in ("prompt", "chosen", "rejected", "subset", "id")},
         "ranked": {"best_worst": None},
         "on": {"unlabelled": {"raise": None}, "tie": {"raise": None}},
     },
