@@ -188,7 +188,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
         files |= {f"figures/{name}.{form}": content for form, content in forms.items()}
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
         caption = shown.caption if overview else shown.caption + note
-        pictures.append(Picture(name, shown.title, caption, forms["png"], width, height, shown.see))
+        pictures.append(Picture(name, shown.title, caption, style.small(forms["png"]), width, height, shown.see))
     return pictures, files, missing
 
 
