@@ -17,9 +17,8 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
     launch/        a sweep's jobs on their way to other processes
-    run choices assembly conduct cli jobs sweep status show look fill dry_run mistakes   the entrance
     run choices assembly conduct cli jobs sweep fill dry_run mistakes   the entrance
-    status show overview completion doctor tidy   what it says besides
+    status show look overview completion doctor tidy   what it says besides
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missin
         forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
         width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
         caption = shown.caption if overview else shown.caption + note
-        picture = Picture(name, shown.title, caption, forms["png"], width, height, shown.see)
+        picture = Picture(name, shown.title, caption, style.small(forms["png"]), width, height, shown.see)
         return _Drawn(picture, {f"figures/{name}.{form}": content for form, content in forms.items()})
 
     found = made(make, list(FIGURES))

@@ -22,6 +22,7 @@ from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import ACCURACY
 from analysis.inference.stats import ALPHA
 from analysis.report.bars import Bar, Screen, draw
+from analysis.report.glance import against_reference, sentence
 from analysis.report.verdict import warnings
 from analysis.report.wording import what_would
 from analysis.study.study import Study
@@ -34,7 +35,7 @@ _VERDICTS = (BETTER, WORSE, EQUIVALENT, OPEN)
 def shown(study: Study, board: Ranking, compared: pd.DataFrame, page: Path, screen: Screen | None = None) -> str:
     """The text. page: what its last line names. screen: that of standard output by default."""
     screen = screen or Screen.of(sys.stdout)
-    parts = [_picture(study, board, compared, screen), _verdict(compared, screen), _against(study, screen)]
+    parts = [_picture(study, board, compared, screen), _verdict(study, compared, screen), _against(study, screen)]
     texts = ["\n".join(lines) for part in parts if (lines := list(part))]
     return screen.written("\n\n".join([*texts, str(page)]))
 
@@ -100,40 +101,19 @@ def _points(count: float) -> str:
     return f"{number(count, 'g')} point{'' if count == 1 else 's'}"
 
 
-def _verdict(compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
-    """A paragraph for each arm in focus and group, the first few."""
-    said = list(in_plain_words(compared))
-    for line in said[:_SAID]:
-        yield screen.wrap(line)
-    if len(said) > _SAID:
-        yield f"And {len(said) - _SAID} more on the page."
-
-
-def in_plain_words(compared: pd.DataFrame) -> Iterator[str]:
-    """What `comparisons.compare` settles by accuracy: a line for each arm in focus and group, the reference first."""
+def _verdict(study: Study, compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
+    """The page's sentence, what would settle it, and the comparisons with the other arms."""
     rows = compared[compared["endpoint"] == ACCURACY.metric]
-    several = len(rows[["dataset", "backbone"]].drop_duplicates()) > 1
-    for _, own in rows.groupby(["dataset", "backbone", "arm"], sort=False):
-        first, *others = records(own)
-        where = f"{first['dataset']} / {first['backbone']}: " if several else ""
-        yield " ".join([f"{where}{_outcome(first)}", *_others(others)])
+    first = against_reference(study, rows)
+    said = [sentence(first)]
+    if len(first) == 1:
+        said += [_sentence(what_would(row, "test pairs")) for row in records(first) if row["verdict"] == OPEN]
+        said += _others(records(rows.drop(first.index)))
+    yield screen.wrap(" ".join(said))
 
 
-def _outcome(row: Mapping[str, Any]) -> str:
-    """One comparison as a sentence for who knows no statistics, its numbers behind it."""
-    arm, reference, verdict = row["arm"], row["reference"], row["verdict"]
-    value, lo, hi = (number(100 * row[f"difference{end}"], "+.1f") for end in ("", "_lo", "_hi"))
-    if not verdict:
-        untested = f"could not be tested: {row['not_compared']}."
-        differ = f"{arm} and {reference} differ by {value} points of accuracy, which"
-        return f"{differ} {untested}" if value else f"{arm} against {reference} {untested}"
-    numbers = f"{value} points of accuracy [{lo}, {hi}]"
-    if verdict == EQUIVALENT:
-        return f"{arm} is neither better nor worse than {reference}, within {_points(100 * row['margin'])}: {numbers}."
-    if verdict == OPEN:
-        more = what_would(dict(row), "test pairs")
-        return f"{arm} may be better or worse than {reference} (not settled): {numbers}; {more}."
-    return f"{arm} is {verdict} than {reference}: {numbers}."
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _others(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from support import judged
 from support.study import add_curvature, make_run, make_study
 
@@ -215,6 +217,16 @@ def test_a_sweep_beside_the_baselines_takes_colours_they_do_not_have() -> None:
 
 def test_long_names_are_wrapped_and_a_setting_stays_in_one_piece(sweep: Study) -> None:
     assert style.wrap_name(sweep.arms[1]) == "mars\nschedule_of_temperature=linear_absolute\nscore=absolute tau=-1"
+
+
+def test_a_small_picture_looks_the_same(study: Study) -> None:
+    whole = style.png(study.figure("accuracy"))
+    small = style.small(whole)
+    assert len(small) < 0.6 * len(whole)
+    one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), float) for png in (whole, small))
+    assert one.shape == other.shape
+    assert np.abs(one - other).mean() < 0.5  # of 255
+    assert style.small(whole) == small
 
 
 @given(st.text(alphabet="ab_- .", max_size=60), st.floats(0.3, 3))
