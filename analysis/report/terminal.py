@@ -28,7 +28,7 @@ from analysis.report.wording import what_would
 from analysis.study.study import Study
 
 _MANY, _FIRST = 6, 2  # groups: of more than so many, the first few are drawn
-_SAID = 3  # sentences of the verdict, and warnings, that are said here
+_SAID = 3  # warnings that are said here
 _VERDICTS = (BETTER, WORSE, EQUIVALENT, OPEN)
 
 

@@ -14,6 +14,8 @@ from mars.cli import composed
 from mars.overview import THINGS
 from mars.run import COMMANDS, main
 
+TYPED = [name.replace("_", "-") for name in COMMANDS]
+
 
 def test_mars_alone_shows_six_things_to_do_and_all_commands() -> None:
     done = run_here(main)
@@ -21,7 +23,7 @@ def test_mars_alone_shows_six_things_to_do_and_all_commands() -> None:
     assert len(THINGS) == 6
     for what, line in THINGS.items():
         assert f"  {what}\n    {line}\n" in done.stdout
-    assert done.stdout.splitlines()[-1].split() == ", ".join(COMMANDS).split()
+    assert done.stdout.splitlines()[-1].split() == ", ".join(TYPED).split()
 
 
 @pytest.mark.parametrize("line", THINGS.values())
@@ -36,10 +38,10 @@ def test_each_thing_to_do_is_a_command_or_a_run_that_composes(line: str) -> None
 
 def test_the_help_of_a_run_names_every_command() -> None:
     shown = run_here(main, "--help").stdout
-    assert not [name for name in COMMANDS if f"mars {name}" not in shown]
+    assert not [name for name in TYPED if f"mars {name}" not in shown]
 
 
-@pytest.mark.parametrize("name", ["show", "status", "doctor", "cache"])
+@pytest.mark.parametrize("name", ["look", "show", "status", "doctor", "cache"])
 def test_a_command_without_a_config_has_a_help(name: str) -> None:
     done = run_here(main, name, "--help")
     assert done.returncode == 0
@@ -56,7 +58,7 @@ def test_a_shell_completes_keys_choices_and_sub_commands(monkeypatch: pytest.Mon
     assert "method=mars_validated" in asked("mars method=ma", monkeypatch)
     assert "rounds.number=" in asked("mars rounds.nu", monkeypatch)
     assert {"report", "replies"} <= set(asked("mars re", monkeypatch))
-    assert set(COMMANDS) <= set(asked("mars ", monkeypatch))
+    assert set(TYPED) <= set(asked("mars ", monkeypatch))
 
 
 def test_behind_a_sub_command_its_own_settings_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
