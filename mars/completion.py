@@ -1,6 +1,6 @@
 """What a shell completes after `mars`: Hydra knows the keys and choices of a run, here sub-commands are added.
 
-    eval "$(mars -sc install=bash)"              # zsh takes it too; fish: mars -sc install=fish | source
+    eval "$(mars -sc install=bash)"              # fish: mars -sc install=fish | source
 
 The shell asks with `mars -sc query=SHELL` and hands the line typed so far in COMP_LINE. A sub-command is taken out of
 that line before Hydra sees it, and its own settings are completed.

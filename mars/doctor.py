@@ -3,10 +3,11 @@
     mars doctor                                  (or: python -m mars.run doctor)
     mars doctor --json
 
-A line a finding: `ok`, `note` (a run may lack it) or `problem` (no run will work), and the exit code is 1 where there
-is a problem. Each check is a function of what it is given, so that a test can give it another world; `findings` gives
-them this one. Nothing is written, and nothing sent but one question to the hub, unless HF_HUB_OFFLINE=1 is set.
+Each finding has a line: `ok`, `note` (a run may lack it) or `problem` (no run will work). The exit code is 1 where
+there is a problem. Nothing is written, and nothing sent but one question to the hub, unless HF_HUB_OFFLINE=1 is set.
 """
+
+# Each check is a function of what it is given, so that a test can give it another world; `findings` gives it this one.
 
 from __future__ import annotations
 
@@ -81,7 +82,7 @@ def extras(needed: Sequence[str], installed: Installed) -> Iterator[Finding]:
     """The optional extras: which are installed, and for the others what brings them."""
     by_extra: dict[str, list[Requirement]] = {}
     for one in map(Requirement, needed):
-        if found := re.search(r"extra == ['\"](\w+)['\"]", str(one.marker or "")):
+        if found := re.search(r"extra == ['\"]([\w-]+)['\"]", str(one.marker or "")):
             by_extra.setdefault(found[1], []).append(one)
     whole = {extra: all(_suits(one, installed(one.name)) for one in own) for extra, own in by_extra.items()}
     there = [extra for extra, is_whole in whole.items() if is_whole and extra not in _DEVELOPERS]
@@ -176,7 +177,7 @@ def wandb(environment: Mapping[str, str], home: Path) -> Finding:
         with suppress(OSError, netrc.NetrcParseError):
             if netrc.netrc(str(file)).authenticators(host):
                 return Finding(OK, "W&B", f"{host}: a key in {file}")
-    return Finding(NOTE, "W&B", f"no login at {host}; offline works without", "wandb login")
+    return Finding(NOTE, "W&B", f"not logged in at {host}; logger=wandb works offline all the same", "wandb login")
 
 
 def datasets(names: Mapping[str, str], cached: Callable[[str], bool]) -> Finding:

@@ -9,7 +9,7 @@ THINGS = {  # what it is for: the command line
     "try it: four arms, five seeds, generated data, minutes on two cores": "mars experiment=quick",
     "compare arms on your own preference file (a sweep)": "mars -m method=uniform,mars seed=0,1,2 dataset=files "
     "dataset.train=FILE dataset.test_from_train=200 study=outputs/mine",
-    "see what came out: a picture here, and a page": "mars report study=outputs/mine",
+    "see what came out: a picture here, and a page": "mars report study=outputs/quick",
     "judge a reward model, one of a run or of the hub": "mars evaluate model=MODEL benchmark=reward_bench",
     "see whether this machine is ready": "mars doctor",
 }

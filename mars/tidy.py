@@ -6,8 +6,8 @@
 
 Everything in the cache can be made again, at a cost in time; replies of chat models cost money too, so they go only
 where they are named (what=replies). What a process has in hand stays: what was used within the last hour, what is
-claimed, and a file that is locked. The times are the file system's; on a disk that is mounted noatime a file that is
-only read seems unused.
+claimed, and a file that is locked. The times are the file system's: where a disk is mounted relatime, as most are, a
+file that is only read may seem unused for up to a day, and on one mounted noatime it always does.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ KINDS = {
     "writers": Kind("writers/*/", "tiny causal models"),
     "policies": Kind("policies/*/", "trained policies and their replies"),
     "shards": Kind("shards/*/", "finished parts of work that Ray shared out"),
-    "damaged": Kind("**/*.damaged", "files that were damaged and moved aside"),
+    "damaged": Kind("", "files that were damaged and moved aside, or left half written"),
 }
+_MARKS = ("features", "variants", "replies", "candidates", "starts")  # kinds by whose files a cache is known as one
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,28 @@ def entries(place: Path) -> list[Entry]:
     """All that KINDS know in the cache at `place`, the largest of each kind first."""
     found = []
     for name, kind in KINDS.items():
+        if not kind.pattern:
+            continue
         paths = [path for path in place.glob(kind.pattern) if not files.is_aside(path.name)]
         own = [Entry(name, path, *_measured(path)) for path in paths if path.is_dir() == kind.pattern.endswith("/")]
         found += sorted(own, key=lambda entry: (-entry.size, entry.path))
-    half = [path for path in place.glob("**/.*") if files.is_aside(path.name)]  # what a killed process left
-    return found + [Entry("damaged", path, *_measured(path)) for path in sorted(half)]
+    return found + [Entry("damaged", path, *_measured(path)) for path in sorted(_damaged(place))]
+
+
+def _damaged(place: Path) -> Iterator[Path]:
+    """What was moved aside or left half written beside the files that KINDS know, and nowhere else."""
+    for pattern in {kind.pattern.rstrip("/") for kind in KINDS.values() if kind.pattern}:
+        for path in place.glob(f"{pattern}.damaged"):
+            yield path
+    for folder in {place, *(place / kind.pattern.split("/")[0] for kind in KINDS.values() if "/" in kind.pattern)}:
+        for path in folder.glob(".*"):
+            if files.is_aside(path.name):
+                yield path
+
+
+def is_cache(place: Path) -> bool:
+    """Whether there is a file in `place` by which a cache of mars is known."""
+    return any(next(place.glob(KINDS[name].pattern), None) for name in _MARKS)
 
 
 def _measured(path: Path) -> tuple[int, float]:
@@ -186,7 +204,7 @@ def prune(place: Path, rule: Rule, now: float, remove: Callable[[Entry], None] |
             continue
         name = entry.path.relative_to(place)
         if in_use(entry, now):
-            yield f"in use: {name} ({why}) stays"
+            yield f"stays, may be in use: {name} ({why})"
             kept += 1
             continue
         if remove:
@@ -200,7 +218,7 @@ def prune(place: Path, rule: Rule, now: float, remove: Callable[[Entry], None] |
 def delete(entry: Entry) -> None:
     """Removes it, a database with its journal. Raises UserError where the system does not let it."""
     try:
-        if entry.path.is_dir():
+        if entry.path.is_dir() and not entry.path.is_symlink():
             shutil.rmtree(entry.path)
         else:
             for suffix in _SUFFIXES:
@@ -251,6 +269,8 @@ def main() -> None:
         asked, now = _arguments(sys.argv[1:]), time.time()
         if asked.place.exists() and not asked.place.is_dir():
             raise UserError(f"cache: {asked.place} is no directory")
+        if asked.rule and not is_cache(asked.place):
+            raise UserError(f"cache: {asked.place} holds no features, variants, replies or starts of mars")
         if asked.rule is None:
             lines = contents(asked.place, now)
         else:

@@ -101,7 +101,7 @@ class Allocation(Exhibit):
     """
 
     name, title = "allocation", "Where the budget went"
-    see = "A curve below the diagonal spends the budget on few pairs; on the right, on which margins."
+    see = "A curve below the diagonal spends the budget on few pairs; the other panels say on which margins."
     caption = (
         "Lorenz curves: the share of the drawn rows that went to the base pairs with the fewest; on the diagonal all "
         "get equally many. Budget against margin: rows drawn per pair, in bins of equally many pairs, of the arms that "

@@ -42,7 +42,7 @@ class Costs(Exhibit):
     """A bar for each arm, of one length: the share of each part of a round. Beside it the round's seconds."""
 
     name, title = "costs", "Where a round's seconds go"
-    see = "Grey is training; all else is what the arm's choice of rows and the record of it cost."
+    see = "Grey is training; all else is what goes on around it."
     caption = (
         "Shares of the time of all rounds of an arm's runs; beside them a round's mean seconds, and how much is not "
         "training. Scoring: texts through the model because the arm asked. Selection: the arm's own work, trials "

@@ -70,7 +70,7 @@ class Reliability(Exhibit):
     """Accuracy of the predicted winner against the confidence σ(|Δ|) in it, in the bins of the calibration error."""
 
     name, title = "reliability", "Reliability"
-    see = "A curve on the diagonal is a model that is as often right as it says; below it, it is too sure."
+    see = "A model whose accuracy equals its confidence is as often right as it says; with less it is too sure."
     caption = (
         "Accuracy of the predicted winner where the model is that confident in it, σ(|Δ|) in 15 bins, runs pooled, "
         "before any temperature. Where accuracy is below confidence the model is too sure of itself."

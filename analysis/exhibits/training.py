@@ -81,7 +81,7 @@ class Steps(Exhibit):
     """Two panels per dataset × backbone: validation accuracy on the way, and test accuracy at the end."""
 
     name, title = "steps", "Accuracy against optimiser steps"
-    see = "Arms one above the other took equally many steps; only those compare."
+    see = "Only arms at the same number of steps compare."
     caption = (
         "Does an arm win at equal compute? Validation accuracy over the steps taken so far, and test accuracy over all "
         "of them. Compare arms on one vertical only."

@@ -30,10 +30,10 @@ _PLAIN = {
     "eda": "EDA",
 }
 _OF_INFORMATION = {
-    BETTER: "it is better",
-    WORSE: "it is worse",
-    EQUIVALENT: "there is no difference that matters",
-    OPEN: "it is not settled",
+    BETTER: "better",
+    WORSE: "worse",
+    EQUIVALENT: "that there is no difference that matters",
+    OPEN: "not settled",
 }
 _SPANS = ((3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
 
@@ -41,8 +41,35 @@ _SPANS = ((3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
 def glance(study: Study, compared: pd.DataFrame, cautions: Sequence[str]) -> Glance:
     """compared: of `comparisons.compare`. cautions: what the runs' records say against the numbers."""
     shown = against_reference(study, compared)
-    own = [*_one_draw(study), *cautions]
-    return Glance(sentence(shown), " ".join(_meaning(shown)), tuple(_facts(study)), tuple(own))
+    return Glance(
+        headline(study, compared), " ".join(_meaning(shown)), tuple(_facts(study)), against(study, cautions, compared)
+    )
+
+
+def headline(study: Study, compared: pd.DataFrame) -> str:
+    """`sentence` on the comparisons with the study's reference; it names the data where the study has others too."""
+    shown = against_reference(study, compared)
+    several = len(shown) > 0 and len(list(study.groups())) > 1
+    return sentence(shown, f"{shown['dataset'].iloc[0]} / {shown['backbone'].iloc[0]}" if several else "this data")
+
+
+def against(study: Study, cautions: Sequence[str], compared: pd.DataFrame) -> tuple[str, ...]:
+    """What speaks against the headline: what it is not about, the gravest of `cautions`, the single draw, the rest."""
+    return (*_not_told(study, compared), *cautions[:1], *_one_draw(study), *cautions[1:])
+
+
+def _not_told(study: Study, compared: pd.DataFrame) -> Iterator[str]:
+    """That another arm stands in for the reference, and which data the headline is not about."""
+    shown = against_reference(study, compared)
+    if shown.empty:
+        return
+    if shown["reference"].iloc[0].split()[0] != study.reference.split()[0]:
+        yield f"{study.reference} did not run: the sentence above compares with {plain(shown['reference'].iloc[0])}"
+    told = set(zip(shown["dataset"], shown["backbone"], strict=True))
+    others = dict.fromkeys(zip(compared["dataset"], compared["backbone"], strict=True))
+    for dataset, backbone in others:
+        if (dataset, backbone) not in told:
+            yield f"{dataset} / {backbone}: {study.reference} did not run, so the sentence above is not about it"
 
 
 def against_reference(study: Study, compared: pd.DataFrame) -> pd.DataFrame:
@@ -61,33 +88,39 @@ def plain(arm: str) -> str:
     return f"{name} ({' '.join(settings)})" if settings else name
 
 
-def sentence(compared: pd.DataFrame) -> str:
-    """One sentence on the comparisons of one reference, by accuracy."""
+def sentence(compared: pd.DataFrame, where: str = "this data") -> str:
+    """One sentence on the comparisons of one reference, by accuracy. where: the data, where it is one comparison."""
     rows = records(compared[compared["endpoint"] == ACCURACY.metric])
     if not rows:
         return "Nothing was compared: it takes the arm in focus and another one to compare it with."
-    return _of_one(rows[0]) if len(rows) == 1 else _of_several(rows)
+    return _of_one(rows[0], where) if len(rows) == 1 else _of_several(rows)
 
 
-def _of_one(row: dict[str, Any]) -> str:
+def _of_one(row: dict[str, Any], where: str) -> str:
     ours, theirs = plain(row["arm"]), plain(row["reference"])
     low, high, found = (100 * row[key] for key in ("difference_lo", "difference_hi", "difference"))
     if row["not_compared"]:
-        known = "" if np.isnan(found) else f": they differ by {number(abs(found), '.1f')} points here"
+        ahead = f"{number(abs(found), '.1f')} points {'ahead' if found > 0 else 'behind'}"
+        known = "" if np.isnan(found) else f": it is {ahead if found else 'level'} here"
         return f"Whether {ours} is better than {theirs} cannot be said{known} ({row['not_compared']})."
     margin = f"{number(100 * row['margin'], 'g')} point{'' if row['margin'] == 0.01 else 's'}"
     if row["verdict"] == EQUIVALENT:
-        return f"On this data {ours} is no better and no worse than {theirs}, within {margin} of accuracy."
+        return f"On {where} {ours} is no better and no worse than {theirs}, within {margin} of accuracy."
     if row["verdict"] in (BETTER, WORSE):
         small = f", less than the {margin} that would matter" if max(abs(low), abs(high)) < 100 * row["margin"] else ""
         return (
-            f"On this data {ours} is {row['verdict']} than {theirs}, by {number(abs(found), '.1f')} points of accuracy "
+            f"On {where} {ours} is {row['verdict']} than {theirs}, by {number(abs(found), '.1f')} points of accuracy "
             f"({_between(low, high)}){small}."
         )
-    strict = " Such evidence is not enough where several comparisons are made." if low > 0 or high < 0 else ""
+    if low > 0 or high < 0:
+        near, far = (number(size, ".1f") for size in sorted((abs(low), abs(high))))
+        return (
+            f"On {where} {ours} looks {'better' if low > 0 else 'worse'} than {theirs}, by {near} to {far} points of "
+            f"accuracy with these {row['replicates']} replicates, but that is not enough to be sure."
+        )
     return (
-        f"On this data {ours} and {theirs} cannot be told apart with these {row['replicates']} replicates: the "
-        f"difference may be anywhere {_range(low, high)}.{strict}"
+        f"On {where} {ours} and {theirs} cannot be told apart with these {row['replicates']} replicates: {ours} may be "
+        f"anywhere {_range(low, high)}."
     )
 
 
@@ -137,9 +170,8 @@ def _meaning(compared: pd.DataFrame) -> Iterator[str]:
     rows = records(compared[compared["endpoint"] == INFORMATION.metric])
     if len(rows) == 1 and rows[0]["verdict"]:
         by_accuracy = compared.loc[compared["endpoint"] == ACCURACY.metric, "verdict"].iloc[0]
-        alike = by_accuracy == rows[0]["verdict"]
-        also = "" if not alike else " either" if by_accuracy in (EQUIVALENT, OPEN) else " too"
-        yield f"By information, the second measure, {_OF_INFORMATION[rows[0]['verdict']]}{also}."
+        found = "the same" if by_accuracy == rows[0]["verdict"] else _OF_INFORMATION[rows[0]["verdict"]]
+        yield f"Judged by how sure the models are of the right reply (information), the answer is {found}."
 
 
 def _one_draw(study: Study) -> Iterator[str]:

@@ -34,7 +34,7 @@ def made(make: Callable[[str], T], names: Sequence[str], processes: int | None =
             for name in share:
                 try:
                     found[name] = pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):  # OSError: it died within a message
                     found[name] = make(name)
     return [found[name] for name in names]
 
@@ -54,8 +54,9 @@ def _forked(make: Callable[[str], T], shares: Sequence[Sequence[str]]) -> Iterat
     try:
         yield pipes
     finally:
-        for child in children:
-            child.terminate()
+        for pipe, child in zip(pipes, children, strict=True):
+            pipe.close()
+            child.kill()  # not SIGTERM, for which it may have inherited a handler
             child.join()
 
 
@@ -64,5 +65,5 @@ def _make_all(make: Callable[[str], T], share: Sequence[str], pipe: Connection) 
     try:
         for name in share:
             pipe.send(make(name))
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         pipe.close()

@@ -22,20 +22,29 @@ from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import ACCURACY
 from analysis.inference.stats import ALPHA
 from analysis.report.bars import Bar, Screen, draw
-from analysis.report.glance import against_reference, sentence
+from analysis.report.glance import against, against_reference, headline, plain
 from analysis.report.verdict import warnings
 from analysis.report.wording import what_would
 from analysis.study.study import Study
 
 _MANY, _FIRST = 6, 2  # groups: of more than so many, the first few are drawn
 _SAID = 3  # warnings that are said here
-_VERDICTS = (BETTER, WORSE, EQUIVALENT, OPEN)
+_SAYS = {
+    BETTER: "better than",
+    WORSE: "worse than",
+    EQUIVALENT: "no better and no worse than",
+    OPEN: "not settled against",
+}
 
 
 def shown(study: Study, board: Ranking, compared: pd.DataFrame, page: Path, screen: Screen | None = None) -> str:
     """The text. page: what its last line names. screen: that of standard output by default."""
     screen = screen or Screen.of(sys.stdout)
-    parts = [_picture(study, board, compared, screen), _verdict(study, compared, screen), _against(study, screen)]
+    parts = [
+        _picture(study, board, compared, screen),
+        _verdict(study, compared, screen),
+        _against(study, compared, screen),
+    ]
     texts = ["\n".join(lines) for part in parts if (lines := list(part))]
     return screen.written("\n\n".join([*texts, str(page)]))
 
@@ -105,8 +114,8 @@ def _verdict(study: Study, compared: pd.DataFrame, screen: Screen) -> Iterator[s
     """The page's sentence, what would settle it, and the comparisons with the other arms."""
     rows = compared[compared["endpoint"] == ACCURACY.metric]
     first = against_reference(study, rows)
-    said = [sentence(first)]
-    if len(first) == 1:
+    said = [headline(study, compared)]
+    if len(first) == 1 and len(list(study.groups())) == 1:
         said += [_sentence(what_would(row, "test pairs")) for row in records(first) if row["verdict"] == OPEN]
         said += _others(records(rows.drop(first.index)))
     yield screen.wrap(" ".join(said))
@@ -118,16 +127,19 @@ def _sentence(text: str) -> str:
 
 def _others(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One sentence on the comparisons with all other arms."""
-    by = {verdict: [row["reference"] for row in rows if row["verdict"] == verdict] for verdict in _VERDICTS}
-    parts = [f"{verdict} ({', '.join(arms)})" for verdict, arms in by.items() if arms]
+    by = {verdict: [row["reference"] for row in rows if row["verdict"] == verdict] for verdict in _SAYS}
+    parts = [f"{says} {', '.join(by[verdict])}" for verdict, says in _SAYS.items() if by[verdict]]
     if parts:
-        yield f"Against the other arms: {', '.join(parts)}."
+        yield f"{plain(rows[0]['arm'])} is {'; '.join(parts)}."
 
 
-def _against(study: Study, screen: Screen) -> Iterator[str]:
+def _against(study: Study, compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
     """What speaks against it, the first few."""
     out = len(study.left_out)
-    lines = [*warnings(study), *([f"{out} run{'' if out == 1 else 's'} left out; the page says why"] if out else [])]
+    lines = [
+        *against(study, warnings(study), compared),
+        *([f"{out} run{'' if out == 1 else 's'} left out; the page says why"] if out else []),
+    ]
     for line in lines[:_SAID]:
         yield screen.wrap(line, "! ", "  ")
     if len(lines) > _SAID:

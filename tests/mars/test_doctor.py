@@ -120,7 +120,7 @@ def test_a_key_of_wandb_is_found_and_never_shown(tmp_path: Path) -> None:
     place = tmp_path / ".config" / "wandb" / "settings"
     place.parent.mkdir(parents=True)
     place.write_text("[default]\nbase_url = https://wandb.example.org\n")
-    assert doctor.wandb({}, tmp_path).said.startswith("no login at wandb.example.org")
+    assert doctor.wandb({}, tmp_path).said.startswith("not logged in at wandb.example.org")
 
 
 def test_a_netrc_that_cannot_be_read_is_no_login(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_was_used_within_the_hour_stays(tmp_path: Path) -> None:
     aged(tmp_path / "variants" / "bad.sqlite.damaged", 0.01)
     lines = pruned(tmp_path, Rule(older=0.0))
     assert {"starts/minilm-0.safetensors", "variants/bad.sqlite.damaged"} <= names(tmp_path)
-    assert "in use: variants/bad.sqlite.damaged (damaged or half written) stays" in lines
+    assert "stays, may be in use: variants/bad.sqlite.damaged (damaged or half written)" in lines
     assert lines[-1].endswith(", 2 in use")
 
 
@@ -238,3 +238,17 @@ def test_what_cannot_be_removed_is_one_line(tmp_path: Path) -> None:
 )
 def test_a_size_is_said_in_the_unit_that_suits_it(count: float, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
+    for name in ("policies/law/act.txt", "photo.damaged", "project/.app.log.2", "deep/down/old.damaged"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+        aged(tmp_path / name, 24 * 60)
+    before = names(tmp_path)
+    done = run_here(main, "cache", "prune", f"cache={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr == f"error: cache: {tmp_path} holds no features, variants, replies or starts of mars\n"
+    filled(tmp_path)
+    pruned(tmp_path, Rule(older=0.0))
+    assert before - {"policies/law/act.txt", "policies/law", "policies"} <= names(tmp_path)

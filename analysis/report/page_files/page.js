@@ -111,13 +111,24 @@ function offerSearch(field) {
   });
 }
 
+function showAll() {
+  // A link leads to what a search or a choice of arms has put away.
+  const field = document.getElementById("search");
+  if (field?.value) {
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+  }
+  document.querySelectorAll('[data-choice][aria-pressed="false"]').forEach((button) => button.click());
+}
+
 function unfold() {
   // Not every browser opens what is folded when a link leads into it.
   const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const folded = place && place.closest("details:not([open])");
-  if (!folded) return;
-  folded.open = true;
-  place.scrollIntoView();
+  if (!place) return;
+  const [folded, away] = [place.closest("details:not([open])"), place.closest("[hidden], [data-away]")];
+  if (folded) folded.open = true;
+  if (away) showAll();
+  if (folded || away) place.scrollIntoView();
 }
 
 root.dataset.script = "";

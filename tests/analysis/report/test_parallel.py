@@ -1,6 +1,8 @@
 """Parts of a report made by several processes are those that one makes."""
 
 import os
+import threading
+import time
 
 import pytest
 
@@ -27,6 +29,17 @@ def test_what_a_process_that_died_did_not_come_to_is_made_here():
         return name.upper()
 
     assert made(make, list("abcdef"), processes=2) == list("ABCDEF")
+
+
+def test_what_a_process_died_in_the_middle_of_is_made_here():
+    here = os.getpid()
+
+    def make(name: str) -> str:
+        if name == "b" and os.getpid() != here:
+            threading.Timer(0.2, os._exit, [9]).start()
+        return name * 10_000_000 if name == "b" else (time.sleep(0.6) or name)
+
+    assert made(make, ["a", "b"], processes=2) == ["a", "b" * 10_000_000]
 
 
 def test_what_fails_fails_here_with_its_own_words():
