@@ -323,6 +323,14 @@ def test_a_folder_of_shards_is_one_split(kind: str, tmp_path: Path) -> None:
         loaded(tmp_path, tmp_path / "shards")
 
 
+def test_what_datasets_says_of_shards_is_no_shard(tmp_path: Path) -> None:
+    for name in ("dataset_info.json", "dataset_infos.json", "state.json"):
+        (tmp_path / name).write_bytes(json_of({"features": {}, "_data_files": []}))
+        (tmp_path / "part.jsonl").write_bytes(lines_of(ROWS))
+        assert [source.label for source in open_split(tmp_path, "train")] == ["part.jsonl"]
+        (tmp_path / name).unlink()
+
+
 def test_a_row_of_a_shard_is_told_by_the_shard_s_name_and_its_own_number(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "one.jsonl").write_bytes(lines_of(ROWS))
