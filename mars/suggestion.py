@@ -126,7 +126,10 @@ def _override(key: str, value: str | float) -> str:
         return f"{key}={value}"
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else an interpolation
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), plain)
-    return shlex.quote(f"{key}='{escaped}'")
+    setting = f"{key}='{escaped}'"
+    return (
+        shlex.quote(setting) if re.search(r'["$`\\!]', setting) else f'"{setting}"'
+    )  # the shorter way where it can be
 
 
 def _lines_of(words: Sequence[str], width: int) -> list[str]:

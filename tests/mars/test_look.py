@@ -142,6 +142,11 @@ def test_hydra_reads_the_name_of_a_folder_in_the_command_as_it_is(name: str, tmp
     assert isinstance(given(said, "study"), str)
 
 
+def test_a_name_that_only_hydra_wants_quoted_stands_in_double_quotes(tmp_path: Path) -> None:
+    (tmp_path / "größe.jsonl").write_text(lines_of(ROWS))
+    assert """ "dataset.train='größe.jsonl'" """ in looked_at("größe.jsonl", tmp_path)
+
+
 def given(said: str, key: str) -> Any:
     """The value of a setting in the command that `look` ends with."""
     parsed = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command(said))}
