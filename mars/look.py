@@ -4,48 +4,36 @@
     mars look FOLDER                    (of shards, of splits as on the hub, or what `datasets` saved with save_to_disk)
 
 Prints how the file is read, its columns, the shape that was recognised, three pairs with the prompt apart from the
-replies, lengths, what the labels say, and defects with their first places. Nothing is written or trained.
+replies, lengths, what the labels say, and defects with their first places and what is wrong there. Nothing is written
+or trained.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import shlex
+import io
 import sys
 import textwrap
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mars.config import UserError
-from mars.preferences.dataset import DatasetConfig, length_baseline
+from mars.preferences.dataset import length_baseline
 from mars.preferences.dialogue import render_plain
 from mars.preferences.inventory import Columns
 from mars.preferences.pair import SIDES, DataError, Pair
-from mars.preferences.policies import HARMLESS, Policies, read_split
+from mars.preferences.policies import Policies, explain_split
 from mars.preferences.shapes import PLAIN, Reading, open_rows
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split
+from mars.suggestion import WIDTH, Found, Place, suggestion
 
-WIDTH = 80
 _LABEL = 11  # characters before what is said
 _PROMPT_LINES, _REPLY_LINES = 10, 6  # of a text that is shown
 _LONGEST_SHOWN = 2000  # characters
 _COLUMNS_SHOWN = 30
 _USAGE = "usage: look FILE_OR_FOLDER"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Rows to train on. settings: of the command that does. test: what is tested on, "" where there is nothing yet."""
-
-    sources: Sequence[Source]
-    settings: Mapping[str, str]
-    test: str = ""
 
 
 def look(path: Path) -> Iterator[str]:
@@ -66,17 +54,18 @@ def look(path: Path) -> Iterator[str]:
         yield from _columns(columns)
         raise
     counted = [replace(source, rows=columns.noting(source.rows)) for source in sources]
-    pairs, report = read_split(counted, schema, "files-train", Policies())
-    yield _said("rows", f"{columns.rows}, which give {len(pairs)} pairs to train on")
+    found = Found(*explain_split(counted, schema, "files-train", Policies()))
+    yield _said("rows", f"{columns.rows}, which give {len(found.pairs)} pairs to train on")
     rule = schema.rule if ":" in schema.rule else f"{PLAIN}: {schema.rule}"
     yield from _wrapped("shape", rule)
     yield from _columns(columns)
-    if pairs:
-        yield from _shown_pairs(pairs)
-        yield from _lengths(pairs)
-    yield from _labels(pairs, report)
-    yield from _defects(report)
-    yield from _command(path, place, report)
+    if found.pairs:
+        yield from _shown_pairs(found.pairs)
+        yield from _lengths(found.pairs)
+    yield from _labels(found)
+    yield from _defects(found)
+    yield from _headed("train on it")
+    yield from suggestion(path, place, found)
 
 
 def _place(path: Path) -> Place:
@@ -168,67 +157,28 @@ def _lengths(pairs: Sequence[Pair]) -> Iterator[str]:
         yield f"  {name:9}{np.median(column):>8.0f}{column.max():>9}"
 
 
-def _labels(pairs: Sequence[Pair], report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    found = _total(report, "dropped") + _total(report, "kept_despite")
+def _labels(found: Found) -> Iterator[str]:
+    number = found.total("dropped") + found.total("kept_despite")
     yield from _headed("labels")
-    if pairs:
-        yield f"  the longer reply is chosen in {length_baseline(pairs):.1%} of the pairs (a tie of lengths is half)"
-    half = " (dataset.on.tie=half keeps them, as preferred by half of the annotators)" if found["tie"] else ""
-    yield from textwrap.wrap(f"ties: {found['tie']}{half}", WIDTH, initial_indent="  ", subsequent_indent="    ")
-    yield f"  duplicates: {found['duplicate']}"
-    yield f"  contradictory, as an earlier pair with its replies exchanged: {found['contradictory']}"
+    if found.pairs:
+        share = f"{length_baseline(found.pairs):.1%}"
+        yield f"  the longer reply is chosen in {share} of the pairs (a tie of lengths is half)"
+    half = " (dataset.on.tie=half keeps them, as preferred by half of the annotators)" if number["tie"] else ""
+    yield from textwrap.wrap(f"ties: {number['tie']}{half}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    yield f"  duplicates: {number['duplicate']}"
+    yield f"  contradictory, as an earlier pair with its replies exchanged: {number['contradictory']}"
 
 
-def _defects(report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _headed("defects", "" if any(part["dropped"] or part["kept_despite"] for part in report) else "none")
+def _defects(found: Found) -> Iterator[str]:
+    yield from _headed("defects", "" if found.details else "none")
     for key, what in (("dropped", "dropped"), ("kept_despite", "kept all the same")):
-        for kind, count in _total(report, key).most_common():
-            places = [place for part in report for place in part["examples"].get(kind, [])][:3]
+        for kind, count in found.total(key).most_common():
+            first, *others = found.places(kind)
+            more = [*others, *(["…"] if count > len(others) + 1 else [])]
             yield from textwrap.wrap(
-                f"{count} {kind}, {what}: {', '.join(places)}{', …' if count > len(places) else ''}",
+                ", ".join([f"{count} {kind}, {what}: {first} ({found.details[kind]})", *more]),
                 WIDTH, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
-
-
-def _total(report: Sequence[Mapping[str, Any]], key: str) -> Counter[str]:
-    return sum((Counter(part[key]) for part in report), Counter[str]())
-
-
-def _command(path: Path, place: Place, report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What trains on the rows, and why it would stop."""
-    dropped, rows = _total(report, "dropped"), sum(part.get("pairs", part["rows"]) for part in report)
-    bad = dropped.total() - sum(dropped[kind] for kind in HARMLESS)
-    yield from _headed("train on it")
-    whole = path.resolve()
-    plain = whole.name.split(".")[0]
-    name = re.sub(r"\W+", "_", whole.parent.name if plain in ("train", "data") else plain).strip("_") or "mine"
-    settings = {"dataset": "files", **place.settings}
-    if not place.test:
-        settings["dataset.test_from_train"] = "0.2"
-    if bad > DatasetConfig.max_bad_fraction * rows:
-        yield f"  {bad} of {rows} rows ({bad / rows:.1%}) cannot be used. The last setting lets them go;"
-        yield "  without it the run stops until they are mended."
-        settings["dataset.max_bad_fraction"] = f"{math.ceil(100 * bad / rows) / 100:.2f}"
-    words = ["python -m mars.run", f"study=outputs/{name}", *(_override(key, value) for key, value in settings.items())]
-    yield "  " + " \\\n      ".join(_lines_of(words, WIDTH - 8))
-
-
-def _override(key: str, value: str) -> str:
-    """A setting for the shell, quoted for it and for Hydra where it has to be."""
-    if re.fullmatch(r"[\w./-]+", value):
-        return f"{key}={value}"
-    escaped = value.replace("'", "\\'")
-    return shlex.quote(f"{key}='{escaped}'")
-
-
-def _lines_of(words: Sequence[str], width: int) -> list[str]:
-    lines = [""]
-    for word in words:
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
 
 
 def _headed(title: str, told: str = "") -> Iterator[str]:
@@ -256,6 +206,8 @@ def main() -> None:
         print(__doc__)
         return
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal need not have every character of the data
         if len(sys.argv) != 2:
             raise UserError(_USAGE)
         for line in look(Path(sys.argv[1])):

@@ -122,7 +122,7 @@ def load(config: DatasetConfig) -> Preferences:
     wanted = min(len(pairs), config.size or len(pairs))
     held, rest, beside_validation = hold_out(pairs, _number(config.validation, wanted))
     drawn = pick(rest, np.arange(len(rest))[: config.size])
-    _check_sizes(config, len(train), len(drawn), len(test))
+    _check_sizes(config, train, len(drawn), len(test))
     base, validation = (flipped(pairs, config.flip_rate, config.seed) for pairs in (drawn, held))
 
     subset = {
@@ -173,10 +173,19 @@ def _without_ties(pairs: Sequence[Pair]) -> tuple[Picked, int]:
     return pick(pairs, kept), len(pairs) - len(kept)
 
 
-def _check_sizes(config: DatasetConfig, train: int, base: int, test: int) -> None:
+def _check_sizes(config: DatasetConfig, train: Sequence[Pair], base: int, test: int) -> None:
     """Raises DataError where there are no base or no test pairs; warns where there are fewer than were asked for."""
+    number = len(train)
     if not base:
-        raise DataError(f"{config.name}: of {train} train pairs none is left to train on (lower dataset.validation)")
+        takers = [f"dataset.{name}" for name in ("test_from_train", "validation") if getattr(config, name)]
+        instead = f"lower {' or '.join(takers)}"
+        if len({contamination.prompt_key(pair) for pair in train}) == 1:
+            others = "dataset.test=F and dataset.validation=0" if config.test_from_train else "dataset.validation=0"
+            instead = f"all in one prompt, which {takers[0]} takes whole: set {others}, or add rows of other prompts"
+        raise DataError(f"{config.name}: of {number} train pairs none is left to train on ({instead})")
+    if not test and config.test_from_train and not _number(config.test_from_train, number):
+        share = f"dataset.test_from_train={config.test_from_train} of {number} train pairs is none"
+        raise DataError(f"{config.name}: {share} (a whole number takes so many pairs: dataset.test_from_train=1)")
     if not test:
         raise DataError(f"{config.name}: the test split has no pairs")
     if config.size is not None and base < config.size:

@@ -59,10 +59,12 @@ class _Tally:
     dropped: Counter[Kind | Finding] = field(default_factory=Counter)
     kept_despite: Counter[Kind | Finding] = field(default_factory=Counter)
     examples: dict[Kind | Finding, list[str]] = field(default_factory=dict)  # the first three places of each kind
+    details: dict[Kind | Finding, str] = field(default_factory=dict)  # what is wrong at the first of them
     first_bad: str = ""  # place and defect
 
     def note(self, defect: Defect, place: str, dropped: bool) -> None:
         (self.dropped if dropped else self.kept_despite)[defect.kind] += 1
+        self.details.setdefault(defect.kind, str(defect))
         places = self.examples.setdefault(defect.kind, [])
         if len(places) < 3:
             places.append(place)
@@ -93,6 +95,27 @@ def read_split(
     Raises DataError with file and row where a policy says so, for a file without rows or without a column the schema
     needs, for an id used twice, and where too many rows are dropped.
     """
+    pairs, tallies = _counted(sources, schema, prefix, policies, max_prompt_chars)
+    _check_share(tallies, max_bad_fraction)
+    return pairs, _reports(sources, tallies)
+
+
+def explain_split(
+    sources: Sequence[Source], schema: Schema, prefix: str, policies: Policies
+) -> tuple[Sequence[Pair], list[dict[str, Any]], dict[Kind | Finding, str]]:
+    """(pairs and count as of `read_split` without its limits, what is wrong at the first place of each kind)."""
+    pairs, tallies = _counted(sources, schema, prefix, policies, None)
+    details = {kind: detail for tally in reversed(tallies) for kind, detail in tally.details.items()}
+    return pairs, _reports(sources, tallies), details
+
+
+def _reports(sources: Sequence[Source], tallies: Sequence[_Tally]) -> list[dict[str, Any]]:
+    return [tally.report(source.identity) for source, tally in zip(sources, tallies, strict=True)]
+
+
+def _counted(
+    sources: Sequence[Source], schema: Schema, prefix: str, policies: Policies, max_prompt_chars: int | None
+) -> tuple[Sequence[Pair], list[_Tally]]:
     pairs = Stored()
     names: set[int] = set()  # their hashes
     places = array("q")  # of each pair, counted over all sources
@@ -117,8 +140,7 @@ def read_split(
         _check_columns(source.label, tally.columns, schema)
         before += tally.last
         tallies.append(tally)
-    _check_share(tallies, max_bad_fraction)
-    return pairs, [tally.report(source.identity) for source, tally in zip(sources, tallies, strict=True)]
+    return pairs, tallies
 
 
 def _whereabouts(

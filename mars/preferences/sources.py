@@ -54,6 +54,7 @@ _INSTEAD_OF = {  # extensions of what people have, too
     ".txt": "rename it after what is in it",
 }
 _SPLITS = "dataset_dict.json"  # in a folder of `datasets`
+_ABOUT = (_SPLITS, "dataset_info.json", "dataset_infos.json", "state.json")  # files that `datasets` puts beside rows
 _PARTS = ("train", "test", "validation", "valid", "val", "dev", "eval")  # what splits are called in folders
 
 
@@ -160,7 +161,7 @@ def open_directory(directory: Path, split: str) -> list[Source]:
 
 
 def _is_rows(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(EXTENSIONS)
+    return path.is_file() and path.name.lower().endswith(EXTENSIONS) and path.name not in _ABOUT
 
 
 def _check_one_format(directory: Path, files: Sequence[Path], split: str) -> None:

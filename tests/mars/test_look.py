@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -12,10 +13,15 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from omegaconf import OmegaConf
+from support import ROOT
 from support.commands import run_here
 
-from mars.look import WIDTH
+from mars.preferences.dataset import DatasetConfig, load
 from mars.run import main
+from mars.suggestion import WIDTH
 
 ROWS = [{"prompt": f"Question {i}?", "chosen": f"Right, {i}.", "rejected": "Wrong."} for i in range(40)]
 TOY = ("scale=tiny", "backbone=tiny", "rounds.number=1", "rounds.steps=2", "rounds.budget=8", "batch_size=4")
@@ -103,24 +109,104 @@ def test_lengths_labels_and_defects_are_counted(tmp_path: Path) -> None:
         "  duplicates: 2\n"
         "  contradictory, as an earlier pair with its replies exchanged: 1\n"
         "\ndefects\n"
-        "  2 duplicate, dropped: pairs.jsonl:41, pairs.jsonl:42\n"
-        "  1 empty, dropped: pairs.jsonl:44\n"
-        "  1 bad_json, dropped: pairs.jsonl:45\n"
-        "  1 contradictory, kept all the same: pairs.jsonl:43\n"
+        "  2 duplicate, dropped: pairs.jsonl:41 (repeats an earlier row), pairs.jsonl:42\n"
+        '  1 empty, dropped: pairs.jsonl:44 ("chosen" is empty)\n'
+        "  1 bad_json, dropped: pairs.jsonl:45 (the line is not JSON: Expecting value at\n"
+        "      character 1)\n"
+        "  1 contradictory, kept all the same: pairs.jsonl:43 (an earlier row has the\n"
+        "      same responses the other way round)\n"
     )
 
 
 def test_the_command_at_the_end_trains_also_on_a_file_of_an_odd_name_with_many_bad_rows(tmp_path: Path) -> None:
-    name = "my pairs, 'v2' [final].jsonl"
+    name = r"my pairs\, größe 'v2\' [final] ${x}.jsonl"
     (tmp_path / name).write_text(lines_of([*ROWS, *[{"prompt": "Q", "chosen": "a"}] * 9]))
     said = looked_at(name, tmp_path)
     assert "9 of 49 rows (18.4%) cannot be used. The last setting lets them go;" in said
     arguments = command(said)
-    assert arguments[0] == "study=outputs/my_pairs_v2_final"
+    assert arguments[0] == "study='outputs/my_pairs_größe_v2_final_x'"
     assert arguments[-2:] == ["dataset.test_from_train=0.2", "dataset.max_bad_fraction=0.19"]
     done = run_here(main, *arguments, *TOY, f"cache={tmp_path}/cache", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob("outputs/my_pairs_v2_final/*/DONE"))
+    assert list(tmp_path.glob("outputs/my_pairs_größe_v2_final_x/*/DONE"))
+
+
+@pytest.mark.parametrize(
+    "name", ["größe", "ends\\", "two\\\\", "q\\'", "a'b", "2024", "null", "-1e5", "${x}", "\\${x}", "a b,c={d}"]
+)
+def test_hydra_reads_the_name_of_a_folder_in_the_command_as_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "rows.jsonl").write_text(lines_of(ROWS))
+    said = looked_at(name, tmp_path)
+    assert given(said, "dataset.train") == name
+    assert isinstance(given(said, "study"), str)
+
+
+def test_a_name_that_only_hydra_wants_quoted_stands_in_double_quotes(tmp_path: Path) -> None:
+    (tmp_path / "größe.jsonl").write_text(lines_of(ROWS))
+    assert """ "dataset.train='größe.jsonl'" """ in looked_at("größe.jsonl", tmp_path)
+
+
+def given(said: str, key: str) -> Any:
+    """The value of a setting in the command that `look` ends with."""
+    parsed = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(command(said))}
+    value = parsed[key].text if isinstance(parsed[key], QuotedString) else parsed[key]
+    return OmegaConf.create({"value": value}).value
+
+
+# ---- where a command would only fail
+
+
+@pytest.mark.parametrize("number", [1, 30])
+def test_without_pairs_the_first_defect_stands_where_the_command_would(number: int, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(lines_of([{"prompt": "Q", "chosen": "a", "rejected": None}] * number))
+    said = looked_at("pairs.jsonl", tmp_path)
+    assert said.endswith('train on it\n  There are no pairs to train on. pairs.jsonl:1: "rejected" is null, not text\n')
+
+
+def test_of_ties_alone_it_says_how_they_are_kept(tmp_path: Path) -> None:
+    rows = [{"instruction": f"Say {i}.", "response1": "a", "response2": "b", "annotator1": 0} for i in range(5)]
+    (tmp_path / "votes.json").write_text(json.dumps(rows))
+    said = looked_at("votes.json", tmp_path)
+    assert said.endswith(
+        "  There are no pairs to train on: each is a tie. dataset.on.tie=half keeps them;\n"
+        "  what is tested on (dataset.test=FILE) needs pairs of which one side is better.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(1, "there is one pair, and"), (20, "all 20 pairs are in one prompt, and")]
+)
+def test_pairs_of_one_prompt_need_a_test_file(number: int, why: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "chosen": f"a{i}", "rejected": "b"} for i in range(number)]
+    (tmp_path / "pairs.jsonl").write_text(lines_of(rows))
+    said = looked_at("pairs.jsonl", tmp_path)
+    assert f"A test from these rows would take all: {why}" in " ".join(said.split())
+    assert "mars.run" not in said
+    (tmp_path / "test.jsonl").write_text(lines_of(ROWS))
+    train, test = (str(tmp_path / name) for name in ("pairs.jsonl", "test.jsonl"))
+    assert len(load(DatasetConfig("files", train=train, test=test, validation=0)).base) == number
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings"),
+    [
+        (["P", "Q"], {"test_from_train": 1}),
+        (["P", "Q", "R"], {"test_from_train": 0.2}),
+        (["P"] * 10 + ["Q"] * 10, {"test_from_train": 0.2, "validation": 0}),
+    ],
+)
+def test_few_prompts_are_divided_so_that_some_are_left(
+    prompts: list[str], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [{"prompt": prompt, "chosen": f"a{i}", "rejected": "b"} for i, prompt in enumerate(prompts)]
+    (tmp_path / "pairs.jsonl").write_text(lines_of(rows))
+    said = looked_at("pairs.jsonl", tmp_path)
+    assert command(said)[3:] == [f"dataset.{name}={value}" for name, value in settings.items()]
+    assert ("no pair is held out for validation" in " ".join(said.split())) == ("validation" in settings)
+    found = load(DatasetConfig("files", train=str(tmp_path / "pairs.jsonl"), **settings))
+    assert found.base
+    assert found.tests["test"]
 
 
 def test_votes_are_recognised_and_their_ties_can_be_kept(tmp_path: Path) -> None:
@@ -202,6 +288,16 @@ def test_a_folder_with_a_broken_split_says_what_is_wrong_with_it(tmp_path: Path)
         (tmp_path / name).write_text(lines_of(ROWS))
     done = run_here(main, "look", str(tmp_path))
     assert done.stderr == f"error: {tmp_path}: has train.csv and train.jsonl (name one with dataset.train=F)\n"
+
+
+def test_what_the_terminal_cannot_write_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "größe.jsonl").write_text(lines_of(ROWS))
+    asked = [sys.executable, "-m", "mars.look", "größe.jsonl"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("file       gr??e.jsonl\n")
+    assert "?? pair 1 of 40: files-train-1 ??" in done.stdout
 
 
 def test_torch_is_not_loaded(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The delimiter of a text is the one that splits the header into most columns, of those under which no row has more or
 fewer fields than the header. The standard library's Sniffer guesses from frequencies instead, and takes a letter or a
-full stop where replies are long. A first column without a name that counts the rows, as pandas writes it, is dropped.
+full stop where replies are long. A first line such as "sep=;", written for Excel, names the delimiter and is no row.
+A first column without a name that counts the rows, as pandas writes it, is dropped.
 
     rows, form = separated(TextFile(Path("train.csv"), "train.csv"), ",")
 """
@@ -25,6 +26,8 @@ from mars.preferences.pair import DataError
 from mars.preferences.rows import Defect, shown
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_KNOWN = "the known delimiters are comma, semicolon and tab: save it with one of them"
+_SAYING = re.compile(r'"?sep=(.{1,2}?)"?(?:\r\n|\r|\n|\Z)', re.IGNORECASE)  # the first line of a text for Excel
 _LOOKED_AT = 200  # rows by which a delimiter is chosen
 _QUOTING = "a field that holds a {}, a quote or a line break stands in quotes"
 _INDEX = "an index column without a name, dropped"
@@ -35,18 +38,15 @@ _EMPTY = ("corresponds to no data", "BatchSize must be greater than 0")  # of `d
 def separated(file: TextFile, usual: str) -> tuple[Iterator[RawRow], Form]:
     """The rows of separated text, numbered from 1 below the header. A field is always text: "NA" and "42" are replies.
 
-    usual: the delimiter that the file's name says. Raises DataError as `TextFile.unpacked`, and at the row for a quote
-    out of place, a field longer than LONGEST_LINE, a field too many, and a column twice or without a name.
+    usual: the delimiter that the file's name says. Raises DataError as `TextFile.unpacked`, for a delimiter that is not
+    known, and at the row for a quote out of place, a field longer than LONGEST_LINE, a field too many, and a column
+    twice or without a name.
     """
-    start, is_all = file.sample()
-    table = max(
-        (_under(mark, start, is_all) for mark in DELIMITERS),
-        key=lambda t: (t.is_whole, t.columns, t.delimiter == usual),
-    )
-    if table.columns < 2:
-        table = _under(usual, start, is_all)
+    table = _table(file, usual)
     kind, word = {",": "CSV", "\t": "TSV"}[usual], DELIMITERS[table.delimiter]
     unusual = [f"{word}-separated"] if table.delimiter != usual else []
+    if table.is_said:
+        unusual = [f"{word}-separated by its first line"]
     return _rows(file, table), file.form(kind, word, *unusual, *([_INDEX] if table.is_indexed else []))
 
 
@@ -57,6 +57,24 @@ class _Table(NamedTuple):
     columns: int
     is_whole: bool
     is_indexed: bool
+    is_said: bool = False  # by the first line, which is no row
+
+
+def _table(file: TextFile, usual: str) -> _Table:
+    start, is_all = file.sample()
+    if said := _SAYING.match(start):
+        if said[1] not in DELIMITERS:
+            raise DataError(f"{file.label}: its first line is {shown(said[0].strip())} ({_KNOWN})")
+        return _under(said[1], start[said.end() :], is_all)._replace(is_said=True)
+    table = max(
+        (_under(mark, start, is_all) for mark in DELIMITERS),
+        key=lambda t: (t.is_whole, t.columns, t.delimiter == usual),
+    )
+    if table.columns > 1:
+        return table
+    if any("|" in line for line in start.strip().splitlines()[:1]):
+        raise DataError(f'{file.label}: its header has "|" between the columns ({_KNOWN})')
+    return _under(usual, start, is_all)
 
 
 def _under(delimiter: str, start: str, is_all: bool) -> _Table:
@@ -85,6 +103,8 @@ def _is_row(fields: Sequence[str]) -> bool:
 def _rows(file: TextFile, table: _Table) -> Iterator[RawRow]:
     quoting = _QUOTING.format(DELIMITERS[table.delimiter])
     with file.text() as text:
+        if table.is_said:
+            text.readline()
         lines = _reader(text, table.delimiter, strict=True)
         try:
             rows = filter(_is_row, lines)
@@ -97,7 +117,7 @@ def _rows(file: TextFile, table: _Table) -> Iterator[RawRow]:
                     raise DataError(f"{place}: has {len(fields)} fields, the header {len(header)} ({quoting})")
                 yield _row(number, header, fields, file)
         except csv.Error as error:
-            where = f"the row that ends in line {lines.line_num}"
+            where = f"the row that ends in line {lines.line_num + table.is_said}"
             raise DataError(
                 f"{file.label}: {where}: {reason(error)} ({quoting}, and a quote in it is doubled)"
             ) from None

@@ -119,6 +119,12 @@ READ: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, wha
         "a.csv", in_utf16(csv_of(sep=";", index=True)), f"semicolon-separated, {INDEX}, UTF-16-LE",
     ),
     "csv of a spreadsheet": ("a.csv", b"\xef\xbb\xbf" + csv_of(sep=";", lineterminator="\r\n"), "semicolon-separated"),
+    "csv that says its delimiter": ("a.csv", b"sep=;\r\n" + csv_of(sep=";"), "semicolon-separated by its first line"),
+    "csv that says the usual delimiter": ("a.csv", b"sep=,\n" + csv_of(), "comma-separated by its first line"),
+    "csv that says tabs, quoted, index, utf-16": (
+        "a.csv", in_utf16(b'"sep=\t"\n' + csv_of(sep="\t", index=True)),
+        f"tab-separated by its first line, {INDEX}, UTF-16-LE",
+    ),
     "tsv": ("a.tsv", csv_of(sep="\t"), ""),
     "tsv, xz": ("a.tsv.xz", lzma.compress(csv_of(sep="\t")), ""),
     "tsv of commas": ("a.tsv", csv_of(), "comma-separated"),
@@ -162,6 +168,7 @@ BROKEN = json_of(ROWS[:2], indent=1).replace(b'"rejected": "Wrong, 1."', b'"reje
 CP1252 = csv_of(FRAME.replace("größer 😀", "größer")).decode().encode("cp1252")
 CONVERT = "from Windows? iconv -f WINDOWS-1252 -t UTF-8 FILE >NEW"
 QUOTED = "a field that holds a {}, a quote or a line break stands in quotes"
+DELIMITERS = "the known delimiters are comma, semicolon and tab: save it with one of them"
 SAVE = "save the rows as an array of objects, or as .jsonl"
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, the line
@@ -215,6 +222,14 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, 
         "a.tsv: the row that ends in line 11: '\\t' expected after '\"' "
         f"({QUOTED.format('tab')}, and a quote in it is doubled)"
     )),
+    "csv, a quote in the open below a first line for Excel": ("a.csv", b'sep=;\na;b\n"c" d;e\n', (
+        "a.csv: the row that ends in line 3: ';' expected after '\"' "
+        f"({QUOTED.format('semicolon')}, and a quote in it is doubled)"
+    )),
+    "csv that says an unknown delimiter": ("a.csv", b"sep=|\n" + csv_of(sep="|"), (
+        f"a.csv: its first line is 'sep=|' ({DELIMITERS})"
+    )),
+    "csv, pipes": ("a.csv", csv_of(sep="|"), f'a.csv: its header has "|" between the columns ({DELIMITERS})'),
     "gzip cut off": ("a.csv.gz", gzip.compress(csv_of())[:-9], (
         "a.csv.gz: is not a whole gzip file: Compressed file ended before the end-of-stream marker was reached"
     )),
@@ -321,6 +336,14 @@ def test_a_folder_of_shards_is_one_split(kind: str, tmp_path: Path) -> None:
     said = "part.2.jsonl: the file is empty" if kind == "jsonl" else "has part.0.parquet and part.2.jsonl"
     with pytest.raises(DataError, match=said):
         loaded(tmp_path, tmp_path / "shards")
+
+
+def test_what_datasets_says_of_shards_is_no_shard(tmp_path: Path) -> None:
+    for name in ("dataset_info.json", "dataset_infos.json", "state.json"):
+        (tmp_path / name).write_bytes(json_of({"features": {}, "_data_files": []}))
+        (tmp_path / "part.jsonl").write_bytes(lines_of(ROWS))
+        assert [source.label for source in open_split(tmp_path, "train")] == ["part.jsonl"]
+        (tmp_path / name).unlink()
 
 
 def test_a_row_of_a_shard_is_told_by_the_shard_s_name_and_its_own_number(tmp_path: Path) -> None:

@@ -599,6 +599,35 @@ def test_nothing_left_to_train_on_is_an_error(tmp_path):
         load_rows(tmp_path, rows(5), validation=5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"test_from_train": 0.2}, "which dataset.test_from_train takes whole: set dataset.test=F and"),
+        ({"test": "held.jsonl"}, "which dataset.validation takes whole: set dataset.validation=0,"),
+    ],
+)
+def test_pairs_of_one_prompt_cannot_be_divided(settings, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "held.jsonl", rows(1))
+    write(tmp_path / "train.jsonl", [{**row, "prompt": "One?"} for row in rows(10)])
+    with pytest.raises(DataError) as error:
+        load(DatasetConfig("files", train="train.jsonl", **settings))
+    assert one_line(error).startswith(f"files: of 10 train pairs none is left to train on (all in one prompt, {said}")
+
+
+def test_few_prompts_of_which_none_is_left_name_each_setting_that_took_some(tmp_path):
+    train = write(tmp_path / "train.jsonl", [{**row, "prompt": f"{i % 2}?"} for i, row in enumerate(rows(20))])
+    with pytest.raises(DataError, match=r"\(lower dataset.test_from_train or dataset.validation\)"):
+        load(DatasetConfig("files", train=train, test_from_train=0.2))
+
+
+def test_a_share_of_two_pairs_that_is_no_pair_says_what_takes_one(tmp_path):
+    train = write(tmp_path / "train.jsonl", rows(2))
+    with pytest.raises(DataError, match=r"test_from_train=0.2 of 2 train pairs is none .*test_from_train=1\)"):
+        load(DatasetConfig("files", train=train, test_from_train=0.2))
+    assert len(load(DatasetConfig("files", train=train, test_from_train=1)).base) == 1
+
+
 def test_the_length_baseline_counts_a_tie_as_half(tmp_path):
     content = [
         {"prompt": "a", "chosen": "long", "rejected": "x"},
