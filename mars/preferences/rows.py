@@ -8,6 +8,7 @@ place decides which rows are dropped (`mars.preferences.policies`).
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 import unicodedata
@@ -123,6 +124,43 @@ def messages_of(value: Any, field: str) -> tuple[Message, ...]:
             raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known})')
         turns.append(Message(turn["role"], turn["content"]))
     return tuple(turns)
+
+
+def listed(value: Any) -> Any:
+    """The list that a cell of text holds as JSON, which is all that a CSV file can do; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def with_turns(raw: Mapping[str, Any], *fields: str) -> Mapping[str, Any]:
+    """`raw` with lists of turns where one of the `fields` is such a list as JSON text.
+
+    Raises Defect for turns as Python prints them, which is what `DataFrame.to_csv` makes of a list: their text is no
+    reply.
+    """
+    return {**raw, **{field: _turns_in(raw[field], field) for field in fields if isinstance(raw.get(field), str)}}
+
+
+def _turns_in(text: str, field: str) -> Any:
+    if _PRINTED.match(text) and text.rstrip().endswith("]"):
+        told = "holds turns as Python prints them, not as JSON (save the rows as .jsonl or .parquet)"
+        raise Defect("not_text", f'"{field}" {told}')
+    found = listed(text)
+    return found if isinstance(found, list) and found and all(map(_is_turn, found)) else text
+
+
+def _is_turn(value: Any) -> bool:
+    says = {"role": ("content", "tool_calls"), "from": ("value",)}
+    return isinstance(value, Mapping) and any(
+        key in value and any(said in value for said in words) for key, words in says.items()
+    )
+
+
+_PRINTED = re.compile(r"\s*\[\s*\{'(?:role|content|from|value)'")
 
 
 def text_of(raw: Mapping[str, Any], field: str) -> str:

@@ -24,6 +24,7 @@ from mars.preferences.rows import (
     Schema,
     decided,
     differ,
+    listed,
     messages_of,
     missing,
     name_of,
@@ -31,6 +32,7 @@ from mars.preferences.rows import (
     reply_to,
     shown,
     text_of,
+    with_turns,
 )
 from mars.preferences.turns import Form, conversation, repeats, split_alike, tool_turns, without_prompt
 
@@ -79,8 +81,10 @@ def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
 def plain(raw: Mapping[str, Any]) -> Row:
     """A row of `prompt`, `chosen` and `rejected`, each a text or a list of {role, content}, with any `subset` and `id`.
 
-    A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
+    A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. A list may be
+    JSON text. Raises Defect.
     """
+    raw = with_turns(raw, "prompt", *PAIR)
     given = messages_of(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     prompt, chosen = _reply(raw, "chosen", given)
     other, rejected = _reply(raw, "rejected", given)
@@ -104,6 +108,7 @@ def trl(raw: Mapping[str, Any]) -> Row:
     Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF are
     split at their last turn. Raises Defect.
     """
+    raw = with_turns(raw, "prompt", *PAIR)
     given = conversation(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     if all(isinstance(raw.get(field), str) for field in PAIR):
         return _texts(raw, given)
@@ -116,6 +121,7 @@ def sharegpt(raw: Mapping[str, Any]) -> Row:
     `prompt` is another name of `conversations`; a text in `system` comes first. Raises Defect.
     """
     before = "prompt" if raw.get("conversations") is None else "conversations"
+    raw = with_turns(raw, before, *PAIR)
     given = conversation(raw[before], before, "from") if raw.get(before) is not None else ()
     row = _turns(raw, given, before, "from")
     return replace(row, prompt=(*_system(raw), *row.prompt))
@@ -136,7 +142,7 @@ def alpaca(raw: Mapping[str, Any]) -> Row:
         if number not in (0, 1, 1.5, 2):
             raise Defect("unlabelled", f'"preference" is {shown(raw.get("preference"))}, not 1 or 2, nor 0 for a tie')
         return decided(prompt, replies, (number == 1) - (number == 2), f'"preference" is {number:g}')
-    output = raw.get("output")
+    output = listed(raw.get("output"))
     if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
         raise Defect("not_text", f'"output" is {shown(output)}, not a list of two texts, the better one first')
     return Row(prompt, *output)

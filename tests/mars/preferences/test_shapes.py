@@ -493,6 +493,54 @@ def test_alpaca_and_sharegpt_have_turns_before_the_prompt(tmp_path: Path) -> Non
     assert [message.role for message in one(tmp_path, row).prompt] == ["system", "user", "assistant", "user"]
 
 
+# Lists in cells of text, as CSV has them
+
+
+CELLS = {
+    "plain, turns": ("prompt", "chosen", "rejected"),
+    "plain, one text": ("chosen", "rejected"),
+    "ultrafeedback, binarised": ("chosen", "rejected"),
+    "arena": ("conversation_a", "conversation_b"),
+    "helpsteer 3": ("context",),
+    "alpaca, output": ("output",),
+    "ranked, ranks": ("responses", "rank"),
+    "ranked, scores": ("completions", "scores"),
+    "sharegpt, dialogues": ("chosen", "rejected"),
+    "trl, tools": ("prompt", "chosen", "rejected"),
+}
+
+
+@pytest.mark.parametrize("key", CELLS)
+def test_a_list_as_json_in_a_cell_is_the_list(key: str, tmp_path: Path) -> None:
+    mixed = Shape("plain", lambda q, r, w: {"prompt": q, "chosen": turns(q, r), "rejected": turns(q, w)})
+    shape = SHAPES.get(key, mixed)
+    rows = rows_of(shape)
+    cells = [row | {field: json.dumps(row[field]) for field in CELLS[key]} for row in rows]
+    assert list(loaded(tmp_path, cells, **shape.settings).base) == list(loaded(tmp_path, rows, **shape.settings).base)
+
+
+def test_turns_as_pandas_prints_them_are_no_text_to_train_on(tmp_path: Path) -> None:
+    row = SHAPES["ultrafeedback, binarised"].row("What is 2 + 2?", "4", "5")
+    printed = row | {"chosen": str(row["chosen"]), "rejected": str(row["rejected"]).replace("}, {", "}\n {")}
+    message = said(tmp_path, [printed])
+    assert message.startswith(
+        'train.jsonl:1: "chosen" holds turns as Python prints them, not as JSON (save the rows as'
+    )
+    one_side = loaded(tmp_path, [row, row | {"rejected": printed["rejected"]}], max_bad_fraction=1)
+    assert one_side.report["sources"]["train"][0]["dropped"] == {"not_text": 1}
+
+
+def test_a_text_that_only_looks_like_turns_stays_a_text(tmp_path: Path) -> None:
+    for text in ('[{"from": "Berlin", "to": "Paris"}]', "[1, 2]", "[citation needed]", "[{'role' is a key.", "[]"):
+        assert one(tmp_path, {"prompt": text, "chosen": text, "rejected": "b"}).chosen == text
+
+
+@pytest.mark.parametrize("ranks", [[2, 0, 1], [0, 1, 2], [2, 3, 4], [1, 1.5, 2], [-1, 1, 2]])
+def test_numbers_that_cannot_be_ranks_are_no_label(ranks: list[float], tmp_path: Path) -> None:
+    message = said(tmp_path, [row | {"rank": ranks} for row in rows_of(SHAPES["ranked, ranks"])])
+    assert f'train.jsonl:1: "rank" is {ranks}, not ranks, whole numbers of which the best is 1' in message
+
+
 # Columns
 
 
