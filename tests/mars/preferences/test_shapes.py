@@ -412,6 +412,20 @@ def test_a_tie_is_dropped_halved_or_an_error_as_its_policy_says(key: str, tmp_pa
     assert (len(halved.tests["test"]), halved.report["subset"]["test_ties"]) == (3, 1)
 
 
+def test_a_tie_and_a_label_of_the_same_replies_are_two_judgements(tmp_path: Path) -> None:
+    def judged(winner: str, first: str = "a", second: str = "b") -> dict[str, Any]:
+        return SHAPES["arena"].row("Q?", second, first) | {"winner": winner}
+
+    rows = [judged("tie"), judged("model_a"), judged("model_b"), judged("tie"), judged("tie", "b", "a")]
+    test = written(tmp_path / "held.jsonl", rows_of(SHAPES["arena"]))
+    data = loaded(tmp_path, rows, test=test, on={"tie": "half"}, max_bad_fraction=1)
+    (told,) = data.report["sources"]["train"]
+    assert (told["dropped"], told["kept_despite"]) == ({"duplicate": 2}, {"tie": 1, "contradictory": 1})
+    assert sorted((pair.agreement, pair.chosen) for pair in data.base)[1:] == [(1.0, "a"), (1.0, "b")]
+    last = loaded(tmp_path, rows[::-1], test=test, on={"tie": "half"}, max_bad_fraction=1)
+    assert sorted(pair.agreement for pair in last.base) == [0.5, 1, 1]
+
+
 def test_a_tie_without_a_label_cannot_be_kept_as_one(tmp_path: Path) -> None:
     rows = rows_of(SHAPES["arena"])
     rows[2]["winner"] = "tie"
@@ -566,8 +580,8 @@ def test_pandalm_as_published_has_a_pair_of_every_row_that_is_new_and_the_votes_
     on = Policies(tie="half", empty="keep")  # replies of nothing were judged too
     data = load(DatasetConfig("files", train=str(PANDALM), test_from_train=0.2, validation=0.1, on=on))
     (told,) = data.report["sources"]["train"]
-    assert (told["rows"], told["kept"], told["dropped"]) == (999, 865, {"duplicate": 134})
-    assert told["kept_despite"] == {"empty": 24, "tie": 81, "contradictory": 2}
+    assert (told["rows"], told["kept"], told["dropped"]) == (999, 863, {"duplicate": 136})
+    assert told["kept_despite"] == {"empty": 24, "tie": 79}
     pairs = [*data.base, *data.validation]
     assert {round(pair.agreement, 3) for pair in pairs} == {0.5, 0.667, 0.833, 1.0}
     assert all(pair.agreement > 0.5 for pair in data.tests["test"])
