@@ -10,6 +10,7 @@ turn.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -105,8 +106,8 @@ def files(raw: Mapping[str, Any]) -> Row:
 def trl(raw: Mapping[str, Any]) -> Row:
     """A preference row of TRL: a prompt that is given, or is the beginning that chosen and rejected share.
 
-    Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF are
-    split at their last turn. Raises Defect.
+    Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF, and
+    such with single line breaks, at their last turn. Raises Defect.
     """
     raw = with_turns(raw, "prompt", *PAIR)
     given = conversation(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
@@ -173,7 +174,7 @@ def _texts(raw: Mapping[str, Any], given: tuple[Message, ...]) -> Row:
         split = Defect("split_prompt", "both replies begin with the prompt, which was taken off")
         return Row(given, without_prompt(last, chosen), without_prompt(last, rejected), doubts=(split,))
     if chosen.lstrip().startswith(_SPEAKERS) and rejected.lstrip().startswith(_SPEAKERS):
-        return hh_rlhf(raw)
+        return _dialogues(chosen, rejected)
     if (name := next((name for name in _ASKS if name in raw), None)) is not None:
         raise Defect("not_text", f'"prompt" is missing, and "{name}" may be it')
     end = split_alike(chosen, rejected)
@@ -183,7 +184,18 @@ def _texts(raw: Mapping[str, Any], given: tuple[Message, ...]) -> Row:
     return Row((Message("user", chosen[:end].strip()),), chosen[end:], rejected[end:], doubts=(split,))
 
 
+def _dialogues(chosen: str, rejected: str) -> Row:
+    """A row of whole dialogues, as HH-RLHF has them or without an empty line between the turns."""
+    try:
+        return hh_rlhf({"chosen": chosen, "rejected": rejected})
+    except Defect:
+        return hh_rlhf(
+            {field: _LINE.sub(r"\n\n\1:", text) for field, text in zip(PAIR, (chosen, rejected), strict=True)}
+        )
+
+
 _SPEAKERS = ("Human:", "Assistant:")
+_LINE = re.compile(r"\s*\n\s*(Human|Assistant):")
 _ASKS = ("instruction", "question", "query", "input", "history", "context", "post", "messages", "conversations")
 
 

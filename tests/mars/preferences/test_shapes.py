@@ -185,6 +185,9 @@ SHAPES = {
     ),
     "sharegpt, dialogues": Shape("sharegpt", lambda q, r, w: {"chosen": shared(q, r), "rejected": shared(q, w)}),
     "trl, implicit": Shape("trl", lambda q, r, w: {"chosen": f"{q} {r}", "rejected": f"{q} {w}"}),
+    "trl, lines of turns": Shape(
+        "trl", lambda q, r, w: {"chosen": f"Human: {q}\nAssistant: {r}", "rejected": f"Human: {q}\nAssistant: {w}"}
+    ),
     "trl, tools": Shape(
         "trl",
         lambda q, r, w: {
@@ -465,6 +468,16 @@ def test_texts_are_split_where_a_turn_or_a_sentence_ends() -> None:
         assert split_alike(f"{prompt}She. Yes.", f"{prompt}Sure. No.") == len(prompt)
     assert split_alike("Q?\nAssistant: Well. A", "Q?\nAssistant: Well. B") == len("Q?\nAssistant: ")
     assert split_alike("The sky is blue.", "The sky is green.") == 0
+
+
+def test_an_option_to_choose_from_begins_no_reply() -> None:
+    options = "A: Paris\nB: Rome\nC: Oslo\nSay one letter.\n"
+    for question in ("Which is the capital of France?\n", "Question: Which is the capital of France?\n"):
+        prompt = question + options
+        assert split_alike(f"{prompt}It is A.", f"{prompt}It is C.") == len(prompt)
+        assert split_alike(f"{prompt}Answer: A", f"{prompt}Answer: C") == len(f"{prompt}Answer: ")
+    assert split_alike("Q: Who?\nA: He, I say. Yes.", "Q: Who?\nA: He, I say. No.") == len("Q: Who?\nA: ")
+    assert split_alike("Who?\nA: He, I say. Yes.", "Who?\nA: He, I say. No.") == len("Who?\nA: He, I say. ")
 
 
 def test_a_reply_repeats_its_prompt_where_both_do_and_the_prompt_ends_there() -> None:
