@@ -7,6 +7,7 @@ place decides which rows are dropped (`mars.preferences.policies`).
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import math
@@ -118,10 +119,12 @@ def messages_of(value: Any, field: str) -> tuple[Message, ...]:
     turns = []
     for turn in value:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}')
+            hint = _TOOLS if isinstance(turn, Mapping) and turn.get("tool_calls") else ""
+            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}{hint}')
         if turn.get("role") not in get_args(Role):
+            hint = _TOOLS if turn.get("role") in ("tool", "function") else ""
             known = ", ".join(get_args(Role))
-            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known})')
+            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known}){hint}')
         turns.append(Message(turn["role"], turn["content"]))
     return tuple(turns)
 
@@ -161,6 +164,9 @@ def _is_turn(value: Any) -> bool:
 
 
 _PRINTED = re.compile(r"\s*\[\s*\{'(?:role|content|from|value)'")
+
+
+_TOOLS = " (dataset.schema=trl reads calls of tools)"
 
 
 def text_of(raw: Mapping[str, Any], field: str) -> str:
@@ -207,10 +213,26 @@ def shown(value: Any) -> str:
 
 
 def near(column: str, columns: Iterable[str]) -> str:
-    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys."""
-    names = list(itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 100))
+    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys.
+
+    A side's is its name written otherwise or none: one that is only near may be that of the other side.
+    """
+    names = list(itertools.islice(filter(_is_name, columns), 100))
+    if column in PAIR:
+        return respelt(column, names) or (f" (known: {', '.join(names[:20])})" if names else "")
     told = nearest(column, names)
     return told if len(names) <= 20 or "did you mean" in told else nearest(column, names[:20])
+
+
+def respelt(column: str, columns: Iterable[str]) -> str:
+    """The end of a message: a name of the `columns` that is this one but for a letter, case, blanks and `_`, or ""."""
+    written = {re.sub(r"[\s_]", "", name).casefold(): name for name in columns if _is_name(name)}
+    same = difflib.get_close_matches(column, written, n=1, cutoff=0.9)
+    return f' (did you mean "{written[same[0]]}"?)' if same else ""
+
+
+def _is_name(column: str) -> bool:
+    return column.isprintable() and len(column) <= 40
 
 
 def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:

@@ -19,7 +19,7 @@ from mars.config import ConfigError, choose
 from mars.preferences import comparisons, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.pair import DataError
-from mars.preferences.rows import PAIR, Defect, Row, Schema, name_of, near, number_of, shown
+from mars.preferences.rows import PAIR, Defect, Row, Schema, name_of, near, number_of, respelt, shown
 from mars.preferences.sources import Source
 
 SAMPLE = 100  # rows that are read to recognise a shape
@@ -290,9 +290,10 @@ def _unknown(rows: Sequence[Mapping[str, Any]], usual: Sequence[Mapping[str, Any
             return f'no column "{own}"{near(own, columns)}'
     missing = [column for column in ("prompt", *PAIR) if column not in set().union(*usual)]
     sides = [column for column in missing if column != "prompt"] or missing
-    absent = " and ".join(f'"{column}"' for column in sides)
+    absent = " and ".join(f'"{column}"{respelt(column, columns)}' for column in sides)
     has = ", ".join(shown(column) for column in columns[:20])
+    settings = " and ".join(f"{key}.columns.{column}=NAME" for column in sides)
     return (
-        f"no column {absent}{near(sides[0], columns)}, and no shape fits the columns {has} (name yours, as "
-        f"{key}.columns.{sides[0]}=NAME, or the shape, as {key}.schema=NAME; known: {', '.join(SHAPES)})"
+        f"no column {absent}, and no shape fits the columns {has} (name yours, as {settings}, or the shape, as "
+        f"{key}.schema=NAME; known: {', '.join(SHAPES)})"
     )

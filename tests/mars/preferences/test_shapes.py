@@ -245,6 +245,26 @@ BROKEN = {
     "plain, a column misspelt": Broken(
         "plain", {"chosen": ..., "choosen": "a"}, ('no column "chosen" (did you mean "choosen"?)', *NO_SHAPE)
     ),
+    "plain, both sides by other names": Broken(
+        "plain, own columns",
+        {},
+        (
+            'train.jsonl: no column "chosen" and "rejected", and no shape fits',
+            "(name yours, as dataset.columns.chosen=NAME and dataset.columns.rejected=NAME, or the shape",
+        ),
+        {"columns": {"prompt": "question"}},
+    ),
+    "plain by name, both sides by other names": Broken(
+        "plain, own columns",
+        {},
+        ('"chosen" is missing (known: question, better, worse, gap)',),
+        {"schema": "plain", "on": {"not_text": "raise"}},
+    ),
+    "plain, both sides written otherwise": Broken(
+        "plain",
+        {"chosen": ..., "rejected": ..., "Chosen ": "a", "RE_JECTED": "b", "unchosen": "c"},
+        ('no column "chosen" (did you mean "Chosen "?) and "rejected" (did you mean "RE_JECTED"?), and',),
+    ),
     "plain, no prompt": Broken("plain", {"prompt": ...}, ('no column "prompt"', "dataset.columns.prompt=NAME")),
     "plain, no text": Broken("plain", {"chosen": 7}, ('train.jsonl:1: "chosen" is 7, not text',)),
     "own columns, one misspelt": Broken(
@@ -510,6 +530,18 @@ def test_a_call_is_the_text_of_its_turn_and_the_answer_of_a_tool_is_told_by_the_
         conversation([{"role": "assistant", "content": None}], "x")
     data = loaded(tmp_path, rows_of(SHAPES["trl, tools"]))
     assert data.report["sources"]["train"][0]["kept_despite"] == {"tool_turn": 4}
+
+
+def test_plain_rows_that_call_tools_name_the_schema_that_reads_them(tmp_path: Path) -> None:
+    called = SHAPES["trl, tools"].row("Q?", "a", "b")
+    rows = rows_of(SHAPES["plain, turns"])
+    message = said(tmp_path, [*rows, called], on={"not_text": "raise"})
+    assert "train.jsonl:5: " in message
+    assert "(dataset.schema=trl reads calls of tools) (drop such rows" in message
+    told = called | {"prompt": [*turns("Q?"), {"role": "tool", "content": "found"}]}
+    message = said(tmp_path, [*rows, told], on={"dialogue": "raise"})
+    assert "the role 'tool' (known: system, user, assistant) (dataset.schema=trl reads calls of tools)" in message
+    assert len(loaded(tmp_path, [*rows, called, told], schema="trl").base) == 6
 
 
 def test_alpaca_and_sharegpt_have_turns_before_the_prompt(tmp_path: Path) -> None:
