@@ -617,6 +617,26 @@ def test_the_columns_of_a_shape_may_have_a_margin_and_a_subset_beside(tmp_path: 
     assert Columns(margin="gap").renamed({"gap": 1, "margin": 2}) == {"gap": 1, "margin": 1}
 
 
+def test_rows_to_test_on_need_no_id_subset_or_margin_of_the_users(tmp_path: Path) -> None:
+    row = SHAPES["plain"].row("Q?", "a", "b")
+    names = {"subset": "kind", "id": "key", "margin": "gap"}
+    test = written(
+        tmp_path / "held.jsonl", [row | {"gap": None}, row | {"prompt": "P?", "gap": 1, "key": "k", "kind": "x"}]
+    )
+    data = loaded(tmp_path, [row | {"gap": 2, "key": "r", "kind": "y"}], test=test, columns=names)
+    found = [(pair.id, pair.subset, pair.strength) for pair in [*data.base, *data.tests["test"]]]
+    assert found == [("r", "y", 2.0), ("files-test-1", "", None), ("k", "x", 1.0)]
+    for own in names.values():
+        train = {"gap": 2, "key": "r", "kind": "y"}
+        del train[own]
+        message = said(tmp_path, [row | train], test=test, columns=names, max_bad_fraction=1)
+        assert f'no column "{own}"' in message
+    assert '"gap" is \'x\', not a finite number' in said(
+        tmp_path, [row | {"gap": 2, "key": "r", "kind": "y"}], columns=names,
+        test=written(tmp_path / "held.jsonl", [row | {"gap": "x"}]),
+    )  # fmt: skip
+
+
 # PandaLM as published
 
 
