@@ -87,9 +87,8 @@ def differ(prompt: tuple[Message, ...], other: tuple[Message, ...]) -> tuple[Def
     """The doubt about a row whose two sides answer different prompts; none where they are one."""
     if prompt == other:
         return ()
-    return (
-        Defect("prompts_differ", f"chosen and rejected answer different prompts ({len(prompt)}, {len(other)} turns)"),
-    )
+    told = f"({len(prompt)}, {len(other)} turns; dataset.on.prompts_differ=keep takes that of the chosen one)"
+    return (Defect("prompts_differ", f"chosen and rejected answer different prompts {told}"),)
 
 
 def decided(prompt: tuple[Message, ...], replies: tuple[str, str], lead: float, said: str) -> Row:

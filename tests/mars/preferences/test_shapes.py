@@ -462,6 +462,8 @@ def test_conversations_of_several_turns_answer_prompts_of_their_own(tmp_path: Pa
         "conversation_b": turns("Q", "c", "R", "d"),
         "winner": "model_b",
     }
+    message = said(tmp_path, [row])
+    assert "(3, 3 turns; dataset.on.prompts_differ=keep takes that of the chosen one); 1 of 1 rows" in message
     pair = one(tmp_path, row, on={"prompts_differ": "keep"})
     assert pair.prompt == (Message("user", "Q"), Message("assistant", "c"), Message("user", "R"))
     assert (pair.chosen, pair.rejected) == ("d", "b")
