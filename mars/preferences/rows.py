@@ -191,6 +191,11 @@ def name_of(raw: Mapping[str, Any], field: str) -> str:
     return str(value)
 
 
+def label_of(raw: Mapping[str, Any], field: str) -> str:
+    """`name_of` a column that nobody named: a list or an object in it is something else that bears the name."""
+    return "" if isinstance(raw.get(field), list | Mapping) else name_of(raw, field)
+
+
 def number_of(value: Any) -> float | None:
     """Scores and ids come as numbers or, from CSV files and some hub rows, as text; "N/A" and NaN are no number."""
     try:

@@ -25,6 +25,7 @@ from mars.preferences.rows import (
     Schema,
     decided,
     differ,
+    label_of,
     listed,
     messages_of,
     missing,
@@ -91,7 +92,7 @@ def plain(raw: Mapping[str, Any]) -> Row:
     other, rejected = _reply(raw, "rejected", given)
     if not prompt:
         raise missing(raw, "prompt")
-    return Row(prompt, chosen, rejected, name_of(raw, "subset"), name_of(raw, "id") or None, differ(prompt, other))
+    return Row(prompt, chosen, rejected, label_of(raw, "subset"), label_of(raw, "id") or None, differ(prompt, other))
 
 
 def files(raw: Mapping[str, Any]) -> Row:

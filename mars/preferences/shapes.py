@@ -19,7 +19,7 @@ from mars.config import ConfigError, choose
 from mars.preferences import comparisons, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.pair import DataError
-from mars.preferences.rows import PAIR, Defect, Row, Schema, name_of, near, number_of, respelt, shown
+from mars.preferences.rows import PAIR, Defect, Row, Schema, label_of, name_of, near, number_of, respelt, shown
 from mars.preferences.sources import Source
 
 SAMPLE = 100  # rows that are read to recognise a shape
@@ -190,8 +190,10 @@ class Reading:
 def _read(raw: Mapping[str, Any], schema: Schema, reading: Reading) -> list[Row]:
     """The rows of a raw one, with what any shape may have beside its own columns."""
     usual, column = reading.columns.renamed(raw), reading.columns.margin
-    subset, name = name_of(usual, "subset"), name_of(usual, "id") or None
-    rows = [replace(row, subset=row.subset or subset, id=row.id or name) for row in schema.rows(usual)]
+    subset, name = (
+        (name_of if field in reading.columns.named else label_of)(usual, field) for field in ("subset", "id")
+    )
+    rows = [replace(row, subset=row.subset or subset, id=row.id or name or None) for row in schema.rows(usual)]
     if column is None or ("margin" not in reading.needed and usual.get("margin") is None):
         return rows
     margin = number_of(usual.get("margin"))

@@ -619,6 +619,17 @@ def test_the_columns_of_a_shape_may_have_a_margin_and_a_subset_beside(tmp_path: 
     assert Columns(margin="gap").renamed({"gap": 1, "margin": 2}) == {"gap": 1, "margin": 1}
 
 
+def test_an_id_that_is_no_name_hides_no_shape_and_is_a_defect_where_it_was_named(tmp_path: Path) -> None:
+    for shape in SHAPES.values():
+        if not shape.settings:
+            rows = [row | {"id": [1], "subset": {"a": 1}} for row in rows_of(shape)]
+            assert fitting(rows) == fitting(rows_of(shape))
+            assert {pair.subset for pair in loaded(tmp_path, rows).base} == {""}
+    rows = rows_of(SHAPES["plain"])
+    message = said(tmp_path, [row | {"key": [1]} for row in rows], columns={"id": "key"})
+    assert message.startswith('train.jsonl:1: "id" is [1], neither text nor number')
+
+
 def test_rows_to_test_on_need_no_id_subset_or_margin_of_the_users(tmp_path: Path) -> None:
     row = SHAPES["plain"].row("Q?", "a", "b")
     names = {"subset": "kind", "id": "key", "margin": "gap"}
