@@ -25,7 +25,7 @@ from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, S
 from mars.config import UserError, renamed
 from mars.files import digest
 from mars.preferences.pair import DataError, Pair, Preferences
-from mars.preferences.policies import Policies, Policy, Unusable, read_split
+from mars.preferences.policies import Policies, Policy, Ties, Unusable, read_split
 from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
 from mars.preferences.sources import open_split
 
@@ -46,7 +46,7 @@ class FilePolicies(Policies):
     prompts_differ: Policy = "raise"
     empty: Policy = "raise"
     identical: Policy = "raise"
-    tie: Policy = "raise"
+    tie: Ties = "raise"  # half: it has no right answer, and only log_loss_soft reads it
     duplicate: Policy = "keep"  # a benchmark may weigh a row twice on purpose; its ids are then two
     long_prompt: Policy = "keep"
 

@@ -10,7 +10,6 @@ neither is a tie.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,14 @@ from mars.preferences.rows import (
     Row,
     decided,
     differ,
+    listed,
     messages_of,
     missing,
     number_of,
     reply_to,
     shown,
     text_of,
+    with_turns,
 )
 from mars.preferences.schemas import instruction
 from mars.preferences.turns import conversation, tool_turns
@@ -43,6 +44,7 @@ def arena(raw: Mapping[str, Any]) -> Row:
     Conversations of several turns have their own earlier replies, so that their prompts differ. Raises Defect.
     """
     fields = [f"conversation_{side}" for side in "ab"]
+    raw = with_turns(raw, *fields)
     if fields[0] in raw:
         first, second = (reply_to((), conversation(raw.get(field), field), field) for field in fields)
     else:
@@ -74,6 +76,7 @@ def helpsteer_preference(raw: Mapping[str, Any]) -> Row:
     if strength is None:
         raise Defect("unlabelled", f'"{column}" is {shown(raw.get(column))}, not a number')
     prompt = _first(raw, "context", "prompt")
+    raw = with_turns(raw, prompt)
     replies = tuple(text_of(raw, _first(raw, f"response{i}", f"response_{i}")) for i in (1, 2))
     row = decided(messages_of(raw.get(prompt), prompt), (replies[0], replies[1]), -strength, f'"{column}" is 0')
     return replace(row, strength=abs(strength))
@@ -124,11 +127,12 @@ def ranked(raw: Mapping[str, Any], rule: Ranked = "best_worst") -> Sequence[Row]
     with every lower one. `strength` is the difference of the scores; ranks tell none. Raises Defect.
     """
     column = _first(raw, *_REPLIES)
-    texts = raw.get(column)
+    texts = listed(raw.get(column))
     if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) for text in texts):
         raise Defect("not_text", f'"{column}" is {shown(texts)}, not a list of two or more texts')
     worth, scored = _worth(raw, len(texts))
     prompt = _first(raw, *_PROMPTS)
+    raw = with_turns(raw, prompt)
     rows = []
     for i, j in _pairs(worth, rule):
         gap, said = worth[i] - worth[j], f"replies {i + 1} and {j + 1} are as good"
@@ -158,12 +162,16 @@ def _pairs(worth: Sequence[float], rule: Ranked) -> list[tuple[int, int]]:
 def _worth(raw: Mapping[str, Any], number: int) -> tuple[list[float], bool]:
     """(the higher the better, for each reply; whether these are scores). Raises Defect."""
     column = _first(raw, *_RANKS, *_SCORES)
-    values = raw.get(column)
+    values = listed(raw.get(column))
     numbers = [number_of(value) for value in values] if isinstance(values, list) else []
     known = [value for value in numbers if value is not None]
     if len(known) != number or len(numbers) != number:
         raise Defect("unlabelled", f'"{column}" is {shown(values)}, not a list of {number} numbers')
-    return ([-value for value in known], False) if column in _RANKS else (known, True)
+    if column not in _RANKS:
+        return known, True
+    if min(known) != 1 or any(value % 1 for value in known):
+        raise Defect("unlabelled", f'"{column}" is {shown(values)}, not ranks, whole numbers of which the best is 1')
+    return [-value for value in known], False
 
 
 def _winner(raw: Mapping[str, Any]) -> int:
@@ -181,7 +189,7 @@ def _winner(raw: Mapping[str, Any]) -> int:
 
 def _alternating(raw: Mapping[str, Any], field: str) -> tuple[tuple[Message, ...], str]:
     """(prompt, response) where `prompt` holds the user's turns and `field` the replies to them."""
-    asked, replied = _listed(raw, "prompt"), _listed(raw, field)
+    asked, replied = _texts(raw, "prompt"), _texts(raw, field)
     if len(asked) != len(replied) or not asked:
         raise Defect("dialogue", f'"{field}" has {len(replied)} replies to the {len(asked)} turns of "prompt"')
     turns: list[Message] = []
@@ -190,16 +198,13 @@ def _alternating(raw: Mapping[str, Any], field: str) -> tuple[tuple[Message, ...
     return tuple(turns[:-1]), replied[-1]
 
 
-def _listed(raw: Mapping[str, Any], field: str) -> list[str]:
+def _texts(raw: Mapping[str, Any], field: str) -> list[str]:
     """A text, a list of texts, or such a list as JSON text, as a list."""
-    value = raw.get(field)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.lstrip().startswith("[") else [value]
-        except (ValueError, RecursionError):
-            value = [value]
     if field not in raw:
         raise missing(raw, field)
+    value = listed(raw[field])
+    if isinstance(value, str):
+        value = [value]
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise Defect("not_text", f'"{field}" is {shown(value)}, not text or a list of texts')
     return value

@@ -196,7 +196,7 @@ def _read(config: DatasetConfig, split: Split) -> tuple[Sequence[Pair], list[dic
     """(the pairs of a split, what became of the rows of each of its sources, the rule of their labels)."""
     sources: Sequence[Source] = _sources(config, split)
     if config.name == FILES:
-        schema, sources = open_rows(sources, config.reading)
+        schema, sources = open_rows(sources, replace(config.reading, judged=split == "test"))
     else:
         schema = schema_of(config.name, config.preference)
     limits = (config.max_prompt_chars, config.max_bad_fraction)

@@ -177,7 +177,9 @@ def _usable_rows(
             tally.pairs += 1
             key = b""
             if row is not None:
-                key = texts_key(row.prompt, row.chosen, row.rejected)
+                tied = policies.tie == "half" and any(defect.kind == "tie" for defect in defects)
+                key = _tie_key(row) if tied else texts_key(row.prompt, row.chosen, row.rejected)
+                row = replace(row, agreement=0.5) if tied else row
                 defects += _repeated(row, key, seen)
 
             cause = _cause_to_drop(defects, policies, place, row)
@@ -186,17 +188,21 @@ def _usable_rows(
             if row is not None and cause is None:
                 tally.kept += 1
                 seen.add(key)
-                tied = policies.tie == "half" and any(defect.kind == "tie" for defect in defects)
-                yield raw.number, replace(row, agreement=0.5) if tied else row
+                yield raw.number, row
 
 
 def _repeated(row: Row, key: bytes, seen: set[bytes]) -> list[Defect]:
-    """What a row says again, or the other way round, of an earlier one; key: of its texts."""
+    """What a row says again, or the other way round, of an earlier one; key: of its texts, and of a tie as such."""
     found = [Defect("duplicate", "repeats an earlier row")] if key in seen else []
     turned = texts_key(row.prompt, row.rejected, row.chosen)
-    if turned in seen and row.chosen != row.rejected:
+    if turned in seen and row.agreement > 0.5 and row.chosen != row.rejected:
         found.append(Defect("contradictory", "an earlier row has the same responses the other way round"))
     return found
+
+
+def _tie_key(row: Row) -> bytes:
+    """A tie that counts as half repeats another in whichever order, and no row that says which reply is better."""
+    return texts_key(row.prompt, *sorted((row.chosen, row.rejected)), "tie")
 
 
 def _understand(raw: RawRow, schema: Schema, max_prompt_chars: int | None) -> Iterator[tuple[Row | None, list[Defect]]]:

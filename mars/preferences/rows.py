@@ -7,7 +7,9 @@ place decides which rows are dropped (`mars.preferences.policies`).
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import json
 import math
 import re
 import unicodedata
@@ -85,9 +87,8 @@ def differ(prompt: tuple[Message, ...], other: tuple[Message, ...]) -> tuple[Def
     """The doubt about a row whose two sides answer different prompts; none where they are one."""
     if prompt == other:
         return ()
-    return (
-        Defect("prompts_differ", f"chosen and rejected answer different prompts ({len(prompt)}, {len(other)} turns)"),
-    )
+    told = f"({len(prompt)}, {len(other)} turns; dataset.on.prompts_differ=keep takes that of the chosen one)"
+    return (Defect("prompts_differ", f"chosen and rejected answer different prompts {told}"),)
 
 
 def decided(prompt: tuple[Message, ...], replies: tuple[str, str], lead: float, said: str) -> Row:
@@ -117,12 +118,54 @@ def messages_of(value: Any, field: str) -> tuple[Message, ...]:
     turns = []
     for turn in value:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}')
+            hint = _TOOLS if isinstance(turn, Mapping) and turn.get("tool_calls") else ""
+            raise Defect("not_text", f'"{field}" holds a turn without text: {shown(turn)}{hint}')
         if turn.get("role") not in get_args(Role):
+            hint = _TOOLS if turn.get("role") in ("tool", "function") else ""
             known = ", ".join(get_args(Role))
-            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known})')
+            raise Defect("dialogue", f'"{field}" holds the role {shown(turn.get("role"))} (known: {known}){hint}')
         turns.append(Message(turn["role"], turn["content"]))
     return tuple(turns)
+
+
+def listed(value: Any) -> Any:
+    """The list that a cell of text holds as JSON, which is all that a CSV file can do; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def with_turns(raw: Mapping[str, Any], *fields: str) -> Mapping[str, Any]:
+    """`raw` with lists of turns where one of the `fields` is such a list as JSON text.
+
+    Raises Defect for turns as Python prints them, which is what `DataFrame.to_csv` makes of a list: their text is no
+    reply.
+    """
+    return {**raw, **{field: _turns_in(raw[field], field) for field in fields if isinstance(raw.get(field), str)}}
+
+
+def _turns_in(text: str, field: str) -> Any:
+    if _PRINTED.match(text) and text.rstrip().endswith("]"):
+        told = "holds turns as Python prints them, not as JSON (save the rows as .jsonl or .parquet)"
+        raise Defect("not_text", f'"{field}" {told}')
+    found = listed(text)
+    return found if isinstance(found, list) and found and all(map(_is_turn, found)) else text
+
+
+def _is_turn(value: Any) -> bool:
+    says = {"role": ("content", "tool_calls"), "from": ("value",)}
+    return isinstance(value, Mapping) and any(
+        key in value and any(said in value for said in words) for key, words in says.items()
+    )
+
+
+_PRINTED = re.compile(r"\s*\[\s*\{'(?:role|content|from|value)'")
+
+
+_TOOLS = " (dataset.schema=trl reads calls of tools)"
 
 
 def text_of(raw: Mapping[str, Any], field: str) -> str:
@@ -148,6 +191,11 @@ def name_of(raw: Mapping[str, Any], field: str) -> str:
     return str(value)
 
 
+def label_of(raw: Mapping[str, Any], field: str) -> str:
+    """`name_of` a column that nobody named: a list or an object in it is something else that bears the name."""
+    return "" if isinstance(raw.get(field), list | Mapping) else name_of(raw, field)
+
+
 def number_of(value: Any) -> float | None:
     """Scores and ids come as numbers or, from CSV files and some hub rows, as text; "N/A" and NaN are no number."""
     try:
@@ -169,10 +217,26 @@ def shown(value: Any) -> str:
 
 
 def near(column: str, columns: Iterable[str]) -> str:
-    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys."""
-    names = list(itertools.islice((c for c in columns if c.isprintable() and len(c) <= 40), 100))
+    """`mars.config.nearest` of columns that look like names, of which twenty are listed: a row may have any keys.
+
+    A side's is its name written otherwise or none: one that is only near may be that of the other side.
+    """
+    names = list(itertools.islice(filter(_is_name, columns), 100))
+    if column in PAIR:
+        return respelt(column, names) or (f" (known: {', '.join(names[:20])})" if names else "")
     told = nearest(column, names)
     return told if len(names) <= 20 or "did you mean" in told else nearest(column, names[:20])
+
+
+def respelt(column: str, columns: Iterable[str]) -> str:
+    """The end of a message: a name of the `columns` that is this one but for a letter, case, blanks and `_`, or ""."""
+    written = {re.sub(r"[\s_]", "", name).casefold(): name for name in columns if _is_name(name)}
+    same = difflib.get_close_matches(column, written, n=1, cutoff=0.9)
+    return f' (did you mean "{written[same[0]]}"?)' if same else ""
+
+
+def _is_name(column: str) -> bool:
+    return column.isprintable() and len(column) <= 40
 
 
 def examine(row: Row, max_prompt_chars: int | None) -> list[Defect]:

@@ -10,6 +10,7 @@ turn.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,8 @@ from mars.preferences.rows import (
     Schema,
     decided,
     differ,
+    label_of,
+    listed,
     messages_of,
     missing,
     name_of,
@@ -31,6 +34,7 @@ from mars.preferences.rows import (
     reply_to,
     shown,
     text_of,
+    with_turns,
 )
 from mars.preferences.turns import Form, conversation, repeats, split_alike, tool_turns, without_prompt
 
@@ -79,14 +83,16 @@ def pku_saferlhf(raw: Mapping[str, Any], preference: str = "better") -> Row:
 def plain(raw: Mapping[str, Any]) -> Row:
     """A row of `prompt`, `chosen` and `rejected`, each a text or a list of {role, content}, with any `subset` and `id`.
 
-    A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. Raises Defect.
+    A side's list is the reply alone, or the whole dialogue, and then there need be no `prompt`. A list may be
+    JSON text. Raises Defect.
     """
+    raw = with_turns(raw, "prompt", *PAIR)
     given = messages_of(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     prompt, chosen = _reply(raw, "chosen", given)
     other, rejected = _reply(raw, "rejected", given)
     if not prompt:
         raise missing(raw, "prompt")
-    return Row(prompt, chosen, rejected, name_of(raw, "subset"), name_of(raw, "id") or None, differ(prompt, other))
+    return Row(prompt, chosen, rejected, label_of(raw, "subset"), label_of(raw, "id") or None, differ(prompt, other))
 
 
 def files(raw: Mapping[str, Any]) -> Row:
@@ -101,9 +107,10 @@ def files(raw: Mapping[str, Any]) -> Row:
 def trl(raw: Mapping[str, Any]) -> Row:
     """A preference row of TRL: a prompt that is given, or is the beginning that chosen and rejected share.
 
-    Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF are
-    split at their last turn. Raises Defect.
+    Lists of turns may call tools. Texts that begin with the prompt, or alike, are split there; those of HH-RLHF, and
+    such with single line breaks, at their last turn. Raises Defect.
     """
+    raw = with_turns(raw, "prompt", *PAIR)
     given = conversation(raw["prompt"], "prompt") if raw.get("prompt") is not None else ()
     if all(isinstance(raw.get(field), str) for field in PAIR):
         return _texts(raw, given)
@@ -116,6 +123,7 @@ def sharegpt(raw: Mapping[str, Any]) -> Row:
     `prompt` is another name of `conversations`; a text in `system` comes first. Raises Defect.
     """
     before = "prompt" if raw.get("conversations") is None else "conversations"
+    raw = with_turns(raw, before, *PAIR)
     given = conversation(raw[before], before, "from") if raw.get(before) is not None else ()
     row = _turns(raw, given, before, "from")
     return replace(row, prompt=(*_system(raw), *row.prompt))
@@ -136,7 +144,7 @@ def alpaca(raw: Mapping[str, Any]) -> Row:
         if number not in (0, 1, 1.5, 2):
             raise Defect("unlabelled", f'"preference" is {shown(raw.get("preference"))}, not 1 or 2, nor 0 for a tie')
         return decided(prompt, replies, (number == 1) - (number == 2), f'"preference" is {number:g}')
-    output = raw.get("output")
+    output = listed(raw.get("output"))
     if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
         raise Defect("not_text", f'"output" is {shown(output)}, not a list of two texts, the better one first')
     return Row(prompt, *output)
@@ -167,7 +175,7 @@ def _texts(raw: Mapping[str, Any], given: tuple[Message, ...]) -> Row:
         split = Defect("split_prompt", "both replies begin with the prompt, which was taken off")
         return Row(given, without_prompt(last, chosen), without_prompt(last, rejected), doubts=(split,))
     if chosen.lstrip().startswith(_SPEAKERS) and rejected.lstrip().startswith(_SPEAKERS):
-        return hh_rlhf(raw)
+        return _dialogues(chosen, rejected)
     if (name := next((name for name in _ASKS if name in raw), None)) is not None:
         raise Defect("not_text", f'"prompt" is missing, and "{name}" may be it')
     end = split_alike(chosen, rejected)
@@ -177,7 +185,18 @@ def _texts(raw: Mapping[str, Any], given: tuple[Message, ...]) -> Row:
     return Row((Message("user", chosen[:end].strip()),), chosen[end:], rejected[end:], doubts=(split,))
 
 
+def _dialogues(chosen: str, rejected: str) -> Row:
+    """A row of whole dialogues, as HH-RLHF has them or without an empty line between the turns."""
+    try:
+        return hh_rlhf({"chosen": chosen, "rejected": rejected})
+    except Defect:
+        return hh_rlhf(
+            {field: _LINE.sub(r"\n\n\1:", text) for field, text in zip(PAIR, (chosen, rejected), strict=True)}
+        )
+
+
 _SPEAKERS = ("Human:", "Assistant:")
+_LINE = re.compile(r"\s*\n\s*(Human|Assistant):")
 _ASKS = ("instruction", "question", "query", "input", "history", "context", "post", "messages", "conversations")
 
 

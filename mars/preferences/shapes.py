@@ -19,13 +19,14 @@ from mars.config import ConfigError, choose
 from mars.preferences import comparisons, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.pair import DataError
-from mars.preferences.rows import PAIR, Defect, Row, Schema, name_of, near, number_of, shown
+from mars.preferences.rows import PAIR, Defect, Row, Schema, label_of, name_of, near, number_of, respelt, shown
 from mars.preferences.sources import Source
 
 SAMPLE = 100  # rows that are read to recognise a shape
 _FEWEST = 0.5  # share of them that must be readable
 
 PLAIN = "plain"
+_BESIDE = ("subset", "id", "margin")  # columns that rows of any shape may have
 _MAY_HAVE_PROMPT = (PLAIN, "trl", "sharegpt")  # the column is read, but need not be there
 
 
@@ -141,13 +142,23 @@ class Columns:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the user says of how rows are to be read. schema: None: to be recognised. key: of these settings."""
+    """What the user says of how rows are to be read.
+
+    schema: None: to be recognised. key: of these settings. judged: the rows are to be judged, not to train on, so that
+    a subset, an id or a margin that the user named need not be there.
+    """
 
     schema: str | None = None
     columns: Columns = field(default_factory=Columns)
     ranked: Ranked = RANKED[0]
     preference: str | None = None
     key: str = "dataset"
+    judged: bool = False
+
+    @property
+    def needed(self) -> dict[str, str]:
+        """{usual name: the user's}, of the columns that the rows must have."""
+        return {usual: own for usual, own in self.columns.named.items() if not (self.judged and usual in _BESIDE)}
 
     def shape(self, name: str) -> Schema:
         """The shape of that name as these settings have it. Raises ConfigError for one that cannot be."""
@@ -164,28 +175,30 @@ class Reading:
     def _worn(self, name: str, schema: Schema) -> Schema:
         """`schema` for rows with the user's columns."""
         named = self.columns.named
-        known = {*itertools.chain(*schema.columns), "subset", "id", "margin"}
+        known = {*itertools.chain(*schema.columns), *_BESIDE}
         known |= {"prompt"} if name in _MAY_HAVE_PROMPT else set()
         if wrong := next((usual for usual in named if usual not in known), None):
             raise ConfigError(f"{self.key}.columns.{wrong}: rows of {name} have no such column (leave it null)")
         columns = tuple(
-            tuple(dict.fromkeys([*(named.get(column, column) for column in needed), *named.values()]))
+            tuple(dict.fromkeys([*(named.get(column, column) for column in needed), *self.needed.values()]))
             for needed in schema.columns
         )
         told = "".join(f"; {usual} is {shown(own)}" for usual, own in named.items())
-        return Schema(partial(_read, schema=schema, columns=self.columns), columns, schema.rule + told)
+        return Schema(partial(_read, schema=schema, reading=self), columns, schema.rule + told)
 
 
-def _read(raw: Mapping[str, Any], schema: Schema, columns: Columns) -> list[Row]:
+def _read(raw: Mapping[str, Any], schema: Schema, reading: Reading) -> list[Row]:
     """The rows of a raw one, with what any shape may have beside its own columns."""
-    usual = columns.renamed(raw)
-    subset, name = name_of(usual, "subset"), name_of(usual, "id") or None
-    rows = [replace(row, subset=row.subset or subset, id=row.id or name) for row in schema.rows(usual)]
-    if columns.margin is None:
+    usual, column = reading.columns.renamed(raw), reading.columns.margin
+    subset, name = (
+        (name_of if field in reading.columns.named else label_of)(usual, field) for field in ("subset", "id")
+    )
+    rows = [replace(row, subset=row.subset or subset, id=row.id or name or None) for row in schema.rows(usual)]
+    if column is None or ("margin" not in reading.needed and usual.get("margin") is None):
         return rows
     margin = number_of(usual.get("margin"))
     if margin is None:
-        raise Defect("not_text", f'"{columns.margin}" is {shown(usual.get("margin"))}, not a finite number')
+        raise Defect("not_text", f'"{column}" is {shown(usual.get("margin"))}, not a finite number')
     return [replace(row, strength=margin) for row in rows]
 
 
@@ -285,14 +298,15 @@ def _unknown(rows: Sequence[Mapping[str, Any]], usual: Sequence[Mapping[str, Any
     columns = sorted(set().union(*rows))
     if names := fitting(usual):
         return f"its rows fit {' and '.join(names)} (say which: {' or '.join(f'{key}.schema={n}' for n in names)})"
-    for own in reading.columns.named.values():
+    for own in reading.needed.values():
         if own not in columns:
             return f'no column "{own}"{near(own, columns)}'
     missing = [column for column in ("prompt", *PAIR) if column not in set().union(*usual)]
     sides = [column for column in missing if column != "prompt"] or missing
-    absent = " and ".join(f'"{column}"' for column in sides)
+    absent = " and ".join(f'"{column}"{respelt(column, columns)}' for column in sides)
     has = ", ".join(shown(column) for column in columns[:20])
+    settings = " and ".join(f"{key}.columns.{column}=NAME" for column in sides)
     return (
-        f"no column {absent}{near(sides[0], columns)}, and no shape fits the columns {has} (name yours, as "
-        f"{key}.columns.{sides[0]}=NAME, or the shape, as {key}.schema=NAME; known: {', '.join(SHAPES)})"
+        f"no column {absent}, and no shape fits the columns {has} (name yours, as {settings}, or the shape, as "
+        f"{key}.schema=NAME; known: {', '.join(SHAPES)})"
     )

@@ -73,10 +73,13 @@ def _words(turn: Mapping[str, Any], field: str, key: str) -> str:
 
 # A place where a text may be cut: behind the marker of the reply's turn, else behind a sentence or a line.
 _REPLY = re.compile(
-    r"(?:^|\n)\s*(?:#+\s*)?(?:Assistant|Response|Answer|ASSISTANT|A)\s*:[ \t]*\n?"
+    r"(?:^|\n)\s*(?:(?:#+\s*)?(?:Assistant|Response|ASSISTANT)|#+\s*(?:Answer|A))\s*:[ \t]*\n?"
     r"|<\|(?:im_start|start_header_id)\|>assistant(?:<\|end_header_id\|>)?\s*"
     r"|<\|?assistant\|?>\s*|\[/INST\]\s*"
 )
+# A bare `A:` may be an option to choose from: it is a marker behind a question's, or at the end of what is shared.
+_ANSWER = re.compile(r"(?:^|\n)\s*(?:Answer|A)\s*:(?![^\n]*\n\s*B\s*:)[ \t]*\n?")
+_QUESTION = re.compile(r"(?:^|\n)\s*(?:Question|Q)\s*:")
 _SENTENCE = re.compile(r"[.!?:;][\"')\]”’]*\s+|[。！？：]|\n\s*")
 
 
@@ -88,8 +91,19 @@ def split_alike(one: str, other: str) -> int:
     """
     length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     alike = one[:length]
-    ends = [match.end() for match in _REPLY.finditer(alike)] or [match.end() for match in _SENTENCE.finditer(alike)]
-    return ends[-1] if ends else 0
+    ends = _markers(alike) or [match.end() for match in _SENTENCE.finditer(alike)]
+    return max(ends, default=0)
+
+
+def _markers(text: str) -> list[int]:
+    """Where the markers of a reply's turn in `text` end."""
+    asked = _QUESTION.search(text)
+    answers = [
+        match.end()
+        for match in _ANSWER.finditer(text)
+        if match.end() == len(text) or (asked and asked.start() < match.start())
+    ]
+    return [*(match.end() for match in _REPLY.finditer(text)), *answers]
 
 
 def repeats(prompt: str, *replies: str) -> bool:

@@ -222,6 +222,22 @@ def test_a_file_of_another_shape_is_judged_and_its_record_says_how_it_was_read(t
     assert PreferenceFiles.from_protocol(result.protocol, 1000).evaluate(table).protocol["schema"] == "pandalm"
 
 
+def test_a_tie_of_votes_that_counts_as_half_is_in_the_soft_log_loss_and_nowhere_else(tmp_path):
+    path = write(tmp_path / "votes.jsonl", VOTED)
+    halved, dropped = (
+        build(PreferenceFiles, {"path": path, "on": {"tie": policy}}, "benchmark") for policy in ("half", "drop")
+    )
+    table, data = halved.score(scorer, None)
+    assert data["sources"][0]["kept_despite"] == {"tie": 1}
+    result, other = halved.evaluate(table).metrics["overall"], dropped.evaluate(dropped.score(scorer, None)[0])
+    of_2, of_1 = (np.logaddexp(0, [-margin, margin]) for margin in (2, 1))  # loss of a right label, of a wrong one
+    votes = [of_2[0], 0.75 * of_2[1] + 0.25 * of_2[0], of_1.mean()]
+    assert result["log_loss_soft"] == pytest.approx(np.mean(votes))
+    assert result["accuracy"] == other.metrics["overall"]["accuracy"] == 0.5
+    assert (result["n"], len(table)) == (2, 3)
+    assert PreferenceFiles.from_protocol(halved.evaluate(table).protocol, 10).on.tie == "half"
+
+
 def test_the_users_columns_are_judged_and_a_plain_record_says_nothing_of_them(tmp_path):
     rows = [{"question": r["prompt"], "better": r["chosen"], "worse": r["rejected"]} for r in ROWS]
     columns = {"prompt": "question", "chosen": "better", "rejected": "worse"}
@@ -252,7 +268,7 @@ def test_a_long_text_and_a_dialogue_are_scored_as_they_stand(tmp_path):
         ({"path": "f", "seed": -1}, "benchmark.seed: must not be negative, not -1"),
         ({"path": "f", "on": {"empty": "ignore"}}, "benchmark.on.empty: 'ignore' is not a choice"),
         ({"path": "f", "on": {"not_text": "keep"}}, "benchmark.on.not_text: 'keep' is not a choice"),
-        ({"path": "f", "on": {"tie": "half"}}, "benchmark.on.tie: 'half' is not a choice"),
+        ({"path": "f", "on": {"tie": "halved"}}, "benchmark.on.tie: 'halved' is not a choice"),
         ({"path": "f", "schema": "arean"}, 'benchmark.schema: "arean" is unknown (did you mean "arena"?)'),
     ],
 )

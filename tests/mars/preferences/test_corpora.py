@@ -189,10 +189,6 @@ ROWS = {
     "other keys without end": Row(
         "files", line({f"key {i}\n": i for i in range(5000)}), "not_text", '"chosen" is missing (drop'
     ),
-    "an id that is a list": Row(
-        "files", changed("files", id=[1, 2]), "not_text", '"id" is [1, 2], neither text nor number'
-    ),
-    "a subset that is an object": Row("files", changed("files", subset={"a": 1}), "not_text", '"subset" is {'),
     # dialogues
     "no marker": Row("hh_rlhf", changed("hh_rlhf", chosen="Hello there."), "dialogue", 'does not start with "Human:"'),
     "a speaker nobody knows": Row(
@@ -530,6 +526,9 @@ KEPT = {
     ),
     "other columns, deep": Kept("train.jsonl", line(ONE)[:-1] + b', "meta": ' + nested(DEEP) + b"}", {PAIR}, {}),
     "a subset that is NaN": Kept("train.jsonl", line(ONE | {"subset": float("nan"), "id": float("nan")}), {PAIR}, {}),
+    "an id that is a list, a subset that is an object": Kept(
+        "train.jsonl", line(ONE | {"id": [1, 2], "subset": {"a": 1}}), {PAIR}, {}
+    ),
     "two gzip files in one": Kept("train.jsonl.gz", squeezed(line(ONE) + b"\n") + squeezed(b"\n"), {PAIR}, {}),
     "csv, crlf and a byte order mark": Kept(
         "train.csv", b"\xef\xbb\xbfprompt,chosen,rejected\r\nQ,b,c\r\n", {("b", "c")}, {}
