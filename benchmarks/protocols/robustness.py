@@ -23,6 +23,7 @@ should be near 1. A worst case over more edits is lower by construction: compare
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -179,13 +180,13 @@ class Robustness(Benchmark):
         if preferences is None or not preferences.tests:
             raise UserError("robustness: judges on the rows of a dataset, and there is none (name one with dataset=…)")
         split, pairs = next(iter(preferences.tests.items()))
-        known = np.flatnonzero([not pair.tied for pair in pairs])  # of a tie no order is right
-        if not len(known):
+        order = np.random.default_rng(self.config.seed).permutation(len(pairs)).tolist()
+        decided = (number for number in order if not pairs[number].tied)  # of a tie no order is right
+        drawn = sorted(itertools.islice(decided, self.config.rows))
+        if not drawn:
             what = "nothing but ties" if len(pairs) else "no pairs"
             raise UserError(f'robustness: the split "{split}" of {preferences.name} has {what}')
-        # A permutation's head: fewer rows are part of more.
-        order = np.random.default_rng(self.config.seed).permutation(len(known))[: self.config.rows]
-        return split, [pairs[int(i)] for i in known[np.sort(order)]], len(known)
+        return split, [pairs[number] for number in drawn], len(pairs)
 
     def _edited(self, edit: Edit, pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
         """The pairs under `edit`, and how many texts its augmenter had no variant of and which stay as they are."""

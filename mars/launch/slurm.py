@@ -160,8 +160,8 @@ class Slurm:
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(self._refusal(_said(str(error)))) from None
         first = submitted[0].job_id.partition("_")[0]
-        line = "%d runs are job %s of Slurm, logs in %s; they go on without this process (scancel %s ends them)"
-        log.info(line, len(jobs), first, self._folder, first)
+        line = "Slurm has %s as job %s, with logs in %s; this goes on without this process (scancel %s ends it)"
+        log.info(line, counted(len(jobs), "run"), first, self._folder, first)
         return submitted
 
     def _refusal(self, said: str) -> str:

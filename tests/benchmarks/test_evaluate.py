@@ -354,7 +354,7 @@ def test_a_place_that_cannot_be_written_to_is_found_before_anything_is_scored(ru
 
 
 def test_a_directory_in_the_place_of_a_file_is_named_as_one(runs, ask, tmp_path):
-    with pytest.raises(UserError, match=r"is a directory \(name a file in it\)"):
+    with pytest.raises(UserError, match=r"is a directory without a file of \.jsonl, \.json, \.csv"):
         ask(f"model={runs['full']}", "benchmark=files", f"benchmark.path={tmp_path}", "label=other")
 
 

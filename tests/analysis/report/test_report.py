@@ -123,7 +123,7 @@ def test_two_studies_of_two_groups_make_one_report_in_which_every_link_leads_som
     sentences = [line for line in verdict.splitlines() if " / minilm: " in line and "mars tau=2" in line]
     assert [sentence.partition(": ")[0] for sentence in sentences] == ["- hh_rlhf / minilm", "- planted / minilm"]
     assert all("mars tau=0.5" in sentence for sentence in sentences)
-    assert all(f"\n{dataset} / minilm: mars tau=0.5 " in printed for dataset in ("hh_rlhf", "planted"))
+    assert "In all 2 comparisons MARS (tau=0.5) " in printed
     assert printed.splitlines()[-1] == str(out / "index.html")
 
 

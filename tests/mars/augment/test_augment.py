@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ROOT
 
@@ -93,6 +93,7 @@ def test_code_addresses_markers_digits_and_lines_survive(augmenter, text, pair_i
     assert variant.count("\n") == text.count("\n")
 
 
+@settings(deadline=None)  # the table of synonyms is read at first use
 @given(text=dialogues(), pair_id=st.text(max_size=5), number=st.integers(0, 9))
 def test_eda_moves_no_mark(text, pair_id, number):
     variant = one(Eda(), text, number, pair_id)

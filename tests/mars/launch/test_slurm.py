@@ -186,7 +186,7 @@ def test_jobs_outlive_the_sweep_and_the_same_command_waits_for_them(
     assert lines(listed)[-1] == f"  {note.stem}; failed before and not tried again (retry=failed does)"
     with meanwhile(lambda: command("scancel", *soon(lambda: command(*queue).split()))):
         tried = sweep(tmp_path, *ON_SLURM, "retry=failed")
-    assert "1 run are job" in tried.stderr
+    assert "Slurm has 1 run as job" in tried.stderr
     assert lines(tried)[-1] == f"  {note.stem}"
 
 
