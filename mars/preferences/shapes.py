@@ -42,7 +42,11 @@ SHAPES: dict[str, dict[str, Schema]] = {
     PLAIN: schemas.SCHEMAS["files"],
     "hh": {"": Schema(schemas.hh_rlhf, (PAIR,), "as published")},
     "ultrafeedback": {
-        key: replace(schema, columns=(("prompt", *PAIR, "score_chosen", "score_rejected"), schema.columns[1]))
+        key: replace(
+            schema,
+            columns=(("prompt", *PAIR, "score_chosen", "score_rejected"), schema.columns[1]),
+            rule=schema.rule.replace("as published", "chosen and rejected as given, by the difference of their scores"),
+        )
         for key, schema in _preferred("ultrafeedback", schemas.ultrafeedback).items()
     },
     "pku": _preferred("pku_saferlhf", schemas.pku_saferlhf),
@@ -97,7 +101,7 @@ SHAPES: dict[str, dict[str, Schema]] = {
                 ("instruction", *PAIR),
                 ("instruction", "output"),
             ),
-            'as given; of an "output" of two the first is better',
+            'chosen and rejected as given; of an "output" of two the first; of outputs 1 and 2 that of "preference"',
         )
     },
     "ranked": {
@@ -265,7 +269,8 @@ def open_rows(sources: Sequence[Source], reading: Reading) -> tuple[Schema, Sequ
         name, sources = _recognise(sources, reading)
     schema = reading.shape(name)
     if schema.rule != SHAPES[PLAIN][""].rule:
-        sources = [replace(source, identity={**source.identity, "rule": schema.rule}) for source in sources]
+        told = {"rule": schema.rule} | ({"recognised": True} if reading.schema is None else {})
+        sources = [replace(source, identity={**source.identity, **told}) for source in sources]
     return schema, sources
 
 
