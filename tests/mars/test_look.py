@@ -178,7 +178,7 @@ def test_a_shape_that_is_not_recognised_is_an_error_behind_the_columns(tmp_path:
         "  good      text                      0\n"
         "  bad       nothing                   2 (100.0%)\n"
     )
-    assert done.stderr.startswith('error: odd.jsonl: no column "chosen" and "rejected" (known: bad, good, question)')
+    assert done.stderr.startswith('error: odd.jsonl: no column "chosen" and "rejected", and no shape fits')
     assert "dataset.columns.chosen=NAME" in done.stderr
 
 
