@@ -19,7 +19,19 @@ from mars.config import ConfigError, choose
 from mars.preferences import comparisons, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.pair import DataError
-from mars.preferences.rows import PAIR, Defect, Row, Schema, label_of, name_of, near, number_of, respelt, shown
+from mars.preferences.rows import (
+    PAIR,
+    Defect,
+    Row,
+    Schema,
+    label_of,
+    name_of,
+    near,
+    number_of,
+    respelt,
+    shown,
+    with_turns,
+)
 from mars.preferences.sources import Source
 
 SAMPLE = 100  # rows that are read to recognise a shape
@@ -299,6 +311,11 @@ def _nearest(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 def _unknown(rows: Sequence[Mapping[str, Any]], usual: Sequence[Mapping[str, Any]], reading: Reading) -> str:
     """What was found in rows of no shape, or of several, and what to set. usual: the rows under the usual names."""
+    try:
+        for row in usual:
+            with_turns(row, *PAIR)
+    except Defect as defect:
+        return str(defect)
     key = reading.key
     columns = sorted(set().union(*rows))
     if names := fitting(usual):

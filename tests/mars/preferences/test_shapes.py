@@ -602,6 +602,8 @@ def test_turns_as_pandas_prints_them_are_no_text_to_train_on(tmp_path: Path) -> 
     assert message.startswith(
         'train.jsonl:1: "chosen" holds turns as Python prints them, not as JSON (save the rows as'
     )
+    whole = {field: printed[field] for field in ("chosen", "rejected")}
+    assert said(tmp_path, [whole]).startswith('train.jsonl: "chosen" holds turns as Python prints them')
     one_side = loaded(tmp_path, [row, row | {"rejected": printed["rejected"]}], max_bad_fraction=1)
     assert one_side.report["sources"]["train"][0]["dropped"] == {"not_text": 1}
 
