@@ -181,7 +181,8 @@ def _winner(raw: Mapping[str, Any]) -> int:
         if not isinstance(raw["winner"], str) or raw["winner"] not in leads:
             raise Defect("unlabelled", f'"winner" is {shown(raw["winner"])}, not model_a, model_b or tie')
         return leads[raw["winner"]]
-    won = [number_of(raw.get(f"winner_{side}")) for side in ("model_a", "model_b", "tie")]
+    said = [raw.get(f"winner_{side}") for side in ("model_a", "model_b", "tie")]
+    won = [number_of({"True": 1, "False": 0}.get(value, value) if isinstance(value, str) else value) for value in said]
     if sorted(value or 0 for value in won) != [0, 0, 1]:
         raise Defect("unlabelled", 'none, or more than one, of "winner_model_a", "winner_model_b", "winner_tie" is 1')
     return (1, -1, 0)[won.index(1)]

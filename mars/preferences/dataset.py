@@ -117,6 +117,8 @@ def load(config: DatasetConfig) -> Preferences:
     ties = 0
     if config.on.tie == "half":  # which has no right answer to judge by
         whole_test, ties = _without_ties(whole_test)
+        if ties and not whole_test:
+            raise DataError(f"{config.name}: no test pair has a better reply: all {ties} are ties (test on others)")
     test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -219,9 +221,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
                 "; ".join([f"{part.get('file') or part['hub']}: {part['kept']} of {_read_in(part)} kept", *told])
             )
         if "rule" in part:
-            lines.append(
-                f"{part.get('file') or part['hub']}: read as {part['rule']} (dataset.schema=NAME says otherwise)"
-            )
+            otherwise = " (to read it otherwise: dataset.schema=NAME)" if part.get("recognised") else ""
+            lines.append(f"{part.get('file') or part['hub']}: read as {part['rule']}{otherwise}")
     if flips := report.get("flips"):
         counts = f"{flips['base']} base and {flips['validation']} validation pairs"
         lines.append(f"labels of {counts} turned round (dataset.flip_rate={flips['rate']})")

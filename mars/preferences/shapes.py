@@ -19,7 +19,19 @@ from mars.config import ConfigError, choose
 from mars.preferences import comparisons, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.pair import DataError
-from mars.preferences.rows import PAIR, Defect, Row, Schema, label_of, name_of, near, number_of, respelt, shown
+from mars.preferences.rows import (
+    PAIR,
+    Defect,
+    Row,
+    Schema,
+    label_of,
+    name_of,
+    near,
+    number_of,
+    respelt,
+    shown,
+    with_turns,
+)
 from mars.preferences.sources import Source
 
 SAMPLE = 100  # rows that are read to recognise a shape
@@ -42,7 +54,11 @@ SHAPES: dict[str, dict[str, Schema]] = {
     PLAIN: schemas.SCHEMAS["files"],
     "hh": {"": Schema(schemas.hh_rlhf, (PAIR,), "as published")},
     "ultrafeedback": {
-        key: replace(schema, columns=(("prompt", *PAIR, "score_chosen", "score_rejected"), schema.columns[1]))
+        key: replace(
+            schema,
+            columns=(("prompt", *PAIR, "score_chosen", "score_rejected"), schema.columns[1]),
+            rule=schema.rule.replace("as published", "chosen and rejected as given, by the difference of their scores"),
+        )
         for key, schema in _preferred("ultrafeedback", schemas.ultrafeedback).items()
     },
     "pku": _preferred("pku_saferlhf", schemas.pku_saferlhf),
@@ -97,7 +113,7 @@ SHAPES: dict[str, dict[str, Schema]] = {
                 ("instruction", *PAIR),
                 ("instruction", "output"),
             ),
-            'as given; of an "output" of two the first is better',
+            'chosen and rejected as given; of an "output" of two the first; of outputs 1 and 2 that of "preference"',
         )
     },
     "ranked": {
@@ -265,7 +281,8 @@ def open_rows(sources: Sequence[Source], reading: Reading) -> tuple[Schema, Sequ
         name, sources = _recognise(sources, reading)
     schema = reading.shape(name)
     if schema.rule != SHAPES[PLAIN][""].rule:
-        sources = [replace(source, identity={**source.identity, "rule": schema.rule}) for source in sources]
+        told = {"rule": schema.rule} | ({"recognised": True} if reading.schema is None else {})
+        sources = [replace(source, identity={**source.identity, **told}) for source in sources]
     return schema, sources
 
 
@@ -294,6 +311,11 @@ def _nearest(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 def _unknown(rows: Sequence[Mapping[str, Any]], usual: Sequence[Mapping[str, Any]], reading: Reading) -> str:
     """What was found in rows of no shape, or of several, and what to set. usual: the rows under the usual names."""
+    try:
+        for row in usual:
+            with_turns(row, *PAIR)
+    except Defect as defect:
+        return str(defect)
     key = reading.key
     columns = sorted(set().union(*rows))
     if names := fitting(usual):

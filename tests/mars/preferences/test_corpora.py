@@ -378,7 +378,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {  # name and content of the file, wh
         r"the column 'pro\x00mpt' holds NUL",
     ),
     "csv, header alone": ("train.csv", HEAD, "train.csv: holds no rows"),
-    "csv, no header": ("train.csv", b"a,b,c\nd,e,f\n", 'no column "chosen" and "rejected" (known: a, b, c)'),
+    "csv, no header": ("train.csv", b"a,b,c\nd,e,f\n", "and no shape fits the columns 'a', 'b', 'c' (name yours"),
     "csv, a field too many": ("train.csv", HEAD + b"d,e,f\na,b,c,d\n", "train.csv:2: has 4 fields, the header 3"),
     "csv, every row too long": ("train.csv", HEAD + b"a,b,c,d\na,b,c,d\n", "train.csv:1: has 4 fields, the header 3"),
     "csv, a quote never closed": ("train.csv", HEAD + b'a,"b,c\nd,e,f\n', "ends in line 3: unexpected end of data"),

@@ -138,6 +138,13 @@ SHAPES = {
             "winner_tie": 0,
         },
     ),
+    "arena, words": Shape(
+        "arena",
+        lambda q, r, w: (
+            {"prompt": q, "response_a": r, "response_b": w}
+            | {"winner_model_a": "True", "winner_model_b": "False", "winner_tie": "False"}
+        ),
+    ),
     "judgebench": Shape(
         "judgebench", lambda q, r, w: {"question": q, "response_A": w, "response_B": r, "label": "B>A", "source": "s"}
     ),
@@ -223,7 +230,8 @@ def test_a_file_of_every_shape_is_read_and_its_shape_is_in_the_record(key: str, 
     else:
         assert data.report["rule"] == told["rule"]
         assert told["rule"].startswith(f"{shape.name}: ")
-        assert any("read as" in line for line in summary(data.report))
+        otherwise = "" if "schema" in shape.settings else " (to read it otherwise: dataset.schema=NAME)"
+        assert f"train.jsonl: read as {told['rule']}{otherwise}" in summary(data.report)
 
 
 def test_every_shape_is_in_the_table_and_what_is_recognised_says_so() -> None:
@@ -456,6 +464,13 @@ def test_a_tie_without_a_label_cannot_be_kept_as_one(tmp_path: Path) -> None:
     assert message.startswith("train.jsonl:3: neither model won, with no label to keep")
 
 
+def test_a_test_of_ties_alone_is_told(tmp_path: Path) -> None:
+    rows = rows_of(SHAPES["arena"])
+    test = written(tmp_path / "held.jsonl", [row | {"winner": "tie"} for row in rows])
+    message = said(tmp_path, rows, test=test, on={"tie": "half"})
+    assert message == "files: no test pair has a better reply: all 4 are ties (test on others)"
+
+
 def test_conversations_of_several_turns_answer_prompts_of_their_own(tmp_path: Path) -> None:
     row = {
         "conversation_a": turns("Q", "a", "R", "b"),
@@ -587,6 +602,8 @@ def test_turns_as_pandas_prints_them_are_no_text_to_train_on(tmp_path: Path) -> 
     assert message.startswith(
         'train.jsonl:1: "chosen" holds turns as Python prints them, not as JSON (save the rows as'
     )
+    whole = {field: printed[field] for field in ("chosen", "rejected")}
+    assert said(tmp_path, [whole]).startswith('train.jsonl: "chosen" holds turns as Python prints them')
     one_side = loaded(tmp_path, [row, row | {"rejected": printed["rejected"]}], max_bad_fraction=1)
     assert one_side.report["sources"]["train"][0]["dropped"] == {"not_text": 1}
 
