@@ -218,6 +218,11 @@ def number(value: float, spec: str) -> str:
     return text.replace("-", "−")
 
 
+def points(count: float) -> str:
+    """A difference in percentage points, in words: `1 point`, `0.5 points`."""
+    return f"{number(count, 'g')} point{'' if number(count, 'g') == '1' else 's'}"
+
+
 def _markdown(cells: list[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from analysis.exhibits import style
-from analysis.exhibits.table import anchor, number, records
+from analysis.exhibits.table import anchor, number, points, records
 from analysis.inference.pairing import ACCURACY
 from analysis.report.glance import against_reference, plain
 from analysis.report.page import Forest, Line, Mark
@@ -44,7 +44,7 @@ def forest(study: Study, board: pd.DataFrame, compared: pd.DataFrame) -> Forest 
         title=f"{title}, in points",
         of="arm" if one else "data / model",
         lines=tuple(_line(row, axis, len(rows) <= ROOMY) for row in rows),
-        margin=f"{number(margin, 'g')} point{'' if margin == 1 else 's'}",
+        margin=points(margin),
         zero=axis.place(0.0),
         band=(axis.place(-margin), axis.place(margin)),
         ticks=tuple(axis.ticks()),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.exhibits.table import number, records
+from analysis.exhibits.table import number, points, records
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.design import design
 from analysis.inference.pairing import ACCURACY, INFORMATION
@@ -103,7 +103,7 @@ def _of_one(row: dict[str, Any], where: str) -> str:
         ahead = f"{number(abs(found), '.1f')} points {'ahead' if found > 0 else 'behind'}"
         known = "" if np.isnan(found) else f": it is {ahead if found else 'level'} here"
         return f"Whether {ours} is better than {theirs} cannot be said{known} ({row['not_compared']})."
-    margin = f"{number(100 * row['margin'], 'g')} point{'' if row['margin'] == 0.01 else 's'}"
+    margin = points(100 * row["margin"])
     if row["verdict"] == EQUIVALENT:
         return f"On {where} {ours} is no better and no worse than {theirs}, within {margin} of accuracy."
     if row["verdict"] in (BETTER, WORSE):
@@ -140,7 +140,7 @@ def _range(low: float, high: float) -> str:
 
 def _of_several(rows: Sequence[dict[str, Any]]) -> str:
     """The verdict that all have, or how often there is which."""
-    margin = f"{number(100 * rows[0]['margin'], 'g')} point{'' if rows[0]['margin'] == 0.01 else 's'}"
+    margin = points(100 * rows[0]["margin"])
     arms, theirs = {row["arm"] for row in rows}, plain(rows[0]["reference"].split()[0])
     ours = plain(rows[0]["arm"] if len(arms) == 1 else rows[0]["arm"].split()[0])
     verdicts = [row["verdict"] for row in rows]

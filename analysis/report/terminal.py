@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.exhibits.ranking import Ranking
-from analysis.exhibits.table import number, records
+from analysis.exhibits.table import number, points, records
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import ACCURACY
 from analysis.inference.stats import ALPHA
@@ -102,12 +102,8 @@ def _legend(reference: str, margin: float) -> str:
     accuracy = "Accuracy in %, mean over replicates"
     if not margin:
         return f"{accuracy}, with its 95 % interval."
-    band = f"░ within {_points(margin)}: as good as equal"
+    band = f"░ within {points(margin)}: as good as equal"
     return f"{accuracy}; difference to {reference} in points, with its 95 % interval; {band}."
-
-
-def _points(count: float) -> str:
-    return f"{number(count, 'g')} point{'' if count == 1 else 's'}"
 
 
 def _verdict(study: Study, compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
