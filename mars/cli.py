@@ -30,6 +30,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mars import ranks, telemetry
+from mars.config import ConfigError
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
 from mars.launch.tasks import Task
@@ -42,6 +43,18 @@ from mars.sweep import Outcome, Terminal, log_to, show
 OmegaConf.register_new_resolver(
     "scaled", lambda full, tiny, *, _root_: tiny if _root_.scale == "tiny" else full, replace=True
 )
+
+
+def _times(factor: int, count: int | None) -> int:
+    """`${times:2,${dataset.size}}` in a config: twice as many."""
+    if count is None:
+        raise ConfigError(
+            "dataset.size: null has no multiple (name a number, or set what follows it, as rounds.budget)"
+        )
+    return factor * count
+
+
+OmegaConf.register_new_resolver("times", _times, replace=True)
 
 
 _SWEEPS = ("-m", "--multirun")  # may stand anywhere
