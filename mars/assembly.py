@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from mars import ranks
+from mars.augment.named import augmenter_of
 from mars.augment.variant import Augmenter, Request, Variant
-from mars.choices import AUGMENTERS, Settings, shaping, strategies
+from mars.choices import Settings, shaping, strategies
 from mars.cluster.settings import EngineConfig
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
@@ -185,11 +186,8 @@ def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], lab
 
 def supply_of(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:
     """The augmenter of conf/augmenter/*.yaml with its store in `cache`. path: the config key. Raises ConfigError."""
-    values = dict(settings)
-    config_type, make = find("augmenters", AUGMENTERS, values.pop("name", ""), f"{path}.name")
-    config = build(config_type, values, path)
     with renamed("augmenter", path):
-        return Supply(make(config, cache, device), Store(cache / "variants"))
+        return Supply(augmenter_of(settings, "augmenter", cache, device), Store(cache / "variants"))
 
 
 def check_width(augmenter: Augmenter, pool: PoolConfig) -> None:

@@ -1,7 +1,7 @@
 """What a config asks for by name, and what of it shapes a run: known before torch is loaded.
 
-Arms are declared in `baselines.ARMS`, augmenters and datasets in the tables below, all as `"module:Name"`; others come
-from entry points of other packages (`mars.plugins`). A run's identity needs no more than this module: its config as the
+Arms are declared in `baselines.ARMS`, augmenters in `mars.augment.named`, datasets in the table below, all as
+`"module:Name"`; others come from entry points of other packages (`mars.plugins`). A run's identity needs no more than this module: its config as the
 arm has it, and the rows. So a sweep over finished runs ends in the time that composing its configs takes.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mars.augment.named import AUGMENTERS
 from mars.config import ConfigError, build
 from mars.method.logger import WandbConfig
 from mars.method.settings import Plan, RoundsConfig, TrainConfig
@@ -28,16 +29,6 @@ log = logging.getLogger(__name__)
 
 SEEDS = 1000  # training seeds within a replicate: seed 1 of replicate 3 is 3001, and no other replicate has it
 
-# "module:Name" of (settings dataclass, (settings, cache directory, device) → augmenter)
-AUGMENTERS = {
-    "none": "mars.augment.variant:AUGMENTER",
-    "eda": "mars.augment.eda:AUGMENTER",
-    "rules": "mars.augment.rules:AUGMENTER",
-    "planted": "mars.augment.planted:AUGMENTER",
-    "gaussian": "mars.augment.gaussian:AUGMENTER",
-    "paraphrase": "mars.augment.paraphrase:AUGMENTER",
-    "instruct": "mars.augment.instruct:AUGMENTER",
-}
 # "module:Name" of (settings dataclass, settings → Preferences)
 DATASETS = {
     "planted": "mars.worlds.planted:DATASET",

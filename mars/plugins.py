@@ -8,8 +8,9 @@ An installed distribution that declares, say,
     easy_first = "my_package:EasyFirst"
 
 makes `method.name=easy_first` known; `mars.augmenters` and `mars.datasets` name a pair (config dataclass, function), as
-the tables in `mars/choices.py` do, and `mars.benchmarks` a `benchmarks.protocol.Benchmark`. A package may also declare
-`mars.conf`, a package of Hydra groups, so that `method=easy_first` finds its conf/method/easy_first.yaml.
+the tables in `mars/augment/named.py` and `mars/choices.py` do, and `mars.benchmarks` a `benchmarks.protocol.Benchmark`.
+A package may also declare `mars.conf`, a package of Hydra groups, so that `method=easy_first` finds its
+conf/method/easy_first.yaml.
 """
 
 from __future__ import annotations

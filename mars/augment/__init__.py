@@ -1,6 +1,8 @@
 """What a variant of a text is, and one file for each way to make one.
 
 variant      the protocol of an augmenter
+named        which augmenters there are
+mixture      several of them in one pool
 eda, rules, planted, gaussian, paraphrase, instruct   the augmenters of `augmenter=NAME`
 synonyms, words, build_synonyms   what eda and rules share
 generation   the model behind paraphrase

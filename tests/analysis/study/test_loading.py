@@ -19,7 +19,7 @@ from support.study import make_run, make_study
 from analysis import Study, load
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import KEYS
-from mars import choices
+from mars.augment.named import AUGMENTERS
 from mars.config import UserError
 from mars.files import config_hash
 from mars.plugins import resolve
@@ -295,7 +295,7 @@ def test_what_is_not_a_number_is_named(value: object, two: tuple[Path, Path, Pat
 
 def test_every_augmenter_whose_address_is_no_setting_is_known() -> None:
     """Only for these are the settings of augmenters read, which imports some of them."""
-    addressed = {name for name, pair in choices.AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
+    addressed = {name for name, pair in AUGMENTERS.items() if getattr(resolve(pair)[0], "without_effect", ())}
     assert addressed == ADDRESSED
 
 
