@@ -1,8 +1,9 @@
 """What a config asks for by name, and what of it shapes a run: known before torch is loaded.
 
 Arms are declared in `baselines.ARMS`, augmenters in `mars.augment.named`, datasets in the table below, all as
-`"module:Name"`; others come from entry points of other packages (`mars.plugins`). A run's identity needs no more than this module: its config as the
-arm has it, and the rows. So a sweep over finished runs ends in the time that composing its configs takes.
+`"module:Name"`; others come from entry points of other packages (`mars.plugins`). A run's identity needs no more than
+this module: its config as the arm has it, and the rows. So a sweep over finished runs ends in the time that composing
+its configs takes.
 """
 
 from __future__ import annotations

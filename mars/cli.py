@@ -49,7 +49,7 @@ def _times(factor: int, count: int | None) -> int:
     """`${times:2,${dataset.size}}` in a config: twice as many."""
     if count is None:
         raise ConfigError(
-            "dataset.size: null has no multiple (name a number, or set what follows it, as rounds.budget)"
+            "dataset.size: null has no multiple (name a number, or set rounds.budget too)"
         )
     return factor * count
 

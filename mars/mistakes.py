@@ -35,6 +35,8 @@ def one_line(error: Exception, config_name: str) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return " ".join(text.split("\n"))
+    if isinstance(error.__cause__, UserError):  # of a resolver, which OmegaConf wraps
+        return one_line(error.__cause__, config_name)
     if isinstance(error, OSError) and error.errno:
         return files.told(error)
     if text.startswith(_NULL_GROUP):

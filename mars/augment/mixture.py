@@ -91,8 +91,8 @@ def _mixture(config: MixtureConfig, cache: Path, device: torch.device) -> Mixtur
         part = augmenter_of(settings, path, cache, device, config.seed)
         if part.name in ("none", "mixture") or part.together > 1 or hasattr(part, "usage"):
             raise ConfigError(
-                f'{path}.name: "{part.name}" is no part of a mixture, which deals out variants that are made one by one '
-                "without a model (known: eda, rules, planted)"
+                f'{path}.name: "{part.name}" is no part of a mixture, whose parts make variants one by one and without '
+                "a model (known: eda, rules, planted)"
             )
         parts[label] = part
     return Mixture(parts, config.seed)
