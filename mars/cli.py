@@ -48,9 +48,7 @@ OmegaConf.register_new_resolver(
 def _times(factor: int, count: int | None) -> int:
     """`${times:2,${dataset.size}}` in a config: twice as many."""
     if count is None:
-        raise ConfigError(
-            "dataset.size: null has no multiple (name a number, or set rounds.budget too)"
-        )
+        raise ConfigError("is a multiple of what is null (give numbers for both, as dataset.size and rounds.budget)")
     return factor * count
 
 

@@ -35,8 +35,6 @@ def one_line(error: Exception, config_name: str) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return " ".join(text.split("\n"))
-    if isinstance(error.__cause__, UserError):  # of a resolver, which OmegaConf wraps
-        return one_line(error.__cause__, config_name)
     if isinstance(error, OSError) and error.errno:
         return files.told(error)
     if text.startswith(_NULL_GROUP):
@@ -67,6 +65,8 @@ def one_line(error: Exception, config_name: str) -> str:
         return f"{group}: is required (known: {', '.join(_options(group))})"
     if match := re.search(r"Error parsing override '([^']*)'", causes):
         return f"{match.group(1)}: cannot be read as key=value"
+    if match := re.search(r"raised while resolving interpolation: (.*)\s+full_key: (\S+)", causes):
+        return f"{match.group(2)}: {match.group(1)}"
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", causes):
         return f"{match.group(1)}: is required (give it as {match.group(1)}=…)"
     return " ".join(causes.split())

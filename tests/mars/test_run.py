@@ -302,6 +302,11 @@ def command(*arguments):
         (["backbone.max_length=5"], "error: backbone.max_length: 5 leaves no room for a text"),
         (["cache=/dev/null"], None),
         (["rounds.budget=-1"], "error: rounds.budget: must be at least 0, not -1"),
+        (
+            ["experiment=learning_curves", "hydra.mode=RUN", "dataset.size=null"],
+            "error: rounds.budget: is a multiple of what is null (give numbers for both, as dataset.size and "
+            "rounds.budget)",
+        ),
         (["dataset=files"], None),
         (["dataset=hh_rlhf", "dataset.path=/nowhere"], None),
     ],
