@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.inference import rank_coverage, stats
+from analysis.inference import label_coverage, rank_coverage, stats
 from analysis.inference.difference import (
     Difference,
     Draws,
@@ -240,3 +240,4 @@ def main(studies: int = 4000) -> None:
     for seeds in (3, 5, 10):
         print(f"mean over {seeds} seeds: {over_seeds(seeds, studies, rng, rng.normal):.3f}")
     rank_coverage.report(studies // 4, rng)
+    label_coverage.report(studies // 8, rng)

@@ -119,7 +119,14 @@ def nested_difference(differences: Sequence[np.ndarray], draws: Draws = FRESH) -
     is not counted twice.
     """
     means = np.array([float(np.mean(own)) for own in differences])
-    if len(means) < 2 or min(map(len, differences)) < FEWEST:
+    if min(map(len, differences)) < FEWEST:
+        return Difference(float(means.mean()))
+    return difference_of_means(means, draws)
+
+
+def difference_of_means(means: np.ndarray, draws: Draws = FRESH) -> Difference:
+    """Mean of one number a replicate, [R], each with examples enough of its own: Student's t over them."""
+    if len(means) < 2:
         return Difference(float(means.mean()))
     return _judged(float(means.mean()), _mean_squares(means[:, None])._replace(draws=draws))
 

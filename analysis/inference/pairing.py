@@ -107,12 +107,12 @@ def paired_difference(arm: Pairs, reference: Pairs, endpoint: Endpoint = ACCURAC
     by_replicate = [
         np.mean([by_seed[i] for i in known if replicates[i] == r], axis=0) for r in np.unique(replicates[known])
     ]
-    draws = _draws([by_seed[i] for i in known], replicates[known], overlap, own_rows)
+    draws = draws_of([by_seed[i] for i in known], replicates[known], overlap, own_rows)
     found = nested_difference(by_replicate, draws) if own_rows else crossed_difference(np.array(by_replicate), draws)
     return Paired(found, by_replicate, [by_seed[i] for i in known], own_rows)
 
 
-def _draws(by_seed: Sequence[np.ndarray], replicates: np.ndarray, overlap: float, own_rows: bool) -> Draws:
+def draws_of(by_seed: Sequence[np.ndarray], replicates: np.ndarray, overlap: float, own_rows: bool) -> Draws:
     """The overlap, and what seeds leave of a replicate's mean, where replicates have several. by_seed: [S] of [E]."""
     groups = [
         [row for row, of in zip(by_seed, replicates, strict=True) if of == replicate]
