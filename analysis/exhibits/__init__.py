@@ -19,6 +19,8 @@ TABLES = {  # in the order of a results section
     "main": "analysis.exhibits.accuracy:Main",
     "comparisons": "analysis.exhibits.comparisons:Comparisons",
     "bit_comparisons": "analysis.exhibits.comparisons:OfInformation",
+    "label_equivalence": "analysis.exhibits.learning_curves:LabelEquivalence",
+    "pools_by_allocation": "analysis.exhibits.pools_by_allocation:PoolsByAllocation",
     "variance": "analysis.exhibits.variance:Variance",
     "aggregate": "analysis.exhibits.accuracy:Aggregate",
     "splits": "analysis.exhibits.accuracy:Splits",
@@ -40,12 +42,14 @@ TABLES = {  # in the order of a results section
     "left_out": "analysis.exhibits.runs:LeftOut",
 }
 
-# The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how did
-# training get there, where did the budget go, what did that do to curvature and information, what if it had been set
-# otherwise, can the scores be believed elsewhere, are the models any good downstream and was that to be foretold, does
-# a judge think so, and where did the time go.
+# The map, the learning curves and what pools are worth where there are any, is there a difference, what leaves it
+# uncertain, what kind of model makes it, how did training get there, where did the budget go, what did that do to
+# curvature and information, what if it had been set otherwise, can the scores be believed elsewhere, are the models any
+# good downstream and was that to be foretold, does a judge think so, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
+    "learning_curves": "analysis.exhibits.learning_curves:LearningCurves",
+    "pools_by_allocation": "analysis.exhibits.pools_by_allocation:PoolsByAllocation",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",
     "comparisons": "analysis.exhibits.comparisons:Comparisons",
     "bits": "analysis.exhibits.by_arm:Bits",

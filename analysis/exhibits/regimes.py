@@ -22,7 +22,7 @@ from analysis.exhibits.exhibit import Exhibit, Panel
 from analysis.exhibits.table import Column, number, records
 from analysis.inference.regimes import GOLD, regimes
 from analysis.inference.stats import ALPHA
-from analysis.study.naming import place
+from analysis.study.naming import place, place_of_data
 from analysis.study.study import Study
 
 _COLOURS = "RdBu"  # red worse, blue better: told apart by readers with any colour vision
@@ -279,4 +279,4 @@ def _data_order(dataset: str) -> tuple[Any, ...]:
 
     kinds = ("bradley_terry", "none", "flip")
     kind = kinds.index(values["noise"]) if values.get("noise") in kinds else len(kinds)
-    return at("rare_share"), name, kind, -at("temperature"), at("flip_rate"), dataset
+    return at("rare_share"), name, kind, -at("temperature"), at("flip_rate"), place_of_data(dataset)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.inference.difference import Difference, difference_of_means
-from analysis.inference.label_equivalence import Equal, equal_labels
+from analysis.inference.label_equivalence import equal_labels
 
 SIZES = (50, 100, 200, 400, 800, 1600)
 _TOP, _DROP, _DECAY = 0.8, 1.0, 0.5  # of the true curve: accuracy _TOP − _DROP / n^_DECAY
@@ -82,19 +82,14 @@ def coverage(world: Curves, replicates: int, studies: int, rng: np.random.Genera
     arm, reference = truths(world)
     for number in range(studies):
         place = number % len(SIZES)
-        exact = equal_labels(np.full((2, 1), arm[place]), np.repeat(reference, 2).reshape(-1, 2, 1), SIZES, judge)
+        exact = equal_labels(
+            np.full((2, 1), arm[place]), np.repeat(reference, 2).reshape(-1, 2, 1), SIZES, judge
+        ).labels
         ours, theirs = study(world, replicates, rng)
         found = equal_labels(ours[place], theirs, SIZES, judge)
-        held += holds(found, exact, arm[place] > reference[-1])
+        held += found.lo <= exact <= found.hi
         closed += found.lo > 0 and found.hi < math.inf
     return Held(held / studies, closed / studies)
-
-
-def holds(found: Equal, exact: Equal, more: bool) -> bool:
-    """Whether the interval holds the true labels. more: where these lie outside the sizes, whether they are beyond."""
-    if math.isnan(exact.labels):
-        return found.hi == math.inf if more else found.lo == 0
-    return found.lo <= exact.labels <= found.hi
 
 
 def report(studies: int, rng: np.random.Generator) -> None:

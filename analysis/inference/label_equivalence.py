@@ -42,8 +42,8 @@ _HALVINGS = 8  # of such a step
 class Equal(NamedTuple):
     """The reference's labels that do what the arm's do.
 
-    labels: NaN where the arm's level lies outside the reference's curve. lo, hi: of the 95 % interval, 0 and infinite
-    where it reaches beyond the smallest and the largest size; NaN where there is none.
+    lo, hi: of the 95 % interval; NaN where there is none. Each is 0 where it lies below the smallest size, and infinite
+    where it lies above the largest.
     """
 
     labels: float
@@ -131,7 +131,7 @@ def _pairs(arms: list[str], study: Study) -> Iterator[tuple[str, str]]:
 def _why_none(equal: Equal, replicates: int) -> str:
     if not math.isnan(equal.lo):
         return ""
-    return "one replicate, so no interval" if replicates < 2 else "alike on every pair and seed, so no interval"
+    return "one replicate, so no interval" if replicates < 2 else "alike in every replicate, so no interval"
 
 
 # ---- one curve
@@ -147,7 +147,7 @@ def equal_labels(level: np.ndarray, curve: np.ndarray, sizes: Sequence[int], jud
     curve = np.tensordot(weights, curve, axes=1)
     means, goal = np.array([judge(own).difference for own in curve]), judge(level).difference
     at = np.log(np.array(sizes, float))
-    reached = _reached(goal, means, at) if means[0] <= goal <= means[-1] else None
+    reached = _reached(goal, means, at)
 
     def gap(x: float) -> Difference:
         """The arm less the curve at log m = x."""
@@ -155,17 +155,15 @@ def equal_labels(level: np.ndarray, curve: np.ndarray, sizes: Sequence[int], jud
         share = (x - at[k]) / (at[k + 1] - at[k])
         return judge(level - ((1 - share) * curve[k] + share * curve[k + 1]))
 
-    lo, hi = _interval(reached, at, gap)
-    inside = math.nan if reached is None else math.exp(reached)
     smallest, largest = float(sizes[0]), float(sizes[-1])
     ends = {-math.inf: 0.0, at[0]: smallest, at[-1]: largest}  # as they are, not as their logarithms round
-    return Equal(inside, *(ends.get(end, math.exp(end)) for end in (lo, hi)))
+    return Equal(*(ends.get(end, math.exp(end)) for end in (reached, *_interval(reached, at, gap))))
 
 
-def _interval(reached: float | None, at: np.ndarray, gap: Callable[[float], Difference]) -> tuple[float, float]:
+def _interval(reached: float, at: np.ndarray, gap: Callable[[float], Difference]) -> tuple[float, float]:
     """The ends, in log m, of every m whose gap may be 0: of their hull, where there are several stretches."""
     places = {float(x) for low, high in itertools.pairwise(at) for x in np.linspace(low, high, _STEPS + 1)}
-    xs = sorted(places | ({reached} if reached is not None else set()))
+    xs = sorted(places | ({reached} if math.isfinite(reached) else set()))
     gaps = [gap(x) for x in xs]
     if any(math.isnan(one.lo) for one in gaps):
         return math.nan, math.nan
@@ -204,9 +202,9 @@ def monotone(means: np.ndarray) -> np.ndarray:
 
 
 def _reached(goal: float, means: np.ndarray, at: np.ndarray) -> float:
-    """The smallest x at which the curve through (`at`, `means`), which never falls, is `goal`."""
+    """The smallest x at which the curve through (`at`, `means`), which never falls, is `goal`; infinite beyond it."""
+    if not means[0] < goal <= means[-1]:
+        return float(at[0]) if goal == means[0] else math.inf if goal > means[-1] else -math.inf
     k = int(np.searchsorted(means, goal, side="left"))
-    if k == 0:
-        return float(at[0])
     share = (goal - means[k - 1]) / (means[k] - means[k - 1])
     return float(at[k - 1] + share * (at[k] - at[k - 1]))

@@ -104,7 +104,7 @@ def _rows(group: Study, one: Crossed) -> Iterator[dict[str, Any]]:
                 yield row | {"not_compared": why}
                 continue
             result = found.judge(np.tensordot(weights.ravel(), found.cells, axes=1))
-            why = "one replicate, so no interval" if found.replicates < 2 else "alike on every pair and seed"
+            why = ("one replicate" if found.replicates < 2 else "alike in every replicate") + ", so no interval"
             yield row | {
                 **{"difference": result.difference, "difference_lo": result.lo, "difference_hi": result.hi},
                 **{"p": result.p, "replicates": found.replicates, "not_compared": "" if result.spread else why},

@@ -22,6 +22,7 @@ _METHODS = ("compute", "pools", "data")  # tables of how the numbers came about,
 _BEHIND = {  # table: the figure whose numbers it holds, where that has another name
     "main": "accuracy", "splits": "accuracy", "aggregate": "accuracy", "rewardbench": "sections",
     "benchmarks": "sections", "judges": "win_rates", "compute": "costs",
+    "label_equivalence": "learning_curves",
 }  # fmt: skip
 _CHOICES = 24  # arms that a reader can choose from
 _ROWS = 200  # of a table that are on the page, whole groups; its files have them all

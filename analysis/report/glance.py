@@ -191,9 +191,10 @@ def _facts(study: Study) -> Iterator[Fact]:
     what = "new data and seeds each" if redrawn else "new seeds, the same data"
     yield Fact(str(most), _plural("replicate", most), what if most > 1 else "so nothing to tell chance by")
     tested = float(np.median([_tested(group) for group in groups]))
-    trained = numbers(study.rounds, "base_pairs").median()
     if np.isfinite(tested):
-        base = f"to test on, {number(trained, ',.0f')} to train on" if np.isfinite(trained) else "to test on"
+        trained = numbers(study.rounds, "base_pairs").dropna()
+        ends = dict.fromkeys(number(end, ",.0f") for end in (trained.min(), trained.max()) if len(trained))
+        base = f"to test on, {' to '.join(ends)} to train on" if ends else "to test on"
         yield Fact(number(tested, ",.0f"), "pairs", base)
     yield _compute(study)
 

@@ -148,13 +148,23 @@ def text(value: Any) -> str:
 
 
 def place(arm: str) -> tuple[Any, ...]:
-    """Where an arm stands: by its method, then by its settings, numbers as numbers and before words."""
+    """Where an arm stands: by its method, then by its settings."""
+    return _ORDER.get(arm.split()[0], len(ARMS) - 1), _by_number(arm)
+
+
+def place_of_data(dataset: str) -> tuple[Any, ...]:
+    """Where a dataset stands: by its name, then by its settings, so that size=200 comes before size=1600."""
+    return tuple(_by_number(dataset))
+
+
+def _by_number(name: str) -> list[tuple[Any, ...]]:
+    """The words of a name with settings to sort by: values that are numbers as numbers, and before words."""
     words = []
-    for word in arm.split():
-        name, _, value = word.partition("=")
+    for word in name.split():
+        key, _, value = word.partition("=")
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        words.append((name, 0, number, value) if math.isfinite(number) else (name, 1, 0.0, value))
-    return _ORDER.get(arm.split()[0], len(ARMS) - 1), words
+        words.append((key, 0, number, value) if math.isfinite(number) else (key, 1, 0.0, value))
+    return words

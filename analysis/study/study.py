@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.study.naming import flat, place, short, text
+from analysis.study.naming import flat, place, place_of_data, short, text
 from benchmarks.calibration import held_out_temperature, information
 from benchmarks.pair_metrics import VALIDATION
 from mars.config import UserError
@@ -163,7 +163,8 @@ class Study:
         return list(self._parts())
 
     def _parts(self) -> Iterator[tuple[str, Study]]:
-        for dataset, backbone in sorted(set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))):
+        of_runs = set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))
+        for dataset, backbone in sorted(of_runs, key=lambda of: (place_of_data(of[0]), of[1])):
             frames = {
                 name: frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
                 for name in ("runs", "metrics", "rounds", "pools")

@@ -45,12 +45,12 @@ def test_replicates_that_go_together_are_paired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "lo", "hi"), [(0.9, 1600.0, math.inf), (0.4, 0.0, 50.0)], ids=["above the curve", "below it"]
+    ("level", "found"),
+    [(0.9, (math.inf, 1600.0, math.inf)), (0.4, (0.0, 0.0, 50.0))],
+    ids=["above the curve", "below it"],
 )
-def test_outside_the_curve_nothing_is_extrapolated(level: float, lo: float, hi: float) -> None:
-    found = _equal(level)
-    assert math.isnan(found.labels)
-    assert (found.lo, found.hi) == (lo, hi)
+def test_outside_the_curve_nothing_is_extrapolated(level: float, found: tuple[float, float, float]) -> None:
+    assert _equal(level) == found
 
 
 def test_an_interval_that_reaches_an_end_of_the_curve_is_open_there() -> None:
