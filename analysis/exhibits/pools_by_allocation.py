@@ -71,8 +71,8 @@ class PoolsByAllocation(Exhibit):
         return (
             "Each contrast is taken of the arms of one replicate, on the main test split: mean, 95 % interval and p "
             "for new replicates and new pairs. Pool: two pools, mean over the arms. Allocation: the arms, mean over "
-            "the pools. Pool less allocation: above 0 the pool is worth more. Interaction: how much the arms' difference "
-            "changes from one pool to the other. One contrast at a time, not adjusted for their number."
+            "the pools. Pool less allocation: above 0 the pool is worth more. Interaction: how much the difference of "
+            "the arms changes from one pool to the other. One contrast at a time, not adjusted for their number."
         )
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:

@@ -30,12 +30,14 @@ from benchmarks.protocols.reward_bench import HEADLINE
 
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 TRAINED = {"trained_policy", "foretelling", "win_rates"}
+SIZED, POOLED = "learning_curves", "pools_by_allocation"
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "crowd": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"best_of_n", *TRAINED, "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
-    "several": {"tau_sweep", "budget_sweep", *CURVATURE},
-    "mapped": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections"},
+    "study": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
+    "crowd": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
+    "sweep": {"best_of_n", *TRAINED, "budget_sweep", "sections", "variance", "regimes", *CURVATURE, SIZED, POOLED},
+    "several": {"tau_sweep", "budget_sweep", *CURVATURE, SIZED, POOLED},
+    "mapped": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", SIZED},
+    "sized": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", *CURVATURE, POOLED},
 }
 
 
@@ -109,6 +111,19 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return load(path)
 
 
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Three arms × six sizes of one dataset, budgets that go with them, two seeds."""
+    path = tmp_path_factory.mktemp("sized")
+    sizes = (50, 100, 200, 400, 800, 1600)
+    for (rank, size), (better, arm), seed in itertools.product(
+        enumerate(sizes), enumerate(("none_matched", "uniform", "mars")), (0, 1)
+    ):
+        config = {"dataset": {"name": "planted", "size": size}, "rounds": {"budget": 2 * size}}
+        make_run(path, arm, seed, 0.2 + 0.2 * rank + 0.1 * better, own_rows=True, examples=40, config=config)
+    return load(path)
+
+
 def plots(figure: Figure) -> dict[str, Axes]:
     """The panels by their titles, each on one line; panels of one title are numbered."""
     named: dict[str, Axes] = {}
@@ -154,7 +169,7 @@ def check_nothing_overlaps(figure: Figure) -> None:
     assert [axes.get_title() for axes in figure.axes if not (axes.lines or axes.patches or axes.collections)] == []
 
 
-@pytest.mark.parametrize("which", ["study", "crowd", "sweep", "several", "mapped"])
+@pytest.mark.parametrize("which", ["study", "crowd", "sweep", "several", "mapped", "sized"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
     name: str, which: str, request: pytest.FixtureRequest
@@ -174,6 +189,27 @@ def test_every_figure_has_all_in_its_place_or_says_what_is_missing(
         "allocation",
     ):  # an arm need not be compared, nor draw rows
         assert set(study.arms) <= {text.get_text() for text, _ in words(figure)}
+
+
+def test_sizes_stand_in_their_order_and_apart(sized: Study) -> None:
+    """Each size is a group of its own, where arms are ranked and compared; the curve joins them."""
+    sizes = [50, 100, 200, 400, 800, 1600]
+    assert [title for title, _ in sized.groups()] == [f"planted size={size} / minilm" for size in sizes]
+    compared = compare(sized)
+    assert len(compared) == 6 * 2 * 2  # sizes, references, endpoints
+    axes = sized.figure("learning_curves").axes
+    assert [panel.get_title() for panel in axes] == ["planted / minilm, accuracy", "planted / minilm, information"]
+    accuracy = by_arm(axes[0])
+    assert list(accuracy["mars"][0]) == sizes
+    means = [group.values("mars", "test", "accuracy").mean() for _, group in sized.groups()]
+    assert accuracy["mars"][1] == pytest.approx(means)
+
+
+def by_arm(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The curves of a panel by the arm that has their look."""
+    arms = {(look.colour, look.marker): arm for arm, look in style.FIXED.items()}
+    named = {arms.get((str(line.get_color()), str(line.get_marker()))): line for line in axes.lines}
+    return {arm: (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for arm, line in named.items() if arm}
 
 
 def test_a_sweep_of_budgets_is_ordered_by_the_budget(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.study import make_run
 
+from analysis.exhibits.learning_curves import in_words
 from analysis.inference.label_coverage import SIZES, WORLDS, coverage, judge
 from analysis.inference.label_equivalence import equal_labels, equivalences, monotone
 from analysis.study.loading import load
@@ -108,3 +109,19 @@ def test_one_size_is_no_curve(tmp_path: Path) -> None:
     make_run(tmp_path / "one", "uniform", 0, 1.0, config={"dataset": {"name": "planted", "size": 50}})
     with pytest.raises(NothingToShow, match="no dataset ran with several sizes"):
         equivalences(load(tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    ("equal", "lo", "hi", "said"),
+    [
+        (520.4, 310.0, math.inf, "520 [310, more than 1,600]"),
+        (80.0, 0.0, 120.0, "80 [fewer than 50, 120]"),
+        (math.inf, 900.0, math.inf, "more than 1,600 [900, more than 1,600]"),
+        (math.inf, 1600.0, math.inf, "more than 1,600"),
+        (0.0, 0.0, 50.0, "fewer than 50"),
+        (520.4, math.nan, math.nan, "520"),
+        (math.nan, math.nan, math.nan, ""),
+    ],
+)
+def test_labels_in_words(equal: float, lo: float, hi: float, said: str) -> None:
+    assert in_words({"equal": equal, "equal_lo": lo, "equal_hi": hi, "smallest": 50, "largest": 1600}) == said
