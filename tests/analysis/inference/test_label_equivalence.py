@@ -81,8 +81,8 @@ def test_intervals_hold_the_true_labels_in_simulated_studies() -> None:
     assert held >= 34 / 40
 
 
-@pytest.fixture(scope="module")
-def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[True, False], ids=["own test pairs", "shared test pairs"])
+def sizes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Three sizes: an arm with n labels is as good as uniform with 2n; none_matched is a size behind it."""
     study = tmp_path_factory.mktemp("outputs") / "curves"
     skills = [0.2, 0.6, 1.0, 1.4, 1.8]
@@ -90,7 +90,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(4):
             config = {"dataset": {"name": "planted", "size": size}, "rounds": {"budget": 2 * size}}
             for arm, step in (("none_matched", 0), ("uniform", 1), ("mars", 2)):
-                make_run(study, arm, seed, skills[place + step], own_rows=True, examples=400, config=config)
+                make_run(study, arm, seed, skills[place + step], own_rows=request.param, examples=400, config=config)
     return study
 
 
