@@ -77,7 +77,7 @@ class PoolsByAllocation(Exhibit):
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:
         """Of each group a panel an endpoint, whose numbers are `shown`, `shown_lo` and `shown_hi`, in its `unit`."""
-        found = []
+        found: list[Panel | None] = []
         for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
             for one in ENDPOINTS:
                 ends = {f"shown{end}": one.scale * rows[f"{one.metric}{end}"] for end in ("", "_lo", "_hi")}

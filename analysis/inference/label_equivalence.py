@@ -86,7 +86,10 @@ def equivalences(study: Study) -> pd.DataFrame:
 def _equivalences(study: Study) -> pd.DataFrame:
     rows = [row for of in of_sizes(study) for row in _rows(study, of)]
     if not rows:
-        raise NothingToShow(f"no size ran both {study.focus} and {study.reference}, or {NO_AUGMENTATION}")
+        raise NothingToShow(
+            f"no two of {study.focus}, {study.reference} and {NO_AUGMENTATION} ran at all sizes (python -m mars.run "
+            "experiment=learning_curves)"
+        )
     return pd.DataFrame(rows, columns=COLUMNS).astype({"labels": "Int64", "replicates": "Int64"})
 
 

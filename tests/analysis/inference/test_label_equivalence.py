@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.study import make_run
 
-from analysis.exhibits.learning_curves import in_words
+from analysis.exhibits.learning_curves import LabelEquivalence, in_words
 from analysis.inference.label_coverage import SIZES, WORLDS, coverage, judge
 from analysis.inference.label_equivalence import equal_labels, equivalences, monotone
 from analysis.study.loading import load
@@ -103,6 +103,14 @@ def test_a_study_of_sizes_says_what_its_curves_say(sizes: Path) -> None:
         assert row["equal_lo"] <= truth <= row["equal_hi"], (arm, size)
     assert by_accuracy.loc[("mars", 200), "equal_hi"] == math.inf
     assert set(frame["dataset"]) == {"planted"}
+
+
+def test_the_table_of_it_is_readable_in_every_form(sizes: Path) -> None:
+    forms = dict(LabelEquivalence().table(load(sizes)).forms())
+    assert "nan" not in "".join(forms.values()).lower()
+    assert forms["tex"].isascii()
+    assert "| mars | 200 |" in forms["md"]
+    assert "| more than 200" in forms["md"]
 
 
 def test_one_size_is_no_curve(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.study import make_run
 
+from analysis.exhibits.pools_by_allocation import PoolsByAllocation
 from analysis.inference.pool_effects import AGAINST, ALLOCATION, INTERACTION, POOL, WITHIN, pool_effects, split_pool
 from analysis.inference.stats import mean_interval
 from analysis.study.loading import load
@@ -58,6 +59,13 @@ def test_a_pool_that_is_better_for_both_arms_is_found_and_worth_more(study: Stud
     found = pool_effects(study).set_index(["endpoint", "effect", "contrast"])["difference_lo"]
     assert found["accuracy", POOL, "planted − rules"] > 0
     assert found["accuracy", AGAINST, "(planted − rules) − (mars − uniform)"] > 0
+
+
+def test_the_table_of_it_is_readable_in_every_form(study: Study) -> None:
+    forms = dict(PoolsByAllocation().table(study).forms())
+    assert "nan" not in "".join(forms.values()).lower()
+    assert forms["tex"].isascii()
+    assert "| pool less allocation | (planted − rules) − (mars − uniform) | +" in forms["md"]
 
 
 def test_a_semantic_layer_is_a_pool_too() -> None:
