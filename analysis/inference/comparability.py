@@ -51,12 +51,13 @@ _CHECKS = {
     "truncation": _Check("truncation", "cut texts at different ends", _NOT_THE_STRATEGY, True),
     "base_sha256": _Check("base pairs", "trained on different base pairs", _NOT_THE_STRATEGY, True),
     "test_sha256": _Check("test pairs", "were judged on different test pairs", _NOT_THE_STRATEGY, True),
-    # Validation chooses nothing: the last model is the one judged.
+    # The last model is the one judged, unless a run kept its best (`_CHOSEN`).
     "validation_sha256": _Check(
         "validation pairs", "were validated on different pairs", "so their curves cannot be compared", False
     ),
     "commit": _Check("commits", "ran different commits of the code", "so a difference may be the code's", False),
 }
+_CHOSEN = _Check("validation pairs", "chose their models on different validation pairs", _NOT_THE_STRATEGY, True)
 _NEWER = {  # runs that did not record these are left out of the comparison, without a word
     "batch_size": _Check(
         "batch size", "trained at different batch sizes", "so equal steps are not equal numbers of pairs", False
@@ -91,6 +92,8 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
             "optimiser steps", _STEPS, _LONGER + (", as this study means to" if meant else _EQUAL), not meant
         ),
     }
+    if runs.get("kept_step", pd.Series(dtype=float)).notna().any():
+        checks["validation_sha256"] = _CHOSEN
     recorded = [field for field in checks if field in runs and runs[field].notna().any()]
     found = [
         Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
