@@ -189,6 +189,7 @@ def train_round(
                 if looking:
                     with engine.determinism.released():
                         onlooker.look(learner, number + 1)
+                    learner.model.train()  # who looks scores, which takes a model out of it
                 if due:
                     random = engine.ranks.gather(randomness.of_all(engine.device))
                     onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,11 +28,12 @@ TIMED = [*COLUMNS, "seconds", "pairs_per_second"]
 BEST = ["best_information", "best_round", "best_step"]
 WAYS = {
     "head": ["train.lr=1"],
-    "full": ["train=full", "train.dropout=true", "train.lr=0.005", "rounds.schedule=continue"],
+    "full": ["train=full", "train.dropout=true", "train.lr=0.02", "rounds.schedule=continue"],
     "lora": ["train=lora", "train.lr=0.02", "rounds.history=accumulate"],
     "anew": ["train=full", "train.lr=0.005", "rounds.start=reinitialise"],
 }
-TOY = ["scale=tiny", "batch_size=8", "rounds.number=3", "rounds.steps=9", "dataset.test_size=8"]
+TOY = ["scale=tiny", "batch_size=8", "rounds.number=3", "rounds.steps=9"]
+TOY += ["dataset.test_size=8", "benchmark.resamples=20", "curvature=false"]
 
 
 def test_information_by_hand():
@@ -163,9 +165,10 @@ def test_a_run_that_is_killed_while_it_is_judged_is_judged_by_the_best_model(com
 
 
 def test_without_validation_pairs_it_is_one_line(compose):
+    settings = build(Settings, compose("scale=tiny", "rounds.keep=best"), "")
     line = r"^dataset\.validation: rounds\.keep=best chooses by validation pairs and finds none"
     with pytest.raises(ConfigError, match=line):
-        execute(compose("scale=tiny", "rounds.keep=best", "dataset.validation=0"))
+        assemble(settings, replace(load(settings.dataset), validation=[]))
 
 
 def test_the_last_model_names_the_run_that_it_always_was(compose):
