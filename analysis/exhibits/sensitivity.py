@@ -159,6 +159,7 @@ def dependence(study: Study, frame: pd.DataFrame) -> Iterator[str]:
             if (values := hangs_on(rows, setting))
         ]
         said = f"depends on {' and '.join(where)}" if where else "depends neither on the rate nor on the length"
+        said = said if rows["verdict"].ne("").any() else "is not known"
         yield f"{dataset} / {backbone}, {line}: {listed} of {len(rows)} cells, so the verdict {said}."
         moved = [f"{setting} by {text}" for setting in SETTINGS if (text := _moved(study, rows, setting))]
         if moved:

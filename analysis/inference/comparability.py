@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.inference.lengths import kept_steps
 from analysis.study.pools import numbers
 from analysis.study.study import Study
 
@@ -105,7 +106,7 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
         for field, (noun, what, so, blocks) in _NEWER.items()
         if field in runs and (unlike := _unlike(runs[runs[field].notna()], arms, field))
     ]
-    found += [*_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
+    found += [*_lengths(group), *_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]
     if missing and len(arms) > 1:
         found.append(Confound("", "", f"not recorded by any run, so not compared: {', '.join(missing)}", False))
@@ -207,6 +208,21 @@ def _pools(group: Study) -> list[Confound]:
     where = "" if len(unlike) == group.runs["seed"].nunique() else f" for seed {', '.join(map(str, unlike))}"
     where += f" (seed {seed})" if len({str(alike) for alike in unlike.values()}) > 1 else ""
     return [Confound("pool_sha256", "pools", f"arms draw from different pools{where}: {', '.join(listed)}", False)]
+
+
+def _lengths(group: Study) -> list[Confound]:
+    """Arms judged by their best models where the reference has only last ones, or the other way round."""
+    best = kept_steps(group).reindex(group.arms).notna()
+    of_reference = {best[arm] for arm in group.arms if arm.split()[0] == group.reference.split()[0]}
+    unlike = [arm for arm in group.arms if of_reference and best[arm] not in of_reference]
+    if not unlike:
+        return []
+    theirs, ours = ("best", "last") if best[unlike[0]] else ("last", "best")
+    text = (
+        f"arms were judged by other models than {group.reference}: {', '.join(unlike)} by the {theirs} of each run, "
+        f"{group.reference} by the {ours}, {_NOT_THE_STRATEGY} (rounds.keep=last,best runs both)"
+    )
+    return [Confound("kept_step", "models judged", text, True)]
 
 
 def _undrawn(group: Study) -> list[Confound]:

@@ -64,9 +64,13 @@ def cells(study: Study) -> pd.DataFrame:
 
 
 def hangs_on(rows: pd.DataFrame, setting: str) -> list[float]:
-    """At which values of the other setting the verdict by accuracy changes with this one. rows: of one line."""
+    """At which values of the other setting the verdict by accuracy changes with this one. rows: of one line.
+
+    A cell that was not tested has no verdict, and so none that differs.
+    """
     (other,) = set(SETTINGS) - {setting}
-    return [float(at) for at, own in rows.groupby(other) if own["verdict"].nunique() > 1]
+    tested = rows[rows["verdict"] != ""]
+    return [float(at) for at, own in tested.groupby(other) if own["verdict"].nunique() > 1]
 
 
 def change(study: Study, rows: pd.DataFrame, setting: str) -> Interval:

@@ -108,7 +108,12 @@ def test_a_best_model_is_not_compared_with_a_last_one(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         make_run(tmp_path, "uniform", seed, 0.5)
         make_run(tmp_path, "mars", seed, 0.9, **kept("mars"))
-    frame = compare(load(tmp_path))
+    study = load(tmp_path)
+    (found,) = confounds(study)
+    assert found.blocks
+    assert "than uniform: mars by the best of each run, uniform by the last, so" in found.text
+    assert set(compare(study)["not_compared"]) == {"arms differ in models judged"}
+    frame = compare(study.judged(allow_confounded=True))
     assert set(frame["not_compared"]) == {
         "mars and uniform were judged at other lengths (run both with rounds.keep=last,best)"
     }
