@@ -51,7 +51,7 @@ def cells(study: Study) -> pd.DataFrame:
     rates, lengths = ([value_of(arm, setting) for arm in found["arm"]] for setting in (RATE, LENGTH))
     found = found.assign(rate=rates, length=lengths).dropna(subset=["rate", "length"])
     line = [
-        " −\u00a0".join(line_of(arm, RATE, LENGTH) for arm in pair)
+        " − ".join(line_of(arm, RATE, LENGTH) for arm in pair)
         for pair in zip(found["arm"], found["reference"], strict=True)
     ]
     found = found.assign(line=line)

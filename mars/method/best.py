@@ -52,7 +52,7 @@ class Watch:
         wanted: bool,
         best: Best | None = None,
     ):
-        self.margins, self._agreement, self._wanted, self.best = margins, agreement, wanted, best
+        self._margins, self._agreement, self._wanted, self.best = margins, agreement, wanted, best
 
     def moments(self, steps: int) -> frozenset[int]:
         """After how many of a round's steps it looks; the round's end is another moment and not among them."""
@@ -62,7 +62,7 @@ class Watch:
 
     def look(self, model: nn.Module, index: int, step: int) -> None:
         """Scores the validation pairs in the middle of round `index`. step: as of `Best`."""
-        self.consider(model, self.margins(model), index, step)
+        self.consider(model, self._margins(model), index, step)
 
     def consider(self, model: nn.Module, margins: np.ndarray, index: int, step: int) -> None:
         """Holds on to `model`, whose validation pairs have `margins`, where it is better than any before."""

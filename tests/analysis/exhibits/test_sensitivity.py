@@ -71,7 +71,10 @@ def test_a_verdict_that_hangs_on_the_rate_is_said_to_and_by_how_much(steep: Stud
         in verdict
     )
     assert size.startswith("From the least to the largest the difference changes with the rate by +")
-    assert Sensitivity().table(steep).caption.endswith(size)
+    table = Sensitivity().table(steep)
+    assert table.caption.endswith(size)
+    assert all("nan" not in text.lower() for _, text in table.forms())
+    assert table.to_latex().isascii()
 
 
 def test_a_verdict_that_is_the_same_everywhere_hangs_on_nothing(tmp_path: Path) -> None:
@@ -123,6 +126,7 @@ def test_the_rate_of_the_best_mean_is_chosen_and_of_equal_ones_the_smaller(tmp_p
     half = 12.7062 * 0.125  # t of one degree of freedom, standard error of two
     assert frame.loc[0.02, "information_lo"] == pytest.approx(0.375 - half, abs=1e-4)
     assert list(frame["replicates"]) == [2, 2, 2, 2]
+    assert "| uniform | 0.02 | 0.3750 [" in Rates().table(load(tmp_path)).to_markdown()
 
 
 def test_a_choice_at_the_edge_says_so_and_kept_models_count_with_what_they_told(tmp_path: Path) -> None:
