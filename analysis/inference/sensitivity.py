@@ -69,8 +69,8 @@ def hangs_on(rows: pd.DataFrame, setting: str) -> list[float]:
     A cell that was not tested has no verdict, and so none that differs.
     """
     (other,) = set(SETTINGS) - {setting}
-    tested = rows[rows["verdict"] != ""]
-    return [float(at) for at, own in tested.groupby(other) if own["verdict"].nunique() > 1]
+    verdicts = rows[rows["verdict"] != ""].groupby(other)["verdict"].nunique()
+    return [float(at) for at in verdicts.index[verdicts > 1]]
 
 
 def change(study: Study, rows: pd.DataFrame, setting: str) -> Interval:
