@@ -18,7 +18,7 @@ import numpy as np
 
 from mars.method import allocation
 from mars.method.strategy import Mars, Round, Selection
-from mars.preferences.labels import log_loss
+from mars.preferences.labels import calibrated_losses
 
 
 @dataclass(frozen=True)
@@ -89,25 +89,6 @@ def advantages(losses: np.ndarray, grid: tuple[float, ...]) -> tuple[np.ndarray,
     pairs = drop.shape[1]
     error = drop.std(axis=1, ddof=1) / np.sqrt(pairs) if pairs > 1 else np.full(len(drop), np.inf)
     return drop.mean(axis=1), error
-
-
-def calibrated_losses(margins: np.ndarray, agreement: np.ndarray | None = None) -> np.ndarray:
-    """[K, V] log-loss of s·Δ, [K, V] margins, s ≥ 0 of each row the scale (1 / temperature) of its least mean.
-
-    agreement: [V] p of the pairs, None for 1 (`mars.preferences.labels.log_loss`). s is found by bisection, as the
-    mean's slope E[−Δ(σ(−sΔ) − (1 − p))] rises in s. Where every margin is positive and every p is 1 it has no root, and
-    s is so large that the loss is 0.
-    """
-    against = 0.0 if agreement is None else 1 - agreement
-    reach = np.maximum(np.abs(margins).max(axis=1, keepdims=True), np.finfo(float).tiny)
-    low, high = np.zeros_like(reach), np.full_like(reach, 1e4)
-    shares = margins / reach
-    for _ in range(60):
-        middle = (low + high) / 2
-        pull = shares / (1 + np.exp(np.clip(middle * shares, None, 700))) - against * shares
-        slope = -pull.mean(axis=1, keepdims=True)
-        low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
-    return log_loss(high * shares, agreement)
 
 
 def _best(advantage: np.ndarray, grid: tuple[float, ...]) -> int:

@@ -110,6 +110,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     strategy_type = find("strategies", strategies(), method.pop("name", ""), "method.name")
     strategy: Strategy = build(strategy_type, method, "method")
     _check_ranks(settings)
+    _check_keep(settings, preferences)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if settings.deterministic:
@@ -244,8 +245,19 @@ def _check_ranks(settings: Settings) -> None:
             "benchmark: trained_policy trains a policy in one process (leave it out here, and judge the finished run "
             "by mars evaluate)"
         )
+    if train.shard == "fsdp" and settings.rounds.keep == "best":
+        raise ConfigError("rounds.keep: best copies whole models (set it to last, or train.shard to none)")
     if train.shard == "fsdp" and settings.curvature:
         raise ConfigError("curvature: it is taken of whole models (set it to false, or train.shard to none)")
+
+
+def _check_keep(settings: Settings, preferences: Preferences) -> None:
+    """Raises ConfigError where the best model is asked for and no validation pair can tell which that is."""
+    if settings.rounds.keep == "best" and all(pair.tied for pair in preferences.validation):
+        raise ConfigError(
+            "dataset.validation: rounds.keep=best chooses by validation pairs and finds none that has a better reply "
+            "(set it above 0, or rounds.keep=last)"
+        )
 
 
 def _renaming(fill: Callable[[Sequence[Request]], list[Variant]], path: str) -> Callable[..., list[Variant]]:

@@ -42,6 +42,7 @@ _AS_BEFORE: dict[str, dict[str, dict[Any, Any]]] = {
         "packing": {"auto": None},
         "shard": {"none": None, "fsdp": None},  # where the parts of a model are changes no result
     },
+    "rounds": {"keep": {"last": None}},
     "benchmark": {
         "schema": {None: None},
         "columns": {name: {None: None} for name in ("prompt", "chosen", "rejected", "subset", "id")},

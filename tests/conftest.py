@@ -12,6 +12,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 import copy
 import functools
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,5 +100,29 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
 
         monkeypatch.setattr(trainer, "train_round", train_round)
         return calls
+
+    return arm
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`signal_at(n)`: SIGTERM comes while the n-th step from now on is told of; the random generators move on."""
+    from mars.method.training import Onlooker
+
+    step = Onlooker.__init__
+
+    def arm(n: int) -> None:
+        told = []
+
+        def init(self: Onlooker, on_step: Any = lambda metrics: None, *rest: Any, **named: Any) -> None:
+            def counted(metrics: Any) -> None:
+                told.append(1)
+                if len(told) == n:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                on_step(metrics)
+
+            step(self, counted, *rest, **named)
+
+        monkeypatch.setattr(Onlooker, "__init__", init)
 
     return arm

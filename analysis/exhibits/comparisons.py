@@ -66,6 +66,8 @@ class Comparisons(Exhibit):
             Column("examples", "pairs", ",d"),
             Column("steps", "steps", ",d"),
             Column("reference_steps", "reference's steps", ",d"),
+            Column("kept_step", "kept after", ",.0f"),
+            Column("reference_kept_step", "reference's kept after", ",.0f"),
             Column("not_compared", "not compared"),
         )
 
@@ -87,6 +89,12 @@ class Comparisons(Exhibit):
                 " Where every replicate has test pairs of its own, a comparison takes one number a replicate: interval "
                 "and p are Student's t over replicates, pairs are those of a replicate, and the bootstrap draws "
                 "replicates."
+            )
+        if "kept_step" in frame:
+            caption += (
+                " Kept after: of arms judged at their best length, the mean steps of the models that told most of the "
+                "validation pairs; their runs trained as long as the others. Where it is empty, the last models were "
+                "judged."
             )
         return caption
 

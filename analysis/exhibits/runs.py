@@ -18,14 +18,16 @@ class Runs(Exhibit):
 
     name, title = "runs", "Runs"
     caption = (
-        "Accuracy on the main test split. Commit: of the code a run was made with, a + where it had changes that no "
-        "commit has; empty for an installed package."
+        "Accuracy on the main test split. Kept after: steps of the model that was judged, where that need not be the "
+        "last one. Commit: of the code a run was made with, a + where it had changes that no commit has; empty for an "
+        "installed package."
     )
     columns = (
         Column("arm", "arm"),
         Column("seed", "seed", "d"),
         Column("accuracy", "accuracy %", ".1f", 100),
         Column("steps", "steps", "d"),
+        Column("kept_step", "kept after", "d"),
         Column("code", "commit"),
         Column("source", "source"),
         Column("run", "run"),
@@ -48,7 +50,9 @@ class Runs(Exhibit):
             code=commits.str[:8] + dirty.map({True: "+", False: ""}), commit=commits, source=_short(frame["source"])
         )
         names = ["dataset", "backbone", "arm", "seed", "split", "accuracy", "steps", "code", "commit", "source", "run"]
-        return whole(frame[names], "steps")
+        if "kept_step" in frame and frame["kept_step"].notna().any():
+            names.insert(names.index("steps") + 1, "kept_step")
+        return whole(frame[names], "steps", "kept_step")
 
 
 class LeftOut(Exhibit):

@@ -18,6 +18,7 @@ from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.style import FEW, Look
+from analysis.inference.lengths import kept_steps
 from analysis.study.study import NothingToShow, Study
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # arm: x [K], mean, lo and hi over replicates [K, 3]
@@ -98,7 +99,8 @@ class Steps(Exhibit):
                 ends = on_the_way.groupby("arm")["steps"].max()
                 tested = by_replicate(group, split, "accuracy").drop_duplicates("arm")[["arm", "mean", "lo", "hi"]]
                 tested = tested[tested["arm"].isin(ends.index)]
-                at_the_end = tested.assign(steps=tested["arm"].map(ends), measure=TEST_ACCURACY.column)
+                at = tested["arm"].map(kept_steps(group)).fillna(tested["arm"].map(ends))
+                at_the_end = tested.assign(steps=at, measure=TEST_ACCURACY.column)
                 parts += [(f"{title}, validation", on_the_way), (f"{title}, {split}", at_the_end)]
         return in_panels(parts)
 
@@ -107,9 +109,10 @@ class Steps(Exhibit):
         return style.Layout(2 * pairs, (2.9 if pairs == 1 else 2.4, 2.6), left=0.75)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
+        judged = "those kept" if "kept_step" in study.runs else "all steps"
         return (
-            f"dashed: chance, where the axis reaches it; {_key(study, 'bands and bars')}; test accuracy is that after "
-            "all steps, where arms at equal steps are drawn side by side"
+            f"dashed: chance, where the axis reaches it; {_key(study, 'bands and bars')}; test accuracy is that of "
+            f"the model judged, after {judged}, where arms at equal steps are drawn side by side"
         )
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.inference.lengths import kept_steps
 from analysis.study.pools import numbers
 from analysis.study.study import Study
 
@@ -51,12 +52,13 @@ _CHECKS = {
     "truncation": _Check("truncation", "cut texts at different ends", _NOT_THE_STRATEGY, True),
     "base_sha256": _Check("base pairs", "trained on different base pairs", _NOT_THE_STRATEGY, True),
     "test_sha256": _Check("test pairs", "were judged on different test pairs", _NOT_THE_STRATEGY, True),
-    # Validation chooses nothing: the last model is the one judged.
+    # The last model is the one judged, unless a run kept its best (`_CHOSEN`).
     "validation_sha256": _Check(
         "validation pairs", "were validated on different pairs", "so their curves cannot be compared", False
     ),
     "commit": _Check("commits", "ran different commits of the code", "so a difference may be the code's", False),
 }
+_CHOSEN = _Check("validation pairs", "chose their models on different validation pairs", _NOT_THE_STRATEGY, True)
 _NEWER = {  # runs that did not record these are left out of the comparison, without a word
     "batch_size": _Check(
         "batch size", "trained at different batch sizes", "so equal steps are not equal numbers of pairs", False
@@ -91,6 +93,8 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
             "optimiser steps", _STEPS, _LONGER + (", as this study means to" if meant else _EQUAL), not meant
         ),
     }
+    if runs.get("kept_step", pd.Series(dtype=float)).notna().any():
+        checks["validation_sha256"] = _CHOSEN
     recorded = [field for field in checks if field in runs and runs[field].notna().any()]
     found = [
         Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
@@ -102,7 +106,7 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
         for field, (noun, what, so, blocks) in _NEWER.items()
         if field in runs and (unlike := _unlike(runs[runs[field].notna()], arms, field))
     ]
-    found += [*_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
+    found += [*_lengths(group), *_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]
     if missing and len(arms) > 1:
         found.append(Confound("", "", f"not recorded by any run, so not compared: {', '.join(missing)}", False))
@@ -204,6 +208,21 @@ def _pools(group: Study) -> list[Confound]:
     where = "" if len(unlike) == group.runs["seed"].nunique() else f" for seed {', '.join(map(str, unlike))}"
     where += f" (seed {seed})" if len({str(alike) for alike in unlike.values()}) > 1 else ""
     return [Confound("pool_sha256", "pools", f"arms draw from different pools{where}: {', '.join(listed)}", False)]
+
+
+def _lengths(group: Study) -> list[Confound]:
+    """Arms judged by their best models where the reference has only last ones, or the other way round."""
+    best = kept_steps(group).reindex(group.arms).notna()
+    of_reference = {best[arm] for arm in group.arms if arm.split()[0] == group.reference.split()[0]}
+    unlike = [arm for arm in group.arms if of_reference and best[arm] not in of_reference]
+    if not unlike:
+        return []
+    theirs, ours = ("best", "last") if best[unlike[0]] else ("last", "best")
+    text = (
+        f"arms were judged by other models than {group.reference}: {', '.join(unlike)} by the {theirs} of each run, "
+        f"{group.reference} by the {ours}, {_NOT_THE_STRATEGY} (rounds.keep=last,best runs both)"
+    )
+    return [Confound("kept_step", "models judged", text, True)]
 
 
 def _undrawn(group: Study) -> list[Confound]:

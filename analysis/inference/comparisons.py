@@ -27,6 +27,7 @@ from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
 from analysis.inference.difference import detectable, equivalence_p, larger_study, more_replicates
+from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
@@ -52,14 +53,16 @@ def compare(study: Study) -> pd.DataFrame:
     no number would, how many replicates would, judged on how many examples and drawn from how many rows; NaN where
     those there are will do. mcnemar_p: of the seeds' exact tests of accuracy, combined. verdict: empty where
     `not_compared` says why there is none. Where replicates have test pairs of their own, `own_rows` says so of a
-    comparison and examples are those of a replicate.
+    comparison and examples are those of a replicate. Where runs kept their best models, KEPT are columns too.
     """
     return _compare(study).copy()  # asked for by table, figure and verdict alike
 
 
 @functools.lru_cache(maxsize=4)
 def _compare(study: Study) -> pd.DataFrame:
-    return as_family([row for _, group in study.groups() for row in _of_group(group)], COLUMNS, study.settled)
+    rows = [row for _, group in study.groups() for row in _of_group(group)]
+    kept = [*KEPT] if any(math.isfinite(row[name]) for row in rows for name in KEPT) else []
+    return as_family(rows, [*COLUMNS, *kept], study.settled)
 
 
 def as_family(rows: list[dict[str, Any]], columns: list[str], settled: Mapping[str, str] | None) -> pd.DataFrame:
@@ -103,12 +106,17 @@ def _verdict(row: Mapping[Any, Any], settled: Mapping[str, str] | None) -> str:
 
 
 def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
-    """The arm `arm` is compared with: the only one `reference` fits, else the one whose other settings it shares."""
+    """The arm `arm` is compared with: the only one `reference` fits, else the one whose other settings it shares.
+
+    Of several such the one that names most of them: `mars keep=best` goes with `uniform keep=best`, not `uniform`.
+    """
     method, *named = reference.split()
     candidates = [a for a in arms if a.split()[0] == method and set(named) <= set(a.split()[1:])]
     if arm in candidates or len(candidates) == 1:
         return arm if arm in candidates else candidates[0]
     fitting = [a for a in candidates if set(a.split()[1:]) - set(named) <= set(arm.split()[1:])]
+    most = max((len(a.split()) for a in fitting), default=0)
+    fitting = [a for a in fitting if len(a.split()) == most]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -157,6 +165,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     method, *named = group.focus.split()
     ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
+    kept = kept_steps(group)
     for arm in ours:
         for other in dict.fromkeys((group.reference, *AGAINST)):
             reference = counterpart(group.arms, arm, other)
@@ -169,6 +178,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
                 "reference": reference or other,
                 "steps": steps.get(arm, math.nan),
                 "reference_steps": steps.get(reference, math.nan),
+                **{name: kept.get(of, math.nan) for name, of in zip(KEPT, (arm, reference), strict=True)},
                 "not_compared": _why_none(group, arm, reference, other),
             }
 
@@ -176,6 +186,8 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
 def _why_none(group: Study, arm: str, reference: str | None, other: str) -> str:
     if reference is None:
         return f"several arms of {other}, none with this arm's settings"
+    if len(set(kept_steps(group)[[arm, reference]].isna())) > 1:
+        return f"{arm} and {reference} were judged at other lengths (run both with rounds.keep=last,best)"
     return "" if same_variants(group, arm, reference) else f"{other} ran with other variants only"
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.exhibits.table import number, points, records
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.design import design
+from analysis.inference.lengths import BEST, EQUAL, at_best
 from analysis.inference.pairing import ACCURACY, INFORMATION
 from analysis.report.page import Fact, Glance
 from analysis.study.pools import numbers
@@ -82,17 +83,29 @@ def against_reference(study: Study, compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def plain(arm: str) -> str:
-    """An arm's name for a reader who knows none: `MARS (tau=0.5)`."""
-    method, *settings = arm.split()
+    """An arm's name for a reader who knows none: `MARS (tau=0.5)`. At which length it is compared is said apart."""
+    method, *settings = (word for word in arm.split() if word != "rounds.keep=best")
     name = _PLAIN.get(method, method)
     return f"{name} ({' '.join(settings)})" if settings else name
 
 
 def sentence(compared: pd.DataFrame, where: str = "this data") -> str:
-    """One sentence on the comparisons of one reference, by accuracy. where: the data, where it is one comparison."""
+    """One sentence on the comparisons of one reference, by accuracy; one more for arms at their best lengths.
+
+    where: the data, where it is one comparison.
+    """
     rows = records(compared[compared["endpoint"] == ACCURACY.metric])
     if not rows:
         return "Nothing was compared: it takes the arm in focus and another one to compare it with."
+    best = [row for row in rows if at_best(row)]
+    if not best:
+        return _said(rows, where)
+    parts = {EQUAL: [row for row in rows if not at_best(row)], BEST: best}
+    said = ((length, _said(of, where)) for length, of in parts.items() if of)
+    return " ".join(f"{length}: {text[0].lower()}{text[1:]}" for length, text in said)
+
+
+def _said(rows: Sequence[dict[str, Any]], where: str) -> str:
     return _of_one(rows[0], where) if len(rows) == 1 else _of_several(rows)
 
 

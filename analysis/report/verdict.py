@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.table import number, records
+from analysis.inference import design, lengths
 from analysis.inference.comparability import confounds, say_once
 from analysis.inference.comparisons import BETTER, WORSE
 from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
-from analysis.inference.design import in_words
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
 from analysis.report.downstream import on_downstream
@@ -47,7 +47,13 @@ OF_ROWS = {  # of manifest.json's data.sources, by split: what was counted and k
 
 def sentences(study: Study, comparisons: pd.DataFrame) -> tuple[str, ...]:
     """All that the study settles: declared comparisons, what they hold for, downstream, judges, curvature."""
-    beside = (*in_words(study), *on_downstream(study), *on_win_rates(study), *on_curvature(study))
+    beside = (
+        *lengths.in_words(study),
+        *design.in_words(study),
+        *on_downstream(study),
+        *on_win_rates(study),
+        *on_curvature(study),
+    )
     return (*verdict(comparisons), *beside)
 
 
@@ -63,7 +69,8 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
     if len(pairs) > MANY:
         return (*summary, f"The {len(pairs)} are in the tables of comparisons, one a row.")
     several = comparisons[["dataset", "backbone"]].drop_duplicates().shape[0] > 1
-    each = tuple(_sentence(records(of_it), several) for _, of_it in pairs)
+    told = lengths.KEPT[0] in comparisons
+    each = tuple(_sentence(records(of_it), several) + (_length(of_it) if told else "") for _, of_it in pairs)
     return (*summary, *each) if len(each) > 1 else each
 
 
@@ -97,6 +104,15 @@ def _sentence(rows: list[dict[str, Any]], several: bool) -> str:
     return (
         f"{where}{first['arm']} against {first['reference']}, {size_of(first, 'pairs')}: {'; '.join(parts)}.{unequal}"
     )
+
+
+def _length(comparison: pd.DataFrame) -> str:
+    """At which length a pair was compared, where some pairs of the study were at their best."""
+    row = records(comparison)[0]
+    if not lengths.at_best(row):
+        return f" {lengths.EQUAL}."
+    ours, theirs = (row[name] for name in lengths.KEPT)
+    return f" {lengths.BEST}: kept after {ours:.0f} and {theirs:.0f} of {row['steps']:.0f} steps."
 
 
 def on_curvature(study: Study) -> tuple[str, ...]:

@@ -193,7 +193,7 @@ def measure_round(pairs: int, features: int, budget: int, folder: Path) -> None:
     data, _ = stage("rows, and features of the drawn ones (not counted)", lambda: loop.rows(loop.state, selection))
     state = loop.state.begin(view, selection, {}, {})
     stats, training = stage("training", lambda: loop.train(state, data, Keeper(lambda state: None)))
-    record, judging = stage("record", lambda: loop.validate(view, selection, data, stats))
+    record, judging = stage("record", lambda: loop.validate(state, view, selection, data, stats))
     state = state.after(record, loop.snapshot(loop.learner))
     _, saving = stage("state saved", lambda: state.save(folder / "checkpoint"))
 

@@ -13,10 +13,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from mars import files
 from mars.config import ConfigError
 from mars.method import allocation, checkpoint
+from mars.method.best import Watch
 from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.measure import settle
@@ -25,7 +27,7 @@ from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
 from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
-from mars.preferences.labels import log_loss, tied
+from mars.preferences.labels import information, log_loss, tied
 from mars.progress import counted
 from mars.ranks import Ranks
 from mars.reward import sharding
@@ -34,7 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def run_rounds(loop: Loop, strategy: Strategy, keep: Keeper) -> State:
-    """The state after the last round, from the one that `loop` was made with; `keep` is given each on the way."""
+    """The state after the last round, from the one that `loop` was made with; `keep` is given each on the way.
+
+    The loop's model is then the one to be judged.
+    """
     state = loop.state
     for _ in range(state.round, loop.trainer.plan.rounds.number):
         view = loop.view(state)  # margins are scored when asked for
@@ -43,12 +48,13 @@ def run_rounds(loop: Loop, strategy: Strategy, keep: Keeper) -> State:
         seen, spectra = loop.observe(state, selection, data)  # curvature, where it is recorded
         state = state.begin(view, selection, seen, spectra)  # interrupted from here on, the round goes on from here
         stats = loop.train(state, data, keep)
-        record = loop.validate(view, selection, data, stats) | seen | loop.clock.columns()
+        record = loop.validate(state, view, selection, data, stats) | seen | loop.clock.columns()
         with loop.clock("recording"):
             state = state.after(record, loop.snapshot(loop.learner))
             keep(state)
         loop.report(strategy, view, selection, loop.costed(state))
         keep.stop.obey()
+    loop.watch.hand_over(loop.learner.model, steps_of(state))  # the best model, where that is wanted
     return state
 
 
@@ -70,6 +76,8 @@ class Loop:
             log.info("resuming %s", state.whereabouts)
         settle(trainer.engine, model, trainer.plan.train)
         self.learner = Learner(model, new_optimizer(model, trainer.plan.train))
+        wanted = trainer.plan.rounds.keep == "best"
+        self.watch = Watch(self._held_out, trainer.held_out_agreement, wanted, state.best)
         if state.optimizer is not None:
             sharding.load_optimizer(self.learner.optimizer, state.optimizer)
         if observer is not None:
@@ -142,7 +150,7 @@ class Loop:
 
         A round that was left underway goes on. `keep` is given the state between two steps whenever it is due.
         """
-        before = sum(record["steps"] for record in state.records)
+        before = steps_of(state)
 
         def on_step(metrics: dict[str, float]) -> None:
             # Counted from the run's beginning, so that a resumed run's curve goes on.
@@ -153,17 +161,22 @@ class Loop:
                 keep(state.midway(training, self.clock.columns(), self.snapshot(learner, optimizer=True)))
             keep.stop.obey()
 
+        def look(learner: Learner, done: int) -> None:
+            self.watch.look(learner.model, state.round, before + done)
+
         underway = state.begun.training if state.begun else None
         with self.clock("training"), keep.stop.deferred():
-            onlooker = Onlooker(on_step, keep.due, kept, underway)
+            onlooker = Onlooker(on_step, self.watch.moments, look, keep.due, kept, underway)
             self.learner, stats = self.trainer.fit(state.round, self.learner, data, onlooker)
         return stats
 
-    def validate(self, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats) -> dict[str, Any]:
+    def validate(
+        self, state: State, view: Round, selection: Selection, data: TrainingSet, stats: RoundStats
+    ) -> dict[str, Any]:
         """The round's row of rounds.csv, less what the observer adds: training, drawing, validation, allocation."""
         base, drawn = len(view.pairs), selection.rows
-        with self.clock("validation"):
-            held_out = self.trainer.engine.scorer(self.learner.model).margins(self.trainer.held_out)
+        held_out = self._held_out(self.learner.model)
+        self.watch.consider(self.learner.model, held_out, view.index, steps_of(state) + stats.steps)
         return {
             "round": view.index,
             **{k: v for k, v in asdict(stats).items() if k != "loss"},
@@ -180,10 +193,16 @@ class Loop:
             "trial_steps": view.trial_steps,
             "pairs_per_second": stats.pairs / stats.seconds,
             **held_out_columns(held_out, self.trainer.held_out_agreement),
+            **self.watch.columns(),
             **(allocation.budget_diagnostics(view.budgets(drawn)) if len(drawn) else {}),
             **selection.diagnostics,
             **(_margin_columns(view) if view.asked else {}),
         }
+
+    def _held_out(self, model: nn.Module) -> np.ndarray:
+        """[V] margins of the validation pairs."""
+        with self.clock("validation"):
+            return self.trainer.engine.scorer(model).margins(self.trainer.held_out)
 
     def snapshot(self, learner: Learner, optimizer: bool = False) -> Snapshot:
         """The living parts as they are, with the optimiser where it is asked for or outlives its round."""
@@ -193,6 +212,7 @@ class Loop:
             optimizer=sharding.optimizer_state(learner.optimizer) if optimizer else None,
             cells=list(self.pool.looked_at),
             memory=self.trainer.engine.memory(),
+            best=self.watch.best,
         )
 
     def costed(self, state: State) -> dict[str, Any]:
@@ -209,15 +229,23 @@ class Loop:
         _warn_if_short(record, view.budget)
 
 
-def held_out_columns(margins: np.ndarray, agreement: np.ndarray | None = None) -> dict[str, float]:
-    """Accuracy (scores that tie count ½), log-loss and margins of [V] held-out margins; empty without any.
+def steps_of(state: State) -> int:
+    """Optimiser steps of the rounds done."""
+    return sum(record["steps"] for record in state.records)
 
-    agreement: [V] of the pairs (`Labels`). The log-loss is the cross entropy with it; the other columns are of pairs
-    that have a better reply, and left out where none has.
+
+def held_out_columns(margins: np.ndarray, agreement: np.ndarray | None = None) -> dict[str, float]:
+    """Accuracy (scores that tie count ½), log-loss, information and margins of [V] held-out margins; empty without any.
+
+    agreement: [V] of the pairs (`Labels`). Log-loss and information are of the cross entropy with it; the other columns
+    are of pairs that have a better reply, and left out where none has.
     """
     if not len(margins):
         return {}
-    loss = {"validation_loss": float(log_loss(margins, agreement).mean())}
+    loss = {
+        "validation_loss": float(log_loss(margins, agreement).mean()),
+        "validation_information": information(margins, agreement),
+    }
     if agreement is not None:
         margins = margins[~tied(agreement)]
     if not len(margins):

@@ -72,7 +72,8 @@ class RoundsConfig:
     "continue" runs one of each over all rounds. steps: optimiser steps a round, whatever the arm drew; the rows are
     passed over as often as that takes, and `epochs` has no say. warmup: epochs on the base pairs alone before the first
     round, by one model that all arms and seeds of the study start from (`mars.method.start`); 0 starts from a fresh
-    head.
+    head. keep: which model is judged and saved, the "last" one or the one that tells most of the validation pairs
+    (`mars.method.best`).
     """
 
     number: int = 5
@@ -84,6 +85,7 @@ class RoundsConfig:
     schedule: Literal["restart", "continue"] = "restart"
     warmup: int = 0
     warmup_seed: int = 0
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         least = {"number": 1, "epochs": 1, "steps": 1, "budget": 0, "warmup": 0, "warmup_seed": 0}

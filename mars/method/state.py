@@ -18,6 +18,7 @@ import torch
 
 from mars import files
 from mars.method import checkpoint
+from mars.method.best import Best
 from mars.method.journal import SCORING
 from mars.method.strategy import Noise, Round, Selection
 from mars.method.training import Underway
@@ -40,6 +41,7 @@ class Snapshot:
     optimizer: dict[str, Any] | None  # within a round, and where one schedule runs over all rounds
     cells: list[tuple[str, int, int]]  # variants looked at in the run so far (`mars.pool.pool.Cell`)
     memory: dict[str, Any]  # how steps are cut (`mars.reward.engine.Engine.memory`)
+    best: Best | None  # under rounds.keep=best
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class State:
     cells: list[tuple[str, int, int]] = field(default_factory=list)
     weights: np.ndarray | None = None  # [N] loss weights of the base pairs in the last round, where the arm sets them
     memory: dict[str, Any] = field(default_factory=dict)
+    best: Best | None = None  # the best moment so far, under rounds.keep=best
     seconds: float = 0.0  # of the run so far
     begun: Begun | None = None  # the round that is underway
 
@@ -135,6 +138,7 @@ class State:
             **vars(self),
             "cells": np.array(cells, dtype=np.int64).reshape(-1, 3),  # of which there are tens of thousands
             "begun": None if self.begun is None else self.begun.as_tree(),
+            "best": None if self.best is None else vars(self.best),
         }
         checkpoint.write(directory, tree)
 
@@ -150,6 +154,7 @@ class State:
         try:
             saved["cells"] = [(_KINDS[kind], parent, slot) for kind, parent, slot in saved["cells"].tolist()]
             saved["begun"] = None if saved["begun"] is None else Begun.of_tree(saved["begun"])
+            saved["best"] = Best(**saved["best"]) if saved.get("best") else None
             return cls(**saved)
         except (TypeError, KeyError, AttributeError):
             log.warning(

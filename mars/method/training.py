@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -87,13 +87,16 @@ class Underway:
 
 @dataclass(frozen=True)
 class Onlooker:
-    """Who is told of a round's training, and may keep it between two steps.
+    """Who is told of a round's training, and may look at it and keep it between two steps.
 
-    step: told of every step. due: whether to keep it now. keep: given the training as it stands. underway: where to go
-    on from, None for a round that begins.
+    step: told of every step. moments: after how many of so many steps to look. look: given the learner, and the steps
+    done. due: whether to keep it now. keep: given the training as it stands. underway: where to go on from, None for a
+    round that begins.
     """
 
     step: Callable[[dict[str, float]], None] = lambda metrics: None
+    moments: Callable[[int], Collection[int]] = lambda steps: ()
+    look: Callable[[Learner, int], None] = lambda learner, done: None
     due: Callable[[], bool] = lambda: False
     keep: Callable[[Learner, Underway], None] = lambda learner, underway: None
     underway: Underway | None = None
@@ -152,6 +155,7 @@ def train_round(
         began -= underway.seconds
         if engine.ranks.number < len(underway.random):  # else the rank is new
             randomness.restore(underway.random[engine.ranks.number], engine.device)
+    moments = onlooker.moments(len(steps))
     learner.model.train()
 
     def note(number: int, lr: float, reading: Reading) -> None:
@@ -178,11 +182,17 @@ def train_round(
                 group["lr"] = lr
             learner.optimizer.step()
             before = number, lr, reading
-            if onlooker.due():
+            looking, due = number + 1 in moments, onlooker.due()
+            if looking or due:
                 note(*before)
                 before, paused = None, time.perf_counter()
-                random = engine.ranks.gather(randomness.of_all(engine.device))
-                onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))
+                if looking:
+                    with engine.determinism.released():
+                        onlooker.look(learner, number + 1)
+                    learner.model.train()  # who looks scores, which takes a model out of it
+                if due:
+                    random = engine.ranks.gather(randomness.of_all(engine.device))
+                    onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))
                 began += time.perf_counter() - paused
         if before is not None:
             note(*before)

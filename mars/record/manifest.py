@@ -39,6 +39,7 @@ def manifest(preferences: Preferences, engine: Engine, state: State, start: str)
     return {
         "schema_version": SCHEMA_VERSION,
         "steps": sum(r["steps"] for r in state.records),
+        **_kept(state),
         "pairs_trained": sum(r["pairs"] for r in state.records),
         "tokens": sum(r["tokens"] for r in state.records),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -58,6 +59,14 @@ def manifest(preferences: Preferences, engine: Engine, state: State, start: str)
         "data": preferences.report,
         **environment(),
     }
+
+
+def _kept(state: State) -> dict[str, Any]:
+    """Of the model that is judged, where it is not the last one: its round, the run's steps by then, its bits."""
+    best = state.best
+    if best is None:
+        return {}
+    return {"kept_round": best.round, "kept_step": best.step, "kept_information": best.information}
 
 
 def logged_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:

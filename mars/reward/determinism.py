@@ -58,6 +58,16 @@ class Determinism:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
             filling.fill_uninitialized_memory = filled
 
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Inside `held`, operations are as they are outside of it: for forward passes alone."""
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        try:
+            torch.use_deterministic_algorithms(False)
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
     def excuse(self, error: RuntimeError) -> bool:
         """Whether `error` is of an operation without a deterministic form; inside `held` it may then be used."""
         if not self.wanted or self.without or not (names := _operations(str(error))):

@@ -104,6 +104,8 @@ def test_a_pilot_of_other_data_is_said_to_be_that(tmp_path: Path) -> None:
         (["experiment=matched"], 13, 12),
         (["method=uniform,mars_v1_text"], 2, 1),  # which is mars with another τ
         (["experiment=budget_sweep"], 12, 6),  # at each budget
+        (["experiment=sensitivity"], 18, 9),  # rates × lengths
+        (["experiment=matched", "method=uniform,mars", "rounds.keep=last,best"], 4, 2),
         (["experiment=regimes"], 160, 300),  # 10 groups × 2 augmenters × 3 arms of mars × 5 others
     ],
 )

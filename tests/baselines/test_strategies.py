@@ -15,12 +15,13 @@ from baselines.self_training import SelfTraining
 from baselines.stratified import Stratified
 from baselines.tempered import Tempered, temperature
 from baselines.uniform import Uniform
-from baselines.validated import Validated, advantages, calibrated_losses, choose
+from baselines.validated import Validated, advantages, choose
 from baselines.west_of_n import WestOfN
 from baselines.won import WoN
 from mars.method import allocation
 from mars.method.strategy import Mars, within_pairs
 from mars.plugins import resolve
+from mars.preferences.labels import calibrated_losses
 
 STRATEGIES = [resolve(target)() for target in dict.fromkeys(arm.target for arm in ARMS)]
 COUNTING = [NoneMatched(), Uniform(), Stratified(), WoN(), WestOfN(), Representation(), Mars(), Mars(score="signed")]

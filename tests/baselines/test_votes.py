@@ -8,11 +8,11 @@ from baselines.adaboost import AdaBoost
 from baselines.fisher import Fisher
 from baselines.self_training import SelfTraining
 from baselines.tempered import Tempered
-from baselines.validated import Validated, calibrated_losses
+from baselines.validated import Validated
 from baselines.west_of_n import WestOfN
 from baselines.won import WoN
 from mars.method.strategy import Mars
-from mars.preferences.labels import log_loss
+from mars.preferences.labels import calibrated_losses, log_loss
 
 
 def budgets(arm, margins, votes=None, budget=40, **settings):

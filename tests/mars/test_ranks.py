@@ -32,8 +32,8 @@ RUNS = {
     "whole": [],
     "stopped": [],
     "begun_by_one": [],
-    "dropout": ["train.dropout=true"],
-    "dropout_stopped": ["train.dropout=true"],
+    "dropout": ["train.dropout=true", "rounds.keep=best"],
+    "dropout_stopped": ["train.dropout=true", "rounds.keep=best"],
     "sharded": ["train.shard=fsdp"],
 }
 SETTINGS = [
@@ -126,7 +126,7 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step(both):
 
 
 def test_dropout_goes_on_where_each_rank_was(both):
-    """Stopped within a round and gone on with, by as many processes, to the same bits."""
+    """Stopped within a round and gone on with, by as many processes, to the same bits; of the best model, too."""
     whole, again = (both.folder / name / "model" / "model.safetensors" for name in ("dropout", "dropout_stopped"))
     assert whole.read_bytes() == again.read_bytes()
     plain = both.folder / "whole" / "model" / "model.safetensors"
@@ -200,6 +200,7 @@ def second_of_two(monkeypatch):
         (["train=full", "batch_size=1"], "batch_size: 1 pairs a step are fewer than the 2 processes that share them"),
         (["train=full", "device=cuda:0"], "device: cuda:0 is one device, and each of 2 processes needs its own"),
         (["train=full", "train.shard=fsdp", "curvature=true"], "curvature: it is taken of whole models"),
+        (["train=full", "train.shard=fsdp", "rounds.keep=best"], "rounds.keep: best copies whole models"),
     ],
 )
 def test_what_several_processes_cannot_do_is_one_line(settings, message, tmp_path, second_of_two):

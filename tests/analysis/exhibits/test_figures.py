@@ -31,13 +31,14 @@ from benchmarks.protocols.reward_bench import HEADLINE
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 TRAINED = {"trained_policy", "foretelling", "win_rates"}
 SIZED, POOLED = "learning_curves", "pools_by_allocation"
+OWN = {"best_of_n", "sensitivity", *TRAINED}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
-    "crowd": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
-    "sweep": {"best_of_n", *TRAINED, "budget_sweep", "sections", "variance", "regimes", *CURVATURE, SIZED, POOLED},
-    "several": {"tau_sweep", "budget_sweep", *CURVATURE, SIZED, POOLED},
-    "mapped": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", SIZED},
-    "sized": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", *CURVATURE, POOLED},
+    "study": {*OWN, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
+    "crowd": {*OWN, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
+    "sweep": {*OWN, "budget_sweep", "sections", "variance", "regimes", *CURVATURE, SIZED, POOLED},
+    "several": {"sensitivity", "tau_sweep", "budget_sweep", *CURVATURE, SIZED, POOLED},
+    "mapped": {*OWN, "tau_sweep", "budget_sweep", "sections", SIZED},
+    "sized": {*OWN, "tau_sweep", "budget_sweep", "sections", *CURVATURE, POOLED},
 }
 
 

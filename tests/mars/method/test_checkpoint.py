@@ -19,7 +19,6 @@ from mars.config import UserError
 from mars.method import checkpoint
 from mars.method.checkpoint import Keeper, moving, newest, restore, write
 from mars.method.clock import COLUMNS
-from mars.method.training import Onlooker
 from mars.run import execute, main
 from mars.stopping import Stop, Stopped
 
@@ -192,28 +191,6 @@ RUNS = {
     "bf16": ["train=full", "train.bf16_weights=true", "rounds.start=reinitialise", "method=adaboost"],
     "lora": ["train=lora", "train.dropout=true", "method=representation"],
 }
-
-
-@pytest.fixture
-def signal_at(monkeypatch):
-    """`signal_at(n)`: SIGTERM comes while the n-th step from now on is told of; the random generators move on."""
-    step = Onlooker.__init__
-
-    def arm(n: int) -> None:
-        told = []
-
-        def init(self, on_step=lambda metrics: None, *rest, **named):
-            def counted(metrics):
-                told.append(1)
-                if len(told) == n:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                on_step(metrics)
-
-            step(self, counted, *rest, **named)
-
-        monkeypatch.setattr(Onlooker, "__init__", init)
-
-    return arm
 
 
 @pytest.mark.parametrize("kind", RUNS)
