@@ -1,7 +1,8 @@
 """Pages of the site that are made from the code when it is built, so they cannot be stale (`hooks:` in mkdocs.yml).
 
 A line `<!-- generated: NAME -->` of a page becomes what the function of that name below returns, and a line
-`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report. Nothing is imported that needs torch:
+`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report; of a figure, where a page in results/ waits
+for a study, with its description behind it: `<!-- from: STUDY/FIGURE.png DESCRIPTION -->`. Nothing is imported that needs torch:
 declarations are read from `conf/`, from `baselines.ARMS` and from the syntax trees.
 """
 
@@ -19,23 +20,32 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 DATA = ROOT / "docs" / "results" / "data"
-MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+)(?: ([^>]+))? -->$", re.MULTILINE)
 _KEY = re.compile(r'^(?P<indent> *)"?(?P<name>[\w]+)"?:(?P<rest>(?: .*)?)$')
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """The page's text with what is generated in the place of its marks (mkdocs calls this for every page)."""
-    return MARK.sub(lambda mark: GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2]), markdown)
+    return MARK.sub(
+        lambda mark: GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2], mark[3] or ""), markdown
+    )
 
 
-def kept(name: str) -> str:
+def kept(name: str, description: str = "") -> str:
     """A markdown file of a study's report without its title, its parts one level deeper; how the study came about."""
     file = DATA / name
+    if not file.parent.is_dir():
+        study = file.parent.name
+        return f"*Not studied yet: `make studies STUDIES={study}`.*" if file.name == "about.json" else ""
+    if file.suffix == ".png":
+        return f"![{description}](data/{name})"
     if file.name == "about.json":
         about = json.loads(file.read_text(encoding="utf-8"))
         minutes = max(1, round(about["seconds"] / 60))
+        remarks = "".join(f" Kept although {remark}." for remark in about.get("remarks", ()))
         return (
-            f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all.*"
+            f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all."
+            f"{remarks}*"
         )
     _, _, body = file.read_text(encoding="utf-8").partition("\n")
     return re.sub(r"^## ", "#### ", body, flags=re.MULTILINE).strip()
