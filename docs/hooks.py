@@ -1,9 +1,9 @@
 """Pages of the site that are made from the code when it is built, so they cannot be stale (`hooks:` in mkdocs.yml).
 
 A line `<!-- generated: NAME -->` of a page becomes what the function of that name below returns, and a line
-`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report; of a figure, where a page in results/ waits
-for a study, with its description behind it: `<!-- from: STUDY/FIGURE.png DESCRIPTION -->`. Nothing is imported that needs torch:
-declarations are read from `conf/`, from `baselines.ARMS` and from the syntax trees.
+`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report. Where a page of results/ waits for a study,
+its figures stand there likewise, with their description: `<!-- from: STUDY/FIGURE.png DESCRIPTION -->`. Nothing is
+imported that needs torch: declarations are read from `conf/`, from `baselines.ARMS` and from the syntax trees.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ file, since GitHub shows README.md as it is. A study that nothing was kept of is
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import math
 import re
@@ -84,9 +85,10 @@ def made(value: str) -> str:
     if not (DATA / study).is_dir():
         return NOT_YET
     try:
-        return KINDS[kind](study, *arguments)
+        inspect.signature(KINDS[kind]).bind(study, *arguments)
     except TypeError:
-        raise UserError(f"{value}: another number of parts is expected: {(KINDS[kind].__doc__ or '').strip()}") from None
+        raise UserError(f"{value}: expected is STUDY/{KINDS[kind].__doc__}") from None
+    return KINDS[kind](study, *arguments)
 
 
 # ---- kinds: each of a study's name and further parts
@@ -101,10 +103,10 @@ def _verdict(study: str, reference: str, endpoint: str, dataset: str = "") -> st
     return f"{words.get(row['verdict'], row['verdict'])}: {_numbers(row, of)}"
 
 
-def _needs(study: str, reference: str, endpoint: str, dataset: str = "") -> str:
-    """needs/REFERENCE/ENDPOINT[/DATASET]: what would settle the comparison; "settled" where it is."""
-    row = _row(study, reference, endpoint, dataset)
-    return what_would(row, "test pairs") if row["verdict"] == OPEN else "settled"
+def _outcome(study: str, reference: str, endpoint: str, dataset: str = "") -> str:
+    """outcome/REFERENCE/ENDPOINT[/DATASET]: the same, and what would settle it where nothing did."""
+    row, said = _row(study, reference, endpoint, dataset), _verdict(study, reference, endpoint, dataset)
+    return f"{said}; {what_would(row, 'test pairs')}" if row["verdict"] == OPEN else said
 
 
 def _difference(study: str, reference: str, endpoint: str, dataset: str = "") -> str:
@@ -161,8 +163,8 @@ def _condition(study: str, arm: str, reference: str) -> str:
 
 
 KINDS: dict[str, Callable[..., str]] = {
-    "verdict": _verdict, "needs": _needs, "difference": _difference, "about": _about, "said": _said, "board": _board,
-    "gain": _gain, "condition": _condition,
+    "verdict": _verdict, "outcome": _outcome, "difference": _difference, "about": _about, "said": _said,
+    "board": _board, "gain": _gain, "condition": _condition,
 }  # fmt: skip
 
 

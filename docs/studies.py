@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from mars.cli import swept
-from mars.config import UserError, build, choose
+from mars.config import UserError, build, choose, nearest
 from mars.record.run_directory import finished_runs
 
 DOCS = Path(__file__).parent
@@ -54,8 +54,7 @@ class Declared:
         known = sorted(file.stem for file in (DOCS.parent / "conf" / "experiment").glob("*.yaml"))
         if preset not in known:
             raise UserError(
-                f'docs/{DECLARED.name}: {self.name}: there is no preset "{preset}" in conf/experiment (write it, or take '
-                "the study out)"
+                f'docs/{DECLARED.name}: {self.name}: no preset "{preset}" in conf/experiment{nearest(preset, known)}'
             )
         rows = [f"dataset.path={data / self.rows}"] if self.rows else []
         return [*self.run, *rows, f"name={self.name}", *([TINY] if tiny else [])]
@@ -88,7 +87,9 @@ class Declared:
 def declared(file: Path = DECLARED) -> dict[str, Declared]:
     """{name: study} in the order of `file`. Raises UserError for an entry that cannot be used."""
     entries: Mapping[str, Mapping[str, object]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return {name: build(Declared, {"name": name, **entry}, f"docs/{file.name}: {name}") for name, entry in entries.items()}
+    return {
+        name: build(Declared, {"name": name, **entry}, f"docs/{file.name}: {name}") for name, entry in entries.items()
+    }
 
 
 def asked_for(names: Sequence[str], known: Mapping[str, Declared]) -> list[Declared]:
@@ -143,8 +144,10 @@ def main(arguments: Sequence[str] | None = None, run: Run = as_process) -> int:
     why = {study.name: study.why_not(asked.data, asked.gpu, asked.tiny) for study in studies}
     able = [study for study in studies if not why[study.name]]
     for study in studies:
-        if asked.list or why[study.name]:
-            print(f"not run: {study.name}: {why[study.name]}" if why[study.name] else said(study, asked.data, asked.tiny))
+        if reason := why[study.name]:
+            print(f"not run: {study.name}: {reason}")
+        elif asked.list:
+            print(said(study, asked.data, asked.tiny))
     if asked.list:
         return 0
     for study in able:
