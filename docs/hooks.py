@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,28 +24,38 @@ MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+)(?: ([^>]+))? -->$", re.MU
 _KEY = re.compile(r'^(?P<indent> *)"?(?P<name>[\w]+)"?:(?P<rest>(?: .*)?)$')
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Any = None, **_: object) -> str:
     """The page's text with what is generated in the place of its marks (mkdocs calls this for every page)."""
-    return MARK.sub(
-        lambda mark: GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2], mark[3] or ""), markdown
-    )
+    data = "results/data" if page and "/" not in page.file.src_uri else "data"  # from the page: in docs/ or in results/
+
+    def text(mark: re.Match[str]) -> str:
+        return GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2], mark[3] or "", data)
+
+    return MARK.sub(text, markdown)
 
 
-def kept(name: str, description: str = "") -> str:
-    """A markdown file of a study's report without its title, its parts one level deeper; how the study came about."""
+def kept(name: str, description: str = "", data: str = "data") -> str:
+    """A markdown file of a study's report without its title, its parts one level deeper; how the study came about.
+
+    description: of a figure. data: the page's way to what is kept.
+    """
     file = DATA / name
     if not file.parent.is_dir():
         study = file.parent.name
         return f"*Not studied yet: `make studies STUDIES={study}`.*" if file.name == "about.json" else ""
     if file.suffix == ".png":
-        return f"![{description}](data/{name})"
+        return f"![{description}]({data}/{name})"
     if file.name == "about.json":
         about = json.loads(file.read_text(encoding="utf-8"))
         minutes = max(1, round(about["seconds"] / 60))
         remarks = "".join(f" Kept although {remark}." for remark in about.get("remarks", ()))
+        results = file.with_name("results.parquet")
+        table = (
+            f" Every number: [{results.name}]({data}/{file.parent.name}/{results.name})." if results.exists() else ""
+        )
         return (
             f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all."
-            f"{remarks}*"
+            f"{remarks}{table}*"
         )
     _, _, body = file.read_text(encoding="utf-8").partition("\n")
     return re.sub(r"^## ", "#### ", body, flags=re.MULTILINE).strip()
