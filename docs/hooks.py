@@ -50,9 +50,8 @@ def kept(name: str, description: str = "", data: str = "data") -> str:
         minutes = max(1, round(about["seconds"] / 60))
         remarks = "".join(f" Kept although {remark}." for remark in about.get("remarks", ()))
         results = file.with_name("results.parquet")
-        table = (
-            f" Every number: [{results.name}]({data}/{file.parent.name}/{results.name})." if results.exists() else ""
-        )
+        link = f"[{results.name}]({data}/{file.parent.name}/{results.name})"
+        table = f" Every number: {link}." if results.exists() else ""
         return (
             f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all."
             f"{remarks}{table}*"

@@ -17,7 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from mars.record.run_directory import finished_runs
 DOCS = Path(__file__).parent
 DECLARED = DOCS / "studies.yaml"
 DATA = Path("../shared/data")
-TINY = "scale=tiny"
+TINY, AT_ONCE = "scale=tiny", 2
 _STOPPED = (75, 130, -2, -15)  # exit codes of a sweep that was asked to stop
 Run = Callable[[Sequence[str]], int]  # a command of `python -m` to its exit code
 
@@ -45,6 +47,7 @@ class Declared:
     minutes: int
     page: str
     report: list[str] = field(default_factory=list)
+    tiny: list[str] = field(default_factory=list)
     rows: str | None = None
     gpu: bool = False
 
@@ -57,7 +60,7 @@ class Declared:
                 f'docs/{DECLARED.name}: {self.name}: no preset "{preset}" in conf/experiment{nearest(preset, known)}'
             )
         rows = [f"dataset.path={data / self.rows}"] if self.rows else []
-        return [*self.run, *rows, f"name={self.name}", *([TINY] if tiny else [])]
+        return [*self.run, *rows, f"name={self.name}", *([TINY, *self.tiny] if tiny else [])]
 
     def directory(self, tiny: bool = False) -> Path:
         """Where `mars.run` puts it, as conf/config.yaml says."""
@@ -107,19 +110,25 @@ def said(study: Declared, data: Path, tiny: bool) -> str:
 
 def run_all(studies: Sequence[Declared], data: Path, tiny: bool, run: Run) -> Iterator[str]:
     """Runs the studies; yields what came of each. Raises KeyboardInterrupt where a sweep was asked to stop."""
-    for study in studies:
-        print(said(study, data, tiny), flush=True)
-        began = time.monotonic()
-        for command in study.commands(data, tiny):
-            print(f"  python -m {shlex.join(command)}", flush=True)
-            code = run(command)
-            if code in _STOPPED:
-                raise KeyboardInterrupt
-            if code:
-                yield f"{study.name}: failed, exit code {code} of {command[0]}"
-                break
-        else:
-            yield f"{study.name}: {_time(time.monotonic() - began)}, {study.directory(tiny)}/report/index.html"
+    one = partial(run_one, data=data, tiny=tiny, run=run)
+    if not tiny:
+        yield from map(one, studies)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # most of their time is that of starting
+        yield from pool.map(one, studies)
+
+
+def run_one(study: Declared, data: Path, tiny: bool, run: Run) -> str:
+    """Runs one; returns what came of it. Raises KeyboardInterrupt as `run_all`."""
+    began = time.monotonic()
+    for command in study.commands(data, tiny):
+        print(f"  python -m {shlex.join(command)}", flush=True)
+        code = run(command)
+        if code in _STOPPED:
+            raise KeyboardInterrupt
+        if code:
+            return f"{study.name}: failed, exit code {code} of {command[0]}"
+    return f"{study.name}: {_time(time.monotonic() - began)}, {study.directory(tiny)}/report/index.html"
 
 
 def as_process(command: Sequence[str]) -> int:
@@ -146,12 +155,10 @@ def main(arguments: Sequence[str] | None = None, run: Run = as_process) -> int:
     for study in studies:
         if reason := why[study.name]:
             print(f"not run: {study.name}: {reason}")
-        elif asked.list:
+        else:  # a preset that is missing is said here, before hours are spent
             print(said(study, asked.data, asked.tiny))
     if asked.list:
         return 0
-    for study in able:
-        study.sweep(asked.data, asked.tiny)  # so that a preset that is missing is said before hours are spent
     minutes = "" if asked.tiny else f", about {sum(study.minutes for study in able)} minutes"
     print(f"{len(able)} of {len(studies)} studies{minutes}; the same command goes on from wherever it is stopped")
     began, came = time.monotonic(), []
