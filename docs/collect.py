@@ -64,17 +64,19 @@ def collect(directory: Path, anyway: bool = False) -> None:
     remarks = list(oddities(study, directory))
     if remarks and not anyway:
         raise UserError(f"{directory}: {'; '.join(remarks)} (--anyway keeps it, with this said beside it)")
-    files = dict(_wanted(directory))
+    newest = max((run.path / DONE).stat().st_mtime for run in finished_runs(directory))
+    files = dict(_wanted(directory, newest))
     target = DATA / directory.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name, file in files.items():
         shutil.copy(file, target / name)
-    _keep_results(directory / "report" / RESULTS, target / RESULTS)
+    _compress(target / RESULTS)
     curvature = by_replicate(study)
     if len(curvature):
         curvature.to_csv(target / marks.CURVATURE, index=False, float_format="%.10g")
-    (target / marks.ABOUT).write_text(json.dumps(_about(study, directory) | {"remarks": remarks}, indent=1) + "\n")
+    about = _about(study, newest) | {"remarks": remarks}
+    (target / marks.ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def oddities(study: Study, directory: Path) -> Iterator[str]:
@@ -129,36 +131,34 @@ def by_replicate(study: Study) -> pd.DataFrame:
     return known.groupby(keys, as_index=False)[columns].mean()
 
 
-def _wanted(directory: Path) -> Iterator[tuple[str, Path]]:
-    """(name, where the report has it) of every file to copy."""
+def _wanted(directory: Path, newest: float) -> Iterator[tuple[str, Path]]:
+    """(name, where the report has it) of every file to copy. newest: when the last run ended."""
     report = directory / "report"
-    ours = {marks.ABOUT, marks.CURVATURE, RESULTS}
-    for name in sorted({*QUOTED, *IF_THERE, *named(directory.name)} - ours):
+    command = f"python -m analysis.report study={directory}"
+    for name in sorted({RESULTS, *QUOTED, *IF_THERE, *named(directory.name)} - {marks.ABOUT, marks.CURVATURE}):
         places = [folder / name for folder in (report, report / "tables", report / "figures")]
         file = next((place for place in places if place.exists()), None)
+        if file and file.stat().st_mtime < newest:
+            raise UserError(f"{file}: is older than the study's last run ({command})")
         if file:
             yield name, file
         elif name not in IF_THERE:
-            command = f"python -m analysis.report study={directory}"
-            raise UserError(f"{report}: has no {name}, which a page shows ({command})")
+            raise UserError(f"{report}: has no {name}, which is to be kept ({command})")
 
 
-def _keep_results(source: Path, target: Path) -> None:
+def _compress(file: Path) -> None:
     """Every number of the study, compressed; where that is too large, those that a run is judged by."""
-    if not source.exists():
-        raise UserError(f"{source}: is not there (python -m analysis.report study={source.parents[1]})")
-    table = pq.read_table(source)
-    pq.write_table(table, target, compression="zstd", compression_level=19)
-    if target.stat().st_size > LARGEST:
+    table = pq.read_table(file)
+    pq.write_table(table, file, compression="zstd", compression_level=19)
+    if file.stat().st_size > LARGEST:
         kept = table.filter([metric in _OF_A_RUN for metric in table["metric"].to_pylist()])
-        pq.write_table(kept, target, compression="zstd", compression_level=19)
-        print(f"{target}: all metrics would take over 1 MB, so it holds {', '.join(_OF_A_RUN)} alone")
+        pq.write_table(kept, file, compression="zstd", compression_level=19)
+        print(f"{file}: all metrics would take over 1 MB, so it holds {', '.join(_OF_A_RUN)} alone")
 
 
-def _about(study: Study, directory: Path) -> dict[str, Any]:
+def _about(study: Study, newest: float) -> dict[str, Any]:
     """How the study came about."""
     manifests = [run.manifest for run in study.members.values()]
-    newest = max((run.path / DONE).stat().st_mtime for run in finished_runs(directory))
     return {
         "date": datetime.fromtimestamp(newest).date().isoformat(),
         "runs": len(manifests),

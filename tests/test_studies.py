@@ -94,7 +94,9 @@ def test_what_cannot_be_run_is_one_line(studies: ModuleType, tmp_path: Path) -> 
 # ---- what is kept of a study
 
 
-def test_a_study_is_kept_with_all_its_numbers(collect: ModuleType, tmp_path: Path) -> None:
+def test_a_study_is_kept_with_all_its_numbers(
+    collect: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_study(tmp_path / "mine", {"uniform": 0.7, "mars": 0.8}, manifest={"wall_seconds": 30.0})
     report(path)
     collect.collect(path)
@@ -111,6 +113,13 @@ def test_a_study_is_kept_with_all_its_numbers(collect: ModuleType, tmp_path: Pat
     assert said.startswith(f"{row['verdict']}: {100 * row['difference']:+.1f} points [".replace("-", "−"))
     assert collect.marks.made("mine/about/replicates") == "3"
     assert collect.marks.made("mine/outcome/uniform/accuracy").startswith(said)
+
+    monkeypatch.setattr(collect, "LARGEST", 1)
+    collect.collect(path)
+    assert set(pd.read_parquet(kept / "results.parquet")["metric"]) <= set(collect._OF_A_RUN)
+    (next(path.glob("mars-*-s0-*")) / "DONE").touch()
+    with pytest.raises(UserError, match=r"is older than the study's last run \(python -m analysis\.report study="):
+        collect.collect(path)
 
 
 def test_a_study_that_lacks_runs_or_mixes_versions_is_refused_unless_told(collect: ModuleType, tmp_path: Path) -> None:
