@@ -1,15 +1,20 @@
 # `make reproduce`: the quick study and its report. `make test`, `make lint`: the checks. `make docs`: the site.
-# `make device-check`: what only a GPU can show. All in a private .venv.
+# `make studies`: all that the site shows, run again (GPU=1: fine-tunes of full size too; SCALE=tiny: at toy size;
+# STUDIES="settle quick": these alone). `make device-check`: what only a GPU can show. All in a private .venv.
 PYTHON ?= python3
 VENV := .venv
-ROWS ?= ../shared/data/hh_rlhf/harmless-base
+DATA ?= ../shared/data
+ROWS ?= $(DATA)/hh_rlhf/harmless-base
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python
 
-.PHONY: reproduce test lint docs device-check clean
+.PHONY: reproduce studies test lint docs device-check clean
 
 reproduce: $(VENV)/ready
 	$(RUN) -m mars.run experiment=quick
 	$(RUN) -m analysis.report study=outputs/quick
+
+studies: $(VENV)/ready
+	$(RUN) docs/studies.py --data $(DATA) $(if $(GPU),--gpu) $(if $(filter tiny,$(SCALE)),--tiny) $(STUDIES)
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist worksteal

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from analysis.inference.comparisons import AGAINST
 from analysis.study.costs import read_pairs
-from analysis.study.naming import flat
-from analysis.study.study import FOCUS, REFERENCE
+from analysis.study.naming import flat, short, text
+from analysis.study.study import REFERENCE
 from mars.cli import composed, swept
 from mars.config import UserError
 
@@ -52,16 +53,20 @@ class Asked:
 def asked(overrides: Sequence[str]) -> Asked:
     """The sweep of `overrides`, as `mars.run` takes them. Raises UserError where nothing in it would be compared."""
     config, axes = swept("config", overrides)
-    methods = [_name(choice) for choice in axes.get("method", [config["method"]["name"]])]
+    choices, focus = choices_of(config, axes), config["focus"]
+    methods = [settings["name"] for settings in choices.values()]
+    ours = [choice for choice, settings in choices.items() if is_of(focus, settings)]
     groups = _product(values for key, values in axes.items() if _is_of_data(key))
     others = {key: values for key, values in axes.items() if key not in _ANEW and not _is_of_data(key)}
     settings = _product(values for key, values in others.items() if key != "method")
-    against = (set(AGAINST) | {REFERENCE}) & set(methods) - {FOCUS}
-    comparisons = groups * settings * methods.count(FOCUS) * len(against)
+    method = focus.split()[0]
+    against = (set(AGAINST) | {REFERENCE}) & set(methods) - {method}
+    siblings = methods.count(method) - len(ours)
+    comparisons = groups * settings * len(ours) * (len(against) + siblings)
     if not comparisons:
         raise UserError(
-            f"experiment: it compares nothing: {FOCUS} has to run beside another declared arm, and its arms are "
-            f"{', '.join(dict.fromkeys(methods))} (give method={REFERENCE},{FOCUS} or more, or another experiment)"
+            f"experiment: it compares nothing: {focus} has to run beside another declared arm, and its arms are "
+            f"{', '.join(dict.fromkeys(methods))} (give method={REFERENCE},{method} or more, or another experiment)"
         )
     return Asked(
         first=tuple(_first(overrides, axes)),
@@ -79,9 +84,24 @@ def asked(overrides: Sequence[str]) -> Asked:
     )
 
 
-def _name(choice: str) -> str:
-    """The arm behind a choice of `method`."""
-    return choice if choice in AGAINST else str(composed("config", [f"method={choice}"])["method"]["name"])
+def choices_of(config: Mapping[str, Any], axes: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """{choice of `method`: its settings as text, by the names that an arm's name has}, without those swept over.
+
+    config, axes: of `mars.cli.swept`.
+    """
+    found = {}
+    for choice in axes.get("method", [config["method"]["name"]]):
+        method = composed("config", [f"method={choice}"])["method"] if "method" in axes else config["method"]
+        settings = flat({"method": {key: value for key, value in method.items() if f"method.{key}" not in axes}})
+        found[choice] = {short(key): text(value) for key, value in settings.items()}
+    return found
+
+
+def is_of(arm: str, settings: Mapping[str, str]) -> bool:
+    """Whether a choice of `method` with these settings may have made the arm, by what the arm's name says."""
+    method, *words = arm.split()
+    named = (word.partition("=") for word in words)
+    return settings["name"] == method and all(settings.get(key, value) == value for key, _, value in named)
 
 
 def _first(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> list[str]:

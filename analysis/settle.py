@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import pandas as pd
 
+from analysis.asked import choices_of, is_of
 from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
 from analysis.inference.sequential import (
     STUDENT,
@@ -32,8 +33,8 @@ from analysis.inference.sequential import (
 from analysis.inference.stats import ALPHA
 from analysis.study import loading
 from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
-from analysis.study.study import FOCUS, MARGINS, REFERENCE
-from mars.cli import command, composed
+from analysis.study.study import MARGINS, REFERENCE
+from mars.cli import command, composed, swept
 from mars.config import UserError
 from mars.progress import counted
 from mars.run import execute
@@ -48,12 +49,13 @@ def settle(arguments: Sequence[str], rule: Rule) -> Looks:
 
     Raises UserError for another rule than the study began with.
     """
-    place = _study_of(arguments)
+    place, _ = _study_of(arguments)
     found = read(place) or Looks(rule)
     if found.rule != rule:
         raise UserError(f"until: {place} began with another rule, {found.rule} (repeat it, or name another study=DIR)")
     found.write(place)
-    methods = _still_open(_compared(place, rule), found) if found.looks else []
+    methods_of = choices(arguments)
+    methods = _still_open(_compared(place, rule), found, methods_of) if found.looks else []
     for look in range(len(found.looks) + 1, rule.looks + 1):
         if found.looks and not methods:
             break
@@ -64,7 +66,7 @@ def settle(arguments: Sequence[str], rule: Rule) -> Looks:
             raise UserError(f"until: nothing to settle in {place}: {_why_nothing(table)}")
         found.looks.append(look_at(table, found, look))
         found.write(place)
-        methods = _still_open(table, found)
+        methods = _still_open(table, found, methods_of)
         _say(found, look)
     return found
 
@@ -74,10 +76,18 @@ def _compared(place: Path, rule: Rule) -> pd.DataFrame:
     return compare(study)
 
 
-def _still_open(table: pd.DataFrame, found: Looks) -> list[str]:
-    """The methods that take part in a comparison that is open."""
+def choices(arguments: Sequence[str]) -> dict[str, dict[str, str]]:
+    """`analysis.asked.choices_of` of the sweep, in which some arms may lack a setting of others (`method.tau=1`)."""
+    own = [argument for argument in arguments if argument.startswith("method.")]
+    config, axes = swept("config", [argument for argument in arguments if argument not in own])
+    return choices_of(config, axes | {argument.partition("=")[0]: [] for argument in own})
+
+
+def _still_open(table: pd.DataFrame, found: Looks, choices: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The choices of `method` whose arms take part in a comparison that is open."""
     rows = [row for row in table.to_dict("records") if _open(row, found)]
-    return list(dict.fromkeys(row[arm].split()[0] for row in rows for arm in ("arm", "reference")))
+    arms = {str(row[arm]) for row in rows for arm in ("arm", "reference")}
+    return [choice for choice, settings in choices.items() if any(is_of(arm, settings) for arm in arms)]
 
 
 def look_at(table: pd.DataFrame, found: Looks, look: int) -> dict[str, str]:
@@ -120,7 +130,7 @@ def _open(row: dict[Any, Any], found: Looks) -> bool:
 
 def _why_nothing(table: pd.DataFrame) -> str:
     reasons = list(dict.fromkeys(table["not_compared"]))
-    return "; ".join(reasons) if reasons else f"{FOCUS} did not run beside another arm"
+    return "; ".join(reasons) if reasons else "the arm in focus did not run beside another one"
 
 
 def _say(found: Looks, look: int) -> None:
@@ -141,13 +151,14 @@ def _sweep(arguments: Sequence[str], replicates: range, methods: Sequence[str]) 
     command("config", execute, "the same command goes on from the last checkpoint", "mars.run:execute_in_sweep")()
 
 
-def _study_of(arguments: Sequence[str]) -> Path:
-    """The directory that the sweep writes into."""
-    naming = ("experiment=", "study=", "name=", "scale=")
-    return Path(composed("config", [a for a in arguments if a.startswith(naming)])["study"])
+def _study_of(arguments: Sequence[str]) -> tuple[Path, str]:
+    """The directory that the sweep writes into, and the arm in focus."""
+    naming = ("experiment=", "study=", "name=", "scale=", "focus=")
+    config = composed("config", [a for a in arguments if a.startswith(naming)])
+    return Path(config["study"]), config["focus"]
 
 
-def _rule(settings: dict[str, str]) -> Rule:
+def _rule(settings: dict[str, str], focus: str) -> Rule:
     """Raises UserError for settings that make no rule."""
     numbers = {}
     for key, value in settings.items():
@@ -158,7 +169,7 @@ def _rule(settings: dict[str, str]) -> Rule:
         raise UserError(
             f"look_every: max_replicates={numbers['max_replicates']} is no multiple of {numbers['look_every']}"
         )
-    return Rule(**numbers, margins=dict(MARGINS), focus=FOCUS, reference=REFERENCE)
+    return Rule(**numbers, margins=dict(MARGINS), focus=focus, reference=REFERENCE)
 
 
 def main() -> None:
@@ -170,7 +181,8 @@ def main() -> None:
     try:
         if given.pop("until") != "settled":
             raise UserError("until: settled is the only thing to wait for")
-        found = settle(rest, _rule(_OURS | given))
+        place, focus = _study_of(rest)
+        found = settle(rest, _rule(_OURS | given, focus))
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"{counted(len(found.looks), 'look')}; python -m analysis.report study={_study_of(rest)} says what came out")
+    print(f"{counted(len(found.looks), 'look')}; python -m analysis.report study={place} says what came out")

@@ -1,8 +1,9 @@
 """Pages of the site that are made from the code when it is built, so they cannot be stale (`hooks:` in mkdocs.yml).
 
 A line `<!-- generated: NAME -->` of a page becomes what the function of that name below returns, and a line
-`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report. Nothing is imported that needs torch:
-declarations are read from `conf/`, from `baselines.ARMS` and from the syntax trees.
+`<!-- from: STUDY/FILE -->` what `docs/collect.py` kept of a study's report. Where a page of results/ waits for a study,
+its figures stand there likewise, with their description: `<!-- from: STUDY/FIGURE.png DESCRIPTION -->`. Nothing is
+imported that needs torch: declarations are read from `conf/`, from `baselines.ARMS` and from the syntax trees.
 """
 
 from __future__ import annotations
@@ -12,30 +13,48 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 DATA = ROOT / "docs" / "results" / "data"
-MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (generated|from): ([\w/.-]+)(?: ([^>]+))? -->$", re.MULTILINE)
 _KEY = re.compile(r'^(?P<indent> *)"?(?P<name>[\w]+)"?:(?P<rest>(?: .*)?)$')
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Any = None, **_: object) -> str:
     """The page's text with what is generated in the place of its marks (mkdocs calls this for every page)."""
-    return MARK.sub(lambda mark: GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2]), markdown)
+    data = "results/data" if page and "/" not in page.file.src_uri else "data"  # from the page: in docs/ or in results/
+
+    def text(mark: re.Match[str]) -> str:
+        return GENERATED[mark[2]]() if mark[1] == "generated" else kept(mark[2], mark[3] or "", data)
+
+    return MARK.sub(text, markdown)
 
 
-def kept(name: str) -> str:
-    """A markdown file of a study's report without its title, its parts one level deeper; how the study came about."""
+def kept(name: str, description: str = "", data: str = "data") -> str:
+    """A markdown file of a study's report without its title, its parts one level deeper; how the study came about.
+
+    description: of a figure. data: the page's way to what is kept.
+    """
     file = DATA / name
+    if not file.parent.is_dir():
+        study = file.parent.name
+        return f"*Not studied yet: `make studies STUDIES={study}`.*" if file.name == "about.json" else ""
+    if file.suffix == ".png":
+        return f"![{description}]({data}/{name})"
     if file.name == "about.json":
         about = json.loads(file.read_text(encoding="utf-8"))
         minutes = max(1, round(about["seconds"] / 60))
+        remarks = "".join(f" Kept although {remark}." for remark in about.get("remarks", ()))
+        results = file.with_name("results.parquet")
+        link = f"[{results.name}]({data}/{file.parent.name}/{results.name})"
+        table = f" Every number: {link}." if results.exists() else ""
         return (
-            f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all.*"
+            f"*{about['runs']} runs, {about['date']}, commit {about['commit']}, {minutes} minutes of run time in all."
+            f"{remarks}{table}*"
         )
     _, _, body = file.read_text(encoding="utf-8").partition("\n")
     return re.sub(r"^## ", "#### ", body, flags=re.MULTILINE).strip()

@@ -86,6 +86,7 @@ class Settings:
     checkpoint_minutes: float = 1.0
     retry: Literal["failed"] | None = None
     workers: int | Literal["auto"] = 1
+    focus: str = "mars"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):
@@ -100,6 +101,8 @@ class Settings:
             raise ValueError(f"replicate: must be at least 0, not {self.replicate}")
         if not self.study.strip():
             raise ValueError("study: must name a directory")
+        if not self.focus.strip():
+            raise ValueError("focus: must name an arm")
 
     @property
     def plan(self) -> Plan:

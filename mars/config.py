@@ -24,7 +24,7 @@ T = TypeVar("T")
 # Top-level settings that say where things go or how loudly; `threads` may change the last bits of a fine-tune on a CPU.
 WITHOUT_EFFECT = frozenset(
     {"study", "out", "cache", "logger", "wandb", "threads", "save_model", "force", "retry", "debug", "name", "dry_run"}
-    | {"steps_may_differ", "scale", "curvature"}
+    | {"steps_may_differ", "focus", "scale", "curvature"}
     | {"deterministic"}  # may change the last bits of a fine-tune on a GPU
     | {"until", "max_replicates", "look_every"}
     | {"checkpoint_minutes", "workers"}

@@ -161,16 +161,22 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
 
 
 def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
-    """One group's pairs of arms to be compared, still without numbers: the columns that name them."""
-    method, *named = group.focus.split()
-    ours = [arm for arm in group.arms if arm.split()[0] == method and set(named) <= set(arm.split()[1:])]
+    """One group's pairs of arms to be compared, still without numbers: the columns that name them.
+
+    A focus that tells settings of one method apart (`mars score=absolute`) is compared with its other settings too.
+    """
+    ours = [arm for arm in group.arms if group.in_focus(arm)]
+    method = group.focus.split()[0]
+    siblings = [arm for arm in group.arms if arm.split()[0] == method and arm not in ours]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
     kept = kept_steps(group)
     for arm in ours:
-        for other in dict.fromkeys((group.reference, *AGAINST)):
+        told: set[str | None] = {arm}
+        for other in dict.fromkeys((group.reference, *AGAINST, *siblings)):
             reference = counterpart(group.arms, arm, other)
-            if reference == arm or not any(a.split()[0] == other.split()[0] for a in group.arms):
+            if reference in told or not any(a.split()[0] == other.split()[0] for a in group.arms):
                 continue
+            told |= {reference} - {None}
             yield {
                 **group.runs[["dataset", "backbone"]].iloc[0],
                 "split": group.splits[0] if group.splits else "",

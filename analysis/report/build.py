@@ -60,7 +60,7 @@ class ReportConfig:
     out: str | None = None
     allow_confounded: bool = False
     reference: str = REFERENCE
-    focus: str = FOCUS
+    focus: str | None = None
     margin: float = 100 * MARGINS["accuracy"]
     margin_bits: float = MARGINS["information"]
     debug: bool = False
@@ -69,7 +69,7 @@ class ReportConfig:
         if not self.sources or not all(source.strip() for source in self.sources):
             raise ValueError("study: must name a directory, or several as [A,B], or wandb:ENTITY/PROJECT")
         for key in ("reference", "focus"):
-            if not getattr(self, key).split():
+            if (named := getattr(self, key)) is not None and not named.split():
                 raise ValueError(f"{key}: must name an arm")
         for key in ("margin", "margin_bits"):
             if not getattr(self, key) > 0:
@@ -79,8 +79,8 @@ class ReportConfig:
     def way(self) -> dict[str, Any]:
         """How the study is judged, as `Study.judged` takes it."""
         margins = {"accuracy": self.margin / 100, "information": self.margin_bits}
-        named = {key: getattr(self, key) for key in ("focus", "reference", "allow_confounded")}
-        return named | {"margins": margins}
+        named = {"reference": self.reference, "allow_confounded": self.allow_confounded, "margins": margins}
+        return named | ({"focus": self.focus} if self.focus else {})
 
     @property
     def sources(self) -> list[str]:
@@ -100,7 +100,7 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     if study.settled is not None and way.get("margins", study.margins) != study.margins:
         raise UserError("margin: the rule of this study fixed its margins before the first replicate (leave it away)")
     study = study.judged(**way)
-    _check_named(study)
+    _check_named(study, way)
     board, compared = rank(study), compare(study)
     _write(_files(study, board, compared, directory), directory)
     for refusal in board.refusals:
@@ -109,11 +109,15 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     return directory
 
 
-def _check_named(study: Study) -> None:
+def _check_named(study: Study, way: Mapping[str, Any]) -> None:
     """Raises UserError for an arm that was named and did not run; that the usual ones may be missing is no mistake."""
-    for key, named, usual in (("focus", study.focus, FOCUS), ("reference", study.reference, REFERENCE)):
-        words = set(named.split())
-        if named != usual and not any(words <= set(arm.split()) for arm in study.arms):
+    words = set(study.reference.split())
+    fitting = {
+        "focus": [arm for arm in study.arms if study.in_focus(arm)],
+        "reference": [arm for arm in study.arms if words <= set(arm.split())],
+    }
+    for key, usual in (("focus", FOCUS), ("reference", REFERENCE)):
+        if (named := way.get(key, usual)) != usual and not fitting[key]:
             raise UserError(f'{key}: no arm of the study is "{named}"{nearest(named, study.arms)}')
 
 

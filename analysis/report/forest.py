@@ -76,7 +76,7 @@ def _of_arms(study: Study, board: pd.DataFrame) -> list[dict[str, Any]]:
     arms = records(board[board["kind"] == "arm"])
     rows = [row for row in arms if _known(row) or reference <= set(row["arm"].split())]
     for row in rows:
-        row |= {"name": row["arm"], "focus": set(study.focus.split()) <= set(row["arm"].split())}
+        row |= {"name": row["arm"], "focus": study.in_focus(row["arm"])}
         row["aside"] = f"{number(100 * row['accuracy'], '.1f')} %"
     return rows
 

@@ -33,12 +33,8 @@ def on_win_rates(study: Study) -> Iterator[str]:
             continue
         found = records(own)
         parts = [_outcomes(found, family)]
-        parts += [text for row in found if _in_focus(study, row["arm"]) for text in _of_arm(row)]
+        parts += [text for row in found if study.in_focus(row["arm"]) for text in _of_arm(row)]
         yield f"{where}{contest}: {'; '.join(parts)}."
-
-
-def _in_focus(study: Study, arm: str) -> bool:
-    return set(study.focus.split()) <= set(arm.split())
 
 
 def _outcomes(rows: list[dict[str, Any]], family: int) -> str:

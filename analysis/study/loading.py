@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.study import looks, naming, run_files, wandb_runs
-from analysis.study.study import BENCHMARK, KEYS, Run, Study
+from analysis.study.study import BENCHMARK, FOCUS, KEYS, Run, Study
 from mars.config import UserError
 from mars.record.facts import NEEDED
 from mars.record.run_directory import RunDirectory, scores_of
@@ -113,7 +113,14 @@ def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], rema
         pd.DataFrame(left_out, columns=["run", "source", "reason"]),
         tuple(remarks),
         {r.name: r for r in members},
+        focus=_declared_focus(members),
     )
+
+
+def _declared_focus(members: Sequence[Run]) -> str:
+    """The arm that all runs declare, FOCUS where they declare several or are older than the setting."""
+    declared = {str(run.config.get("focus", FOCUS)) for run in members}
+    return declared.pop() if len(declared) == 1 else FOCUS
 
 
 def _source_names(sources: Sequence[str | Path]) -> list[str]:

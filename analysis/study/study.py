@@ -110,9 +110,10 @@ class Study:
     method, with the settings that tell it apart where one method ran with several. `left_out` has run, source, reason
     for each run that is not counted; `remarks` says what is odd about those that are. `members`: each run by name.
 
-    focus: the arm that the verdict compares with the others. reference: the arm that leaderboard and verdict compare
-    with. Both by method and, where that is not enough, settings (`mars tau=0`). allow_confounded: compare arms although
-    they differ in more than their strategy. margins: {endpoint: the difference within which arms are equivalent}.
+    focus: the arm that the verdict compares with the others, as the runs declare it. reference: the arm that the
+    leaderboard and the verdict compare with. Both by method and, where that is not enough, settings (`mars tau=0`).
+    allow_confounded: compare arms although they differ in more than their strategy. margins: {endpoint: the difference
+    within which arms are equivalent}.
     settled: of a study that was looked at while it grew, what the looks settled (`analysis.study.looks`).
     """
 
@@ -171,6 +172,14 @@ class Study:
                 for frame in [getattr(self, name)]
             }
             yield f"{dataset} / {backbone}", replace(self, **frames)
+
+    def in_focus(self, arm: str) -> bool:
+        """Whether `focus` means this arm: its method, and each setting it names, be that in the arm's name or not."""
+        method, *named = self.focus.split()
+        if arm.split()[0] != method:
+            return False
+        known = {f"{short(key)}={text(value)}" for run in self.of(arm)[:1] for key, value in run.config.items()}
+        return set(named) <= known | set(arm.split())
 
     def of(self, arm: str) -> list[Run]:
         """The arm's runs by seed; of one group there is one a seed."""

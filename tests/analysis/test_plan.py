@@ -81,7 +81,7 @@ def test_without_a_pilot_it_is_what_was_measured_and_no_time() -> None:
     assert done.returncode == 0, done.stderr
     first, second, third, *_ = done.stdout.splitlines()
     assert first.startswith(
-        "settle on planted / minilm: 7 runs a replicate, 6 comparisons by 2 endpoints, each at 0.0042"
+        "settle on planted / minilm: 9 runs a replicate, 8 comparisons by 2 endpoints, each at 0.0031"
     )
     assert second.startswith("Spread from what was measured of this project's own studies: ")
     assert "python -m mars.run experiment=settle" in third
@@ -98,7 +98,8 @@ def test_a_pilot_of_other_data_is_said_to_be_that(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "runs", "comparisons"),
     [
-        (["experiment=settle"], 7, 6),
+        (["experiment=settle"], 9, 8),  # mars by absolute margins against 7 other arms and mars by signed ones
+        (["experiment=settle", "focus=mars"], 9, 14),  # both of them against 7
         (["experiment=settle", "method=uniform,mars", "seed=0,1"], 4, 1),
         (["experiment=quick"], 4, 3),
         (["experiment=matched"], 13, 12),

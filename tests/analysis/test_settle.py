@@ -13,11 +13,12 @@ from support.commands import run_here
 from support.study import make_study
 
 from analysis import load
+from analysis.asked import is_of
 from analysis.inference.comparisons import compare
 from analysis.inference.sequential import STUDENT, levels
 from analysis.inference.stats import ALPHA
 from analysis.report.build import report
-from analysis.settle import look_at
+from analysis.settle import choices, look_at
 from analysis.study.looks import FILE, FUTILE, Looks, Rule, key_of, read
 from mars.config import UserError
 from mars.run import main
@@ -53,6 +54,14 @@ def test_a_comparison_is_given_up_from_half_of_the_replicates_on() -> None:
     assert settled(5, **hopeless) == {}  # the last look leaves it open
     assert settled(3, p=np.nan, equivalence_p=np.nan) == {}  # nothing varied yet
     assert settled(3, difference=np.nan, **hopeless) == {}  # not compared
+
+
+def test_what_is_open_is_run_on_under_its_own_choice_of_method() -> None:
+    found = choices(["method=uniform,mars,mars_signed", "method.tau=1,2"])
+    assert found["mars_signed"] == {"name": "mars", "score": "signed"}  # not τ, which the sweep gives
+    still = [name for name, settings in found.items() if is_of("mars score=signed tau=1", settings)]
+    assert still == ["mars_signed"]
+    assert [name for name, settings in found.items() if is_of("mars", settings)] == ["mars", "mars_signed"]
 
 
 def test_what_is_settled_stays_settled() -> None:

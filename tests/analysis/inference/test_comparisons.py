@@ -44,6 +44,28 @@ def test_the_arm_in_focus_is_compared_with_every_other_declared_one(tmp_path: Pa
     assert compare(study.judged(focus="nobody")).empty
 
 
+def test_a_focus_that_tells_settings_apart_is_compared_with_the_other_settings_too(tmp_path: Path) -> None:
+    make_study(tmp_path, {"uniform": 0.7, "eda": 0.6})
+    for score, skill in (("absolute", 1.1), ("signed", 0.9)):
+        make_study(tmp_path, {"mars": skill}, settings={"score": score}, config={"focus": "mars score=absolute"})
+    plain = load(tmp_path)  # runs that declare no focus are there, so it is the usual one: both are in focus
+    assert [len(named(compare(plain))), plain.focus] == [4, "mars"]
+    study = plain.judged(focus="mars score=absolute")
+    ours = "mars score=absolute"
+    assert named(compare(study)) == [(ours, "uniform"), (ours, "eda"), (ours, "mars score=signed")]
+    assert set(compare(study)["family"]) == {6}
+
+
+def test_a_study_is_judged_by_the_focus_that_its_runs_declare(tmp_path: Path) -> None:
+    declared = {"focus": "mars score=absolute"}
+    make_study(tmp_path, {"uniform": 0.7, "eda": 0.6}, config=declared)
+    make_study(tmp_path, {"mars": 0.9}, settings={"score": "absolute"}, config=declared)
+    study = load(tmp_path)  # one setting of mars alone, so that its name is short
+    assert study.focus == "mars score=absolute"
+    assert named(compare(study)) == [("mars", "uniform"), ("mars", "eda")]
+    assert compare(study.judged(focus="mars score=signed")).empty
+
+
 def test_one_family_spans_all_groups(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8})
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, dataset="hh_rlhf")
