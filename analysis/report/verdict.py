@@ -107,8 +107,10 @@ def _sentence(rows: list[dict[str, Any]], several: bool) -> str:
 
 
 def _length(comparison: pd.DataFrame) -> str:
-    """At which length a pair was compared, where some pairs of the study were at their best."""
+    """At which length a pair was compared, where some pairs of the study were at their best; empty if it was not."""
     row = records(comparison)[0]
+    if np.isnan(row["difference"]):
+        return ""
     if not lengths.at_best(row):
         return f" {lengths.EQUAL}."
     ours, theirs = (row[name] for name in lengths.KEPT)

@@ -118,6 +118,7 @@ def test_a_best_model_is_not_compared_with_a_last_one(tmp_path: Path) -> None:
         "mars and uniform were judged at other lengths (run both with rounds.keep=last,best)"
     }
     assert frame["difference"].isna().all()
+    assert "nan" not in " ".join(verdict(frame))
 
 
 def test_tables_and_the_figure_of_steps_have_the_steps_of_the_model_judged(both: Study) -> None:
