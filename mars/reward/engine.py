@@ -85,7 +85,7 @@ class Engine:
         self.inputs: Inputs
         if mode == "head":
             encoder = frozen_encoder(backbone, cache, device, self.token_budget)
-            self.tokenizer = encoder.tokenizer
+            self.tokenizer = encoder.tokenizer if backbone.template == "chat" else None  # cached features need none
             self.inputs = Features(encoder)
         else:
             self.tokenizer = load_tokenizer(backbone)
