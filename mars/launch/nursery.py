@@ -1,13 +1,13 @@
 """What a worker of a sweep has when it begins: imported once, by the process that workers are forked from.
 
-That process has one thread, no data and no GPU, whatever its workers take. It hears no signal that asks to stop: a
-scheduler sends one to every process of a job, and the workers, which save what they trained, have their ends reported by
-it. It ends with the sweep.
+That process has no thread of ours, no data and no GPU. It hears no signal that asks to stop: a scheduler sends one to
+every process of a job, and it is this one that tells of the ends of workers, which save what they trained. It ends with
+the sweep.
 """
 
 import signal
 
-import torch._dynamo  # which every optimiser imports, and which takes as long as torch
+import torch._dynamo  # noqa: F401, which every optimiser imports, and which takes as long as torch
 
 import mars.assembly
 import mars.conduct
