@@ -50,7 +50,9 @@ def test_what_is_on_disk_is_not_computed_again(tmp_path):
     with sqlite3.connect(encoder(tmp_path).path) as database:
         first = np.eye(1, 32, dtype=np.float32)  # what no encoder would compute
         database.execute("UPDATE features SET vector = ?", (first.tobytes(),))
-    assert (encoder(tmp_path)(texts(5))[0] == first).all()
+    last = encoder(tmp_path)
+    assert (last(texts(5))[0] == first).all()
+    assert not {"tokenizer", "_backbone"} & set(vars(last))  # neither is loaded
 
 
 def test_another_setting_is_another_file_and_a_prefix_is_not_a_response(tmp_path):
