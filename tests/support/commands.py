@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -36,16 +36,21 @@ def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = Non
     return CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path) -> BaseProcess:
+def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path) -> ForkServerProcess:
     """The process of a command that is called with these arguments. heard: gets what it says of mistakes and progress.
 
-    It is forked from one that has imported what a run needs.
+    It is one of `forks`.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mars.launch.nursery"])
-    process = context.Process(target=_called, args=(main, ["command", *arguments], heard))
+    process = forks().Process(target=_called, args=(main, ["command", *arguments], heard))
     process.start()
     return process
+
+
+def forks() -> ForkServerContext:
+    """What starts processes: each is forked from one that has imported what a run needs, and knows no more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mars.launch.nursery"])
+    return context
 
 
 def _called(main: Callable[[], object], arguments: list[str], heard: Path) -> None:
