@@ -18,7 +18,6 @@ studies: $(VENV)/ready
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist worksteal
-	$(RUN) -m pytest tests/mars/augment/test_instruct.py -k interruption_loses  # needs the main thread, which a worker may lack
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class Stopped(BaseException):
@@ -73,7 +73,7 @@ def listening(agree: Callable[[bool], bool] = bool) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, lambda asked, _: stop.ask(asked)) for number in _SIGNALS}
+    before = {number: signal.signal(number, lambda asked, _: stop.ask(asked)) for number in SIGNALS}
     try:
         yield stop
     finally:

@@ -148,8 +148,9 @@ def test_every_room_says_what_it_is_for() -> None:
     assert not silent
 
 
-def test_arms_and_settings_are_read_without_torch() -> None:
-    """Importing torch takes seconds; help, a check of settings and the skipping of a finished run need none of it."""
+def test_arms_and_settings_are_read_without_torch_and_runs_are_made_without_transformers() -> None:
+    """Importing either takes seconds. Help, a check of settings and the skipping of a finished run need neither, and a
+    run over cached features needs no model."""
     light = [
         "mars.method.strategy",
         "mars.method.allocation",
@@ -158,6 +159,10 @@ def test_arms_and_settings_are_read_without_torch() -> None:
         "mars.run",
     ]
     light += [name for name in MODULES if name.startswith("baselines")]
-    code = "; ".join([*(f"import {name}" for name in light), "import sys", "print(*sys.modules)"])
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "transformers", "pandas"} & set(loaded)
+    told = "print(*sys.modules)"
+    code = "; ".join([*(f"import {name}" for name in light), "import sys", told, "import mars.conduct", told])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = (set(line.split()) for line in done.stdout.splitlines())
+    assert not {"torch", "transformers", "pandas"} & before
+    assert "torch" in after
+    assert "transformers" not in after

@@ -158,6 +158,7 @@ def _load_weights(found: Found, options: Options, device: torch.device) -> tuple
     bf16 = options.dtype == "bfloat16" or (options.dtype == "auto" and device.type == "cuda")
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # missing weights are reported below, in one line
+    transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(found.directory, trust_remote_code=options.trust_remote_code)
         kept = torch.bfloat16 if bf16 and config.dtype == torch.bfloat16 else torch.float32

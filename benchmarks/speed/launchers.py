@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed launchers                             (12 runs of `matched`, `workers=1` and `workers=2`)
     python -m benchmarks.speed launchers --ways workers,slurm,ray    (with a Slurm that answers, and Ray here)
+    python -m benchmarks.speed launchers --cache ~/.cache/mars       (with the features that are there)
 
 The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
 start and end included. Each worker has one thread, so that a second one has a core of its own.
@@ -29,9 +30,9 @@ WAYS = {
 _RUNS = "method=none_matched,uniform,stratified,eda,mars,mars_tempered seed=0,1"
 
 
-def swept(study: Path, *settings: str) -> float:
+def swept(study: Path, cache: Path, *settings: str) -> float:
     """Seconds that a sweep takes. Raises UserError with the end of what it said where a run failed."""
-    command = [sys.executable, "-m", "mars.run", f"study={study}", f"cache={study.parent}/cache", *settings]
+    command = [sys.executable, "-m", "mars.run", f"study={study}", f"cache={cache}", *settings]
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     began = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
@@ -45,18 +46,19 @@ def metrics(study: Path) -> dict[str, bytes]:
     return {run.path.name: (run.path / METRICS).read_bytes() for run in finished_runs(study)}
 
 
-def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers") -> None:
+def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", cache: str = "") -> None:
     asked = [f"experiment={experiment}", *runs.split()]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        swept(place / "first", *asked)
+        kept = Path(cache).expanduser() if cache else place / "cache"
+        swept(place / "first", kept, *asked)
         expected = metrics(place / "first")
-        print(f"{len(expected)} runs in one process: {swept(place / 'process', *asked):.1f} s", flush=True)
+        print(f"{len(expected)} runs in one process: {swept(place / 'process', kept, *asked):.1f} s", flush=True)
         for way in ways.split(","):
             seconds = []
             for number, settings in enumerate(choose(WAYS, way, "--ways"), 1):
                 study = place / f"{way}-{number}"
-                seconds.append(swept(study, *asked, *settings.split()))
+                seconds.append(swept(study, kept, *asked, *settings.split()))
                 if metrics(study) != expected:
                     raise UserError(f"{way}, {number} workers: metrics.json of some runs are not those of one process")
             one, two = seconds

@@ -42,6 +42,8 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
         if ranks.count() > 1:
             raise UserError("torchrun starts the processes of one run, and this is a sweep (start it without torchrun)")
         log_to(Terminal())
+        replaces = asked.function and not isinstance(sweeper.launcher.launch, functools.partial)  # a batch before did
+        carrier = _carrier(sweeper, len(batch)) if replaces else None  # it starts while jobs are composed
         jobs.prepare(sweeper, batch)
         if slurm.is_used_by(sweeper.launcher):
             if not asked.function:
@@ -50,11 +52,12 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
                     "no other command"
                 )
             slurm.check()
-        if asked.function and not isinstance(sweeper.launcher.launch, functools.partial):  # a batch before was
-            sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch)
+        if replaces:
+            sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch, carrier)
 
-    def launched(sweeper: Any, launch: Any, batch: Sequence[Job], initial_job_idx: int) -> list[Any]:
-        carrier = _carrier(sweeper, len(batch))
+    def launched(
+        sweeper: Any, launch: Any, carrier: Carrier | None, batch: Sequence[Job], initial_job_idx: int
+    ) -> list[Any]:
         counted = carrier is not None or _is_here(sweeper.launcher)
         sweep = Sweep(Path(sweeper.config.hydra.sweep.dir), batch, counted)
 

@@ -1,8 +1,9 @@
 """Processes of this machine that share the jobs of a sweep: `workers=N`.
 
-Each is started once and carries out one task after another, so that torch and a data set are loaded once. Cores are
-dealt out as threads, GPUs round robin, and the memory of a GPU in equal parts (`mars.reward.share`). A process that
-dies takes its run with it and no other: that run has failed, and another process is started.
+Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.nursery`), and carries out
+one task after another, so that a data set is loaded once. Cores are dealt out as threads, GPUs round robin, and the
+memory of a GPU in equal parts (`mars.reward.share`). A process that dies takes its run with it and no other: that run
+has failed, and another process is started.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from mars.config import ConfigError
 from mars.launch.tasks import Task, prepare_process
 from mars.machine import SHARE, VISIBLE, cores
-from mars.stopping import EXIT_CODE, Stopped, listening
+from mars.stopping import EXIT_CODE, SIGNALS, Stopped, listening
 from mars.sweep import Outcome, log_to, shown
 
 _PATIENCE = 60.0  # seconds that a process which is asked to stop has to save what it trained
@@ -75,10 +77,13 @@ def environments(number: int, device: str) -> list[dict[str, str]]:
 
 
 class Workers:
-    """number: of processes. device: the setting of their runs."""
+    """number: of processes. device: the setting of their runs. What they are forked from starts at once."""
 
     def __init__(self, number: int, device: str = "auto"):
         self.environments = environments(number, device)
+        forkserver.set_forkserver_preload(["mars.launch.nursery"])
+        with _environment(self.environments[0]):  # its libraries read there how many threads they may have
+            forkserver.ensure_running()
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """As `Carrier` has it. Raises Stopped where this process or one of the others is asked to stop."""
@@ -111,11 +116,10 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,))
-        with _environment(self.environment):
-            self.process.start()
+        self.process = context.Process(target=_work, args=(theirs, {**os.environ, **self.environment}))
+        self.process.start()
         theirs.close()
 
     def begin(self, task: Task) -> None:
@@ -196,9 +200,13 @@ class _Line(logging.handlers.QueueHandler):
         self._say(record)
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, environment: Mapping[str, str]) -> None:
     """A worker's life: tasks come, outcomes go, until the pipe is closed."""
+    for number in SIGNALS:  # which its parent does not hear
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which the sweep answers for all
+    os.environ.clear()
+    os.environ.update(environment)
     prepare_process()
     lock = threading.Lock()
 

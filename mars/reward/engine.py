@@ -83,9 +83,11 @@ class Engine:
         self.journal: Journal | None = None
         self.determinism = Determinism(self._tuning.deterministic and self.device.type == "cuda")
         self.inputs: Inputs
+        self.tokenizer: Any = None
         if mode == "head":
             encoder = frozen_encoder(backbone, cache, device, self.token_budget)
-            self.tokenizer = encoder.tokenizer
+            if backbone.template == "chat":  # plain texts whose features are cached need none
+                self.tokenizer = encoder.tokenizer
             self.inputs = Features(encoder)
         else:
             self.tokenizer = load_tokenizer(backbone)

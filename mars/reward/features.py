@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel
 
 from mars.cache import Cache
 from mars.preferences.dialogue import Rendered
@@ -66,7 +65,8 @@ def pack_linears(module: nn.Module) -> nn.Module:
 class FeatureEncoder(Protocol):
     """Rendered texts to features, the same ones for the same text always."""
 
-    tokenizer: Any
+    @property
+    def tokenizer(self) -> Any: ...
 
     def __call__(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
         """([T, d] float32 features, [T] uint8 what truncation cut) of at least one text."""
@@ -87,7 +87,6 @@ class FrozenEncoder:
     def __init__(self, cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int):
         self.cfg, self.device, self.token_budget = cfg, device, token_budget
         self.elsewhere: Elsewhere | None = None  # who makes the passes, where it is not this process
-        self.tokenizer = load_tokenizer(cfg)
         self.weights = weights_id(cfg)
         shaping = {k: getattr(cfg, k) for k in ("template", "max_length", "truncation", "pooling", "attention")}
         precision = str(autocast_dtype(cfg, device))
@@ -98,7 +97,14 @@ class FrozenEncoder:
         self.vectors, self.padded_vectors = Vectors(self._fill), Vectors(self._fill_padded)
 
     @functools.cached_property
+    def tokenizer(self) -> Any:
+        """Loaded when a text is to be encoded that the disk does not have. Raises BackboneError."""
+        return load_tokenizer(self.cfg)
+
+    @functools.cached_property
     def _backbone(self) -> Any:
+        from transformers import AutoModel
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only `random:` backbones draw weights here
             model = load_transformer(AutoModel, self.cfg, self.tokenizer)

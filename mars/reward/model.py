@@ -4,6 +4,8 @@ A full fine-tune *is* an `AutoModelForSequenceClassification` with one label and
 without this package. Two things are ours: the scored position of a causal model comes from the attention mask (the
 usual "last token that is not padding" reads the wrong token where pad equals eos), and the head computes in fp32 even
 under bf16 autocast, because a margin is a small difference of two scores.
+
+transformers is imported by what loads a model or a tokenizer: it takes as long as a run over cached features.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from mars.config import ConfigError, UserError, build
 from mars.reward import tiny
@@ -30,8 +30,6 @@ from mars.reward.backbone import BackboneConfig
 from mars.reward.packing import Layout, Packing, texts_as_rows
 from mars.reward.tokens import Encoder
 from mars.worlds import gaussian
-
-transformers_logging.disable_progress_bar()  # bars of their own do not read well in a log; `mars.progress` does
 
 
 class BackboneError(UserError):
@@ -87,6 +85,8 @@ def weights_id(cfg: BackboneConfig) -> str:
         others = sorted(f for suffix in ("*.json", "*.txt", "*.model", "*.jinja") for f in Path(source).glob(suffix))
         sums = "".join(f"{f.name} {file_sha256(f)}" for f in [*weights, *others])
         return "sha256:" + hashlib.sha256(sums.encode()).hexdigest()
+    from transformers import AutoConfig
+
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
@@ -99,6 +99,10 @@ def load_tokenizer(cfg: BackboneConfig) -> Any:
     if cfg.source.startswith("random:"):
         return tiny.byte_tokenizer()
     source, revision = locate(cfg)
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # that of weights, for one, does not read well in a log; `mars.progress` does
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
@@ -243,6 +247,9 @@ def scalar_head(model: nn.Module) -> nn.Linear:
 
 def load_transformer(auto: Any, cfg: BackboneConfig, tokenizer: Any, dropout: bool = False) -> Any:
     """`cfg`'s weights in fp32 under the transformers class `auto`; parts the checkpoint lacks come from torch's RNG."""
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
     attention = {} if cfg.attention == "auto" else {"attn_implementation": cfg.attention}
     if cfg.source.startswith("random:"):
         config = tiny.random_config(cfg.source.removeprefix("random:"), tokenizer)
@@ -257,7 +264,7 @@ def load_transformer(auto: Any, cfg: BackboneConfig, tokenizer: Any, dropout: bo
             disable_dropout(config)
         if not source:
             return auto.from_config(config, **attention)
-        transformers_logging.set_verbosity_error()  # a fresh head is expected, and the run's log says so itself
+        logging.set_verbosity_error()  # a fresh head is expected, and the run's log says so itself
         how: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": safetensors_of(source), **attention}
         return auto.from_pretrained(source, revision=revision, config=config, **how)
     except (OSError, ValueError, ImportError) as error:
@@ -269,6 +276,8 @@ def load_reward_model(cfg: BackboneConfig, tokenizer: Any, device: torch.device,
 
     Raises BackboneError, and ConfigError for a length beyond the model's positions.
     """
+    from transformers import AutoModelForSequenceClassification
+
     model = load_transformer(AutoModelForSequenceClassification, cfg, tokenizer, dropout)
     if (rows := positions(model)) and cfg.max_length > rows:
         raise ConfigError(f"backbone.max_length: {cfg.max_length} tokens, but the model has {rows} positions")

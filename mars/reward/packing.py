@@ -11,7 +11,8 @@ sequences of different lengths compute (`varlen_attn`: on a GPU, in bf16 or fp16
 which is the plain statement of what has to come out.
 
 The attention is registered with transformers by name, and `Layout` reaches it as a keyword that models hand through to
-their attention. Whether a model does so is found out before it is used (`mars.reward.packing_probe`).
+their attention. Whether a model does so is found out before it is used (`mars.reward.packing_probe`). transformers is
+imported when a model is, and never by a run whose features are cached.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from mars.reward import shared_prompts
 from mars.reward.memory import moved
@@ -114,6 +112,8 @@ def attend(
     tokens that a token sees, itself included, on each side where the model is not causal; dropout, which must be 0.
     """
     if layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     if settings.get("dropout"):
         raise ValueError("packed attention has no dropout")
@@ -200,11 +200,17 @@ def _visible(query: torch.Tensor, key: torch.Tensor, causal: bool, window: int |
 
 def _mask(*, attention_mask: torch.Tensor | None = None, **settings: Any) -> torch.Tensor | None:
     """transformers' own mask of a padded batch; a packed one has neither padding nor a mask."""
+    from transformers.masking_utils import sdpa_mask
+
     return None if attention_mask is None else sdpa_mask(attention_mask=attention_mask, **settings)
 
 
-AttentionInterface.register(ATTENTION, attend)
-AttentionMaskInterface.register(ATTENTION, _mask)
+def register() -> None:
+    """Makes `attend` known to transformers as `ATTENTION`."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, attend)
+    AttentionMaskInterface.register(ATTENTION, _mask)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import nn
 from mars.config import ConfigError
 from mars.reward import sharding
 from mars.reward.model import RewardModel, scalar_head
-from mars.reward.packing import ATTENTION, Packing, kernel_error, pack
+from mars.reward.packing import ATTENTION, Packing, kernel_error, pack, register
 from mars.reward.scoring import evaluating
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> P
     packed = pack(texts, packing, device)
     alone = [{**one, "attention_mask": torch.ones_like(one["input_ids"])} for one in alone]
     precision = reward.autocast
+    register()
     try:
         for reward.autocast in dict.fromkeys([None, precision]):
             reward.model.set_attn_implementation(before)

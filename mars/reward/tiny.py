@@ -1,29 +1,28 @@
 """Random two-layer models with a byte tokenizer: every code path of a real backbone in milliseconds, from no file.
 
 `random:bert` is an encoder, `random:qwen3` a causal model, `random:t5` (to write text with, no backbone) a seq2seq one.
+transformers is imported by what needs it, as in `mars.reward.model`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-)
 
 from mars.config import choose
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, [CLS] … [SEP] around a text: any text, no vocabulary file."""
+    from transformers import PreTrainedTokenizerFast
+
     vocabulary = {token: i for i, token in enumerate([*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -62,6 +61,8 @@ def shape(kind: str) -> dict[str, Any]:
 
 def random_config(kind: str, tokenizer: Any) -> PretrainedConfig:
     """The transformers config of a two-layer model of `kind`; a model built from it has random weights."""
+    from transformers import AutoConfig
+
     ids = {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
     return AutoConfig.for_model(kind, **shape(kind), **ids, max_position_embeddings=520)
 
@@ -79,6 +80,8 @@ def writer_shape(kind: str) -> dict[str, Any]:
 
 def random_writer(kind: str, tokenizer: Any) -> Any:
     """A model of `kind` that generates: seeded weights large enough for what it writes to depend on what it reads."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
     sizes = writer_shape(kind)
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.sep_token_id, "vocab_size": len(tokenizer)}
     if kind == "t5":

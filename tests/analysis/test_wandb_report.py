@@ -1,6 +1,7 @@
 """A report at W&B: what it is made of, without W&B."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,23 @@ wr = pytest.importorskip("wandb_workspaces.reports.v2", reason="wandb-workspaces
 wandb = pytest.importorskip("wandb")
 
 
-@pytest.fixture
-def told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with a report, whose runs say that they were told to W&B."""
-    study = make_study(tmp_path / "watched", {"uniform": 0.7, "mars": 0.8})
+    study = make_study(tmp_path_factory.mktemp("reported") / "watched", {"uniform": 0.7, "mars": 0.8})
     for run in study.iterdir():
         (run / "wandb").mkdir()
         (run / "wandb" / "id").write_text("0" * 16)
         config = run / "config.yaml"
         config.write_text(f"{config.read_text()}study: outputs/watched\nwandb: {{entity: null, project: mars}}\n")
     report(study)
-    capsys.readouterr()
     return study
+
+
+@pytest.fixture
+def told(tmp_path: Path, reported: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(reported, tmp_path / "watched")
 
 
 def _offline(study: Path, **settings: Any) -> str:
@@ -68,10 +74,11 @@ def test_offline_the_files_of_the_report_are_kept_for_a_sync(told: Path) -> None
 
 
 def test_a_study_that_nobody_told_wandb_of_or_without_a_report_is_a_line(told: Path) -> None:
-    (told / "report" / "index.html").unlink()
+    page = told / "report" / "index.html"
+    aside = page.rename(told / "index.html")
     with pytest.raises(UserError, match=r"has no report yet \(mars report study="):
         _offline(told)
-    report(told)
+    aside.rename(page)
     for kept in told.glob("*/wandb/id"):
         kept.unlink()
     with pytest.raises(UserError, match=r"no run of .* was told to W&B.*logger=wandb"):

@@ -373,7 +373,7 @@ def test_damaged_records_are_one_line(run_of, ask, rows):
 def test_two_evaluations_that_end_together_both_count(tmp_path):
     """Each process reads metrics.json, adds its own and writes it back; a lock keeps one from undoing the other's."""
     program = """
-import sys
+import os, sys
 from pathlib import Path
 import numpy as np
 from benchmarks.protocol import Asked, judge
@@ -382,15 +382,17 @@ class Lengths:
     texts = tokens = 0
     def truncated(self): return {}
     def __call__(self, texts, padded=False): return np.array([float(len(t)) for _, t in texts])
-path, out, name = sys.argv[1:]
+path, out = sys.argv[1:]
+other = os.fork()
 for i in range(20):
-    judge(Asked("files", {}, PreferenceFiles(path, resamples=1), f"{name}{i}"), Lengths(), None, Path(out), {}, {})
+    label = f"{'a' if other else 'b'}{i}"
+    judge(Asked("files", {}, PreferenceFiles(path, resamples=1), label), Lengths(), None, Path(out), {}, {})
+if other:
+    assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0
 """
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    command = [sys.executable, "-c", program, str(path), str(tmp_path / "out")]
-    both = [subprocess.Popen([*command, name], cwd=ROOT) for name in "ab"]
-    assert [process.wait() for process in both] == [0, 0]
+    subprocess.run([sys.executable, "-c", program, str(path), str(tmp_path / "out")], cwd=ROOT, check=True)
     assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())) == 40
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from support import ROOT
 from transformers import AutoModelForSequenceClassification
 
 from benchmarks import share
@@ -558,14 +559,30 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
+PUSHES = """
+import json, os, sys
+from support.commands import run_here
+from benchmarks.share import main
+said = {}
+for name, (arguments, token) in json.loads(sys.argv[1]).items():
+    os.environ |= token
+    done = run_here(main, f"push={name}", "private=true", *arguments)
+    said[name] = done.stdout, done.stderr, done.returncode
+    for key in token:
+        del os.environ[key]
+print(json.dumps(said))
+"""
+
+
 @pytest.fixture(scope="module")
 def pushes(root, planted_run, pku_run):
-    """What the command did, by repository, and what the hub was asked: all at once, for a process takes seconds."""
+    """What the command did, by repository, and what the hub was asked: in one process, which knows no other hub."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     here = "http://{}:{}".format(*server.server_address)
     env = {**os.environ, "HF_ENDPOINT": here, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "HF_HOME": str(root)}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = {key: value for key, value in env.items() if key not in ("HF_TOKEN", "HF_TOKEN_PATH")}
     pku = shutil.copytree(pku_run, root / "pushed")
     given = {
@@ -574,14 +591,10 @@ def pushes(root, planted_run, pku_run):
         "me/public": ([f"model={planted_run}"], {"HF_TOKEN": "secret"}),
         "me/tokenless": ([f"model={planted_run}"], {}),
     }
-    started = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.share", f"push={name}", "private=true", *arguments],
-            env={**env, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for name, (arguments, more) in given.items()
-    }  # fmt: skip
-    said = {name: (*process.communicate(), process.returncode) for name, process in started.items()}
+    command = [sys.executable, "-c", PUSHES, json.dumps(given)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
     server.shutdown()
     server.server_close()
     return said, server.asked, here, pku

@@ -1,51 +1,41 @@
 """Somebody else's arm, augmenter and dataset: installed, named, run."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from support import ROOT
-from support.plugins import distribution
+from support.commands import run_here
 
 from mars import plugins
 from mars.config import ConfigError
+from mars.run import main
 
 PAGE = (ROOT / "docs" / "adding_an_arm.md").read_text(encoding="utf-8")
 
 
-def installed(folder: Path, files: dict[str, str], entry_points: str) -> dict[str, str]:
-    """An environment in which a distribution of these files is importable."""
-    distribution(folder, files, entry_points)
-    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+def run(*overrides):
+    return run_here(main, "scale=tiny", *overrides)
 
 
-def run(environment, *overrides):
-    arguments = [sys.executable, "-m", "mars.run", "scale=tiny", *overrides]
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_page_is_a_package_that_runs(tmp_path):
+def test_the_page_is_a_package_that_runs(tmp_path, plugin):
     files = dict(re.findall(r"^`([\w/.]+)`\n\n```\w+\n(.*?)```", PAGE, re.M | re.S))
     assert len(files["easy_first/__init__.py"].splitlines()) < 30
     points = tomllib.loads(files.pop("pyproject.toml"))["project"]["entry-points"]
     lines = [
         line for group, names in points.items() for line in (f"[{group}]", *(f"{n} = {v}" for n, v in names.items()))
     ]
-    environment = installed(tmp_path, files, "\n".join(lines))
-    done = run(environment, "method=easy_first", "method.tau=3", f"study={tmp_path}/study")
+    plugin(files, "\n".join(lines))
+    done = run("method=easy_first", "method.tau=3", f"study={tmp_path}/study")
     assert done.returncode == 0, done.stderr
     (directory,) = (tmp_path / "study").glob("easy_first-planted-tiny-s0-*")
     assert json.loads((directory / "manifest.json").read_text())["method"] == "easy_first"
     assert pd.read_csv(directory / "rounds.csv")["effective_pairs"].between(1, 32).all()
-    wrong = run(environment, "method=easy_first", "method.tua=3")
+    wrong = run("method=easy_first", "method.tua=3")
     assert 'method.tua: no such setting (did you mean "method.tau"?)' in wrong.stderr
-    misspelt = run(environment, "method=easy_frist")
+    misspelt = run("method=easy_frist")
     assert 'method: "easy_frist" is unknown (did you mean "easy_first"?)' in misspelt.stderr
 
 
@@ -91,12 +81,12 @@ dataset = (RowsConfig, load)
 """
 
 
-def test_augmenters_and_datasets_come_by_entry_point_too(tmp_path):
+def test_augmenters_and_datasets_come_by_entry_point_too(tmp_path, plugin):
     points = {"augmenters": "shout = shout:augmenter", "datasets": "mine = shout:dataset", "conf": "shout = shout_conf"}
     conf = {"shout_conf/dataset/mine.yaml": "name: mine\n", "shout_conf/augmenter/shout.yaml": "name: shout\n"}
     files = {"shout.py": SHOUT, "shout_conf/__init__.py": "", **conf}
-    environment = installed(tmp_path, files, "\n".join(f"[mars.{kind}]\n{line}" for kind, line in points.items()))
-    done = run(environment, "dataset=mine", "augmenter=shout", "+augmenter.mark=?", f"study={tmp_path}/study")
+    plugin(files, "\n".join(f"[mars.{kind}]\n{line}" for kind, line in points.items()))
+    done = run("dataset=mine", "augmenter=shout", "+augmenter.mark=?", f"study={tmp_path}/study")
     assert done.returncode == 0, done.stderr
     (directory,) = (tmp_path / "study").glob("mars-mine-tiny-s0-*")
     manifest = json.loads((directory / "manifest.json").read_text())

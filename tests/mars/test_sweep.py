@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from support.commands import run_here
+from support.commands import run_apart, run_here
 
 from mars import sweep
 from mars.record.ledger import Ledger
@@ -45,17 +44,20 @@ def lines(done: CompletedProcess[str]) -> list[str]:
 
 
 def test_three_processes_do_every_run_once_and_one_that_is_killed_loses_none(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mars.run", "-m", *TINY, f"study={tmp_path}/study", f"cache={tmp_path}/cache"]
+    command = ["-m", *TINY, f"study={tmp_path}/study", f"cache={tmp_path}/cache"]
     command += ["method=none,uniform,mars", "seed=0,1,2", "threads=1"]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    heard = [tmp_path / f"said-{number}" for number in range(3)]
+    processes = [run_apart(main, command, file) for file in heard]
     ledger, end = Ledger(tmp_path / "study"), time.monotonic() + 120
     killed = f"process {processes[0].pid} "
     while not any(run.who.startswith(killed) for run in ledger.contents().runs.values()):
         assert time.monotonic() < end
         time.sleep(0.01)
     processes[0].kill()
-    said = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes[1:]] == [0, 0], said
+    for process in processes:
+        process.join()
+    said = [file.read_text() for file in heard]
+    assert [process.exitcode for process in processes[1:]] == [0, 0], said
     begun = starts(tmp_path)
     assert len(finished_runs(tmp_path / "study")) == len(begun) == 9
     assert sorted(begun.values())[:8] == [1] * 8  # the killed one's was begun twice, or not before it was killed

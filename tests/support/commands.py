@@ -1,4 +1,4 @@
-"""A command line called in this process, which spares a test the seconds that an interpreter takes to start."""
+"""A command line called in this process or in a fork, which spares a test the seconds that Python takes to start."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import gc
 import io
 import logging
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -32,6 +34,29 @@ def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = Non
                 if isinstance(end.code, str):
                     print(end.code, file=sys.stderr)
     return CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path) -> ForkServerProcess:
+    """The process of a command that is called with these arguments. heard: gets what it says of mistakes and progress.
+
+    It is one of `forks`.
+    """
+    process = forks().Process(target=_called, args=(main, ["command", *arguments], heard))
+    process.start()
+    return process
+
+
+def forks() -> ForkServerContext:
+    """What starts processes: each is forked from one that has imported what a run needs, and knows no more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mars.launch.nursery"])
+    return context
+
+
+def _called(main: Callable[[], object], arguments: list[str], heard: Path) -> None:
+    sys.argv = arguments
+    with heard.open("w") as file, contextlib.redirect_stderr(file):
+        main()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import _thread
 import json
-import os
 import socket
 import threading
 import time
@@ -485,7 +484,6 @@ def test_what_waits_for_another_attempt_gives_up_with_its_neighbour(
     assert [asked(body) for body in server.bodies].count("waits") == 1
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="Ctrl-C reaches a main thread, which a worker may lack")
 def test_an_interruption_loses_nothing_that_was_paid_for(server: Server, instruct: Callable[..., Instruct]) -> None:
     def answer(body: dict[str, Any], times: int) -> Answer:
         if asked(body) == "1":

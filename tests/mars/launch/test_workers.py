@@ -56,7 +56,7 @@ def test_two_workers_make_the_bits_of_one_process_and_count_as_it_does(tmp_path:
 
 
 ARMS = """
-import os, signal
+import multiprocessing, os, signal
 from pathlib import Path
 from mars.method.strategy import Mars
 
@@ -74,14 +74,15 @@ class Killed(Once):
 
 class Asked(Once):
     def strike(self):
-        os.kill(os.getppid(), signal.SIGTERM)
+        os.kill(os.getppid(), signal.SIGTERM)  # what workers are forked from, which stays to tell of their ends
+        os.kill(multiprocessing.parent_process().pid, signal.SIGTERM)
         signal.pause()
 """
 
 
 @pytest.fixture
 def arms(plugin: Callable[[dict[str, str], str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`killed` kills its process when it first selects, `asked` has its parent asked to stop."""
+    """`killed` kills its process when it first selects, `asked` has its sweep asked to stop."""
     plugin({"striking.py": ARMS}, "[mars.strategies]\nkilled = striking:Killed\nasked = striking:Asked")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=":")
     monkeypatch.setenv("FLAG", str(tmp_path / "flag"))

@@ -1,6 +1,5 @@
 """Frozen features: computed once a text, shared through the disk, safe to fill from several processes."""
 
-import multiprocessing
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.backbones import backbone, pairs
+from support.commands import forks
 
 from mars.preferences.dialogue import Rendered
 from mars.reward import features
@@ -50,7 +50,9 @@ def test_what_is_on_disk_is_not_computed_again(tmp_path):
     with sqlite3.connect(encoder(tmp_path).path) as database:
         first = np.eye(1, 32, dtype=np.float32)  # what no encoder would compute
         database.execute("UPDATE features SET vector = ?", (first.tobytes(),))
-    assert (encoder(tmp_path)(texts(5))[0] == first).all()
+    last = encoder(tmp_path)
+    assert (last(texts(5))[0] == first).all()
+    assert not {"tokenizer", "_backbone"} & set(vars(last))  # neither is loaded
 
 
 def test_another_setting_is_another_file_and_a_prefix_is_not_a_response(tmp_path):
@@ -101,7 +103,7 @@ def _fill(cache):
 
 
 def test_two_processes_may_fill_one_file(tmp_path):
-    with multiprocessing.get_context("spawn").Pool(2) as workers:
+    with forks().Pool(2) as workers:
         one, two = workers.map(_fill, [tmp_path, tmp_path])
     np.testing.assert_allclose(one, two, atol=1e-6)
     with sqlite3.connect(encoder(tmp_path).path) as database:
