@@ -30,11 +30,11 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.report.contents import OVERVIEWS, Exhibits, Found, page_of
 from analysis.report.page import GENERATOR, Missing, Picture, render
-from analysis.report.parallel import made
 from analysis.report.run_list import list_runs
 from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
+from analysis.study.parallel import made
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
 from mars.config import UserError, build, nearest
