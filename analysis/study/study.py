@@ -217,8 +217,9 @@ def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     ids, places = _places([scores["id"] for scores in found.values()] or [pd.Index([])])
     sides = np.full((3, len(found), len(ids)), np.nan)
     for row, (scores, at) in enumerate(zip(found.values(), places, strict=False)):
-        chosen, rejected = _sides(scores, gold)
-        sides[:, row, at] = chosen, rejected, np.nan if gold else scores.get("bits", np.nan)
+        sides[:2, row, at] = _sides(scores, gold)
+        if not gold and "bits" in scores:
+            sides[2, row, at] = scores["bits"]
     seeds = np.array(list(found), dtype=int)
     return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
 

@@ -270,7 +270,7 @@ def test_what_is_said_of_groups_alike_is_said_once_and_names_a_few(tmp_path: Pat
     assert [line for line in warnings(study) if "replicates (" in line] == [f"7 of 7 groups: {few}"]
     two = load(*(run for run in tmp_path.iterdir() if run.name.split("-")[1] in "ab"))
     assert [line for line in warnings(two) if "replicates (" in line] == [f"a / minilm, b / minilm: {few}"]
-    assert len([line for line in two.verdict() if "training seeds on one draw" in line]) == 1
+    assert len([line for line in two.verdict() if "2 draws of the base pairs" in line]) == 1
 
 
 def test_of_very_many_comparisons_there_is_a_summary_alone() -> None:
