@@ -85,7 +85,10 @@ class Compute(Exhibit):
 
 def _means(group: Study) -> dict[str, dict[str, Any]]:
     """What each arm's runs took."""
-    runs, pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, [c for c in group.pools if "usage." in c])
+    runs, pools = (
+        _by_arm(group.runs, _OF_RUNS),
+        _by_arm(group.pools, [c for c in map(str, group.pools) if "usage." in c]),
+    )
     made, rounds = _by_arm(group.pools, _OF_POOLS), _by_arm(group.rounds, ("run", *_OF_ROUNDS, _TRIALS))
     seconds = {arm: numbers(of, "wall_seconds").mean() for arm, of in runs.items()}
     found = {}

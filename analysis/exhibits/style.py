@@ -315,11 +315,11 @@ def small(png: bytes) -> bytes:
 
 def pdf(figure: Figure) -> bytes:
     usual = all(map(fonts.has, figure.findobj(Text)))
-    return _bytes(figure, "pdf", {"font.sans-serif": fonts.cut()} if usual else {}, metadata={"CreationDate": None})
+    return _bytes(figure, "pdf", fonts.cut() if usual else "", metadata={"CreationDate": None})
 
 
-def _bytes(figure: Figure, form: str, settings: Mapping[str, Any] | None = None, **options: Any) -> bytes:
+def _bytes(figure: Figure, form: str, family: str = "", **options: Any) -> bytes:
     file = io.BytesIO()
-    with house_style(), matplotlib.rc_context(dict(settings or {})):
+    with house_style(), matplotlib.rc_context({"font.sans-serif": family} if family else {}):
         figure.savefig(file, format=form, **options)
     return file.getvalue()
