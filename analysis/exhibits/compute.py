@@ -85,11 +85,9 @@ class Compute(Exhibit):
 
 def _means(group: Study) -> dict[str, dict[str, Any]]:
     """What each arm's runs took."""
-    runs, pools = (
-        _by_arm(group.runs, _OF_RUNS),
-        _by_arm(group.pools, [c for c in map(str, group.pools) if "usage." in c]),
-    )
-    made, rounds = _by_arm(group.pools, _OF_POOLS), _by_arm(group.rounds, ("run", *_OF_ROUNDS, _TRIALS))
+    usage = [name for name in map(str, group.pools) if "usage." in name]
+    runs, pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, [*_OF_POOLS, *usage])
+    rounds = _by_arm(group.rounds, ("run", *_OF_ROUNDS, _TRIALS))
     seconds = {arm: numbers(of, "wall_seconds").mean() for arm, of in runs.items()}
     found = {}
     for arm, own in runs.items():
@@ -100,7 +98,7 @@ def _means(group: Study) -> dict[str, dict[str, Any]]:
             **{name: numbers(own, name).mean() for name in _OF_RUNS},
             **{name: _by_run(rounds, arm, name) for name in _OF_ROUNDS},
             **({_TRIALS: trials} if trials > 0 else {}),
-            **{name: numbers(made[arm], name).mean() for name in _OF_POOLS},
+            **{name: numbers(pools[arm], name).mean() for name in _OF_POOLS},
             **{name: spent[name] / len(own) for name in ("calls", "cost")},
             "times": seconds[arm] / seconds.get(str(counterpart(group.arms, arm, group.reference)), math.nan),
             **{str(name): values.mean() for name, values in memory.astype(float).items()},
