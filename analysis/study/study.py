@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -182,13 +182,20 @@ class Study:
 
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
         """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
-        return self._by_replicate.get((arm, benchmark, split, metric), pd.Series(dtype=float))
+        by_replicate, places = self._by_replicate
+        place = places.get((arm, benchmark, split, metric))
+        return pd.Series(dtype=float) if place is None else by_replicate.iloc[place]
 
     @functools.cached_property
-    def _by_replicate(self) -> dict[Hashable, pd.Series]:
-        """`values` of all there is, taken at once: exhibits ask for thousands."""
-        means = self.means.reset_index(_MEASURED)
-        return {key: of["value"] for key, of in means.groupby(_MEASURED, sort=False)}
+    def _by_replicate(self) -> tuple[pd.Series, dict[tuple[str, ...], slice]]:
+        """`values` of all there is, one after the other, and where each are: exhibits ask for thousands."""
+        known = self.means.index
+        keys = zip(*(known.get_level_values(name).tolist() for name in _MEASURED), strict=True)
+        places, end = {}, 0
+        for key, rows in itertools.groupby(keys):  # the index is sorted
+            first, end = end, end + sum(1 for _ in rows)
+            places[key] = slice(first, end)
+        return self.means.reset_index(_MEASURED)["value"], places
 
     @functools.cached_property
     def means(self) -> pd.Series:
