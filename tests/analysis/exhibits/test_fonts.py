@@ -22,7 +22,8 @@ def sheet(words: str, **looks: Any) -> style.Sheet:
 def drawing(document: bytes) -> bytes:
     """What a PDF's page draws: which glyphs, where."""
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", document, re.DOTALL)
-    return next(drawn for stream in streams if b"\nBT\n" in (drawn := zlib.decompress(stream)))
+    drawn = (zlib.decompressobj().decompress(stream) for stream in streams)  # also of one that ends in a line break
+    return next(part for part in drawn if b"\nBT\n" in part)
 
 
 @pytest.mark.parametrize("words", ["AVATAR, To [−1.2, +3.4] ½ ≤ τ", "an efficient, fluffy file", "Å é ß → ░\nbelow"])
