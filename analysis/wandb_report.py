@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from analysis.report.build import PAGE
 from analysis.study.loading import load
+from analysis.study.naming import short
 from analysis.study.study import Study
 from mars import telemetry
 from mars.config import UserError, build
@@ -90,22 +91,33 @@ def report_of(wr: Any, study: Study, directory: Path, where: Mapping[str, Any]) 
 
 
 def _grid(wr: Any, study: Study, groups: list[str]) -> Any:
-    """Accuracy on every test split, then what happened over the rounds, by method."""
+    """Accuracy on every test split, then what happened over the rounds, by arm.
+
+    A panel can group by one key: where an arm is more than its method, it shows the groups that its runs are in.
+    """
     from wandb_workspaces import expr
 
-    keys = ["dataset.name", "backbone.name", "method.name"] if len(list(study.groups())) > 1 else ["method.name"]
-    by_method = {"groupby": wr.Config("method.name"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
+    telling = _telling(study)
+    keys = ["dataset.name", "backbone.name"] if len(list(study.groups())) > 1 else []
+    keys += ["method.name", *telling]
+    by_arm = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
+    by_arm |= {} if telling else {"groupby": wr.Config("method.name")}
     bars = [
-        wr.BarPlot(title=f"accuracy, {split}", metrics=[f"{MAIN}/{split}/accuracy"], **by_method)
-        for split in study.splits
+        wr.BarPlot(title=f"accuracy, {split}", metrics=[f"{MAIN}/{split}/accuracy"], **by_arm) for split in study.splits
     ]
-    lines = [wr.LinePlot(title=title, x="round/round", y=[key], **by_method) for key, title in _LINES.items()]
+    lines = [wr.LinePlot(title=title, x="round/round", y=[key], **by_arm) for key, title in _LINES.items()]
     runs = wr.Runset(
-        name="runs by method",
+        name="runs by arm",
         filters=expr.And(expr.Metric("Group").isin(groups)),
         groupby=[f"config.{key}" for key in keys],
     )
     return wr.PanelGrid(runsets=[runs], panels=[*bars, *lines])
+
+
+def _telling(study: Study) -> list[str]:
+    """The settings that tell arms of one method apart, by their keys in a config."""
+    named = {word.partition("=")[0] for arm in study.arms for word in arm.split()[1:]}
+    return sorted({key for run in study.members.values() for key in run.config if short(key) in named})
 
 
 def _where(study: Study, settings: WandbReportConfig) -> dict[str, Any]:

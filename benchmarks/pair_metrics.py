@@ -78,17 +78,29 @@ def pair_estimates(
     return found
 
 
-def recompute_splits(tables: Mapping[str, Columns]) -> Parts:
+def split_bits(tables: Mapping[str, Columns]) -> dict[str, np.ndarray]:
+    """{test split: [N] of `calibration.information`} of decided rows; tables and errors as in `recompute_splits`."""
+    of_all = held_out_temperature(_held_out(tables))
+    return {
+        split: information(_margins(decided(rows)), of_all) for split, rows in tables.items() if split != VALIDATION
+    }
+
+
+def recompute_splits(tables: Mapping[str, Columns], bits: Mapping[str, np.ndarray] | None = None) -> Parts:
     """{split: point estimates}, n among them, from PAIRS of each split, validation pairs for the temperature alone.
 
-    Raises UserError for a missing column, no test split, a split of ties alone, or a score that is not finite.
+    bits: of `split_bits`, where they are known. Raises UserError for a missing column, no test split, a split of ties
+    alone, or a score that is not finite.
     """
     if not tables.keys() - {VALIDATION}:
         raise UserError("in_distribution: there is nothing to judge (no test split in the table)")
-    held_out = _margins(decided(tables[VALIDATION])) if VALIDATION in tables else np.empty(0)
+    bits, held_out = split_bits(tables) if bits is None else bits, _held_out(tables)
     temperature = fit_temperature(held_out).value if len(held_out) else None
-    of_all = held_out_temperature(held_out)
-    return {split: _split(split, rows, temperature, of_all) for split, rows in tables.items() if split != VALIDATION}
+    return {split: _split(split, tables[split], temperature, own) for split, own in bits.items()}
+
+
+def _held_out(tables: Mapping[str, Columns]) -> np.ndarray:
+    return _margins(decided(tables[VALIDATION])) if VALIDATION in tables else np.empty(0)
 
 
 def only_ties(benchmark: str, split: str) -> UserError:
@@ -96,12 +108,11 @@ def only_ties(benchmark: str, split: str) -> UserError:
     return UserError(f"{benchmark}: there are no pairs to judge (all of the split {split} are ties)")
 
 
-def _split(split: str, rows: Columns, temperature: float | None, of_information: float) -> dict[str, float]:
+def _split(split: str, rows: Columns, temperature: float | None, bits: np.ndarray) -> dict[str, float]:
     table = decided(rows)
     pairs = len(table["chosen_score"])
     if not pairs and len(rows["chosen_score"]):
         raise only_ties("in_distribution", split)
-    bits = information(_margins(table), of_information)
     estimated = pair_estimates(table, temperature, bits, np.ones((1, pairs)))
     if "agreement" in rows:
         estimated |= soft_estimates(rows, np.ones((1, len(rows["chosen_score"]))))

@@ -11,6 +11,7 @@ its owner is dead. The terminal has one bar and a line a run; all else goes into
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
 from collections import Counter
@@ -62,14 +63,15 @@ class Sweep:
     """The jobs of one sweep. counted: this process hears of each one's end, so that it can count them."""
 
     def __init__(self, study: Path, jobs: Sequence[Job], counted: bool):
-        self.ledger, self.jobs = Ledger(study), jobs
+        self.study, self.ledger, self.jobs = study, Ledger(study), jobs
         self.counted = counted
         self.outcomes: list[Outcome] = []
 
     def run(self, launch: Callable[[Sequence[Job]], Sequence[Outcome]]) -> None:
         """Every job to its end, here or elsewhere."""
         told, held = False, list[tuple[str, Job]]()  # with the run's name
-        noted = [] if any(one.startswith("out=") for job in self.jobs for one in job) else map(job_of, self.jobs)
+        elsewhere = any(one.startswith("out=") for job in self.jobs for one in job)
+        noted = [] if elsewhere else map(job_of, self.jobs)
         with self.ledger.sweep(list(noted)), _counting(len(self.jobs), self.counted):
             todo = list(self.jobs)
             while todo:
@@ -84,13 +86,16 @@ class Sweep:
                 free = self.ledger.wait([name for name, _ in held]) if held else []
                 todo = [job for name, job in held if name in free]
                 held = [one for one in held if one[0] not in free]
-        self._sum_up()
+        self._sum_up(elsewhere)
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, elsewhere: bool) -> None:
+        """How the runs ended, and the command that shows what they say; none of runs that are not in the study."""
         ends = Counter(FAILED if one.why else one.state for one in self.outcomes)
         words = {DONE_HERE: "done here", FOUND: "found finished", FAILED: "failed"}
         said = ", ".join(f"{ends[state]} {word}" for state, word in words.items() if ends[state])
         log.info("%s: %s", counted(len(self.outcomes), "run"), said)
+        if not elsewhere and ends[FAILED] < len(self.outcomes):
+            log.info("report: python -m analysis.report %s", shlex.quote(f"study={self.study}"))
 
     def mistakes(self) -> list[str]:
         """A text for each reason for which runs failed, with these runs."""

@@ -6,7 +6,8 @@ whatever machine they had, and the first run of a study pays for features the ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -58,7 +59,8 @@ class Compute(Exhibit):
     name, title = "compute", "Compute by arm"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = pd.DataFrame([row | _means(group, arm) for group, arm, row in arm_rows(study)])
+        means = {group: _means(group) for _, group in study.groups()}
+        frame = pd.DataFrame([row | means[group][arm] for group, arm, row in arm_rows(study)])
         if frame[["steps", "wall_seconds"]].isna().all(axis=None):
             raise NothingToShow("no run recorded steps or time (were they written by another version?)")
         return frame
@@ -81,33 +83,41 @@ class Compute(Exhibit):
         return (*_COLUMNS[:after], Column("times", f"× {study.reference}", ".2f"), *_COLUMNS[after:])
 
 
-def _means(group: Study, arm: str) -> dict[str, Any]:
-    """Everything but the multiple of a run's time."""
-    runs, rounds, pools = (frame[frame["arm"] == arm] for frame in (group.runs, group.rounds, group.pools))
-    spent = paid(pools)
-    memory = pd.DataFrame([_peak(run) for run in group.of(arm)], columns=["process_bytes", "gpu_bytes"])
-    seconds = numbers(runs, "wall_seconds").mean()
-    return {
-        "runs": len(runs),
-        **{name: numbers(runs, name).mean() for name in _OF_RUNS},
-        **{name: _by_run(rounds, name) for name in _OF_ROUNDS},
-        **({_TRIALS: trials} if (trials := _by_run(rounds, _TRIALS)) > 0 else {}),
-        **{name: numbers(pools, name).mean() for name in _OF_POOLS},
-        **{name: spent[name] / len(runs) for name in ("calls", "cost")},
-        "times": seconds / _reference_seconds(group, arm),
-        **{str(name): values.mean() for name, values in memory.astype(float).items()},
-    }
+def _means(group: Study) -> dict[str, dict[str, Any]]:
+    """What each arm's runs took."""
+    usage = [name for name in map(str, group.pools) if "usage." in name]
+    runs, pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, [*_OF_POOLS, *usage])
+    rounds = _by_arm(group.rounds, ("run", *_OF_ROUNDS, _TRIALS))
+    seconds = {arm: numbers(of, "wall_seconds").mean() for arm, of in runs.items()}
+    found = {}
+    for arm, own in runs.items():
+        spent, trials = paid(pools[arm]), _by_run(rounds, arm, _TRIALS)
+        memory = pd.DataFrame([_peak(run) for run in group.of(arm)], columns=["process_bytes", "gpu_bytes"])
+        found[arm] = {
+            "runs": len(own),
+            **{name: numbers(own, name).mean() for name in _OF_RUNS},
+            **{name: _by_run(rounds, arm, name) for name in _OF_ROUNDS},
+            **({_TRIALS: trials} if trials > 0 else {}),
+            **{name: numbers(pools[arm], name).mean() for name in _OF_POOLS},
+            **{name: spent[name] / len(own) for name in ("calls", "cost")},
+            "times": seconds[arm] / seconds.get(str(counterpart(group.arms, arm, group.reference)), math.nan),
+            **{str(name): values.mean() for name, values in memory.astype(float).items()},
+        }
+    return found
 
 
-def _by_run(rounds: pd.DataFrame, name: str) -> float:
-    """Mean over runs of what their rounds sum to; NaN where no round has it."""
+def _by_arm(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Each arm's rows, of the columns in question those that there are: a study's frames have a hundred."""
+    known = frame[["arm", *(name for name in names if name in frame)]]
+    return {str(arm): rows for arm, rows in known.groupby("arm")}
+
+
+def _by_run(by_arm: dict[str, pd.DataFrame], arm: str, name: str) -> float:
+    """Mean over the arm's runs of what their rounds sum to; NaN where no round has it."""
+    if arm not in by_arm:
+        return math.nan
+    rounds = by_arm[arm]
     return float(numbers(rounds, name).groupby(rounds["run"]).sum(min_count=1).mean())
-
-
-def _reference_seconds(group: Study, arm: str) -> float:
-    """Mean time of the arm's reference; NaN where it has none."""
-    reference = counterpart(group.arms, arm, group.reference)
-    return float(numbers(group.runs[group.runs["arm"] == reference], "wall_seconds").mean())
 
 
 def _peak(run: Run) -> tuple[Any, Any]:

@@ -37,7 +37,8 @@ def arm_rows(study: Study) -> Iterator[tuple[Study, str, dict[str, Any]]]:
 def values_by_arm(group: Study, benchmark: str = BENCHMARK) -> dict[tuple[str, str], pd.DataFrame]:
     """{(arm, part): [replicates × metrics]} of one benchmark's label, without what was not measured."""
     rows = group.metrics[(group.metrics["benchmark"] == benchmark) & group.metrics["value"].notna()]
-    wide = rows.pivot_table(index=["arm", "split", "replicate"], columns="metric", values="value")
+    of_label = group.means[group.means.index.get_level_values("benchmark") == benchmark]
+    wide = of_label.droplevel("benchmark").unstack("metric")
     return {
         (str(arm), str(part)): wide.loc[(arm, part)].dropna(axis="columns", how="all")
         for arm, part in rows[["arm", "split"]].drop_duplicates().itertuples(index=False)
@@ -71,17 +72,12 @@ def whole(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
 
 def by_replicate(group: Study, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.DataFrame:
     """arm, replicate, value, mean, lo and hi: a row for each replicate of each arm, NaN for an arm without any."""
-    m = group.metrics
-    rows = m[(m["benchmark"] == benchmark) & (m["split"] == split) & (m["metric"] == metric)].dropna(subset=["value"])
     parts = []
     for arm in group.arms:
-        own = rows[rows["arm"] == arm].groupby(["arm", "replicate"])["value"].mean().reset_index()
-        if own.empty:
-            own = pd.DataFrame({"arm": [arm], "replicate": [math.nan], "value": [math.nan]})
-            interval = stats.Interval(math.nan, math.nan, math.nan)
-        else:
-            interval = stats.mean_interval(own["value"].to_numpy(float))
-        parts.append(own.assign(**dict(zip(("mean", "lo", "hi"), interval, strict=True))))
+        found = group.values(arm, split, metric, benchmark)
+        interval = stats.mean_interval(found.to_numpy()) if len(found) else stats.Interval(math.nan, math.nan, math.nan)
+        own = found if len(found) else pd.Series([math.nan], index=[math.nan])
+        parts.append(pd.DataFrame({"arm": arm, "replicate": own.index, "value": own.to_numpy(), **interval._asdict()}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -46,10 +46,11 @@ class Ranking:
 
     @property
     def refusals(self) -> list[str]:
-        """`dataset / backbone: not ranked: why`, of each group that may not be ranked."""
+        """`dataset / backbone: not ranked: why`, of the groups that may not be ranked."""
         frame = self.table.frame
-        refused = frame.loc[frame["not_ranked"] != "", ["dataset", "backbone", "not_ranked"]]
-        return [f"{d} / {b}: {why}" for d, b, why in refused.drop_duplicates().itertuples(index=False)]
+        refused = frame.loc[frame["not_ranked"] != "", ["dataset", "backbone", "not_ranked"]].drop_duplicates()
+        groups = len(frame[["dataset", "backbone"]].drop_duplicates())
+        return say_once(((f"{d} / {b}", why) for d, b, why in refused.itertuples(index=False)), groups)
 
     def to_markdown(self) -> str:
         parts = [self.table.to_markdown()]
@@ -165,7 +166,7 @@ def _settings(group: Study) -> list[str]:
 def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
     """Each arm on its own, in the study's order, the columns of a comparison still empty; and remarks."""
     main = group.splits[0] if group.splits else ""
-    rows, remarks, own = [], [], []
+    rows, remarks, own, uneven = [], [], [], []
     for arm in group.arms:
         of_arm = group.runs[group.runs["arm"] == arm]
         accuracy = group.values(arm, main, "accuracy")
@@ -175,7 +176,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
         pairs = group.pairs(arm, main)
         own += [arm] if pairs.own_rows else []
         if accuracy.size < len(of_arm) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
-            remarks.append(f"{arm}: its replicates were not all measured on the same pairs of {main}")
+            uneven.append(arm)
         mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
             {
@@ -197,6 +198,9 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
             }
         )
+    if uneven:
+        whose = f"{uneven[0]}: its" if len(uneven) == 1 else f"{', '.join(uneven)}: their"
+        remarks.append(f"{whose} replicates were not all measured on the same pairs of {main}")
     if own:
         remarks.append(
             f"every replicate has pairs of its own in {main}: a difference is the mean of the replicates' own, its "
@@ -215,7 +219,7 @@ def _examples(pairs: Pairs) -> int:
 
 def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """`table` with every arm's difference to its reference, best first; and remarks."""
-    arms, reference, table, remarks = list(table["arm"]), group.reference, table.copy(), []
+    arms, reference, table, remarks = list(table["arm"]), group.reference, table.copy(), list[str]()
     others = {arm: counterpart(arms, arm, reference) for arm in arms}
     unmatched = [arm for arm, other in others.items() if other is None]
     if unmatched:
@@ -225,13 +229,15 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
         )
     if arms == [reference]:
         remarks.append(f"{reference} is the only arm, so no differences")
+    said: dict[str, list[str]] = {}
     for row, (arm, other) in enumerate(others.items()):
         if other is None or other == arm:
             continue
         difference, remark = _against(group, arm, other)
         values = (difference.difference, difference.lo, difference.hi, difference.p)
         table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = values
-        remarks += [f"{arm} {remark}"] if remark else []
+        said.setdefault(remark, []).append(arm)
+    remarks += [f"{'each of ' * (len(of) > 1)}{', '.join(of)} {remark}" for remark, of in said.items() if remark]
     table["p_holm"] = stats.holm(table["p"].to_numpy(float))
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")
     return table.sort_values("accuracy", ascending=False, kind="stable"), remarks  # equal ones as the study has them

@@ -24,10 +24,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from analysis.exhibits import fonts
 from analysis.inference.stats import Interval, mean_interval
 
 FEW = 6  # arms whose curves can be told apart where they lie over each other
@@ -312,11 +314,12 @@ def small(png: bytes) -> bytes:
 
 
 def pdf(figure: Figure) -> bytes:
-    return _bytes(figure, "pdf", metadata={"CreationDate": None})
+    usual = all(map(fonts.has, figure.findobj(Text)))
+    return _bytes(figure, "pdf", fonts.cut() if usual else "", metadata={"CreationDate": None})
 
 
-def _bytes(figure: Figure, form: str, **options: Any) -> bytes:
+def _bytes(figure: Figure, form: str, family: str = "", **options: Any) -> bytes:
     file = io.BytesIO()
-    with house_style():
+    with house_style(), matplotlib.rc_context({"font.sans-serif": family} if family else {}):
         figure.savefig(file, format=form, **options)
     return file.getvalue()

@@ -67,7 +67,7 @@ _NEWER = {  # runs that did not record these are left out of the comparison, wit
         "training settings", "have different training settings (lr, schedule, …)", _NOT_THE_STRATEGY, False
     ),
 }
-_MANY_GROUPS = 3  # that a line is said of, each by its name
+MANY_GROUPS = 6  # beyond so many a line names none of those it is said of
 _SPENT = 95  # percent of its budget an arm has to draw to pass without a note
 _STEPS = "took different numbers of optimiser steps"
 _LONGER = "so differences mix the strategy with training length"
@@ -104,7 +104,7 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
     found += [
         Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
         for field, (noun, what, so, blocks) in _NEWER.items()
-        if field in runs and (unlike := _unlike(runs[runs[field].notna()], arms, field))
+        if field in runs and (unlike := _unlike(runs[["seed", "arm", field]].dropna(), arms, field))
     ]
     found += [*_lengths(group), *_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]
@@ -129,19 +129,17 @@ def why_not_comparable(group: Study) -> str:
 
 
 def say_once(lines: Iterable[tuple[str, str]], groups: int) -> list[str]:
-    """`title: line` of what is said of each group by its title; what is said of many alike, once.
+    """`title: line` of what is said of groups by their titles; what is said of several alike, once.
 
     groups: how many there are.
     """
-    titles: dict[str, list[str]] = {}
-    listed = list(lines)
-    for title, line in listed:
-        titles.setdefault(line, []).append(title)
-    said = [
-        f"{title}: {line}" if len(titles[line]) <= _MANY_GROUPS else f"{len(titles[line])} of {groups} groups: {line}"
-        for title, line in listed
+    titles: dict[str, dict[str, None]] = {}
+    for title, line in lines:
+        titles.setdefault(line, {})[title] = None
+    return [
+        f"{', '.join(of) if len(of) <= MANY_GROUPS else f'{len(of)} of {groups} groups'}: {line}"
+        for line, of in titles.items()
     ]
-    return list(dict.fromkeys(said))
 
 
 def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:
@@ -154,16 +152,17 @@ def _unlike(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, str]:
 
 def _by_value(runs: pd.DataFrame, arms: list[str], field: str) -> dict[int, dict[Any, list[str]]]:
     """Of each seed for which arms differ in `field`, the arms that have each value."""
+    by_seed: dict[int, dict[str, Any]] = {}
+    for seed, arm, value in zip(*(runs[name].tolist() for name in ("seed", "arm", field)), strict=True):
+        by_seed.setdefault(seed, {})[arm] = None if pd.isna(value) else value
     unlike = {}
-    for seed in sorted(runs["seed"].unique()):
-        of_seed = runs[runs["seed"] == seed]
-        value_of = dict(zip(of_seed["arm"], of_seed[field], strict=True))
+    for seed, value_of in sorted(by_seed.items()):
         alike: dict[Any, list[str]] = {}
         for arm in arms:
             if arm in value_of:
-                alike.setdefault(None if pd.isna(value_of[arm]) else value_of[arm], []).append(arm)
+                alike.setdefault(value_of[arm], []).append(arm)
         if len(alike) > 1:
-            unlike[int(seed)] = alike
+            unlike[seed] = alike
     return unlike
 
 
@@ -189,7 +188,8 @@ def _pools(group: Study) -> list[Confound]:
     if "pool_sha256" not in group.runs:
         return []
     drawn = {"rows": numbers(group.pools, "rows"), "version": numbers(group.pools, "settings.version")}
-    runs = group.runs.assign(augmenter=_augmenters(group), **drawn)
+    known = [name for name in ("arm", "seed", "pool_sha256", "semantic_layer") if name in group.runs]
+    runs = group.runs[known].assign(augmenter=_augmenters(group), **drawn)
     runs = runs[(runs["rows"] > 0) & (runs["augmenter"] != "none") & runs["pool_sha256"].notna()]
     layers = runs["semantic_layer"].fillna("off") if "semantic_layer" in runs else pd.Series("off", runs.index)
     names = runs["augmenter"] + layers.map(lambda layer: "" if layer in ("off", "") else f", semantic layer {layer}")
@@ -227,7 +227,8 @@ def _lengths(group: Study) -> list[Confound]:
 
 def _undrawn(group: Study) -> list[Confound]:
     """Arms that found too few rows for their budget, as one that refuses most rows does."""
-    pools = group.pools.assign(rows=numbers(group.pools, "rows"), unspent=numbers(group.pools, "unspent"))
+    drawn_of = {name: numbers(group.pools, name) for name in ("rows", "unspent")}
+    pools = group.pools[["arm"]].assign(**drawn_of)
     pools = pools[(_augmenters(group) != "none") & pools["rows"].notna() & pools["unspent"].notna()]
     found = []
     for arm in group.arms:

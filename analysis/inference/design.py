@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from analysis.inference.comparability import say_once
 from analysis.study.study import Study
 
 
@@ -42,7 +43,11 @@ def design(group: Study) -> Design:
 
 
 def in_words(study: Study) -> Iterator[str]:
-    """A sentence for each group: what was drawn anew, and what its claims hold for."""
+    """What was drawn anew, and what the claims hold for: a sentence for all groups of one design."""
+    yield from say_once(_designs(study), len(list(study.groups())))
+
+
+def _designs(study: Study) -> Iterator[tuple[str, str]]:
     for title, group in study.groups():
         of = design(group)
         each = f", each with {of.seeds} training seeds" if of.seeds > 1 else ""
@@ -58,4 +63,4 @@ def in_words(study: Study) -> Iterator[str]:
                 f"{of.replicates} subsamples of {of.size} of {of.rows} pairs{each}: what is said holds for new draws "
                 f"of {of.size} pairs from where these come from, and intervals allow for the overlap of the subsamples"
             )
-        yield f"{title}: {text}."
+        yield title, f"{text}."

@@ -4,10 +4,11 @@
     python -m analysis.report study=outputs/mine allow_confounded=true   # rank arms that differ in more than strategy
     python -m analysis.report study=[outputs/hh,outputs/uf] out=outputs/both
 
-Reads, never trains, and writes nothing outside the report; the same study gives the same bytes, so a report can be
-checked in and compared. All of it is made before any of it is written: what fails leaves the last report as it was.
-What a study holds nothing for is listed on the page with what would fill it. A study of many groups, such as a map of
-regimes, has one picture over all of them; what has a part for each group stops after the first few, and says so.
+Reads, never trains, and writes nothing outside the report but a font, into matplotlib's cache; the same study gives
+the same bytes, so a report can be checked in and compared. All of it is made before any of it is written: what fails
+leaves the last report as it was. What a study holds nothing for is listed on the page with what would fill it. A study
+of many groups, such as a map of regimes, has one picture over all of them; what has a part for each group stops after
+the first few, and says so.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import compare
 from analysis.report.contents import OVERVIEWS, Exhibits, Found, page_of
 from analysis.report.page import GENERATOR, Missing, Picture, render
-from analysis.report.parallel import made
 from analysis.report.run_list import list_runs
 from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
 from analysis.study.loading import load
+from analysis.study.parallel import made
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
 from mars.config import UserError, build, nearest
@@ -142,7 +143,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
     reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
     uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
-    tables, no_tables = _tables(study, listed_out)
+    tables, of_tables, no_tables = _tables(study, listed_out)
     figures, their_files, no_figures = _figures(study)
     said, cautions = sentences(study, compared), warnings(study)
     files = {
@@ -150,7 +151,7 @@ def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path
         "leaderboard.md": board.to_markdown().encode(),
         "verdict.md": _verdict(said, cautions).encode(),
         RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
-        **{f"tables/{table.name}.{form}": text.encode() for table in tables for form, text in table.forms()},
+        **of_tables,
         **their_files,
     }
     found = Found(board, compared, said, cautions, confounded)
@@ -164,18 +165,29 @@ def _confounded(study: Study) -> dict[str, str]:
     return {title: f"confounded: arms differ in {why}" for title, why in found.items() if why}
 
 
-def _tables(study: Study, listed_out: Study) -> tuple[list[Table], list[Missing]]:
-    """Every table there is something for; and the others. listed_out: the study with all that `left_out` lists."""
+class _Written(NamedTuple):
+    table: Table
+    files: dict[str, bytes]
 
-    def make(name: str) -> Table | Missing:
+
+def _tables(study: Study, listed_out: Study) -> tuple[list[Table], dict[str, bytes], list[Missing]]:
+    """Every table there is something for, its files by their names, and the tables there is nothing for.
+
+    listed_out: the study with all that `left_out` lists.
+    """
+
+    def make(name: str) -> _Written | Missing:
         try:
-            return find(TABLES, name, "table").table(listed_out if name == "left_out" else study)
+            table = find(TABLES, name, "table").table(listed_out if name == "left_out" else study)
         except NothingToShow as reason:
             return _missing(name, reason)
+        return _Written(table, {f"tables/{name}.{form}": text.encode() for form, text in table.forms()})
 
     found = made(make, list(TABLES))
-    tables = [table for table in found if isinstance(table, Table)]
-    return tables, [one for one in found if isinstance(one, Missing) and one.name != "left_out"]
+    written = [one for one in found if isinstance(one, _Written)]
+    files = {name: content for one in written for name, content in one.files.items()}
+    missing = [one for one in found if isinstance(one, Missing) and one.name != "left_out"]
+    return [one.table for one in written], files, missing
 
 
 class _Drawn(NamedTuple):

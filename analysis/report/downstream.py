@@ -15,7 +15,6 @@ import pandas as pd
 
 from analysis.exhibits.measures import column, over_replicates, values_by_arm
 from analysis.exhibits.table import number, records
-from analysis.inference.comparisons import BETTER, WORSE
 from analysis.inference.downstream import BENCHMARKS, GAIN, compare_gains
 from analysis.inference.foretelling import FEWEST_REPLICATES, OUTCOMES, PREDICTORS, foretelling
 from analysis.inference.stats import ALPHA
@@ -40,13 +39,10 @@ def on_downstream(study: Study) -> tuple[str, ...]:
 def _summary(compared: pd.DataFrame, stopped: bool) -> Iterator[str]:
     if compared.empty:
         return
-    counts = compared["verdict"].value_counts()
-    known = {outcome: int(counts.get(outcome, 0)) for outcome in wording.OUTCOMES}
-    always = (BETTER, WORSE)
-    parts = [f"{words} {known[of]}" for of, words in wording.OUTCOMES.items() if known[of] or of in always]
+    found = {str(verdict): [""] * count for verdict, count in compared["verdict"].value_counts().items()}
     text = (
         "Downstream, in gold gain, arms are compared in a second family, apart from the declared endpoints, adjusted "
-        f"within itself: of {len(compared)} comparisons the arm in focus {'; '.join(parts)}."
+        f"within itself: of {len(compared)} comparisons {wording.outcomes('the arm in focus', found)}."
     )
     yield text + (" The study stopped by its endpoints, for which these p make no allowance." if stopped else "")
 

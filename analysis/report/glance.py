@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.table import number, points, records
+from analysis.inference.comparability import MANY_GROUPS
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.design import design
 from analysis.inference.lengths import BEST, EQUAL, at_best
@@ -68,9 +69,11 @@ def _not_told(study: Study, compared: pd.DataFrame) -> Iterator[str]:
         yield f"{study.reference} did not run: the sentence above compares with {plain(shown['reference'].iloc[0])}"
     told = set(zip(shown["dataset"], shown["backbone"], strict=True))
     others = dict.fromkeys(zip(compared["dataset"], compared["backbone"], strict=True))
-    for dataset, backbone in others:
-        if (dataset, backbone) not in told:
-            yield f"{dataset} / {backbone}: {study.reference} did not run, so the sentence above is not about it"
+    untold = [" / ".join(group) for group in others if group not in told]
+    if untold:
+        them = "it" if len(untold) == 1 else "them"
+        named = ", ".join(untold) if len(untold) <= MANY_GROUPS else f"{len(untold)} of {len(others)} groups"
+        yield f"{named}: {study.reference} did not run, so the sentence above is not about {them}"
 
 
 def against_reference(study: Study, compared: pd.DataFrame) -> pd.DataFrame:
@@ -173,7 +176,7 @@ def _of_several(rows: Sequence[dict[str, Any]]) -> str:
         OPEN: "not to be told apart in {}",
         "": "not comparable in {}",
     }
-    said = [text.format(verdicts.count(v)) for v, text in words.items() if v in verdicts or v in (BETTER, WORSE)]
+    said = [text.format(verdicts.count(v)) for v, text in words.items() if v in verdicts]
     return f"In {len(rows)} comparisons with {theirs}, {ours} is {', '.join(said)}."
 
 

@@ -7,6 +7,7 @@ Warnings come from what runs recorded of themselves; they do not change a verdic
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +17,12 @@ import pandas as pd
 from analysis.exhibits.table import number, records
 from analysis.inference import design, lengths
 from analysis.inference.comparability import confounds, say_once
-from analysis.inference.comparisons import BETTER, WORSE
 from analysis.inference.curvature import CONDITIONS, EVERYWHERE, GAINS, correlations, has_curvature
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.stats import ALPHA
 from analysis.report.downstream import on_downstream
 from analysis.report.judged import on_judges, on_win_rates
-from analysis.report.wording import MANY, OUTCOMES, by_endpoint, size_of
+from analysis.report.wording import MANY, by_endpoint, outcomes, size_of
 from analysis.study.pools import changed_labels, pool_table
 from analysis.study.study import Run, Study
 from benchmarks.calibration import FEWEST_HELD_OUT
@@ -77,14 +77,11 @@ def verdict(comparisons: pd.DataFrame) -> tuple[str, ...]:
 def _summary(comparisons: pd.DataFrame) -> str:
     """How many comparisons came out how by one endpoint, and against whom, where all are of one arm in one group."""
     one = len(comparisons[["dataset", "backbone", "arm"]].drop_duplicates()) == 1
-    parts = []
-    for outcome, words in OUTCOMES.items():
-        of_it = comparisons.loc[comparisons["verdict"] == outcome, "reference"]
-        if len(of_it) or outcome in (BETTER, WORSE):
-            parts.append(f"{words} {len(of_it)}" + (f" ({', '.join(of_it)})" if one and len(of_it) else ""))
+    names = comparisons["reference"] if one else comparisons["reference"].map(lambda _: "")
+    found = {str(verdict): list(of_it) for verdict, of_it in names.groupby(comparisons["verdict"])}
     who = comparisons["arm"].iloc[0] if one else "the arm in focus"
     endpoint = comparisons["endpoint"].iloc[0]
-    return f"By {endpoint}, of {len(comparisons)} declared comparisons {who} " + "; ".join(parts) + "."
+    return f"By {endpoint}, of {len(comparisons)} declared comparisons {outcomes(who, found)}."
 
 
 def _sentence(rows: list[dict[str, Any]], several: bool) -> str:
@@ -161,6 +158,7 @@ def _went_with(study: Study) -> Iterator[str]:
         )
 
 
+@functools.lru_cache(maxsize=4)  # page and terminal ask for the same
 def warnings(study: Study) -> tuple[str, ...]:
     """What in the runs' records speaks against taking the numbers at their word, group by group."""
     groups = list(study.groups())

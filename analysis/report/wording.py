@@ -6,6 +6,7 @@ would settle it
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,28 @@ from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import Endpoint
 
 MANY = 30  # comparisons, beyond which none has a sentence
-OUTCOMES = {
-    BETTER: "is better in",
-    WORSE: "worse in",
-    EQUIVALENT: "equivalent in",
-    OPEN: "not settled in",
-    "": "could not be tested in",
-}
+_ARE = {EQUIVALENT: ("is equivalent", "are equivalent"), OPEN: ("is not settled", "are not settled")}
+_UNTESTED = ("could not be tested", "could not be tested")
+
+
+def outcomes(who: str, found: Mapping[str, Sequence[str]]) -> str:
+    """How many comparisons came out how; of which there are none is not told, but that none is better or worse is.
+
+    mars is better in 1 (none); 2 are not settled (uniform, eda)
+
+    found: {verdict: what `who` was compared with in those that have it}, empty texts for what is not to be named.
+    """
+    parts = [f"{way} in {_listed(found[way])}" for way in (BETTER, WORSE) if found.get(way)]
+    parts = [f"{who} is {'; '.join(parts)}" if parts else f"none finds {who} better or worse"]
+    for verdict in (EQUIVALENT, OPEN, ""):
+        if of_it := found.get(verdict):
+            parts.append(_listed(of_it, f" {_ARE.get(verdict, _UNTESTED)[len(of_it) > 1]}"))
+    return "; ".join(parts)
+
+
+def _listed(names: Sequence[str], are: str = "") -> str:
+    """`2 are not settled (uniform, eda)`."""
+    return f"{len(names)}{are}" + (f" ({', '.join(names)})" if all(names) else "")
 
 
 def size_of(row: dict[str, Any], examples: str) -> str:

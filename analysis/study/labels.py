@@ -8,7 +8,7 @@ from benchmarks.choices import names
 
 def labels(study: Study) -> list[str]:
     """Every label of the study but that of the in-distribution test, in the order of the alphabet."""
-    return sorted(set(study.metrics["benchmark"]) - {BENCHMARK})
+    return sorted(set(study.metrics["benchmark"].unique()) - {BENCHMARK})
 
 
 def labels_of(study: Study, name: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.study import looks, naming, run_files, wandb_runs
+from analysis.study.parallel import made
 from analysis.study.study import BENCHMARK, FOCUS, KEYS, Run, Study
 from mars.config import UserError
 from mars.record.facts import NEEDED
@@ -32,6 +34,7 @@ from mars.record.run_directory import RunDirectory, scores_of
 
 _RUN_NAME = re.compile(r"[^.].*-s\d+-[0-9a-f]{8}")
 _SHOWN = 3  # of a list in a remark
+_TOGETHER, _PARTS = 64, 256  # runs that are read by one process at least; parts of a study at most
 
 
 @dataclass
@@ -152,17 +155,28 @@ def _is_run(directory: Path) -> bool:
     return RunDirectory(directory).is_run
 
 
-def _read(directories: Iterable[Path], source: str, ledger: Ledger) -> list[Run]:
+def _read(directories: Sequence[Path], source: str, ledger: Ledger) -> list[Run]:
+    def read(part: Sequence[Path]) -> list[tuple[Run | str, list[str]]]:
+        return [_run(directory, source) for directory in part]
+
+    step = max(_TOGETHER, -(-len(directories) // _PARTS))
+    parts = [directories[first : first + step] for first in range(0, len(directories), step)]
     runs = []
-    for directory in directories:
-        try:
-            run, remarks = run_files.from_directory(directory, source)
-        except (UserError, OSError) as error:
-            ledger.leave(directory.name, source, error)
+    for directory, (run, remarks) in zip(directories, itertools.chain.from_iterable(made(read, parts)), strict=True):
+        if isinstance(run, str):
+            ledger.leave(directory.name, source, run)
         else:
             runs.append(run)
             ledger.remarks += remarks
     return runs
+
+
+def _run(directory: Path, source: str) -> tuple[Run | str, list[str]]:
+    """(a run, remarks), or why it cannot be counted and none."""
+    try:
+        return run_files.from_directory(directory, source)
+    except (UserError, OSError) as error:
+        return str(error), []
 
 
 def _rebuilt(logged: Iterable[tuple[wandb_runs.Logged, str]], known: set[str], ledger: Ledger) -> list[Run]:

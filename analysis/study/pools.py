@@ -8,6 +8,9 @@ holds; elsewhere that is unknown, and so is what older runs did not record.
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import pandas as pd
 
 from analysis.study.study import Study
@@ -27,6 +30,11 @@ def pool_table(study: Study) -> pd.DataFrame:
     kept: share of them, of those that inherit a label, on which gold says what it says of the parent. true: share whose
     chosen side is the better one by gold. cost: in the currency of the prices, NaN where a part of it is not known.
     """
+    return _pool_table(study).copy()  # ranking, warnings and table ask for the same
+
+
+@functools.lru_cache(maxsize=64)
+def _pool_table(study: Study) -> pd.DataFrame:
     asked = any_paid(study)
     reasons = {
         f"{what}_{column.removeprefix(f'{what}.')}": column
@@ -34,22 +42,26 @@ def pool_table(study: Study) -> pd.DataFrame:
         for column in sorted(study.pools.columns)
         if column.startswith(f"{what}.")
     }
+    parts = ("preservation.rows", "preservation.kept", "preservation.true")
+    counted = [*COUNTS, *reasons.values(), "rows", "repeats", *parts]
     table = []
     for _, group in study.groups():
+        values = {name: numbers(group.pools, name).to_numpy(float) for name in counted}
+        by_arm = group.pools.groupby("arm").indices
         for arm in group.arms:
-            runs = group.pools[group.pools["arm"] == arm]
+            runs, of_arm = group.pools.iloc[by_arm[arm]], {name: of[by_arm[arm]] for name, of in values.items()}
             names = sorted(runs["augmenter"].dropna().unique()) if "augmenter" in runs else []
             table.append(
                 {
                     **runs[["dataset", "backbone", "arm"]].iloc[0],
                     "augmenter": ", ".join(names),
                     "runs": len(runs),
-                    **{name: _total(runs, name) for name in COUNTS},
-                    **{name: _total(runs, column) for name, column in reasons.items()},
-                    "rows": _total(runs, "rows"),
-                    "repeats": _total(runs, "repeats"),
-                    "known": _total(runs, "preservation.rows"),
-                    **{share: _mean(runs, f"preservation.{share}") for share in ("kept", "true")},
+                    **{name: _total(of_arm[name]) for name in COUNTS},
+                    **{name: _total(of_arm[column]) for name, column in reasons.items()},
+                    "rows": _total(of_arm["rows"]),
+                    "repeats": _total(of_arm["repeats"]),
+                    "known": _total(of_arm["preservation.rows"]),
+                    **{s: _mean(of_arm[f"preservation.{s}"], of_arm["preservation.rows"]) for s in ("kept", "true")},
                     **(paid(runs) if asked else {}),
                 }
             )
@@ -77,7 +89,7 @@ def changed_labels(table: pd.DataFrame) -> list[str]:
 def numbers(runs: pd.DataFrame, name: str) -> pd.Series:
     """[S] a column of numbers, NaN where a run lacks one."""
     found = pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
-    return found.replace([float("inf"), float("-inf")], float("nan"))  # no count, and what somebody may have stated
+    return found.where(np.isfinite(found)) if found.dtype.kind == "f" else found  # somebody may have stated infinity
 
 
 def any_paid(study: Study) -> bool:
@@ -87,28 +99,29 @@ def any_paid(study: Study) -> bool:
 
 def paid(runs: pd.DataFrame) -> dict[str, float]:
     """calls, tokens and cost of pool and writer together, NaN where unknown: calls at no price have no cost."""
-    used = pd.concat(
-        [pd.DataFrame({key: numbers(runs, f"{part}.{key}") for key in ("calls", *_TOKENS, "cost")}) for part in _USAGE]
-    )
+    used = {
+        key: np.concatenate([numbers(runs, f"{part}.{key}").to_numpy(float) for part in _USAGE])
+        for key in ("calls", *_TOKENS, "cost")
+    }
     calls, cost = used["calls"], used["cost"]
-    known = cost.notna().any() and not (cost.isna() & (calls > 0)).any()
+    asked, priced = ~np.isnan(calls), ~np.isnan(cost)
+    known = priced.any() and not (~priced & (calls > 0)).any()
     return {
-        "calls": float(calls.sum(min_count=1)),
-        "tokens": float(used[list(_TOKENS)].sum().sum()) if calls.notna().any() else float("nan"),
-        "cost": float(cost.sum()) if known else float("nan"),
+        "calls": float(calls[asked].sum()) if asked.any() else float("nan"),
+        "tokens": float(sum(np.nansum(used[key]) for key in _TOKENS)) if asked.any() else float("nan"),
+        "cost": float(cost[priced].sum()) if known else float("nan"),
     }
 
 
-def _total(runs: pd.DataFrame, name: str) -> int | None:
-    """The sum over runs; None where no run has it."""
-    column = numbers(runs, name)
-    return round(column.sum()) if column.notna().any() else None
+def _total(counts: np.ndarray) -> int | None:
+    """The sum over runs [S]; None where no run has it."""
+    known = counts[~np.isnan(counts)]
+    return round(known.sum()) if len(known) else None
 
 
-def _mean(runs: pd.DataFrame, name: str) -> float:
-    """A share over all rows that the runs drew; NaN where none drew any."""
-    shares, rows = numbers(runs, name), numbers(runs, "preservation.rows")
-    known = shares.notna() & (rows > 0)
+def _mean(shares: np.ndarray, rows: np.ndarray) -> float:
+    """A share over all rows that the runs [S] drew; NaN where none drew any."""
+    known = ~np.isnan(shares) & (rows > 0)
     return float((shares[known] * rows[known]).sum() / rows[known].sum()) if known.any() else float("nan")
 
 

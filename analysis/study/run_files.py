@@ -21,7 +21,7 @@ from analysis.study import naming
 from analysis.study.study import BENCHMARK, Run
 from analysis.study.wandb_runs import Logged
 from benchmarks.choices import names, recompute
-from benchmarks.pair_metrics import PAIRS, decided, recompute_splits
+from benchmarks.pair_metrics import PAIRS, decided, recompute_splits, split_bits
 from mars.config import UserError
 from mars.record.facts import Facts, Measured, Parts, agree, check_manifest, shaping, unreadable
 from mars.record.run_directory import MANIFEST, METRICS, ROUNDS, RunDirectory, record_of, scores_of
@@ -105,7 +105,9 @@ def measure(path: Path, label: str, record: Mapping[str, Any]) -> Measured | Non
     try:
         if label == BENCHMARK and benchmark in (None, BENCHMARK):
             columns = by_split(path)
-            return Measured(columns, {}, recompute_splits(columns))
+            bits = split_bits(columns)
+            with_bits = {split: decided(columns[split]) | {"bits": own} for split, own in bits.items()}
+            return Measured(columns | with_bits, {}, recompute_splits(columns, bits))
         table: Any = by_split(path) if label == BENCHMARK else {}
         if benchmark not in names():
             return Measured(table, {}, None)

@@ -9,8 +9,9 @@ study.figure("margins")    # a matplotlib Figure
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +21,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.study.naming import flat, place, place_of_data, short, text
-from benchmarks.calibration import held_out_temperature, information
-from benchmarks.pair_metrics import VALIDATION
 from mars.config import UserError
 from mars.record.run_directory import MAIN, RunDirectory
 
@@ -44,7 +43,8 @@ class Run:
     name: its id. source: where it was found, for a reader. directory: None where only W&B has it, without scores.
     manifest: excluding the lists of ids. config: settings under dotted keys. metrics: {label: {part: {metric: value}}}.
     rounds: a row a round. records: {label: what its evaluation recorded}. scores: {split: its columns}, test splits and
-    `validation`: `id`, an index, and arrays [E] of the known of PAIRS; empty where the run has none.
+    `validation`: `id`, an index, and arrays [E] of the known of PAIRS, with `bits` (`Pairs`) where they were taken when
+    it was read; empty where the run has none.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Run:
 class Pairs(NamedTuple):
     """One arm's scores on one split: [S seeds, E examples], NaN where a seed was not judged on an example.
 
-    bits: of `benchmarks.calibration.information`, at each seed's own temperature.
+    bits: of `benchmarks.calibration.information`, at each seed's own temperature; NaN where sides are by gold.
     """
 
     seeds: np.ndarray  # [S] ascending
@@ -89,7 +89,9 @@ class Pairs(NamedTuple):
         """Whether every replicate was judged on examples of its own, no two replicates on one."""
         judged = ~np.isnan(self.margins)
         known = np.unique(self.replicates)
-        by_replicate = np.array([judged[self.replicates == replicate].any(axis=0) for replicate in known])
+        by_replicate = judged
+        if len(known) < len(judged):
+            by_replicate = np.array([judged[self.replicates == replicate].any(axis=0) for replicate in known])
         return len(known) > 1 and bool((by_replicate.sum(axis=0) <= 1).all() and judged.any())
 
     def on(self, seeds: np.ndarray, ids: pd.Index) -> Pairs:
@@ -164,14 +166,12 @@ class Study:
         return list(self._parts())
 
     def _parts(self) -> Iterator[tuple[str, Study]]:
+        frames = {name: getattr(self, name) for name in ("runs", "metrics", "rounds", "pools")}
+        rows = {name: frame.groupby(["dataset", "backbone"]).indices for name, frame in frames.items()}
         of_runs = set(zip(self.runs["dataset"], self.runs["backbone"], strict=True))
-        for dataset, backbone in sorted(of_runs, key=lambda of: (place_of_data(of[0]), of[1])):
-            frames = {
-                name: frame[(frame["dataset"] == dataset) & (frame["backbone"] == backbone)]
-                for name in ("runs", "metrics", "rounds", "pools")
-                for frame in [getattr(self, name)]
-            }
-            yield f"{dataset} / {backbone}", replace(self, **frames)
+        for group in sorted(of_runs, key=lambda of: (place_of_data(of[0]), of[1])):
+            parts = {name: frame.iloc[rows[name].get(group, [])] for name, frame in frames.items()}
+            yield " / ".join(group), replace(self, **parts)
 
     def in_focus(self, arm: str) -> bool:
         """Whether `focus` means this arm: its method, and each setting it names, be that in the arm's name or not."""
@@ -192,14 +192,25 @@ class Study:
 
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
         """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
-        return self._by_replicate.get((arm, benchmark, split, metric), pd.Series(dtype=float))
+        by_replicate, places = self._by_replicate
+        place = places.get((arm, benchmark, split, metric))
+        return pd.Series(dtype=float) if place is None else by_replicate.iloc[place]
 
     @functools.cached_property
-    def _by_replicate(self) -> dict[Hashable, pd.Series]:
-        """`values` of all there is, taken at once: exhibits ask for thousands."""
-        known = self.metrics.dropna(subset=["value"])
-        means = known.groupby([*_MEASURED, "replicate"], sort=True)["value"].mean().reset_index(_MEASURED)
-        return {key: of["value"] for key, of in means.groupby(_MEASURED, sort=False)}
+    def _by_replicate(self) -> tuple[pd.Series, dict[tuple[str, ...], slice]]:
+        """`values` of all there is, one after the other, and where each are: exhibits ask for thousands."""
+        known = self.means.index
+        keys = zip(*(known.get_level_values(name).tolist() for name in _MEASURED), strict=True)
+        places, end = {}, 0
+        for key, rows in itertools.groupby(keys):  # the index is sorted
+            first, end = end, end + sum(1 for _ in rows)
+            places[key] = slice(first, end)
+        return self.means.reset_index(_MEASURED)["value"], places
+
+    @functools.cached_property
+    def means(self) -> pd.Series:
+        """Every metric by arm, benchmark, split, metric and replicate, its index: mean over the replicate's seeds."""
+        return self.metrics.dropna(subset=["value"]).groupby([*_MEASURED, "replicate"], sort=True)["value"].mean()
 
     def settings(self, arm: str) -> dict[str, str]:
         """What the arm's strategy was set to, as text, less what its name says already."""
@@ -219,34 +230,27 @@ class Study:
 def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     """Of one arm and split: tables and figures ask for it again, a group at a time."""
     found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
-    temperatures = [_temperature(run) for run in study.of(arm) if split in run.scores]
-    known = study.runs[study.runs["arm"] == arm].set_index("seed")["replicate"]
-    orders = [scores["id"] for scores in found.values()] or [pd.Index([])]
-    alike = all(order.equals(orders[0]) for order in orders)
-    ids = orders[0] if alike else orders[0].append(orders[1:])
-    ids = ids if ids.is_unique else functools.reduce(pd.Index.union, orders)
+    known = study.runs.loc[study.runs["arm"] == arm, ["seed", "replicate"]].set_index("seed")["replicate"]
+    ids, places = _places([scores["id"] for scores in found.values()] or [pd.Index([])])
     sides = np.full((3, len(found), len(ids)), np.nan)
-    for row, scores in enumerate(found.values()):
-        columns = slice(None) if scores["id"].equals(ids) else ids.get_indexer(scores["id"])
-        chosen, rejected = _sides(scores, gold)
-        bits, judged = chosen - rejected, ~np.isnan(chosen)
-        bits[judged] = information(bits[judged], temperatures[row])
-        sides[:, row, columns] = chosen, rejected, bits
+    for row, (scores, at) in enumerate(zip(found.values(), places, strict=False)):
+        sides[:2, row, at] = _sides(scores, gold)
+        if not gold and "bits" in scores:
+            sides[2, row, at] = scores["bits"]
     seeds = np.array(list(found), dtype=int)
     return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
 
 
-@functools.lru_cache(maxsize=4096)
-def _temperature(run: Run) -> float:
-    """That the run's bits are taken at; NaN where it has too few held-out pairs."""
-    return held_out_temperature(_margins(run.scores.get(VALIDATION)))
-
-
-def _margins(scores: Mapping[str, Any] | None) -> np.ndarray:
-    """[V] margins of validation pairs, none where there are no scores of any."""
-    if scores is None:
-        return np.empty(0)
-    return np.asarray(scores["chosen_score"], float) - np.asarray(scores["rejected_score"], float)
+def _places(orders: Sequence[pd.Index]) -> tuple[pd.Index, Sequence[slice | np.ndarray]]:
+    """All examples of `orders`, and where among them those of each order are."""
+    if all(order.equals(orders[0]) for order in orders):
+        return orders[0], [slice(None)] * len(orders)
+    joined = orders[0].append(list(orders[1:]))
+    if joined.is_unique:  # every order has examples of its own
+        ends = np.cumsum([0, *map(len, orders)])
+        return joined, [slice(first, end) for first, end in itertools.pairwise(ends)]
+    joined = functools.reduce(pd.Index.union, orders)
+    return joined, [joined.get_indexer(order) for order in orders]
 
 
 def _sides(scores: Mapping[str, Any], gold: bool) -> tuple[np.ndarray, np.ndarray]:

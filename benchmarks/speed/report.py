@@ -2,16 +2,19 @@
 
     python -m benchmarks.speed report --runs 1000 --only load
     python -m benchmarks.speed report --runs 500 --examples 2000 [--keep DIR]
+    python -m benchmarks.speed report --runs 1280 --groups 20 --examples 300
 
 One real run is made, at toy size but with full-size tables (1,000 base pairs, five rounds, --examples test pairs), so
-that the files are what the runner writes today. It is then copied under other arms and seeds: scores moved by noise of
-the seed and the numbers that follow from them taken afresh, since a report checks the one against the other. Each
-measurement is a process of its own, from the interpreter's start; peak memory is that process's (Linux). --only
-measures one of the two; --keep names where the study is made and left, or found from an earlier call.
+that the files are what the runner writes today. It is then copied under other arms, seeds and --groups data sets:
+scores moved by noise of the seed and the numbers that follow from them taken afresh, since a report checks the one
+against the other. Each measurement is a process of its own, from the interpreter's start, with its seconds on the clock
+and of all cores; peak memory is that process's (Linux). --only measures one of the two; --keep names where the study is
+made and left, or found from an earlier call.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.choices import recompute
-from benchmarks.speed.clock import timed
+from benchmarks.speed.clock import Seconds, timed
 from mars.cli import composed
 from mars.config import UserError, choose
 from mars.files import config_hash
@@ -46,14 +49,15 @@ print(int(peak.split()[1]) / 1024, file=sys.stderr)
 """  # not the parent's ru_maxrss, which counts what the parent held when it forked
 
 
-def make_study(study: Path, runs: int, examples: int) -> None:
-    """`runs` finished runs of ARMS under `study`, each judged on `examples` pairs."""
+def make_study(study: Path, runs: int, examples: int, groups: int = 1) -> None:
+    """`runs` finished runs of ARMS on so many data sets under `study`, each judged on `examples` pairs."""
     with tempfile.TemporaryDirectory() as folder:
         template = execute(_config("mars", Path(folder), examples))
         methods = [_config(arm, Path(folder), examples)["method"] for arm in ARMS]
         for number in range(runs):
-            seed, arm = divmod(number, len(ARMS))
-            _copy(template, study, methods[arm], seed)
+            rest, arm = divmod(number, len(ARMS))
+            seed, group = divmod(rest, groups)
+            _copy(template, study, methods[arm], seed, group)
 
 
 def _config(arm: str, folder: Path, examples: int) -> dict[str, Any]:
@@ -63,10 +67,11 @@ def _config(arm: str, folder: Path, examples: int) -> dict[str, Any]:
     return composed("config", overrides)
 
 
-def _copy(template: Path, study: Path, method: dict[str, Any], seed: int) -> None:
-    """The run as another arm and seed might have left it."""
+def _copy(template: Path, study: Path, method: dict[str, Any], seed: int, group: int) -> None:
+    """The run as another arm and seed might have left it, on another data set."""
     facts, _ = RunDirectory(template).read()
-    manifest, arm, record = facts.manifest, method["name"], facts.records[MAIN]
+    arm, record = method["name"], facts.records[MAIN]
+    manifest = facts.manifest | ({"dataset": f"{facts.manifest['dataset']}{group}"} if group else {})
     config = facts.config | {"seed": seed, "method": method}
     rows = {key: manifest[key] for key in ("base_sha256", "validation_sha256", "test_sha256")}
     hashed = config_hash(config, rows)
@@ -103,23 +108,30 @@ def _restated(stated: dict[str, Any], found: dict[str, float]) -> dict[str, Any]
     return moved
 
 
-def measure(*arguments: str) -> tuple[float, float]:
-    """(wall seconds, peak resident MiB) of `load STUDY` or of a module's command line. Raises UserError if it fails."""
+def measure(*arguments: str) -> tuple[Seconds, float]:
+    """(seconds, peak resident MiB) of `load STUDY` or of a module's command line. Raises UserError if it fails."""
     command = [sys.executable, "-c", _MEASURED, *arguments]
+    before = _of_children()
     done, seconds = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=False))
     if done.returncode:
         raise UserError(f"{' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
-    return seconds.clock, float(done.stderr.split()[-1])
+    return Seconds(seconds.clock, _of_children() - before), float(done.stderr.split()[-1])
 
 
-def main(runs: int = 500, examples: int = 2000, only: str = "", keep: str = "") -> None:
+def _of_children() -> float:
+    """Seconds that processes begun by this one have used, those that they began included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main(runs: int = 500, examples: int = 2000, groups: int = 1, only: str = "", keep: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         study = Path(keep or f"{folder}/study")
         if not study.exists():
-            make_study(study, runs, examples)
+            make_study(study, runs, examples, groups)
         print(f"{len(finished_runs(study))} runs, {examples} examples each")
         commands = {"load": ("load", str(study)), "report": ("analysis.report", f"study={study}")}
         chosen = {only: choose(commands, only, "only")} if only else commands
         for name, arguments in chosen.items():
             seconds, memory = measure(*arguments)
-            print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB", flush=True)
+            print(f"{name}: {seconds}, peak {memory:.0f} MiB", flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.study import make_study
+from support.study import make_run, make_study
 
 from analysis import load
 from analysis.report.build import report
@@ -43,7 +43,7 @@ def _offline(study: Path, **settings: Any) -> str:
     return said
 
 
-def test_its_blocks_are_the_verdict_the_leaderboard_and_panels_by_method(told: Path) -> None:
+def test_its_blocks_are_the_verdict_the_leaderboard_and_panels_by_arm(told: Path) -> None:
     where = {"entity": "team", "project": "mars", "groups": ["watched"]}
     made = report_of(wr, load(told), told / "report", where)
     verdict, leaderboard, _, grid = made.blocks
@@ -55,6 +55,15 @@ def test_its_blocks_are_the_verdict_the_leaderboard_and_panels_by_method(told: P
     assert {"round/validation_accuracy", "round/share_none"} <= {line.y[0] for line in lines}
     (runs,) = grid.runsets
     assert (runs.groupby, runs.filters) == (["config.method.name"], "Metric(\"Group\") in ['watched']")
+
+
+def test_arms_of_one_method_are_groups_of_their_own(told: Path) -> None:
+    for seed in (0, 1, 2):
+        make_run(told, "mars", seed, 0.6, settings={"tau": 0.5})
+    where = {"entity": "team", "project": "mars", "groups": ["watched"]}
+    grid = report_of(wr, load(told), told / "report", where).blocks[3]
+    assert grid.runsets[0].groupby == ["config.method.name", "config.method.tau"]
+    assert {panel.groupby for panel in grid.panels} == {None}  # as the runs are
 
 
 def test_offline_the_files_of_the_report_are_kept_for_a_sync(told: Path) -> None:

@@ -152,3 +152,21 @@ def test_a_temperature_that_has_no_minimum_costs_no_hundreds_of_bits(held_out: n
     assert bits.min() > -8
     assert information(np.zeros(3), held_out) == pytest.approx([0, 0, 0])  # scores that say nothing
     assert information(np.array([1.0]), np.empty(0)) == pytest.approx([0])  # nothing to fit on
+
+
+def bisected(margins: np.ndarray) -> float:
+    """The T of `fit_temperature` where there is a minimum, without a shortcut."""
+    size = float(np.abs(margins).mean())
+    unit = margins / size
+    low, high = 1 / RANGE[1], 1 / RANGE[0]
+    while (middle := (low + high) / 2) not in (low, high):
+        falls = -float(np.mean(unit * metrics.sigmoid(-middle * unit))) < 0
+        low, high = (middle, high) if falls else (low, middle)
+    return size / middle
+
+
+@given(some_margins, st.floats(1e-9, 1e9))
+def test_a_temperature_is_that_of_a_whole_bisection_to_the_last_bit(margins: np.ndarray, scale: float) -> None:
+    found = fit_temperature(scale * margins)
+    if not found.note:
+        assert found.value == bisected(scale * margins)

@@ -354,7 +354,8 @@ def test_a_sweep_goes_on_after_a_bad_job_and_a_repeat_makes_nothing_twice(tmp_pa
     assert len(list(tmp_path.glob("study/*/DONE"))) == 2
     second = command(*arguments, "rounds.budget=0,1")
     assert second.returncode == 0
-    assert second.stderr.split(" ", 1)[1] == "2 runs: 2 found finished\n"
+    assert second.stderr.splitlines()[0].endswith(" 2 runs: 2 found finished")
+    assert second.stderr.splitlines()[1].endswith(f" report: python -m analysis.report study={tmp_path}/study")
 
 
 @pytest.mark.parametrize(

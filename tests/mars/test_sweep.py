@@ -96,7 +96,7 @@ def test_a_sweep_leaves_what_another_works_on_and_comes_back_to_it(compose: Comp
     assert re.match(r"1 of 2 runs, .* left: none-planted-tiny-s1-\w+ done in .* s, test accuracy 0\.\d{4}$", shown[0])
     assert shown[1] == "waiting for 1 run that others work on"
     assert re.match(r"2 of 2 runs: none-planted-tiny-s0-", shown[2])
-    assert shown[3:] == ["2 runs: 2 done here"]
+    assert shown[3:] == ["2 runs: 2 done here", f"report: python -m analysis.report study={tmp_path}/study"]
 
 
 def test_a_run_of_its_own_waits_for_whoever_works_on_it(
@@ -120,7 +120,7 @@ def test_a_failed_run_stops_no_other_and_is_tried_again_only_when_asked(tmp_path
     assert len(finished_runs(tmp_path / "study")) == 1
     [failed] = [name for name in starts(tmp_path) if not (tmp_path / "study" / name / "DONE").exists()]
     log = tmp_path / "study" / failed / "run.log"
-    assert lines(done)[-3] == "2 runs: 1 done here, 1 failed"
+    assert lines(done)[-4] == "2 runs: 1 done here, 1 failed"
     assert re.match(r"error: \S", lines(done)[-2])
     assert lines(done)[-1] == f"  {failed} ({log})"
     again = sweeping(tmp_path, *bad)
@@ -215,7 +215,7 @@ def test_a_run_of_a_sweep_is_that_of_a_single_command(compose: Compose, tmp_path
 
 def test_the_terminal_is_short_and_the_run_s_log_is_not(tmp_path: Path) -> None:
     done = sweeping(tmp_path, "method=mars", "seed=0,1")
-    assert len(done.stderr.splitlines()) == 3
+    assert len(done.stderr.splitlines()) == 4  # a line a run, how they ended, the report's command
     [first, second] = [(run.path / "run.log").read_text() for run in finished_runs(tmp_path / "study")]
     assert "round 0: " in first
     assert "round 0: " in second
@@ -227,7 +227,7 @@ def test_the_terminal_is_short_and_the_run_s_log_is_not(tmp_path: Path) -> None:
 def test_force_runs_each_run_once_more(tmp_path: Path) -> None:
     sweeping(tmp_path, "method=none", "seed=0")
     before = time.time()
-    assert lines(sweeping(tmp_path, "method=none", "seed=0", "force=true"))[-1] == "1 run: 1 done here"
+    assert lines(sweeping(tmp_path, "method=none", "seed=0", "force=true"))[-2] == "1 run: 1 done here"
     [run] = finished_runs(tmp_path / "study")
     assert (run.path / "DONE").stat().st_mtime >= before - 1
 

@@ -228,3 +228,13 @@ def test_any_arm_can_be_the_reference_and_is_matched_by_the_settings_it_does_not
     assert (differences.dropna() > 0).all()
     assert "− mars tau=0" in board.to_markdown()
     assert "no finished run of uniform to compare with" in rank(load(tmp_path)).to_markdown()
+
+
+def test_what_is_so_of_several_arms_is_a_note_for_all_of_them(tmp_path):
+    for seed in (0, 1):
+        make_study(tmp_path, {"none": 0.4, "uniform": 0.7, "mars": 1.1}, seeds=(seed,), examples=60 + seed)
+    notes = rank(load(tmp_path)).notes
+    several = "planted / minilm: none, uniform, mars: their replicates were not all measured on the same pairs of test"
+    assert [note for note in notes if "not all measured" in note] == [several]
+    common = "planted / minilm: each of none, mars − uniform is over 2 common replicates and 60 common pairs"
+    assert [note for note in notes if "common pairs" in note] == [common]

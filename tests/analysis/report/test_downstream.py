@@ -33,7 +33,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def test_the_family_is_said_to_be_a_second_one(said: tuple[str, ...]) -> None:
     assert said[0] == (
         "Downstream, in gold gain, arms are compared in a second family, apart from the declared endpoints, adjusted "
-        "within itself: of 2 comparisons the arm in focus is better in 2; worse in 0."
+        "within itself: of 2 comparisons the arm in focus is better in 2."
     )
 
 
@@ -84,7 +84,7 @@ def test_a_study_that_stopped_by_its_endpoints_says_so(tmp_path: Path) -> None:
 
 def test_one_replicate_tells_nothing_and_no_downstream_says_nothing(tmp_path: Path) -> None:
     said = on_downstream(made(tmp_path / "one", {"uniform": 0.1, "mars": 0.3}, seeds=(0,)))
-    assert "could not be tested in 1." in said[0]
+    assert said[0].endswith("; 1 could not be tested.")
     assert "1 replicate × 30 prompts: +0." in said[1]
     assert said[1].endswith("(one replicate, so no interval).")
     assert said[2] == "trained_policy: one replicate, so no telling whether gold followed the proxy."

@@ -83,7 +83,9 @@ def test_several_comparisons_are_counted(verdicts: list[str]) -> None:
         assert said.startswith(f"In all {len(verdicts)} comparisons ")
         assert SAID[verdicts[0]] in said
     else:
-        assert f"better in {verdicts.count(BETTER)}, worse in {verdicts.count(WORSE)}" in said
+        for verdict in (BETTER, WORSE):
+            assert (f"{verdict} in {verdicts.count(verdict)}" in said) == (verdict in verdicts)
+        assert " in 0" not in said
 
 
 def test_settings_of_an_arm_stay_with_its_plain_name() -> None:
@@ -155,6 +157,10 @@ def test_the_headline_names_the_data_it_is_about_and_says_what_it_is_not_about(t
     shown = glance(two, compare(two), ["few"])
     assert shown.sentence.startswith("On planted / minilm MARS is better than uniform augmentation, by ")
     assert shown.cautions[0] == "hh / minilm: uniform did not run, so the sentence above is not about it"
+    make_study(tmp_path, {"none": 0.9, "mars": 0.3}, seeds=(0, 1, 2, 3, 4), examples=200, dataset="uf")
+    three = load(tmp_path)
+    told = "hh / minilm, uf / minilm: uniform did not run, so the sentence above is not about them"
+    assert glance(three, compare(three), ["few"]).cautions[0] == told
 
 
 def test_an_arm_that_stands_in_for_the_reference_is_named(tmp_path: Path) -> None:

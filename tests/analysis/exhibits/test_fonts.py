@@ -1,0 +1,44 @@
+"""The font of a PDF is cut, and a reader sees no difference."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import zlib
+from typing import Any
+
+import pytest
+
+from analysis.exhibits import style
+
+
+def sheet(words: str, **looks: Any) -> style.Sheet:
+    figure = style.Sheet(figsize=(4, 1))
+    figure.text(0.1, 0.5, words, **looks)
+    return figure
+
+
+def drawing(document: bytes) -> bytes:
+    """What a PDF's page draws: which glyphs, where."""
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", document, re.DOTALL)
+    drawn = (zlib.decompressobj().decompress(stream) for stream in streams)  # also of one that ends in a line break
+    return next(part for part in drawn if b"\nBT\n" in part)
+
+
+@pytest.mark.parametrize("words", ["AVATAR, To [−1.2, +3.4] ½ ≤ τ", "an efficient, fluffy file", "Å é ß → ░\nbelow"])
+def test_a_page_is_drawn_as_with_the_whole_font(words: str) -> None:
+    figure, whole = sheet(words), io.BytesIO()
+    with style.house_style():
+        figure.savefig(whole, format="pdf")
+    cut = style.pdf(figure)
+    assert drawing(cut) == drawing(whole.getvalue())
+    assert b"+DejaVuSans\n" in cut  # by its own name
+
+
+def test_what_the_cut_font_lacks_is_drawn_with_the_whole_one() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a character that no font has
+        assert b"DejaVuSans" in style.pdf(sheet("слово"))
+        assert b"DejaVuSans-Bold" in style.pdf(sheet("bold", fontweight="bold"))
+        assert b"DejaVuSans-Oblique" in style.pdf(sheet("slanted", fontstyle="italic"))
