@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -39,18 +39,13 @@ def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = Non
 def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path) -> ForkServerProcess:
     """The process of a command that is called with these arguments. heard: gets what it says of mistakes and progress.
 
-    It is one of `forks`.
+    It is forked from one that has imported what a run needs, and as deaf to signals that ask to stop until it works.
     """
-    process = forks().Process(target=_called, args=(main, ["command", *arguments], heard))
-    process.start()
-    return process
-
-
-def forks() -> ForkServerContext:
-    """What starts processes: each is forked from one that has imported what a run needs, and knows no more."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mars.launch.nursery"])
-    return context
+    process = context.Process(target=_called, args=(main, ["command", *arguments], heard))
+    process.start()
+    return process
 
 
 def _called(main: Callable[[], object], arguments: list[str], heard: Path) -> None:

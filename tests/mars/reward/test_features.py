@@ -1,5 +1,6 @@
 """Frozen features: computed once a text, shared through the disk, safe to fill from several processes."""
 
+import multiprocessing
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from support.backbones import backbone, pairs
-from support.commands import forks
 
 from mars.preferences.dialogue import Rendered
 from mars.reward import features
@@ -103,7 +103,7 @@ def _fill(cache):
 
 
 def test_two_processes_may_fill_one_file(tmp_path):
-    with forks().Pool(2) as workers:
+    with multiprocessing.get_context("spawn").Pool(2) as workers:
         one, two = workers.map(_fill, [tmp_path, tmp_path])
     np.testing.assert_allclose(one, two, atol=1e-6)
     with sqlite3.connect(encoder(tmp_path).path) as database:
