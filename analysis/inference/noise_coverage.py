@@ -1,0 +1,135 @@
+"""Do the intervals of label noise hold the true ε and T 95 times in 100?
+
+Labels of pairs with a known gold margin, of the Gaussian and of the planted world, turned round at a rate ε after they
+were drawn from Bradley–Terry at T (0: the gold preference). First one label a pair, with the gold margin known. Then
+one label a pair and the margins of a model, which correlate with gold by MODEL: how often the bound on ε holds, and how
+far above ε it lies. Last three votes a pair and the margins of that model: ε, and in the place of T, whose unit nobody
+knows then, the share of votes that are wrong by small margins. Gold is normal in the Gaussian world, which this
+estimate takes for granted, and is not in the planted one.
+
+    python -m benchmarks.speed noise [--studies 500]
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.inference.label_noise import Known, noise_of
+from analysis.inference.noise_model import Estimate, Fit, Votes, wrong_by_margin
+from benchmarks.metrics import sigmoid
+from mars.worlds.gaussian import GaussianConfig, load_gaussian
+from mars.worlds.planted import PlantedConfig, load_planted
+
+PAIRS = 1000
+FLIPS, TEMPERATURES = (0.0, 0.1, 0.25), (0.0, 0.5, 1.0, 2.0)
+VOTED = ((0.0, 0.5), (0.0, 2.0), (0.1, 0.0), (0.1, 1.0), (0.25, 0.0))  # ε and T of what takes longer
+ANNOTATORS, MODEL = 3, 0.6
+_POOL = 5000  # planted pairs that a study's are drawn from, for they take long to make
+
+
+class Held(NamedTuple):
+    """Shares of intervals that hold the truth, of ε and of T or its like, and the intervals' median ends."""
+
+    flips: float
+    other: float
+    flips_ends: tuple[float, float]
+    other_ends: tuple[float, float]
+
+
+class Margins:
+    """Gold margins of a world, [N] above 0, new ones each time they are asked for."""
+
+    def __init__(self, world: str):
+        self._known = np.empty(0)
+        if world == "planted":
+            pairs = load_planted(PlantedConfig(size=_POOL, noise="none")).base
+            self._known = np.array([pair.gold_margin for pair in pairs], dtype=float)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        if len(self._known):
+            return np.abs(rng.choice(self._known, PAIRS, replace=False))
+        config = GaussianConfig(size=PAIRS, validation=1, test_size=1, noise="none", seed=int(rng.integers(2**31)))
+        return np.abs(np.array([pair.gold_margin for pair in load_gaussian(config).base], dtype=float))
+
+
+def labels(gold: np.ndarray, flips: float, temperature: float, votes: int, rng: np.random.Generator) -> np.ndarray:
+    """[N] of so many votes those for the truly better side. gold: [N] above 0."""
+    right = sigmoid(gold / temperature) if temperature else np.ones(len(gold))
+    return rng.binomial(votes, flips + (1 - 2 * flips) * right)
+
+
+def of_gold(margins: Margins, flips: float, temperature: float, studies: int, rng: np.random.Generator) -> Held:
+    """With the gold margin known, one label a pair."""
+    found = []
+    for _ in range(studies):
+        gold = margins.draw(rng)
+        chosen = labels(gold, flips, temperature, 1, rng)
+        fit = Fit(Votes(np.where(chosen == 1, gold, -gold), np.ones_like(chosen)), "gold")
+        found.append((fit.flips, Estimate(*(fit.unit * end for end in fit.t)), temperature))
+    return _held(found, flips)
+
+
+def of_votes(margins: Margins, flips: float, temperature: float, studies: int, rng: np.random.Generator) -> Held:
+    """With ANNOTATORS votes a pair and a model's margins; the share that is wrong by small margins in the place of T."""
+    found = []
+    for _ in range(studies):
+        gold, scores = _scored(margins, rng)
+        chosen = labels(gold, flips, temperature, ANNOTATORS, rng)
+        fit = Fit(Votes(scores, chosen, ANNOTATORS), "model")
+        share = Estimate(*(wrong_by_margin(None, end) for end in fit.t))
+        found.append((fit.flips, share, wrong_by_margin(gold, temperature)))
+    return _held(found, flips)
+
+
+def of_model(margins: Margins, flips: float, temperature: float, studies: int, rng: np.random.Generator) -> Held:
+    """The bound on ε, with one label a pair and a model's margins."""
+    found = []
+    for _ in range(studies):
+        gold, scores = _scored(margins, rng)
+        signed = np.where(labels(gold, flips, temperature, 1, rng) == 1, scores, -scores)
+        none = np.full(len(gold), math.nan)
+        noises = noise_of(Known(signed, none, np.ones(len(gold))))
+        bound = noises[0].flips if noises else Estimate(math.nan, 0.0, 0.5)
+        found.append((bound, Estimate(math.nan, math.nan, math.nan), math.nan))
+    return _held(found, flips)
+
+
+def _scored(margins: Margins, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Gold margins [N], and those of a model that correlates with them by MODEL where both signs are as frequent."""
+    gold = margins.draw(rng)
+    scores = MODEL * gold / math.sqrt(float(np.square(gold).mean())) + math.sqrt(1 - MODEL**2) * rng.normal(size=PAIRS)
+    return gold, scores
+
+
+def _held(found: list[tuple[Estimate, Estimate, float]], flips: float) -> Held:
+    within = [(known.lo <= flips <= known.hi, other.lo <= true <= other.hi) for known, other, true in found]
+    shares = np.mean(within, axis=0)
+    a, b, c, d = np.median([(*known[1:], *other[1:]) for known, other, _ in found], axis=0)
+    return Held(float(shares[0]), float(shares[1]), (float(a), float(b)), (float(c), float(d)))
+
+
+KINDS = {
+    "gold": ("gold margins", of_gold, list(itertools.product(FLIPS, TEMPERATURES))),
+    "model": ("a model's margins", of_model, VOTED),
+    "votes": (f"{ANNOTATORS} votes, a model's margins", of_votes, VOTED),
+}
+
+
+def main(studies: int = 500, known: str = "gold,model,votes") -> None:
+    rng = np.random.default_rng(0)
+    se = (0.0475 / studies) ** 0.5
+    print(f"{studies} studies of {PAIRS} pairs a row; a share of .95 has a standard error of {se:.3f}")
+    line = "| {:<8} | {:<26} | {:>4} | {:>3} | {:>11} | {:>13} | {:>11} | {:>13} |"
+    print(line.format("world", "known", "ε", "T", "ε is held", "ε from … to", "T is held", "T from … to"))
+    for name, measure, truths in (KINDS[kind] for kind in known.split(",")):
+        for world in ("gaussian", "planted"):
+            margins = Margins(world)
+            for flips, temperature in truths:
+                held = measure(margins, flips, temperature, studies, rng)
+                (a, b), (c, d) = held.flips_ends, held.other_ends
+                shares = (f"{held.flips:.3f}", f"{a:.3f} … {b:.3f}", f"{held.other:.3f}", f"{c:.3f} … {d:.3f}")
+                print(line.format(world, name, flips, temperature, *shares), flush=True)
