@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.table import csv_text
-from analysis.inference.label_noise import (
-    CLEAN,
-    FEWEST,
-    FLIPS,
-    MIXED,
-    SMALL,
-    UNKNOWN,
-    Known,
-    Noise,
-    flat,
-    known_of,
-    noise_of,
-)
+from analysis.inference.label_noise import of_study
+from analysis.inference.noise_evidence import CLEAN, FEWEST, FLIPS, MIXED, SMALL, UNKNOWN, Known, Noise, flat, noise_of
 from analysis.inference.noise_model import Estimate
 from analysis.inference.regime_map import foretold
 from analysis.study.loading import load
+from analysis.study.study import NothingToShow
 from mars.choices import read
 from mars.config import UserError, build
 from mars.files import as_json, write_text
@@ -128,28 +118,17 @@ def of_dataset(preferences: Preferences, annotators: int | None = None) -> list[
     found = noise_of(Known(np.full(len(pairs), math.nan), gold, agreement), annotators)
     if not found:
         raise UserError(
-            f"dataset: the label noise of {preferences.name} cannot be known from its labels: it has neither gold margins "
-            f"nor votes of several people on {FEWEST} pairs or more (train on it and give study=DIR, for bounds)"
+            f"dataset: the label noise of {preferences.name} cannot be known from its labels: it has neither gold "
+            f"margins nor several people's votes on {FEWEST} pairs or more (for bounds train on it, and give study=DIR)"
         )
     return found
 
 
-def of_study(sources: Sequence[str]) -> Iterator[tuple[str, list[Noise]]]:
-    """(`dataset / backbone`, what is known) of every group of a study. Raises UserError where nothing is, with why."""
-    found = [
-        (" / ".join(group.runs[["dataset", "backbone"]].iloc[0]), noise_of(known))
-        for _, group, known in known_of(load(*sources))
-    ]
-    if not found:
-        raise UserError(
-            f"study: no run of {', '.join(sources)} has scores of its test pairs (run it, or judge it, anew)"
-        )
-    if not any(noises for _, noises in found):
-        raise UserError(
-            f"study: the label noise cannot be known from {', '.join(sources)}: its main test split has no gold margins "
-            f"and no votes, and either fewer than {FEWEST} pairs or a model that ranks them no better than a coin"
-        )
-    yield from ((title, noises) for title, noises in found if noises)
+def _of_sources(sources: Sequence[str]) -> list[tuple[str, list[Noise]]]:
+    try:
+        return [(f"{found.dataset} / {found.backbone}", found.noises) for found in of_study(load(*sources))]
+    except NothingToShow as error:
+        raise UserError(f"study: the label noise cannot be known from {', '.join(sources)}: {error}") from None
 
 
 def run(cfg: Mapping[str, Any]) -> None:
@@ -159,7 +138,7 @@ def run(cfg: Mapping[str, Any]) -> None:
         preferences = read(settings.dataset)
         groups = [(preferences.name, of_dataset(preferences, settings.annotators))]
     else:
-        groups = list(of_study(settings.sources))
+        groups = _of_sources(settings.sources)
     for title, noises in groups:
         print("\n".join([title, *(f"  {line}" for noise in noises for line in sentences(noise))]))
     if settings.out:

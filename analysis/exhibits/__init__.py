@@ -41,10 +41,10 @@ TABLES = {  # in the order of a results section
     "left_out": "analysis.exhibits.runs:LeftOut",
 }
 
-# The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how wrong are
-# labels, how did training get there, where did the budget go, what did that do to curvature and information, what if it
-# had been set otherwise, can the scores be believed elsewhere, are the models any good downstream and was that to be
-# foretold, does a judge think so, and where did the time go.
+# The map where there is one, is there a difference, what leaves it uncertain, what kind of model makes it, how wrong
+# are labels, how did training get there, where did the budget go, what did that do to curvature and information, what
+# if it had been set otherwise, can the scores be believed elsewhere, are the models any good downstream and was that to
+# be foretold, does a judge think so, and where did the time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "accuracy": "analysis.exhibits.by_arm:Accuracy",

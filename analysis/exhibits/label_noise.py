@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
 from analysis.exhibits.table import Column
-from analysis.inference.label_noise import Known, known_of, label_noise, noise_of, votes_of
+from analysis.inference.label_noise import label_noise, of_study
+from analysis.inference.noise_evidence import Known, votes_of
 from analysis.inference.noise_model import Fit, Knows, Votes, wrong_at
-from analysis.study.study import NothingToShow, Study
+from analysis.study.study import Study
 from benchmarks.metrics import wilson
 
 BINS = 10  # of equally many pairs
@@ -72,18 +73,12 @@ class BySize(Exhibit):
     caption = (
         "Share of labels, or votes, that differ from the sign of the margin, in tenths of the pairs by |margin|, with "
         "95 % intervals; the curve of flips and small margins together, and those of either alone. By the gold margin, "
-        "what is far right is flips. By a model's margin the model's own mistakes are there too, so it bounds flips."
+        "what is far right is flips. By a model's margin the model's own mistakes are there too, so it bounds flips; "
+        "with one label a pair the curves take the model's margins for the gold ones."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        parts = [
-            (" / ".join(group.runs[["dataset", "backbone"]].iloc[0]), _curves(known))
-            for _, group, known in known_of(study)
-            if noise_of(known)
-        ]
-        if not parts:
-            label_noise(study)  # says what is missing
-            raise NothingToShow("no margins are known")
+        parts = [(f"{found.dataset} / {found.backbone}", _curves(found.known)) for found in of_study(study)]
         return in_panels(parts)
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
@@ -115,7 +110,8 @@ def _curves(known: Known) -> pd.DataFrame:
     labels, knows, name = _shown(known)
     whole, flips, small = Fit(labels, knows), Fit(labels, knows, t=0.0), Fit(labels, knows, flips=0.0)
     rows = list(_seen(labels))
-    x = np.linspace(0, max(row["size"] for row in rows), _CURVES)
+    most = max(row["size"] for row in rows)
+    x = np.linspace(most / _CURVES, most, _CURVES)
     unit = whole.unit
     for series, fit in ((_BOTH, whole), (_FLIPS, flips), (_SMALL, small)):
         share = wrong_at(x / unit, fit.flips.value, fit.t.value, fit.r.value)

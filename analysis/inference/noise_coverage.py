@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.inference.label_noise import Known, noise_of
+from analysis.inference.noise_evidence import Known, noise_of
 from analysis.inference.noise_model import Estimate, Fit, Votes, wrong_by_margin
 from benchmarks.metrics import sigmoid
 from mars.worlds.gaussian import GaussianConfig, load_gaussian
@@ -28,6 +29,7 @@ PAIRS = 1000
 FLIPS, TEMPERATURES = (0.0, 0.1, 0.25), (0.0, 0.5, 1.0, 2.0)
 VOTED = ((0.0, 0.5), (0.0, 2.0), (0.1, 0.0), (0.1, 1.0), (0.25, 0.0))  # ε and T of what takes longer
 ANNOTATORS, MODEL = 3, 0.6
+SEEDS = 20  # of Gaussian worlds
 _POOL = 5000  # planted pairs that a study's are drawn from, for they take long to make
 
 
@@ -41,19 +43,18 @@ class Held(NamedTuple):
 
 
 class Margins:
-    """Gold margins of a world, [N] above 0, new ones each time they are asked for."""
+    """Gold margins [PAIRS] above 0 of a study's pairs, drawn from SEEDS worlds' pairs, or from many of one."""
 
     def __init__(self, world: str):
-        self._known = np.empty(0)
         if world == "planted":
-            pairs = load_planted(PlantedConfig(size=_POOL, noise="none")).base
-            self._known = np.array([pair.gold_margin for pair in pairs], dtype=float)
+            worlds = [load_planted(PlantedConfig(size=_POOL, noise="none")).base]
+        else:
+            one = partial(GaussianConfig, size=PAIRS, validation=1, test_size=1, noise="none")
+            worlds = [load_gaussian(one(seed=seed)).base for seed in range(SEEDS)]
+        self._known = [np.abs([pair.gold_margin or 0.0 for pair in pairs]) for pairs in worlds]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        if len(self._known):
-            return np.abs(rng.choice(self._known, PAIRS, replace=False))
-        config = GaussianConfig(size=PAIRS, validation=1, test_size=1, noise="none", seed=int(rng.integers(2**31)))
-        return np.abs(np.array([pair.gold_margin for pair in load_gaussian(config).base], dtype=float))
+        return rng.choice(self._known[rng.integers(len(self._known))], PAIRS, replace=False)
 
 
 def labels(gold: np.ndarray, flips: float, temperature: float, votes: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +75,7 @@ def of_gold(margins: Margins, flips: float, temperature: float, studies: int, rn
 
 
 def of_votes(margins: Margins, flips: float, temperature: float, studies: int, rng: np.random.Generator) -> Held:
-    """With ANNOTATORS votes a pair and a model's margins; the share that is wrong by small margins in the place of T."""
+    """With ANNOTATORS votes a pair and a model's margins; the share wrong by small margins in the place of T."""
     found = []
     for _ in range(studies):
         gold, scores = _scored(margins, rng)
@@ -119,17 +120,25 @@ KINDS = {
 }
 
 
-def main(studies: int = 500, known: str = "gold,model,votes") -> None:
-    rng = np.random.default_rng(0)
+WORLDS = ("gaussian", "planted")
+_LINE = "| {:<8} | {:<26} | {:>4} | {:>3} | {:>11} | {:>13} | {:>11} | {:>13} |"
+
+
+def line(kind: str, world: str, margins: Margins, truth: tuple[float, float], studies: int) -> str:
+    """A row of what is printed, the same whichever others are."""
+    known, measure, truths = KINDS[kind]
+    rng = np.random.default_rng([list(KINDS).index(kind), WORLDS.index(world), truths.index(truth)])
+    held = measure(margins, *truth, studies, rng)
+    (a, b), (c, d) = held.flips_ends, held.other_ends
+    shares = (f"{held.flips:.3f}", f"{a:.3f} … {b:.3f}", f"{held.other:.3f}", f"{c:.3f} … {d:.3f}")
+    return _LINE.format(world, known, *truth, *shares)
+
+
+def main(studies: int = 500, known: str = "gold,model,votes", worlds: str = "gaussian,planted") -> None:
     se = (0.0475 / studies) ** 0.5
     print(f"{studies} studies of {PAIRS} pairs a row; a share of .95 has a standard error of {se:.3f}")
-    line = "| {:<8} | {:<26} | {:>4} | {:>3} | {:>11} | {:>13} | {:>11} | {:>13} |"
-    print(line.format("world", "known", "ε", "T", "ε is held", "ε from … to", "T is held", "T from … to"))
-    for name, measure, truths in (KINDS[kind] for kind in known.split(",")):
-        for world in ("gaussian", "planted"):
-            margins = Margins(world)
-            for flips, temperature in truths:
-                held = measure(margins, flips, temperature, studies, rng)
-                (a, b), (c, d) = held.flips_ends, held.other_ends
-                shares = (f"{held.flips:.3f}", f"{a:.3f} … {b:.3f}", f"{held.other:.3f}", f"{c:.3f} … {d:.3f}")
-                print(line.format(world, name, flips, temperature, *shares), flush=True)
+    print(_LINE.format("world", "known", "ε", "T", "ε is held", "ε from … to", "T is held", "T from … to"))
+    for kind, world in itertools.product(known.split(","), worlds.split(",")):
+        margins = Margins(world)
+        for truth in KINDS[kind][2]:
+            print(line(kind, world, margins, truth, studies), flush=True)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from analysis.inference.label_noise import Noise
+from analysis.inference.noise_evidence import Noise
 from analysis.inference.noise_model import Estimate, wrong_by_margin
 from analysis.inference.regimes import regimes
 from analysis.study.loading import load
@@ -34,7 +34,7 @@ _SD = GOLD * math.sqrt(float((SCALES[:COMMON] ** 2).mean()))  # of common pairs'
 
 
 class Row(NamedTuple):
-    """A kind of labels of the map. by_margin: the share that is wrong by small margins. cells: {arm: {outcome: number}}."""
+    """A kind of labels of the map. by_margin: the share wrong by small margins. cells: {arm: {outcome: number}}."""
 
     labels: str
     flips: float
@@ -52,7 +52,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def fitting(noise: Noise) -> tuple[list[Row], bool]:
-    """(the rows whose labels are as noisy, True); or (the nearest, False) where none is. No row where nothing is known."""
+    """(the rows whose labels are as noisy, True), or (the nearest, False) where none is. No row if nothing is known."""
     if math.isnan(noise.flips.hi):
         return [], False
     found = [row for row in rows() if _within(row.flips, noise.flips) and _within(row.by_margin, noise.by_margin)]

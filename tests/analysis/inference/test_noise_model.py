@@ -59,7 +59,7 @@ def test_which_side_is_called_chosen_changes_nothing():
     assert other.log_likelihood == pytest.approx(Fit(labels, "model").log_likelihood)
 
 
-@pytest.mark.parametrize("flips,temperature", [(0.0, 1.0), (0.25, 0.0), (0.1, 0.5)])
+@pytest.mark.parametrize(("flips", "temperature"), [(0.0, 1.0), (0.25, 0.0), (0.1, 0.5)])
 def test_intervals_hold_the_truth_with_gold_margins(flips, temperature):
     held = of_gold(Margins("gaussian"), flips, temperature, 30, np.random.default_rng(1))
     assert min(held.flips, held.other) >= 0.9  # `python -m benchmarks.speed noise` has the rate itself
@@ -69,10 +69,14 @@ def test_five_votes_a_pair_tell_flips_from_small_margins_without_any_margin():
     rng = np.random.default_rng(0)
     flipped = Votes(np.zeros(800), rng.binomial(5, np.where(rng.random(800) < 0.5, 0.1, 0.9)), 5)
     fit = Fit(flipped, "votes")
-    assert fit.flips.lo <= 0.1 <= fit.flips.hi and fit.flips.lo > 0.05 and fit.t.lo == 0
+    assert fit.flips.lo <= 0.1 <= fit.flips.hi
+    assert fit.flips.lo > 0.05
+    assert fit.t.lo == 0
     ambiguous = Votes(np.zeros(800), rng.binomial(5, 1 / (1 + np.exp(-2 * rng.normal(size=800)))), 5)
     fit = Fit(ambiguous, "votes")
-    assert fit.flips.lo == 0 and fit.t.lo <= 0.5 <= fit.t.hi and fit.t.lo > 0.2
+    assert fit.flips.lo == 0
+    assert fit.t.lo <= 0.5 <= fit.t.hi
+    assert fit.t.lo > 0.2
 
 
 def test_three_votes_and_a_models_margin_tell_its_errors_from_those_of_annotators():
@@ -81,7 +85,8 @@ def test_three_votes_and_a_models_margin_tell_its_errors_from_those_of_annotator
     scores = 0.6 * gold + 0.8 * rng.normal(size=1500)
     votes = rng.binomial(3, 0.1 + 0.8 * (gold > 0))
     fit = Fit(Votes(scores, votes, 3), "model")
-    assert fit.flips.lo <= 0.1 <= fit.flips.hi and fit.flips.hi < 0.15
+    assert fit.flips.lo <= 0.1 <= fit.flips.hi
+    assert fit.flips.hi < 0.15
     assert fit.r.lo <= 0.6 <= fit.r.hi
 
 
@@ -99,7 +104,8 @@ def test_the_curve_of_a_fit_begins_at_a_coin_and_ends_at_the_flips():
 
 def test_labels_wrong_by_small_margins_go_from_none_to_half():
     gold = np.array([1.0])
-    assert wrong_by_margin(gold, 0.0) == 0 and wrong_by_margin(gold, math.inf) == 0.5
+    assert wrong_by_margin(gold, 0.0) == 0
+    assert wrong_by_margin(gold, math.inf) == 0.5
     assert wrong_by_margin(gold, 1.0) == pytest.approx(1 / (1 + math.e))
 
 
