@@ -7,6 +7,7 @@ else a model's, whose own mistakes are among them. Flips alone stay level, small
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from benchmarks.metrics import wilson
 BINS = 10  # of equally many pairs
 _CURVES = 50  # points
 _SEEN, _BOTH, _FLIPS, _SMALL = "seen", "both", "flips alone", "small margins alone"
-_LOOKS = {
+_LOOKS: dict[str, dict[str, Any]] = {
     _SEEN: {"color": "#000000", "marker": "o", "linestyle": "none", "markersize": 4},
     _BOTH: {"color": "#0072B2", "linestyle": "-", "linewidth": 1.6},
     _FLIPS: {"color": "#D55E00", "linestyle": "--", "linewidth": 1.3},
@@ -135,7 +136,7 @@ def _single(margins: np.ndarray) -> Votes:
     return Votes(margins, np.ones(len(margins), dtype=int))
 
 
-def _seen(labels: Votes) -> Iterator[dict[str, object]]:
+def _seen(labels: Votes) -> Iterator[dict[str, Any]]:
     """Of tenths of the pairs by |margin|, the share of votes that differ from the margin's sign."""
     against = np.where(labels.margins < 0, labels.chosen, labels.number - labels.chosen) / labels.number
     against = np.where(labels.margins == 0, 0.5, against)

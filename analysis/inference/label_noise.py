@@ -62,8 +62,11 @@ def of_study(study: Study) -> tuple[Found, ...]:
             dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
             found.append(Found(dataset, backbone, arm, known, noises))
     if not found:
-        nothing = f"no main test split has gold margins, votes of several people, or {FEWEST} pairs that a model ranks "
-        raise NothingToShow("; ".join(dict.fromkeys(why)) or f"{nothing}better than a coin")
+        nothing = (
+            f"no main test split has {FEWEST} pairs with gold margins or votes, or that a model ranks better than a"
+        )
+        how = "(python -m mars.run method=none_matched dataset.test_size=1000)"
+        raise NothingToShow("; ".join(dict.fromkeys(why)) or f"{nothing} coin {how}")
     return tuple(found)
 
 

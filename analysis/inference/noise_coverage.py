@@ -130,8 +130,8 @@ def line(kind: str, world: str, margins: Margins, truth: tuple[float, float], st
     rng = np.random.default_rng([list(KINDS).index(kind), WORLDS.index(world), truths.index(truth)])
     held = measure(margins, *truth, studies, rng)
     (a, b), (c, d) = held.flips_ends, held.other_ends
-    shares = (f"{held.flips:.3f}", f"{a:.3f} … {b:.3f}", f"{held.other:.3f}", f"{c:.3f} … {d:.3f}")
-    return _LINE.format(world, known, *truth, *shares)
+    other = ("", "") if math.isnan(c) else (f"{held.other:.3f}", f"{c:.3f} … {d:.3f}")
+    return _LINE.format(world, known, *truth, f"{held.flips:.3f}", f"{a:.3f} … {b:.3f}", *other)
 
 
 def main(studies: int = 500, known: str = "gold,model,votes", worlds: str = "gaussian,planted") -> None:

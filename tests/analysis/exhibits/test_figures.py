@@ -31,11 +31,11 @@ from benchmarks.protocols.reward_bench import HEADLINE
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 TRAINED = {"trained_policy", "foretelling", "win_rates"}
 ELSEWHERE = {  # what each of the studies below has nothing for
-    "study": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "crowd": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
-    "sweep": {"best_of_n", *TRAINED, "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
-    "several": {"tau_sweep", "budget_sweep", *CURVATURE},
-    "mapped": {"best_of_n", *TRAINED, "tau_sweep", "budget_sweep", "sections"},
+    "study": {"best_of_n", *TRAINED, "label_noise", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "crowd": {"best_of_n", *TRAINED, "label_noise", "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE},
+    "sweep": {"best_of_n", *TRAINED, "label_noise", "budget_sweep", "sections", "variance", "regimes", *CURVATURE},
+    "several": {"label_noise", "tau_sweep", "budget_sweep", *CURVATURE},
+    "mapped": {"best_of_n", *TRAINED, "label_noise", "tau_sweep", "budget_sweep", "sections"},
 }
 
 

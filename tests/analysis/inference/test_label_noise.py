@@ -17,6 +17,7 @@ from support.commands import run_here
 from support.study import make_study
 
 from analysis import NothingToShow, load
+from analysis.exhibits.label_noise import BySize
 from analysis.inference.label_noise import label_noise
 from analysis.inference.noise_evidence import (
     BOTH,
@@ -145,6 +146,29 @@ def test_a_study_says_what_its_gold_margins_hold(tmp_path: Path):
     small = make_study(tmp_path / "small", {"none": 0.4}, seeds=(0,), examples=30)
     with pytest.raises(NothingToShow, match="100 pairs"):
         label_noise(load(small))
+
+
+def test_the_figure_has_the_shares_that_are_seen_and_the_curves_of_each_kind_of_noise(tmp_path: Path):
+    study = load(make_study(tmp_path / "study", {"none": 0.4}, seeds=(0,), examples=200))
+    frame = BySize().frame(study)
+    seen = frame[frame["series"] == "seen"]
+    gold = study.members[study.runs["run"].iloc[0]].scores["test"]["gold_margin"]
+    assert seen["pairs"].sum() == 200
+    assert (seen["share"] * seen["pairs"]).sum() == pytest.approx((gold < 0).sum())
+    flips = frame.loc[frame["series"] == "flips alone", "share"]
+    assert flips.max() == pytest.approx(flips.min())  # level
+    assert frame.loc[frame["series"] == "small margins alone", "share"].is_monotonic_decreasing
+    assert len(study.figure("label_noise").axes) == 1
+    assert "gold margins" in study.table("label_noise").to_markdown()
+
+
+def test_a_study_whose_votes_say_nothing_says_why(tmp_path: Path):
+    path = make_study(tmp_path / "study", {"none": 0.4}, seeds=(0,), examples=200)
+    for file in path.glob("*/scores/*.parquet"):
+        table = pd.read_parquet(file).drop(columns="gold_margin")
+        table.assign(agreement=np.resize([1.0, 0.75], len(table))).to_parquet(file)
+    with pytest.raises(NothingToShow, match="with 2 votes a pair"):
+        label_noise(load(path))
 
 
 def test_the_map_that_is_kept_is_that_of_the_site():
