@@ -70,7 +70,8 @@ def foretold(noise: Noise) -> str:
     if len(found) == len(rows()):
         opening = "Every row of the map in docs/regimes.md fits, so that it foretells nothing that depends on the noise"
     elif within:
-        opening = f"Of the map in docs/regimes.md, the row{'s'[: len(found) - 1]} {names} may be as noisy"
+        rows_, are = ("row", "is") if len(found) == 1 else ("rows", "are")
+        opening = f"Of the map in docs/regimes.md, the {rows_} {names} {'may be' if noise.unknown else are} as noisy"
     else:
         opening = f"No row of the map in docs/regimes.md has labels as noisy as these; the nearest is {names}"
     return f"{opening}: {'; '.join(_outcomes(found))}."
