@@ -231,6 +231,7 @@ def test_mistakes_are_one_line(tmp_path: Path):
         ((), "give a study or a dataset"),
         (("study=a", "dataset=gaussian"), "give a study or a dataset"),
         ((f"study={few}", "out=x.txt"), "out: x.txt is neither"),
+        ((f"study={few}", "annotators=3"), "annotators: goes with a dataset"),
         ((f"study={few}",), "cannot be known"),
         ((f"study={bare}",), "cannot be known"),
         (("dataset=files", f"dataset.train={rows_}", "dataset.test_from_train=0.2"), "cannot be known from its labels"),
