@@ -53,9 +53,7 @@ class LabelNoiseConfig:
         if self.annotators is not None and self.annotators < 2:
             raise ValueError(f"annotators: must be at least 2, not {self.annotators}")
         if self.annotators is not None and self.dataset is None:
-            raise ValueError(
-                "annotators: goes with a dataset (a study's are the fewest that its shares of votes allow)"
-            )
+            raise ValueError("annotators: goes with a dataset (a study's are the fewest that its shares allow)")
         if self.out is not None and Path(self.out).suffix not in (".csv", ".json"):
             raise ValueError(f"out: {self.out} is neither a .csv nor a .json file")
 

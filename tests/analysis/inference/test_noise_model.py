@@ -39,7 +39,7 @@ def test_at_one_margin_the_temperature_is_that_of_its_log_odds():
 def test_without_a_wrong_label_both_are_zero_and_flips_at_most_what_none_of_n_allows():
     fit = Fit(plain(np.linspace(0.1, 3, 400)), "gold")
     assert fit.flips.value == fit.flips.lo == fit.t.lo == 0
-    assert fit.flips.hi == pytest.approx(1 - math.exp(-(1.96**2) / 2 / 400), rel=0.05)
+    assert fit.flips.hi == pytest.approx(1 - math.exp(-(2.054**2) / 2 / 400), rel=0.05)  # a level of 96 %
 
 
 @pytest.mark.parametrize("times", [0.01, 7.0])
