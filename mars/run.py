@@ -46,6 +46,7 @@ COMMANDS = {
     "replies": "benchmarks.replies",
     "share": "benchmarks.share",
     "wandb_report": "analysis.wandb_report",
+    "label_noise": "analysis.label_noise",
     "look": "mars.look",
     "show": "mars.show",
     "status": "mars.status",

@@ -26,6 +26,7 @@ TABLES = {  # in the order of a results section
     "variance": "analysis.exhibits.variance:Variance",
     "aggregate": "analysis.exhibits.accuracy:Aggregate",
     "splits": "analysis.exhibits.accuracy:Splits",
+    "label_noise": "analysis.exhibits.label_noise:ByEvidence",
     "rewardbench": "analysis.exhibits.benchmarks:RewardBenchTable",
     "benchmarks": "analysis.exhibits.benchmarks:Further",
     "best_of_n": "analysis.exhibits.best_of_n:ByArm",
@@ -45,9 +46,10 @@ TABLES = {  # in the order of a results section
 }
 
 # The map, the learning curves and what pools are worth where there are any, is there a difference, what leaves it
-# uncertain, what kind of model makes it, how did training get there, where did the budget go, what did that do to
-# curvature and information, what if it had been set otherwise, can the scores be believed elsewhere, are the models any
-# good downstream and was that to be foretold, does a judge think so, and where did the time go.
+# uncertain, what kind of model makes it, how wrong are labels, how did training get there, where did the budget go,
+# what did that do to curvature and information, what if it had been set otherwise, can the scores be believed
+# elsewhere, are the models any good downstream and was that to be foretold, does a judge think so, and where did the
+# time go.
 FIGURES = {
     "regimes": "analysis.exhibits.regimes:Regimes",
     "learning_curves": "analysis.exhibits.learning_curves:LearningCurves",
@@ -61,6 +63,7 @@ FIGURES = {
     "margins": "analysis.exhibits.margins:Margins",
     "mean_margin": "analysis.exhibits.by_arm:MeanMargin",
     "snr": "analysis.exhibits.by_arm:Snr",
+    "label_noise": "analysis.exhibits.label_noise:BySize",
     "rounds": "analysis.exhibits.training:Rounds",
     "steps": "analysis.exhibits.training:Steps",
     "allocation": "analysis.exhibits.allocation:Allocation",

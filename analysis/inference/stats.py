@@ -77,6 +77,18 @@ def _fair_coin(heads: int, tails: int) -> float:
     return min(1.0, 2 * math.exp(tail - tosses * math.log(2)))
 
 
+def upper_share(k: float, n: int, level: float) -> float:
+    """The largest share under which k or fewer of n have a probability of at least `level` (Clopper & Pearson 1934)."""
+    counts = np.arange(math.ceil(k) + 1)
+    chosen = np.array([math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in counts])
+    lo, hi = k / n, 1.0
+    for _ in range(50):
+        share = (lo + hi) / 2
+        tail = math.exp(np.logaddexp.reduce(chosen + counts * math.log(share) + (n - counts) * math.log1p(-share)))
+        lo, hi = (share, hi) if tail >= level else (lo, share)
+    return hi
+
+
 def combined_p(p: np.ndarray) -> float:
     """One p from several that may depend on each other in any way: twice their median, or less for a few.
 

@@ -25,6 +25,7 @@ MEASUREMENTS = {
     "encoder": ("benchmarks.speed.encoder:main", "tokens per second of the frozen encoder on a CPU"),
     "endpoints": ("analysis.inference.endpoints:main", "which endpoint tells the arms of a study apart sooner"),
     "launchers": ("benchmarks.speed.launchers:main", "what a second worker saves, by each way to have one"),
+    "noise": ("analysis.inference.noise_coverage:main", "whether the intervals of label noise hold the truth"),
     "plans": ("benchmarks.speed.plans:main", "seconds that a plan foretells, beside what the study takes"),
     "preservation": ("benchmarks.speed.preservation:main", "how often an augmented pair keeps its gold preference"),
     "ranks": ("benchmarks.speed.ranks:main", "one run by one process and by two that have a core each"),

@@ -31,12 +31,12 @@ from benchmarks.protocols.reward_bench import HEADLINE
 CURVATURE = {"curvature", "spectra", "bound", "information", "gains"}
 TRAINED = {"trained_policy", "foretelling", "win_rates"}
 SIZED, POOLED = "learning_curves", "pools_by_allocation"
-OWN = {"best_of_n", "sensitivity", *TRAINED}
+OWN = {"best_of_n", "sensitivity", "label_noise", *TRAINED}
 ELSEWHERE = {  # what each of the studies below has nothing for
     "study": {*OWN, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
     "crowd": {*OWN, "tau_sweep", "budget_sweep", "sections", "regimes", *CURVATURE, SIZED, POOLED},
     "sweep": {*OWN, "budget_sweep", "sections", "variance", "regimes", *CURVATURE, SIZED, POOLED},
-    "several": {"sensitivity", "tau_sweep", "budget_sweep", *CURVATURE, SIZED, POOLED},
+    "several": {"sensitivity", "label_noise", "tau_sweep", "budget_sweep", *CURVATURE, SIZED, POOLED},
     "mapped": {*OWN, "tau_sweep", "budget_sweep", "sections", SIZED},
     "sized": {*OWN, "tau_sweep", "budget_sweep", "sections", *CURVATURE, POOLED},
 }

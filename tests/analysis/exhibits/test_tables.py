@@ -196,7 +196,7 @@ def test_html_escapes_and_links_to_the_runs_behind_a_number() -> None:
 
 OWN = {  # these have studies of their own
     *("best_of_n", "trained_policy", "foretelling"),
-    *("label_equivalence", "pools_by_allocation", "rates", "sensitivity"),
+    *("label_equivalence", "pools_by_allocation", "rates", "sensitivity", "label_noise"),
 }
 HERE = [name for name in TABLES if name not in OWN]
 
