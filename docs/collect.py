@@ -121,7 +121,7 @@ def _versions(study: Study) -> dict[str, Counter[str]]:
 def by_replicate(study: Study) -> pd.DataFrame:
     """dataset, backbone, arm, replicate and means over rounds of the gains and of the log of H's condition number."""
     keys = ["dataset", "backbone", "arm", "replicate"]
-    rounds = study.rounds
+    rounds = study.rounds[[name for name in study.rounds if name in (*keys, "h_gain", "g_gain", "h_mixture_condition")]]
     if "h_gain" not in rounds or rounds["h_gain"].isna().all():
         return pd.DataFrame()
     with np.errstate(divide="ignore"):

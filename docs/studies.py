@@ -33,6 +33,7 @@ DOCS = Path(__file__).parent
 DECLARED = DOCS / "studies.yaml"
 DATA = Path("../shared/data")
 TINY, AT_ONCE = "scale=tiny", 2
+ROWS = "{rows}"  # in a setting: where the rows are
 _STOPPED = (75, 130, -2, -15)  # exit codes of a sweep that was asked to stop
 Run = Callable[[Sequence[str]], int]  # a command of `python -m` to its exit code
 
@@ -53,14 +54,16 @@ class Declared:
 
     def sweep(self, data: Path, tiny: bool = False) -> list[str]:
         """The settings of `mars.run`. Raises UserError for a preset that is not there."""
-        preset = next((one.partition("=")[2] for one in self.run if one.startswith("experiment=")), "")
         known = sorted(file.stem for file in (DOCS.parent / "conf" / "experiment").glob("*.yaml"))
-        if preset not in known:
-            raise UserError(
-                f'docs/{DECLARED.name}: {self.name}: no preset "{preset}" in conf/experiment{nearest(preset, known)}'
-            )
-        rows = [f"dataset.path={data / self.rows}"] if self.rows else []
-        return [*self.run, *rows, f"name={self.name}", *([TINY, *self.tiny] if tiny else [])]
+        for preset in (one.partition("=")[2] for one in self.run if one.startswith("experiment=")):
+            if preset not in known:
+                missing = f'no preset "{preset}" in conf/experiment{nearest(preset, known)}'
+                raise UserError(f"docs/{DECLARED.name}: {self.name}: {missing}")
+        settings = self.run
+        if self.rows:
+            settings = [one.replace(ROWS, str(data / self.rows)) for one in self.run]
+            settings += [f"dataset.path={data / self.rows}"] if settings == self.run else []
+        return [*settings, f"name={self.name}", *([TINY, *self.tiny] if tiny else [])]
 
     def directory(self, tiny: bool = False) -> Path:
         """Where `mars.run` puts it, as conf/config.yaml says."""
