@@ -27,6 +27,7 @@ from analysis.inference.noise_model import Estimate, Fit, Votes, p_of_none, wron
 from analysis.inference.stats import ALPHA, upper_share
 from benchmarks.metrics import correctness, wilson
 from mars.config import UserError
+from mars.preferences.pair import TIE
 
 GOLD, VOTES, BOTH, MARGINS = "gold margins", "votes", "votes and a model's margins", "a model's margins"
 FEWEST = 100  # pairs, below which nothing is said
@@ -41,7 +42,7 @@ class Known(NamedTuple):
     """What is known of N held-out pairs, NaN where it is not.
 
     margins: [N] a model's, chosen over rejected. gold: [N] gold margins, below 0 where the label is wrong. agreement:
-    [N] the share of votes for the chosen side, 1 where there are none.
+    [N] the share of votes for the chosen side, 1 where there are none; ½ is a tie.
     """
 
     margins: np.ndarray
@@ -87,13 +88,15 @@ def flat(noise: Noise) -> dict[str, object]:
 def noise_of(known: Known, annotators: int | None = None) -> list[Noise]:
     """What is known of the label noise, by each kind of evidence that there is. annotators: see `votes_of`.
 
-    Raises UserError for votes that nothing can be told from.
+    A tie of one label a pair is no vote, and left out. Raises UserError for votes that nothing can be told from.
     """
     found = []
+    tied = known.agreement == TIE
+    voted = (known.agreement < 1) if annotators else (known.agreement < 1) & ~tied
     if (has_gold := np.isfinite(known.gold) & (known.gold != 0)).sum() >= FEWEST:
         found.append(_of_gold(known.gold[has_gold]))
-    scored = np.isfinite(known.margins)
-    if (known.agreement < 1).any():
+    scored = np.isfinite(known.margins) & ~tied
+    if voted.any():
         votes = votes_of(known, annotators)
         found.append(_of_votes(votes))
         ranked = votes.chosen[np.isfinite(votes.margins)]

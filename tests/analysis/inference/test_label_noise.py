@@ -117,6 +117,15 @@ def test_a_model_no_better_than_a_coin_says_nothing():
     assert noise_of(known(margins=np.tile([1.0, -1.0], 200))) == []
 
 
+def test_ties_of_one_label_a_pair_are_left_out_and_are_no_votes():
+    rng = np.random.default_rng(0)
+    margins = rng.normal(1, 1, size=400)
+    tied = np.arange(500) >= 400
+    with_ties = known(margins=np.append(margins, np.zeros(100)), agreement=np.where(tied, 0.5, 1.0))
+    (found,) = noise_of(with_ties)
+    assert repr(found) == repr(noise_of(known(margins=margins))[0])
+
+
 def test_votes_and_margins_add_what_votes_alone_leave_open():
     rng = np.random.default_rng(0)
     gold = rng.normal(size=1500)
