@@ -48,7 +48,7 @@ def test_every_study_has_a_preset_commands_and_a_page_that_shows_it(studies: Mod
         assert reported[:2] == ["analysis.report", f"study=outputs/{name}"]
         assert f"{name}/" in (ROOT / "docs" / study.page).read_text(encoding="utf-8"), study.page
     assert known["settle"].runs(Path("data")) == 72  # 9 arms × 8 replicates
-    assert known["settle_hh"].runs(Path("data")) == 720  # and 40 with two seeds each
+    assert known["settle_hh"].runs(Path("data")) == 180  # and 10 with two seeds each
     assert sum(study.minutes for study in known.values() if not study.gpu) < 240
 
 
