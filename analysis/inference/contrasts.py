@@ -39,9 +39,7 @@ def outcomes(arms: Sequence[tuple[Study, str]], split: str, endpoint: Endpoint) 
     """Of each arm in its group, by an endpoint on a split. None where they share no seed, or too few examples."""
     every = [group.pairs(arm, split) for group, arm in arms]
     seeds = functools.reduce(np.intersect1d, (pairs.seeds for pairs in every))
-    ids = functools.reduce(
-        lambda one, other: one if one.equals(other) else one[one.isin(other)], (p.ids for p in every)
-    )
+    ids = functools.reduce(_shared, (pairs.ids for pairs in every))
     if not len(seeds) or not len(ids):
         return None
     own_rows = all(pairs.own_rows for pairs in every)
