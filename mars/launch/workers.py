@@ -202,8 +202,7 @@ class _Line(logging.handlers.QueueHandler):
 
 def _work(pipe: Connection, environment: Mapping[str, str]) -> None:
     """A worker's life: tasks come, outcomes go, until the pipe is closed."""
-    for number in SIGNALS:  # which its parent does not hear
-        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which its parent does not hear
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which the sweep answers for all
     os.environ.clear()
     os.environ.update(environment)

@@ -8,6 +8,7 @@ import io
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -15,6 +16,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from hydra.core.global_hydra import GlobalHydra
+
+from mars.stopping import SIGNALS
 
 
 def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = None) -> CompletedProcess[str]:
@@ -39,7 +42,7 @@ def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = Non
 def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path) -> ForkServerProcess:
     """The process of a command that is called with these arguments. heard: gets what it says of mistakes and progress.
 
-    It is forked from one that has imported what a run needs, and as deaf to signals that ask to stop until it works.
+    It is forked from one that has imported what a run needs.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mars.launch.nursery"])
@@ -49,6 +52,7 @@ def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path)
 
 
 def _called(main: Callable[[], object], arguments: list[str], heard: Path) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     sys.argv = arguments
     with heard.open("w") as file, contextlib.redirect_stderr(file):
         main()

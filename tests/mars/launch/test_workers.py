@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,6 +116,15 @@ def test_a_sweep_that_is_asked_to_stop_stops_its_workers(tmp_path: Path) -> None
     assert not finished_runs(tmp_path / "study")
     assert subprocess.run(asked, capture_output=True, check=False, timeout=600).returncode == 0
     assert len(finished_runs(tmp_path / "study")) == 2
+
+
+def test_a_worker_that_is_asked_to_stop_before_it_is_ready_stops() -> None:
+    worker = workers._Worker(workers.Workers(2, "cpu").environments[0])
+    worker.process.terminate()
+    worker.process.join(30)
+    ended = worker.process.exitcode
+    worker.process.kill()
+    assert ended == -signal.SIGTERM
 
 
 def test_what_each_worker_is_dealt(monkeypatch: pytest.MonkeyPatch) -> None:
