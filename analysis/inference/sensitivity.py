@@ -3,19 +3,21 @@
 A cell is one rate and one length, `rounds.steps`: more rounds would also score and allocate more often, and so change
 the arm and not its length alone. Verdicts are those of the declared family, which grows with the cells. A verdict that
 changes from cell to cell is weak evidence by itself, since "not settled" may be a matter of luck. So there is also what
-the difference itself changes by from the least to the largest rate, and length: a mean over the other setting, with its
-interval over replicates, and not tested.
+the difference itself changes by from the least to the largest rate, and length: a mean over the other setting, with the
+interval of any contrast of arms (`analysis.inference.contrasts`), and not tested.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from analysis.inference.comparisons import compare
+from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ACCURACY, INFORMATION
-from analysis.inference.stats import Interval, mean_interval
+from analysis.inference.stats import Interval
 from analysis.study.study import Study
 
 RATE, LENGTH = "train.lr", "rounds.steps"
@@ -74,28 +76,26 @@ def hangs_on(rows: pd.DataFrame, setting: str) -> list[float]:
 
 
 def change(study: Study, rows: pd.DataFrame, setting: str) -> Interval:
-    """What the difference in accuracy changes by from the least to the largest value of a setting, over replicates.
+    """What the difference in accuracy changes by from the least to the largest value of a setting.
 
     rows: of one line. The mean over values of the other setting at which both ends ran; NaN where there is none.
     """
     (other,) = set(SETTINGS) - {setting}
     group = next(of for _, of in study.groups() if set(rows["arm"]) <= set(of.arms) and _is(of, rows))
     ends = rows[setting].min(), rows[setting].max()
-    changes = []
+    arms: list[tuple[Study, str]] = []  # of each other setting: arm and reference at the high end, then at the low one
     for _, own in rows.groupby(other):
         at = own.set_index(setting)
         if ends[0] != ends[1] and set(ends) <= set(at.index):
-            low, high = (_by_replicate(group, at.loc[end]) for end in ends)
-            changes.append(high - low)
-    known = pd.concat(changes, axis=1).dropna().mean(axis=1) if changes else pd.Series(dtype=float)
-    return mean_interval(known.to_numpy(float)) if len(known) else Interval(math.nan, math.nan, math.nan)
+            named = (str(at.loc[end, side]) for end in reversed(ends) for side in ("arm", "reference"))
+            arms += [(group, name) for name in named]
+    found = outcomes(arms, str(rows["split"].iloc[0]), ACCURACY) if arms else None
+    if found is None:
+        return Interval(math.nan, math.nan, math.nan)
+    signs = np.resize([1.0, -1.0, -1.0, 1.0], len(arms)) * 4 / len(arms)
+    result = found.judge(np.tensordot(signs, found.cells, axes=1))
+    return Interval(result.difference, result.lo, result.hi)
 
 
 def _is(group: Study, rows: pd.DataFrame) -> bool:
     return bool((group.runs[["dataset", "backbone"]].iloc[0] == rows[["dataset", "backbone"]].iloc[0]).all())
-
-
-def _by_replicate(group: Study, row: pd.Series) -> pd.Series:
-    """[R] the difference in accuracy of a cell, by replicate."""
-    ours, theirs = (group.values(str(row[arm]), str(row["split"]), ACCURACY.metric) for arm in ("arm", "reference"))
-    return ours - theirs
