@@ -2,7 +2,7 @@
 
 What is known of some pairs decides what can be told (`noise_of`):
 
-- **gold margins** (generated data): ε and T, exactly (`analysis.inference.noise_model`).
+- **gold margins** (generated data): ε and T (`analysis.inference.noise_model`).
 - **votes, fewer than four a pair**: which side is called first is arbitrary, so that the share of pairs on which all
   agree is all there is. It fixes E[p(1 − p)], p the share of all people who would prefer one side, and nothing else.
   Flips alone explain it, and so do coins on a few pairs: ε and T are not told apart. From it follow bounds that need
