@@ -49,7 +49,9 @@ class Mixture:
         self._labels, self._seed = sorted(parts), seed
         self._parts = dict(parts)
         self.batch = min(part.batch for part in parts.values())
-        described = [{"name": part.name, "settings": part.settings} for _, part in sorted(parts.items())]
+        described = [
+            {"label": label, "name": parts[label].name, "settings": parts[label].settings} for label in self._labels
+        ]
         self.settings: Mapping[str, Any] = {"seed": seed, "parts": described, "version": _VERSION}
 
     def identity(self, request: Request) -> str:

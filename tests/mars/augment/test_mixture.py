@@ -68,16 +68,17 @@ def test_order_and_batches_change_no_variant() -> None:
     assert [mixture.make([request])[0] for request in reversed(requests)][::-1] == together
 
 
-def test_settings_of_the_parts_and_their_seed_are_in_the_stores_key(tmp_path: Path) -> None:
+def test_settings_of_the_parts_their_labels_and_seed_are_in_the_stores_key(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     def path(**changed: object) -> Path:
         eda = {"name": "eda", "alpha_swap": changed.pop("alpha_swap", 0.1)}
-        settings = {"name": "mixture", "parts": {"rules": {"name": "rules"}, "eda": eda}, **changed}
+        parts = {str(changed.pop("label", "rules")): {"name": "rules"}, "eda": eda}
+        settings = {"name": "mixture", "parts": parts, **changed}
         return store.path(augmenter_of(settings, "augmenter", *PLACE))
 
     assert path() == path()
-    assert len({path(), path(seed=1), path(alpha_swap=0.2)}) == 3
+    assert len({path(), path(seed=1), path(alpha_swap=0.2), path(label="second")}) == 4  # variants name their part
 
 
 def test_the_mixtures_seed_moves_those_of_its_parts() -> None:
