@@ -19,10 +19,11 @@ from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
 from analysis.exhibits.table import Column
 from analysis.inference.label_noise import label_noise, of_study
-from analysis.inference.noise_evidence import Known, votes_of
+from analysis.inference.noise_evidence import Known, has_votes, votes_of
 from analysis.inference.noise_model import Fit, Knows, Votes, wrong_at
 from analysis.study.study import Study
 from benchmarks.metrics import wilson
+from mars.preferences.pair import TIE
 
 BINS = 10  # of equally many pairs
 _CURVES = 50  # points
@@ -125,11 +126,12 @@ def _shown(known: Known) -> tuple[Votes, Knows, str]:
     gold = known.gold[np.isfinite(known.gold) & (known.gold != 0)]
     if len(gold):
         return _single(gold), "gold", "|gold margin|"
-    if (known.agreement < 1).any():
+    if has_votes(known):
         votes = votes_of(known)
         scored = np.isfinite(votes.margins)
         return Votes(votes.margins[scored], votes.chosen[scored], votes.number), "model", "|Δ| of the model"
-    return _single(known.margins[np.isfinite(known.margins)]), "gold", "|Δ| of the model"
+    scored = np.isfinite(known.margins) & (known.agreement != TIE)
+    return _single(known.margins[scored]), "gold", "|Δ| of the model"
 
 
 def _single(margins: np.ndarray) -> Votes:

@@ -91,12 +91,10 @@ def noise_of(known: Known, annotators: int | None = None) -> list[Noise]:
     A tie of one label a pair is no vote, and left out. Raises UserError for votes that nothing can be told from.
     """
     found = []
-    tied = known.agreement == TIE
-    voted = (known.agreement < 1) if annotators else (known.agreement < 1) & ~tied
     if (has_gold := np.isfinite(known.gold) & (known.gold != 0)).sum() >= FEWEST:
         found.append(_of_gold(known.gold[has_gold]))
-    scored = np.isfinite(known.margins) & ~tied
-    if voted.any():
+    scored = np.isfinite(known.margins) & (known.agreement != TIE)
+    if has_votes(known, annotators):
         votes = votes_of(known, annotators)
         found.append(_of_votes(votes))
         ranked = votes.chosen[np.isfinite(votes.margins)]
@@ -105,6 +103,12 @@ def noise_of(known: Known, annotators: int | None = None) -> list[Noise]:
     elif scored.sum() >= FEWEST and (not found or has_gold.any()):
         found += _of_margins(known.margins[scored])
     return found
+
+
+def has_votes(known: Known, annotators: int | None = None) -> bool:
+    """Whether several people judged a pair: ties among plain labels are no votes, unless annotators are told."""
+    split = known.agreement < 1
+    return bool((split if annotators else split & (known.agreement != TIE)).any())
 
 
 def votes_of(known: Known, annotators: int | None = None) -> Votes:
