@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +132,7 @@ def _config(sweeper: Any, job: Job) -> dict[str, Any]:
 def _ended(job: Any, asked: Asked) -> Outcome:
     """What Hydra says of a job."""
     try:
-        return job.return_value  # type: ignore[no-any-return]
+        with redirect_stderr(io.StringIO()):  # Hydra writes a line of its own for each job that failed
+            return job.return_value  # type: ignore[no-any-return]
     except MISTAKES as error:  # of the config itself
         return Outcome(FAILED, job_of(job.overrides), why=one_line(error, asked.config_name))

@@ -187,6 +187,14 @@ def test_a_job_without_a_run_is_shown_with_its_reason_and_tried_each_time(tmp_pa
     assert "not tried again" not in again.stderr
 
 
+def test_jobs_whose_config_cannot_be_resolved_are_one_line_and_their_names(tmp_path: Path) -> None:
+    done = sweeping(tmp_path, "experiment=learning_curves", "dataset.size=null", "method=none,mars", "replicate=0")
+    said = lines(done)
+    assert said[0] == "2 runs: 2 failed"
+    assert said[1].startswith("error: rounds.budget: is a multiple of what is null")
+    assert len(said) == 4
+
+
 def test_a_setting_goes_to_those_choices_that_have_it(tmp_path: Path) -> None:
     done = sweeping(tmp_path, "method=uniform,mars", "method.tau=0,1,2", "seed=0")
     assert done.returncode == 0, done.stderr
