@@ -43,7 +43,8 @@ class ByEvidence(Exhibit):
     caption = (
         "P(label is wrong) = ε + (1 − 2ε)·σ(−|m|/T) of pairs of the main test split, m the gold margin: ε turns labels "
         "round whatever the margin, T makes those of pairs with a small margin wrong most often. 95 % intervals by "
-        "profile likelihood; an interval alone holds bounds. By votes, wrong is what differs from what most people "
+        "profile likelihood, which by votes and margins together hold less often where gold is far from normal "
+        "(docs/statistics.md); an interval alone holds bounds. By votes, wrong is what differs from what most people "
         "would say, and people are taken to vote independently of each other. A model's margins are those of the arm, "
         "which saw base pairs alone where there is such an arm."
     )

@@ -49,16 +49,16 @@ def log_loss(margins: np.ndarray, agreement: np.ndarray | None = None) -> np.nda
 
     The cross entropy of Bradley–Terry with what the annotators said, in nats (`mars.reward.loss`).
     """
-    hard = np.logaddexp(0, -margins)
+    with np.errstate(invalid="ignore"):  # a model that diverged has NaN margins, and training says so
+        hard = np.logaddexp(0, -margins)
     return hard if agreement is None else hard + (1 - agreement) * margins
 
 
 def calibrated_losses(margins: np.ndarray, agreement: np.ndarray | None = None) -> np.ndarray:
     """[K, V] log-loss of s·Δ, [K, V] margins, s ≥ 0 of each row the scale (1 / temperature) of its least mean.
 
-    agreement: [V] p of the pairs, None for 1. s is found by bisection, as the
-    mean's slope E[−Δ(σ(−sΔ) − (1 − p))] rises in s. Where every margin is positive and every p is 1 it has no root, and
-    s is so large that the loss is 0.
+    agreement: [V] p of the pairs, None for 1. s is found by bisection, as the mean's slope E[−Δ(σ(−sΔ) − (1 − p))]
+    rises in s. Where every margin is positive and every p is 1 it has no root, and s is so large that the loss is 0.
     """
     against = 0.0 if agreement is None else 1 - agreement
     reach = np.maximum(np.abs(margins).max(axis=1, keepdims=True), np.finfo(float).tiny)
