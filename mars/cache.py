@@ -5,7 +5,7 @@ hundred thousand rows stay one file. Its rollback journal rather than its write-
 so one machine. The first row of a key counts: a later one changes nothing.
 
 What can be made again never stops a run: a damaged file is moved aside, and beside one of another version's layout
-there is one of ours, so that two versions may share a folder.
+there is one of ours, so that two versions may share a folder. A table that an older version did not have is added.
 
     cache = Cache(Path("cache/features.sqlite"), "features", "text", TABLE, "features are computed again")
     cache.create()
@@ -143,7 +143,7 @@ class Cache:
 
     def _create(self) -> None:
         with self.open() as database:
-            if not self.created(database):
+            if not _wanted(self.schema).keys() <= _layout(database).keys():
                 database.executescript(f"BEGIN IMMEDIATE; {self.schema} COMMIT;")
 
     def read(self, columns: str, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
@@ -189,7 +189,7 @@ class Cache:
 
     def fits(self, database: sqlite3.Connection) -> bool:
         """Whether its tables, if there are any, are those of this version. Raises OtherLayout instead where `kept`."""
-        if _fits(_layout(database), self.schema):
+        if _fits(_layout(database), self.schema, self.table):
             return True
         if self.kept:
             raise OtherLayout(f"{self._foreign()} ({self.remedy})")
@@ -240,15 +240,19 @@ def _layout(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def of_layout(path: Path, schema: str) -> bool:
+def of_layout(path: Path, schema: str, table: str) -> bool:
     """Whether a file's tables are those of `schema`, or it has none yet. Raises sqlite3.Error for what is no file of
     SQLite's."""
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-        return _fits(_layout(database), schema)
+        return _fits(_layout(database), schema, table)
 
 
-def _fits(found: Mapping[str, tuple[str, ...]], schema: str) -> bool:
-    return not found or found.items() >= _wanted(schema).items()
+def _fits(found: Mapping[str, tuple[str, ...]], schema: str, table: str) -> bool:
+    """Whether `table` is there as it should be, and of the others nothing is there as it should not be."""
+    wanted = _wanted(schema)
+    return not found or (
+        table in found and all(found.get(name, columns) == columns for name, columns in wanted.items())
+    )
 
 
 @functools.cache

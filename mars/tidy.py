@@ -137,7 +137,7 @@ def _is_foreign(entry: Entry) -> bool:
     if not beside:
         return False
     with _unread(path), suppress(sqlite3.Error):
-        return not of_layout(path, resolve(KINDS[entry.kind].tables))
+        return not of_layout(path, resolve(KINDS[entry.kind].tables), table=entry.kind)
     return False
 
 

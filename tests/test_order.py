@@ -30,6 +30,7 @@ ORDER = (
         "mars.program",
         "mars.cache",
         "mars.claims",
+        "mars.each_once",
         "mars.stopping",
         "mars.ranks",
         "conf",

@@ -26,8 +26,8 @@ from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import Pair
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.features import pack_linears
 from mars.reward.model import RewardModel, text_encoder
+from mars.reward.packed_linear import pack_linears
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens

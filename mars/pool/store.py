@@ -14,24 +14,19 @@ run of a study gets exactly what its repetition gets.
 from __future__ import annotations
 
 import json
-import logging
-import sqlite3
 import threading
-import time
-from collections import deque
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mars import claims
 from mars.augment.variant import Augmenter, Request, Variant
-from mars.cache import LOOKUP, Cache, Damaged
+from mars.cache import Cache, Damaged
 from mars.config import ConfigError, UserError
+from mars.each_once import each_once
 from mars.files import as_json, digest
 from mars.progress import Progress
-
-log = logging.getLogger(__name__)
 
 # Texts are bytes, because SQLite's own text cannot hold the lone surrogates that scraped dialogues contain.
 TABLES = f"""
@@ -42,7 +37,6 @@ CREATE TABLE IF NOT EXISTS variants (
 );
 {claims.TABLE}"""
 _JSON = json.JSONEncoder(default=as_json)
-_SLEEPS = (0.05, 2.0)  # first and longest pause between two looks at what others are making
 
 
 class _Unit(NamedTuple):
@@ -52,6 +46,7 @@ class _Unit(NamedTuple):
     requests: list[Request]
     keys: list[bytes]  # of the requests
     wanted: set[bytes]  # those of them that were asked for
+    size: int = 1
 
 
 class Store:
@@ -113,30 +108,21 @@ class Store:
         """Returns once every unit was made, here or by another process: those of the wanted that were made here."""
         file.create()
         _describe(file, augmenter)
-        queue = _Queue(file, units, batch=max(1, augmenter.batch // augmenter.together))
-        owners = claims.Claims(file, self.lease)
-        made, pause, told = dict[bytes, Variant](), _SLEEPS[0], False
+        made = dict[bytes, Variant]()
+
+        def make(mine: Sequence[_Unit], claim: claims.Claim) -> None:
+            variants = _variants(augmenter, mine)
+            _write(file, claim, _rows(mine, variants))
+            with self._counting:
+                self.made += len(variants)
+            made.update((key, variants[key]) for unit in mine for key in unit.wanted)
+
+        batch = max(1, augmenter.batch // augmenter.together)
         # A text with all its variants, where one pass makes them.
-        with Progress(len(units), augmenter.name, "variants" if augmenter.together == 1 else "texts") as progress:
-            while queue.units:
-                before = len(queue.units)
-                with owners.claim(queue.take) as claim:
-                    if mine := queue.taken:
-                        variants = _variants(augmenter, mine)
-                        _write(file, claim, _rows(mine, variants))
-                        with self._counting:
-                            self.made += len(variants)
-                        made |= {key: variants[key] for unit in mine for key in unit.wanted}
-                if len(queue.units) < before:
-                    progress.advance(before - len(queue.units))
-                    pause = _SLEEPS[0]
-                    continue
-                if not told:
-                    others = {claim.others[unit.key] for unit in queue.units}
-                    log.info("%s: waiting for variants that %s is making", file.path.name, " and ".join(sorted(others)))
-                    told = True
-                time.sleep(pause)
-                pause = min(2 * pause, _SLEEPS[1])
+        unit = "variants" if augmenter.together == 1 else "texts"
+        with Progress(len(units), augmenter.name, unit) as progress:
+            for gone in each_once(claims.Claims(file, self.lease), units, batch, make, "variants"):
+                progress.advance(gone)
         return made
 
 
@@ -202,7 +188,7 @@ def _units(augmenter: Augmenter, keys: Sequence[bytes], requests: Sequence[Reque
     return list(units.values())
 
 
-def _variants(augmenter: Augmenter, units: list[_Unit]) -> dict[bytes, Variant]:
+def _variants(augmenter: Augmenter, units: Sequence[_Unit]) -> dict[bytes, Variant]:
     """Makes the variants of `units`, by key."""
     requests = [request for unit in units for request in unit.requests]
     variants = augmenter.make(requests)
@@ -211,7 +197,7 @@ def _variants(augmenter: Augmenter, units: list[_Unit]) -> dict[bytes, Variant]:
     return dict(zip((key for unit in units for key in unit.keys), variants, strict=True))
 
 
-def _rows(units: list[_Unit], variants: dict[bytes, Variant]) -> list[tuple[Any, ...]]:
+def _rows(units: Sequence[_Unit], variants: dict[bytes, Variant]) -> list[tuple[Any, ...]]:
     """Rows of the table `variants`, one for each that is final."""
     return [
         (
@@ -258,30 +244,3 @@ def _write(file: Cache, claim: claims.Claim, rows: list[tuple[Any, ...]]) -> Non
     with file.transaction() as database:
         file.add(database, rows)
         claim.drop(database)
-
-
-class _Queue:
-    """Units still to be made, here or by others; `taken` are those of the latest claim."""
-
-    def __init__(self, file: Cache, units: Sequence[_Unit], batch: int):
-        self.file, self.units, self.batch = file, deque(units), batch
-        self.taken: list[_Unit] = []
-
-    def take(self, database: sqlite3.Connection, held: Mapping[bytes, str]) -> list[bytes]:
-        """Takes up to `batch` units out of the queue: their keys. Drops those that are stored by now.
-
-        Units that others are making go to the queue's end.
-        """
-        self.taken = []
-        unseen = len(self.units)
-        while unseen and len(self.taken) < self.batch:
-            part = [self.units.popleft() for _ in range(min(unseen, LOOKUP, self.batch - len(self.taken)))]
-            unseen -= len(part)
-            wanted = [key for unit in part for key in unit.wanted]
-            stored = {key for (key,) in self.file.select(database, "key", wanted)}
-            for unit in part:
-                if unit.key in held:
-                    self.units.append(unit)
-                elif not unit.wanted <= stored:
-                    self.taken.append(unit)
-        return [unit.key for unit in self.taken]

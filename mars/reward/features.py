@@ -10,56 +10,39 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from mars.cache import Cache
+from mars import claims
+from mars.cache import Cache, Damaged
+from mars.claims import Claim, Claims
+from mars.each_once import each_once
 from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
 from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.model import autocast_dtype, last_position, load_tokenizer, load_transformer, text_encoder, weights_id
+from mars.reward.packed_linear import pack_linears
 from mars.reward.tokens import Tokens
 from mars.reward.vectors import Vectors
 from mars.worlds import gaussian
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
 
-TABLE = "CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;"
+TABLE = f"""
+CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;
+{claims.TABLE}"""
 _TOKENISED = 4096  # texts at a time
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
-_CHUNK_TOKENS = 200_000  # between two commits: what an interruption can lose, some thirty seconds on two cores
-
-
-class PackedLinear(nn.Module):
-    """A frozen fp32 linear layer through oneDNN with its weight laid out once.
-
-    The same fp32 arithmetic, but PyTorch's own path goes to MKL, which runs at under half the speed on AMD processors:
-    a MiniLM forward pass is 1.8 times as fast this way (`python -m benchmarks.speed encoder`).
-    """
-
-    def __init__(self, linear: nn.Linear):
-        super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self.bias = None if linear.bias is None else linear.bias.detach()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-def pack_linears(module: nn.Module) -> nn.Module:
-    """`module` with every linear layer packed, where this build of PyTorch can; for inference on a CPU only."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        return module
-    for name, child in module.named_children():
-        setattr(module, name, PackedLinear(child) if type(child) is nn.Linear else pack_linears(child))
-    return module
+# What a process claims of the texts that are to be encoded, in full token budgets: what an interruption loses, and what
+# another process may have to wait for. Here a few seconds; elsewhere enough for many workers, who keep what they did.
+_BUDGETS, _BUDGETS_ELSEWHERE = 16, 256
 
 
 class FeatureEncoder(Protocol):
@@ -75,6 +58,19 @@ class FeatureEncoder(Protocol):
     def padded(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
         """What a call returns, each text padded as far as the backbone goes."""
         ...
+
+
+class _Text(NamedTuple):
+    """A text that is to be encoded. number: its own among the tokens. size: how many it has."""
+
+    key: bytes
+    number: int
+    size: int
+
+    @property
+    def wanted(self) -> tuple[bytes]:
+        """The row that is its feature."""
+        return (self.key,)
 
 
 class FrozenEncoder:
@@ -120,36 +116,61 @@ class FrozenEncoder:
         return self.padded_vectors.of(texts)
 
     def _fill(self, texts: Mapping[bytes, Rendered]) -> None:
-        stored = self._file.read("text, vector, cut", list(texts))
-        if stored:
-            keys, vectors, cuts = zip(*stored, strict=True)
-            matrix = _unit_vectors(vectors)
-            if matrix is None or (len(self.vectors) and matrix.shape[1] != self.vectors.dimension):
-                self._file.refuse("holds vectors that are not features of this backbone")
-                keys = ()
-            else:
-                self.vectors.put(keys, matrix, np.array(cuts, dtype=np.uint8))
-            known = set(keys)
-            texts = {key: text for key, text in texts.items() if key not in known}
-        if texts:
-            self._compute(texts)
+        known = self._read(list(texts))
+        with suppress(Damaged):  # it is out of the way by now
+            self._compute(texts, known)
+        self._compute(texts, known)
 
-    def _compute(self, texts: Mapping[bytes, Rendered]) -> None:
-        keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()))
-        made: list[tuple[np.ndarray, np.ndarray]] = []  # places in `keys`, and their vectors
-        unsaved = 0
-        with Progress(
-            int(tokens.lengths.sum()), f"{self.cfg.name} features of {len(keys)} texts", "tokens"
-        ) as progress:
-            for places, vectors in self._passes(tokens, numbers):
-                made.append((places, vectors))
-                done = int(tokens.lengths[numbers[places]].sum())
-                progress.advance(done)
-                unsaved += done
-                if unsaved > _CHUNK_TOKENS:
-                    self._keep(keys, tokens.cuts[numbers], made)
-                    made, unsaved = [], 0
-        self._keep(keys, tokens.cuts[numbers], made)
+    def _read(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Puts the vectors of those `keys` that are on the disk into memory: whose they are."""
+        stored = self._file.read("text, vector, cut", keys)
+        if not stored:
+            return set()
+        found, vectors, cuts = zip(*stored, strict=True)
+        matrix = _unit_vectors(vectors)
+        if matrix is None or (len(self.vectors) and matrix.shape[1] != self.vectors.dimension):
+            self._file.refuse("holds vectors that are not features of this backbone")
+            return set()
+        self.vectors.put(found, matrix, np.array(cuts, dtype=np.uint8))
+        return set(found)
+
+    def _compute(self, texts: Mapping[bytes, Rendered], known: set[bytes]) -> None:
+        """Encodes those that are not `known`, and adds them. Of processes that want the same, each encodes a part."""
+        texts = {key: text for key, text in texts.items() if key not in known}
+        if not texts:
+            return
+        tokens, numbers = self._tokens(list(texts.values()))
+        order = np.argsort(-tokens.lengths[numbers], kind="stable")  # batches of near-equal length; the largest first
+        todo = [_Text(key, int(n), max(1, int(tokens.lengths[n]))) for key, n in zip(texts, numbers, strict=True)]
+
+        def make(mine: Sequence[_Text], claim: Claim | None = None) -> None:
+            self._encode(mine, tokens, claim)
+            known.update(text.key for text in mine)
+
+        self._file.create()
+        most = self.token_budget * (_BUDGETS_ELSEWHERE if self.elsewhere else _BUDGETS)
+        what = f"{self.cfg.name} features of {len(texts)} texts"
+        with Progress(int(tokens.lengths[numbers].sum()), what, "tokens") as progress:
+            for gone in each_once(Claims(self._file), [todo[i] for i in order], most, make, "features"):
+                progress.advance(gone)
+        known |= self._read([key for key in texts if key not in known])
+        if lost := [text for text in todo if text.key not in known]:  # the file was removed meanwhile
+            make(lost)
+
+    def _encode(self, texts: Sequence[_Text], tokens: Tokens, claim: Claim | None) -> None:
+        """Features into memory and onto the disk, and the claim on them out of it."""
+        numbers = np.array([text.number for text in texts])
+        places, vectors = (np.concatenate(part) for part in zip(*self._passes(tokens, numbers), strict=True))
+        keys, cuts = [texts[i].key for i in places], tokens.cuts[numbers[places]]
+        self.vectors.put(keys, vectors, cuts)
+        rows = zip(keys, vectors, cuts.tolist(), _of_unit_length(vectors), strict=True)
+        self._keep([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound], claim)
+
+    def _keep(self, rows: Sequence[tuple[bytes, bytes, int]], claim: Claim | None) -> None:
+        with self._file.transaction() as database:
+            self._file.add(database, rows)
+            if claim:
+                claim.drop(database)
 
     def of_ids(self, texts: Ids, width: int) -> np.ndarray:
         """[len(texts), d] features of texts that were tokenised before, kept nowhere. width: as of `Tokens`."""
@@ -170,17 +191,6 @@ class FrozenEncoder:
             return
         for batch, width in batches:
             yield batch, self._features(**tokens.batch(numbers[batch], width)).cpu().numpy()
-
-    def _keep(self, keys: Sequence[bytes], cuts: np.ndarray, made: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Vectors into memory and onto the disk. made: (places among `keys`, vectors) of each batch."""
-        if not made:
-            return
-        batches, parts = zip(*made, strict=True)
-        places, vectors = np.concatenate(batches), np.concatenate(parts)
-        named = [keys[i] for i in places]
-        self.vectors.put(named, vectors, cuts[places])
-        rows = zip(named, vectors, cuts[places].tolist(), _of_unit_length(vectors), strict=True)
-        self._file.insert([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound])
 
     def _fill_padded(self, texts: Mapping[bytes, Rendered]) -> None:
         keys, tokens, numbers = list(texts), *self._tokens(list(texts.values()), self.cfg.max_length)

@@ -119,7 +119,6 @@ def test_a_damaged_file_that_is_kept_is_one_line_and_stays(kind: str, tmp_path: 
 OTHERS = {
     "older": "CREATE TABLE words (word BLOB PRIMARY KEY); CREATE TABLE more (x);",
     "newer": "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER, language TEXT); CREATE TABLE more (x);",
-    "without a table": "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER);",
     "another program's": "CREATE TABLE bookmarks (url TEXT);",
 }
 
@@ -141,6 +140,19 @@ def test_a_file_of_another_layout_is_left_alone_and_one_beside_it_is_used(
     with pytest.raises(OtherLayout, match=r"words\.sqlite: has other tables.* \(words are counted again\)$"):
         replace(cache, kept=True).create()
     assert cache.path.read_bytes() == before
+
+
+def test_a_table_that_an_older_version_did_not_have_is_added(tmp_path: Path) -> None:
+    cache = words(tmp_path)
+    cache.path.parent.mkdir()
+    with closing(sqlite3.connect(cache.path)) as older:
+        older.executescript(
+            "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER); INSERT INTO words VALUES ('a', 1);"
+        )
+    assert cache.read("number", ["a"]) == [(1,)]
+    with cache.transaction() as database:
+        database.execute("INSERT INTO more VALUES (2)")
+    assert list(cache.path.parent.iterdir()) == [cache.path]
 
 
 def test_a_file_that_goes_while_it_is_used_is_made_again(tmp_path: Path) -> None:

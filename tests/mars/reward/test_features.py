@@ -97,17 +97,30 @@ def test_a_damaged_cache_is_moved_aside_and_computed_again(kind, tmp_path, caplo
     assert caplog.text.count("(features are computed again); it is now tiny-") == 1
 
 
-def _fill(cache):
+def _fill(cache, start, results):
+    """Puts ([400, d] features, how many texts this process encoded) into `results`."""
     torch.set_num_threads(1)
-    return encoder(cache)(texts(40))[0]
+    encoder, encoded = FrozenEncoder(backbone(), cache, CPU, token_budget=64), []
+    encoder._backbone.register_forward_hook(lambda _, __, output: encoded.append(len(output.last_hidden_state)))
+    start.wait()
+    results.put((encoder(texts(400))[0], sum(encoded)))
 
 
-def test_two_processes_may_fill_one_file(tmp_path):
-    with multiprocessing.get_context("spawn").Pool(2) as workers:
-        one, two = workers.map(_fill, [tmp_path, tmp_path])
-    np.testing.assert_allclose(one, two, atol=1e-6)
-    with sqlite3.connect(encoder(tmp_path).path) as database:
-        assert database.execute("SELECT count(*) FROM features").fetchone() == (40,)
+def test_two_processes_encode_each_text_once_and_both_get_all(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    start, results = spawn.Barrier(2), spawn.Queue()
+    processes = [spawn.Process(target=_fill, args=(tmp_path, start, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    (one, by_one), (two, by_two) = results.get(timeout=60), results.get(timeout=60)
+    for process in processes:
+        process.join()
+    np.testing.assert_array_equal(one, two)
+    assert by_one + by_two == 400
+    assert min(by_one, by_two) > 0
+    with closing(sqlite3.connect(encoder(tmp_path).path)) as database:
+        assert database.execute("SELECT count(*) FROM features").fetchone() == (400,)
+        assert database.execute("SELECT count(*) FROM claims").fetchone() == (0,)
 
 
 def test_truncation_is_known_for_cached_texts(tmp_path):
@@ -144,6 +157,6 @@ def test_a_thousand_texts_have_the_features_they_have_alone(tmp_path, monkeypatc
     """They are tokenised in parts, and what is not yet on the disk is in memory."""
     whole, _ = encoder(tmp_path / "a")(texts(60))
     monkeypatch.setattr(features, "_TOKENISED", 7)
-    monkeypatch.setattr(features, "_CHUNK_TOKENS", 50)
+    monkeypatch.setattr(features, "_BUDGETS", 1)
     np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)
     np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)  # from disk
