@@ -20,10 +20,10 @@ from analysis.report.build import PAGE
 from analysis.study.loading import load
 from analysis.study.naming import short
 from analysis.study.study import Study
-from mars import telemetry
 from mars.config import UserError, build
 from mars.files import write_text
 from mars.method.logger import artifact_name
+from mars.process import telemetry
 from mars.record.run_directory import MAIN
 
 BLOCKS = "wandb_report.json"  # in DIR/report

@@ -6,7 +6,7 @@ import importlib
 import warnings
 from typing import Any
 
-from mars import telemetry
+from mars.process import telemetry
 
 
 def quiet_trl() -> Any:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mars import ranks
 from mars.augment.named import augmenter_of
 from mars.augment.variant import Augmenter, Request, Variant
 from mars.choices import Settings, shaping, strategies
@@ -34,6 +33,7 @@ from mars.pool.pool import Pool, PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
+from mars.process import ranks
 from mars.reward import determinism, share
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine, Tuning

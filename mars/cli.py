@@ -2,7 +2,7 @@
 
 Hydra's own composition errors are long and name a class path; here they become `config key: what is wrong (did you mean
 …)`. `debug=true` brings the traceback back. Exit code 1 for a mistake, 130 for Ctrl-C, 75 for a run that was asked to
-stop (`mars.stopping`).
+stop (`mars.process.stopping`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mars import ranks, telemetry
 from mars.config import ConfigError
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
+from mars.launch.sweep import Outcome, Terminal, log_to, show
 from mars.launch.tasks import Task
 from mars.mistakes import MISTAKES, is_mistake, one_line
 from mars.plugins import declared
-from mars.stopping import EXIT_CODE, Stopped
-from mars.sweep import Outcome, Terminal, log_to, show
+from mars.process import ranks, telemetry
+from mars.process.stopping import EXIT_CODE, Stopped
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
 OmegaConf.register_new_resolver(

@@ -26,7 +26,8 @@ from mars.method.state import COSTS, State
 from mars.method.trainer import Trainer
 from mars.plugins import resolve
 from mars.pool import unchanged
-from mars.ranks import Ranks
+from mars.process.ranks import Ranks
+from mars.process.stopping import Stop
 from mars.record import manifest, tables
 from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
 from mars.reward import leading
@@ -34,7 +35,6 @@ from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features
 from mars.reward.memory import device_errors
 from mars.reward.model import weights_id
-from mars.stopping import Stop
 
 log = logging.getLogger(__name__)
 

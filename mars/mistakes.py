@@ -14,8 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mars import files, jobs
+from mars import files
 from mars.config import UserError, nearest
+from mars.launch import jobs
 
 # What a user can cause and mend: settings and data, and files, folders and disks that cannot be used.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, sqlite3.Error)

@@ -12,7 +12,7 @@ import time
 
 from tqdm import tqdm
 
-from mars import ranks
+from mars.process import ranks
 
 log = logging.getLogger(__name__)
 

@@ -19,20 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mars import files, ranks
+from mars import files
 from mars.choices import Settings, check_replicate, effective, load, read, shaping
 from mars.cli import MISTAKES, command, end, task_overrides
-from mars.completion import answered
+from mars.commands.completion import answered
+from mars.commands.overview import overview
 from mars.config import build, naming_runs, nearest
 from mars.files import reason
-from mars.overview import overview
+from mars.launch.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 from mars.plugins import resolve
-from mars.program import program
+from mars.process import ranks
+from mars.process.program import program
+from mars.process.stopping import Stopped, listening
 from mars.record.ledger import Held, Ledger, job_of
 from mars.record.run_directory import JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
 from mars.record.run_log import kept, logged
-from mars.stopping import Stopped, listening
-from mars.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 
 # Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml, where there is such a file.
 COMMANDS = {
@@ -47,11 +48,11 @@ COMMANDS = {
     "share": "benchmarks.share",
     "wandb_report": "analysis.wandb_report",
     "label_noise": "analysis.label_noise",
-    "look": "mars.look",
-    "show": "mars.show",
-    "status": "mars.status",
-    "doctor": "mars.doctor",
-    "cache": "mars.tidy",
+    "look": "mars.commands.look",
+    "show": "mars.commands.show",
+    "status": "mars.commands.status",
+    "doctor": "mars.commands.doctor",
+    "cache": "mars.commands.tidy",
 }
 _OTHER = re.compile(r"\w[\w-]*$|until=|hydra/(launcher|sweeper)=")  # arguments of what is not one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__

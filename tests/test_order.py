@@ -25,14 +25,10 @@ ORDER = (
         "mars.plugins",
         "mars.files",
         "mars.progress",
-        "mars.telemetry",
-        "mars.machine",
-        "mars.program",
         "mars.cache",
         "mars.claims",
         "mars.each_once",
-        "mars.stopping",
-        "mars.ranks",
+        "mars.process",
         "conf",
     ),
     ("mars.cluster",),
@@ -47,17 +43,12 @@ ORDER = (
     (
         "mars.choices",
         "mars.assembly",
-        "mars.jobs",
-        "mars.sweep",
         "mars.cli",
         "mars.mistakes",
         "mars.launch",
         "mars.fill",
         "mars.run",
-        "mars.status",
-        "mars.show",
-        "mars.look",
-        "mars.dry_run",
+        "mars.commands",
         "mars.strategy",
         "mars.model",
         "mars",
@@ -72,7 +63,7 @@ ORDER = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
-    "hydra": {"mars.cli", "mars.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
+    "hydra": {"mars.cli", "mars.launch.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
     "wandb": {"mars.method.logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
     "wandb_workspaces": {"analysis.wandb_report"},
 }

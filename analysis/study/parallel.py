@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from mars import machine
+from mars.process import machine
 
 S = TypeVar("S")
 T = TypeVar("T")

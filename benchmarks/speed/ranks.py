@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mars import ranks
 from mars.config import UserError
+from mars.process import ranks
 from mars.record.run_directory import MANIFEST, ROUNDS
 from mars.run import main as run
 

@@ -1,7 +1,7 @@
 """A Ray cluster: reached within seconds or refused in one line, and asked whether its nodes hold what is wanted.
 
 Ray itself waits minutes for a head that is not there, and for ever for resources that no node has; both are looked at
-first. Usage statistics and the dashboard are off (`mars.telemetry`).
+first. Usage statistics and the dashboard are off (`mars.process.telemetry`).
 
     with connected("local", "engine.address") as ray:
         check_room(ray, Need(cpus=1), 2, "engine", "actors")
@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from mars import telemetry
 from mars.cluster.settings import GB, Need
 from mars.config import ConfigError, UserError
-from mars.machine import cores
-from mars.program import differences
+from mars.process import telemetry
+from mars.process.machine import cores
+from mars.process.program import differences
 
 log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
 
@@ -70,7 +70,7 @@ def connected(address: str, key: str) -> Iterator[Any]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it connects; afterwards it is whose it was before (`mars.stopping`)."""
+    """Ray takes SIGTERM for itself when it connects; afterwards it is whose it was before (`mars.process.stopping`)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -28,9 +28,9 @@ from mars import files
 from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, lacks_program, nodes
 from mars.cluster.settings import EngineConfig, Need
 from mars.config import UserError
-from mars.machine import take_cards
 from mars.plugins import resolve
-from mars.program import program
+from mars.process.machine import take_cards
+from mars.process.program import program
 from mars.progress import counted
 
 if TYPE_CHECKING:

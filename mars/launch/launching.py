@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf, open_dict
 
-from mars import jobs, ranks
 from mars.config import ConfigError, UserError
-from mars.launch import slurm
+from mars.launch import jobs, slurm
+from mars.launch.sweep import FAILED, Job, Outcome, Sweep, Terminal, log_to, show
 from mars.launch.tasks import Carrier, Task
 from mars.launch.workers import Workers, number
 from mars.mistakes import MISTAKES, one_line
+from mars.process import ranks
 from mars.record.ledger import job_of
-from mars.sweep import FAILED, Job, Outcome, Sweep, Terminal, log_to, show
 
 
 class Asked(NamedTuple):

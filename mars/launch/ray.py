@@ -21,14 +21,14 @@ from hydra.plugins.launcher import Launcher
 from mars.cluster.nodes import LOOK, Home, Lack, check_room, connected, nodes
 from mars.cluster.settings import ClusterConfig
 from mars.config import ConfigError, UserError, build
+from mars.launch.sweep import Outcome, log_to
 from mars.launch.tasks import Task, prepare_process
-from mars.machine import take_cards
-from mars.program import program
+from mars.process.machine import take_cards
+from mars.process.program import program
+from mars.process.stopping import EXIT_CODE, Stopped, listening
 from mars.progress import counted
-from mars.stopping import EXIT_CODE, Stopped, listening
-from mars.sweep import Outcome, log_to
 
-log = logging.getLogger("mars.sweep")  # among what a sweep shows
+log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 
 _KEY = "hydra.launcher"
 _ANYWHERE = ("cache", "study", "out")  # may be another place on each node; the study's is looked at in any case

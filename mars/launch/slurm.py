@@ -21,14 +21,14 @@ from mars import files
 from mars.config import UserError, nearest
 from mars.files import reason
 from mars.launch.slurm_job import Job
+from mars.launch.sweep import FAILED, Outcome
 from mars.launch.tasks import Task
 from mars.plugins import resolve
-from mars.program import program
+from mars.process.program import program
 from mars.progress import counted
 from mars.record.ledger import Ledger, job_of
-from mars.sweep import FAILED, Outcome
 
-log = logging.getLogger("mars.sweep")  # among what a sweep shows
+log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 
 _ARRAY = 1000  # jobs of an array, of which Slurm takes no more (MaxArraySize) unless told
 _LOOK = 3.0  # seconds between two questions to Slurm

@@ -1,10 +1,10 @@
 """One run of a sweep as a job of Slurm: what is sent to the node, and how it gives way and comes back.
 
-Slurm asks a job to end in two ways, and the run saves its state at both (`mars.stopping`). Before the time is up it
-sends submitit's signal, SIGUSR2: the run's state saved, the signal is handed on to submitit, which queues the job again
-unless that happened too often. Before a preemption, and at `scancel`, it sends SIGTERM: the job ends, and Slurm itself
-queues it again where it was preempted and not cancelled. Started again, the job is the same, and goes on from the
-checkpoint.
+Slurm asks a job to end in two ways, and the run saves its state at both (`mars.process.stopping`). Before the time is
+up it sends submitit's signal, SIGUSR2: the run's state saved, the signal is handed on to submitit, which queues the job
+again unless that happened too often. Before a preemption, and at `scancel`, it sends SIGTERM: the job ends, and Slurm
+itself queues it again where it was preempted and not cancelled. Started again, the job is the same, and goes on from
+the checkpoint.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mars.claims import LEASE
+from mars.launch.sweep import FAILED, HELD, Outcome, log_to
 from mars.launch.tasks import Task, prepare_process
-from mars.program import differences
+from mars.process.program import differences
+from mars.process.stopping import EXIT_CODE, Stopped, listening
 from mars.record.ledger import job_of
 from mars.record.run_directory import JOB_LOG_VARIABLE
-from mars.stopping import EXIT_CODE, Stopped, listening
-from mars.sweep import FAILED, HELD, Outcome, log_to
 
 _PAUSE = 5.0  # seconds
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mars import telemetry
+from mars.launch.sweep import FAILED, FOUND, Outcome
 from mars.plugins import resolve
+from mars.process import telemetry
 from mars.record.ledger import Ledger, job_of
 from mars.record.run_directory import LOG, RunDirectory
-from mars.sweep import FAILED, FOUND, Outcome
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from mars.config import ConfigError
+from mars.launch.sweep import Outcome, log_to, shown
 from mars.launch.tasks import Task, prepare_process
-from mars.machine import SHARE, VISIBLE, cores
-from mars.stopping import EXIT_CODE, SIGNALS, Stopped, listening
-from mars.sweep import Outcome, log_to, shown
+from mars.process.machine import SHARE, VISIBLE, cores
+from mars.process.stopping import EXIT_CODE, SIGNALS, Stopped, listening
 
 _PATIENCE = 60.0  # seconds that a process which is asked to stop has to save what it trained
 

@@ -30,8 +30,8 @@ from torch import nn
 
 from mars import files
 from mars.config import UserError
+from mars.process.stopping import Stop
 from mars.reward import sharding
-from mars.stopping import Stop
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from mars.method import checkpoint
 from mars.method.checkpoint import Pace
+from mars.process.stopping import Stopped
 from mars.reward.batching import Step
-from mars.stopping import Stopped
 
 SCORING = "scoring-"  # begins the name of a journal's directory, beside the run's checkpoints
 _SHORT = 10.0  # seconds; a pass that took less is made again

@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mars import files, telemetry
+from mars import files
 from mars.config import UserError
+from mars.process import telemetry
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
 from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
 from mars.preferences.labels import information, log_loss, tied
+from mars.process.ranks import Ranks
 from mars.progress import counted
-from mars.ranks import Ranks
 from mars.reward import sharding
 
 log = logging.getLogger(__name__)

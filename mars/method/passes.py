@@ -7,7 +7,7 @@ A micro-batch that does not fit the memory takes its step back to where it began
 is made anew in smaller ones: as it would have been under the smaller budget.
 
 Of a run of several processes each makes the passes of its share of a step's pairs, and their gradients are added up
-(`mars.ranks`). How a step is shared out changes its loss and gradient by rounding alone.
+(`mars.process.ranks`). How a step is shared out changes its loss and gradient by rounding alone.
 
 Under `train.bf16_weights` a pass reads bf16 copies of the weights, and hands their gradients on to the weights
 themselves: these, the sums over micro-batches and the optimiser stay in fp32, and so does the scalar head.

@@ -17,7 +17,7 @@ from torch import nn
 
 from mars import files
 from mars.config import ConfigError
-from mars.ranks import here
+from mars.process.ranks import here
 from mars.reward import sharding
 from mars.reward.backbone import BackboneConfig, Mode
 from mars.reward.determinism import Determinism

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from mars.preferences.dialogue import Message
-from mars.ranks import Ranks
+from mars.process.ranks import Ranks
 from mars.reward.scoring import CHUNK, ModelScorer
 
 Text = tuple[Sequence[Message], str]

@@ -25,8 +25,8 @@ from torch import nn
 from mars import files
 from mars.config import UserError
 from mars.preferences.dialogue import Message
+from mars.process.ranks import Ranks
 from mars.progress import Progress
-from mars.ranks import Ranks
 from mars.reward import sharding
 from mars.reward.batching import Step
 from mars.reward.elsewhere import Elsewhere, Ids, passed

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mars import ranks
+from mars.process import ranks
 from mars.reward.model import RewardModel
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mars.machine import SHARE
+from mars.process.machine import SHARE
 
 if TYPE_CHECKING:
     import torch

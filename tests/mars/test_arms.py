@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from baselines import ARMS
-from mars import files, show
+from mars import files
 from mars.assembly import assemble, build
 from mars.choices import Settings as RunSettings
 from mars.choices import load, shaping
+from mars.commands import show
 from mars.config import ConfigError, UserError
 from mars.method.clock import COLUMNS as SECONDS
 from mars.method.row_inputs import RowInputs

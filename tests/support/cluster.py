@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mars.launch.sweep import Outcome
 from mars.run import Run, execute_in_sweep
-from mars.sweep import Outcome
 
 
 class Square:

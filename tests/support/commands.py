@@ -17,7 +17,7 @@ from subprocess import CompletedProcess
 
 from hydra.core.global_hydra import GlobalHydra
 
-from mars.stopping import SIGNALS
+from mars.process.stopping import SIGNALS
 
 
 def run_here(main: Callable[[], object], *arguments: str, cwd: Path | None = None) -> CompletedProcess[str]:

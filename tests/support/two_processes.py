@@ -1,4 +1,4 @@
-"""What both processes of a run do in tests/mars/test_ranks.py: several runs one after the other, in one start.
+"""What both processes of a run do in tests/mars/process/test_ranks.py: several runs one after the other, in one start.
 
 python -m torch.distributed.run --standalone --nproc_per_node=2 tests/support/two_processes.py FOLDER
 
@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from mars import ranks
 from mars.config import UserError
 from mars.method.passes import Passes
+from mars.process import ranks
+from mars.process.stopping import Stopped
 from mars.run import execute, main
-from mars.stopping import Stopped
 
 
 @contextlib.contextmanager

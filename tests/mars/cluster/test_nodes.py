@@ -14,7 +14,7 @@ from mars.cluster import nodes
 from mars.cluster.nodes import Home
 from mars.cluster.settings import Need
 from mars.config import UserError
-from mars.program import differences, program
+from mars.process.program import differences, program
 
 
 def test_a_program_is_itself_and_no_other():

@@ -19,14 +19,15 @@ from support import ROOT
 from support.commands import run_here
 
 from benchmarks import evaluate
-from mars import fill, telemetry
+from mars import fill
 from mars.cli import command, composed
 from mars.cluster import shards
 from mars.cluster.nodes import connected
 from mars.cluster.settings import EngineConfig
 from mars.cluster.shards import Shard, Work, open_actors
 from mars.config import UserError
-from mars.program import program
+from mars.process import telemetry
+from mars.process.program import program
 from mars.run import execute, main
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mars import machine
 from mars.cluster import shards
 from mars.cluster.nodes import Home, Lack
 from mars.cluster.settings import Need
 from mars.cluster.shards import Actors, Shard, Work, _Actor
 from mars.config import UserError
-from mars.program import program
+from mars.process import machine
+from mars.process.program import program
 
 pa = pytest.importorskip("pyarrow")
 

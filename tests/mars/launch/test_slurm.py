@@ -23,11 +23,11 @@ from support.one_node_slurm import lacking, one_node_slurm
 
 from mars.launch import slurm
 from mars.launch.slurm_job import Job
+from mars.launch.sweep import FAILED
 from mars.launch.tasks import Task
-from mars.program import program
+from mars.process.program import program
 from mars.record.run_directory import JOB_LOG, LOG, METRICS, RunDirectory, finished_runs
 from mars.run import main
-from mars.sweep import FAILED
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="hydra-submitit-launcher is not installed")
 
@@ -95,9 +95,9 @@ def telling() -> Iterator[list[str]]:
     told: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("mars.sweep").addHandler(handler)
+    logging.getLogger("mars.launch.sweep").addHandler(handler)
     yield told
-    logging.getLogger("mars.sweep").removeHandler(handler)
+    logging.getLogger("mars.launch.sweep").removeHandler(handler)
 
 
 def soon(found: Callable[[], Any]) -> Any:

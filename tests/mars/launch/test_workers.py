@@ -14,13 +14,13 @@ import pytest
 import torch
 from support.commands import run_here
 
-from mars import machine
 from mars.config import ConfigError
 from mars.launch import workers
+from mars.process import machine
+from mars.process.stopping import EXIT_CODE
 from mars.record.run_directory import finished_runs
 from mars.reward import share
 from mars.run import main
-from mars.stopping import EXIT_CODE
 
 TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8", "threads=1"]
 

@@ -21,8 +21,8 @@ from mars.method.loop import Loop, run_rounds
 from mars.method.state import State
 from mars.method.trainer import Trainer
 from mars.preferences.labels import information
+from mars.process.stopping import Stopped
 from mars.run import execute
-from mars.stopping import Stopped
 
 TIMED = [*COLUMNS, "seconds", "pairs_per_second"]
 BEST = ["best_information", "best_round", "best_step"]

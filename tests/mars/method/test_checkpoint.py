@@ -19,8 +19,8 @@ from mars.config import UserError
 from mars.method import checkpoint
 from mars.method.checkpoint import Keeper, moving, newest, restore, write
 from mars.method.clock import COLUMNS
+from mars.process.stopping import Stop, Stopped
 from mars.run import execute, main
-from mars.stopping import Stop, Stopped
 
 TREE = {
     "round": 3,

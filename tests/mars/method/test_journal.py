@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mars.method.journal import Journal, Page
+from mars.process.stopping import Stopped
 from mars.run import execute
-from mars.stopping import Stopped
 
 BATCHES = [np.array([4, 1]), np.array([0, 2]), np.array([3, 5])]
 

@@ -22,10 +22,10 @@ from mars.method.settings import TrainConfig
 from mars.method.targets import Targets
 from mars.method.training import Course, Learner, Onlooker, TrainingSet, new_optimizer, train_round
 from mars.pool.pool import Pool
+from mars.process.stopping import Stopped
 from mars.reward.engine import Engine
 from mars.reward.loss import Told, bradley_terry
 from mars.run import execute
-from mars.stopping import Stopped
 
 ONE = {"weights": torch.tensor([1.0, 2.0, 0.5, 1.0])}
 P, M = torch.tensor([1.0, 0.75, 0.5, 0.6]), torch.tensor([0.0, 1.5, 0.0, 3.0])

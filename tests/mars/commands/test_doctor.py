@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.commands import run_here
 
-from mars import doctor
-from mars.doctor import NOTE, OK, PROBLEM, Card, Finding
+from mars.commands import doctor
+from mars.commands.doctor import NOTE, OK, PROBLEM, Card, Finding
 from mars.run import main
 
 NEEDED = [

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mars.config import UserError
 from mars.files import reason
-from mars.stopping import EXIT_CODE, Stopped
+from mars.process.stopping import EXIT_CODE, Stopped
 
 if TYPE_CHECKING:  # help and the check of settings go without torch
     import torch

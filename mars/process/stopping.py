@@ -2,7 +2,8 @@
 
 In training the run comes to the end of its step and saves its state; anywhere else it ends at once, and the last saved
 state is there. Either way the process exits with `EXIT_CODE`, and the same command goes on. A second signal changes
-nothing. Where several processes make the run (`mars.ranks`), a signal to one of them stops all after the same step.
+nothing. Where several processes make the run (`mars.process.ranks`), a signal to one of them stops all after the same
+step.
 
     with listening() as stop:
         with stop.deferred():  # a signal is only noted

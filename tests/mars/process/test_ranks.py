@@ -17,16 +17,17 @@ from support.backbones import backbone
 from support.commands import run_here
 from support.two_processes import stopped
 
-from mars import assembly, ranks
+from mars import assembly
 from mars.choices import load
 from mars.cli import composed
 from mars.config import ConfigError, build, naming_runs
 from mars.method.settings import TrainConfig
+from mars.process import ranks
+from mars.process.stopping import Stop, Stopped
 from mars.record.ledger import Ledger
 from mars.reward import sharding
 from mars.reward.engine import Engine, Tuning
 from mars.run import Run, execute, main
-from mars.stopping import Stop, Stopped
 
 RUNS = {
     "whole": [],

@@ -1,6 +1,6 @@
 """What a file of preferences holds, and the command that trains on it.
 
-    mars look pairs.csv                                                         (or: python -m mars.look pairs.csv)
+    mars look pairs.csv                                                         (or: python -m mars.run look pairs.csv)
     mars look FOLDER                    (of shards, of splits as on the hub, or what `datasets` saved with save_to_disk)
 
 Prints how the file is read, its columns, the shape that was recognised, three pairs with the prompt apart from the
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mars.commands.suggestion import WIDTH, Found, Place, suggestion
 from mars.config import UserError
 from mars.preferences.dataset import length_baseline
 from mars.preferences.dialogue import render_plain
@@ -27,7 +28,6 @@ from mars.preferences.pair import SIDES, DataError, Pair
 from mars.preferences.policies import Policies, explain_split
 from mars.preferences.shapes import PLAIN, Reading, open_rows
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split
-from mars.suggestion import WIDTH, Found, Place, suggestion
 
 _LABEL = 11  # characters before what is said
 _PROMPT_LINES, _REPLY_LINES = 10, 6  # of a text that is shown

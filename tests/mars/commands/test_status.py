@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support.commands import run_here
 
+from mars.commands.status import Failed, Running, Status, _sorted_out, status
 from mars.config import UserError
 from mars.record.ledger import FILE, Contents, Entry, Ledger
 from mars.record.run_directory import DONE, LOG, STAMP
 from mars.run import main
-from mars.status import Failed, Running, Status, _sorted_out, status
 
 
 def directory(study: Path, name: str, *files: str) -> None:

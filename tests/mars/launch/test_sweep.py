@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from support.commands import run_apart, run_here
 
-from mars import sweep
+from mars.launch import sweep
+from mars.launch.sweep import DONE_HERE, FOUND, Outcome, Sweep
 from mars.record.ledger import Ledger
 from mars.record.run_directory import finished_runs
 from mars.run import Run, execute, main
-from mars.sweep import DONE_HERE, FOUND, Outcome, Sweep
 
 Compose = Callable[..., dict[str, Any]]
 TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8"]

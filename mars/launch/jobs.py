@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-log = logging.getLogger("mars.sweep")  # among what a sweep shows
+log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 _PLAIN = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
 
 check_all = Sweeper.validate_batch_is_legal

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.commands import run_here
 
 from mars.cli import composed
-from mars.overview import THINGS
+from mars.commands.overview import THINGS
 from mars.run import COMMANDS, main
 
 TYPED = [name.replace("_", "-") for name in COMMANDS]
@@ -79,6 +80,6 @@ def test_a_shell_that_loads_the_completion_uses_it(tmp_path: Path) -> None:
     hydra_bash_completion
     echo "${COMPREPLY[@]}"
     """
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "method=stratified\n", done.stderr

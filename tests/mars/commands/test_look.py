@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 from support import ROOT
 from support.commands import run_here
 
+from mars.commands.suggestion import WIDTH
 from mars.preferences.dataset import DatasetConfig, load
 from mars.run import main
-from mars.suggestion import WIDTH
 
 ROWS = [{"prompt": f"Question {i}?", "chosen": f"Right, {i}.", "rejected": "Wrong."} for i in range(40)]
 TOY = ("scale=tiny", "backbone=tiny", "rounds.number=1", "rounds.steps=2", "rounds.budget=8", "batch_size=4")
@@ -292,7 +292,7 @@ def test_a_folder_with_a_broken_split_says_what_is_wrong_with_it(tmp_path: Path)
 
 def test_what_the_terminal_cannot_write_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "größe.jsonl").write_text(lines_of(ROWS))
-    asked = [sys.executable, "-m", "mars.look", "größe.jsonl"]
+    asked = [sys.executable, "-m", "mars.run", "look", "größe.jsonl"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mars import ranks
+from mars.process import ranks
 from mars.progress import counted, lasting
 from mars.record.ledger import Ledger, job_of
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DONE_HERE, FOUND, FAILED, HELD = "done", "found", "failed", "held"  # found: it had ended without this process
 PACKAGES = ("mars", "baselines", "benchmarks", "analysis")  # whose runs' lines are in their run.log
-_SHOWN = ("mars.sweep", "mars.record.ledger")
+_SHOWN = ("mars.launch.sweep", "mars.record.ledger")
 _PAUSE = 0.5  # seconds
 _LISTED = 20  # runs of one mistake, by name
 _BAR = "{percentage:3.0f}%|{bar:30}| {desc}"

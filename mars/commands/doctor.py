@@ -30,11 +30,13 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
-from mars import files, telemetry, tidy
+from mars import files
 from mars.cache import default_place
+from mars.commands import tidy
 from mars.config import UserError, build
-from mars.machine import cores
-from mars.program import program
+from mars.process import telemetry
+from mars.process.machine import cores
+from mars.process.program import program
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _PACKAGE = "mars-reward"
