@@ -75,9 +75,9 @@ class Declared:
         return prod(len(values) for _, values in swept("config", sweep)[1].items())
 
     def commands(self, data: Path, tiny: bool = False) -> tuple[list[str], list[str]]:
-        """What is run after `python -m`."""
-        study = f"study={self.directory(tiny)}"
-        return ["mars.run", "-m", *self.sweep(data, tiny)], ["analysis.report", study, *self.report]
+        """What is run after `python -m`; at toy size in one process, as several studies run at once."""
+        study, workers = f"study={self.directory(tiny)}", [] if tiny else ["workers=auto"]
+        return ["mars.run", "-m", *self.sweep(data, tiny), *workers], ["analysis.report", study, *self.report]
 
     def why_not(self, data: Path, gpu: bool, tiny: bool) -> str:
         """Why this machine does not run it; empty where it does."""
