@@ -95,12 +95,13 @@ def _parts(rounds: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _means(rounds: pd.DataFrame) -> dict[str, float]:
     """Of each summary the mean over rounds, then over replicates; of condition numbers the geometric one."""
-    values = rounds.filter(regex="^([hg]_|curvature_|hessian_)").astype(float)
-    ratios = [str(name) for name in values.columns if str(name).endswith("_condition")]
-    values = values.where(np.isfinite(values))
-    values[ratios] = np.log(values[ratios])
-    means = values.groupby(rounds["replicate"]).mean().mean()
-    return {str(name): math.exp(mean) if name in ratios else float(mean) for name, mean in means.items()}
+    names = [str(name) for name in rounds if str(name).startswith(("h_", "g_", "curvature_", "hessian_"))]
+    ratios = np.array([name.endswith("_condition") for name in names])
+    values = rounds[names].to_numpy(float, copy=True)
+    values[~np.isfinite(values)] = np.nan
+    values[:, ratios] = np.log(values[:, ratios])
+    means = pd.DataFrame(values).groupby(rounds["replicate"].to_numpy()).mean().mean().tolist()
+    return {name: math.exp(mean) if ratio else mean for name, mean, ratio in zip(names, means, ratios, strict=True)}
 
 
 class OverRounds(Exhibit):

@@ -188,7 +188,8 @@ class Table:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Its rows by column name."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(frame[name].tolist() for name in frame), strict=True)]
 
 
 def cell(row: dict[str, Any], column: Column) -> Cell:

@@ -129,23 +129,13 @@ class Steps(Exhibit):
 
 def over_rounds(group: Study, column: str) -> pd.DataFrame:
     """arm, round, steps, mean, lo and hi of a column of rounds.csv over replicates; steps: done by the round's end."""
-    parts = []
-    for arm in group.arms:
-        rows = group.rounds[group.rounds["arm"] == arm]
-        if rows.empty:
-            continue
-        table = rows.pivot_table(index="round", columns="replicate", values=column, dropna=False)
-        done = (
-            rows.pivot_table(index="round", columns="replicate", values="steps").cumsum()
-            if "steps" in rows
-            else table * np.nan
-        )
-        curve = pd.DataFrame(style.intervals(table.to_numpy(float).T), columns=["mean", "lo", "hi"])
-        curve.insert(0, "arm", arm)
-        curve.insert(1, "round", table.index.to_numpy(float))
-        curve.insert(2, "steps", done.mean(axis=1).to_numpy(float))
-        parts.append(curve)
-    return pd.concat(parts, ignore_index=True)
+    wanted = {column: group.rounds[column].astype(float), "steps": group.rounds.get("steps", math.nan)}
+    rows = group.rounds[["arm", "round", "replicate"]].assign(**wanted)
+    table = rows.groupby(["arm", "round", "replicate"]).mean().unstack("replicate").reindex(group.arms, level="arm")
+    curve = pd.DataFrame(style.intervals(table[column].to_numpy(float).T), columns=["mean", "lo", "hi"])
+    done = pd.DataFrame(table["steps"].groupby("arm").cumsum()).mean(axis=1)
+    places = table.index.to_frame(index=False).assign(steps=done.to_numpy(float))
+    return pd.concat([places.astype({"round": float}), curve], axis=1)
 
 
 def _curves(frame: pd.DataFrame, against: str) -> Curves:
