@@ -10,7 +10,7 @@ RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python
 .PHONY: reproduce studies test lint docs device-check clean
 
 reproduce: $(VENV)/ready
-	$(RUN) -m mars.run experiment=quick
+	$(RUN) -m mars.run experiment=quick workers=auto
 	$(RUN) -m analysis.report study=outputs/quick
 
 studies: $(VENV)/ready

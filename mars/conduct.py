@@ -34,7 +34,7 @@ from mars.reward import leading
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features
 from mars.reward.memory import device_errors
-from mars.reward.model import weights_id
+from mars.reward.weights import weights_id
 
 log = logging.getLogger(__name__)
 

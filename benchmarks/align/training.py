@@ -31,7 +31,7 @@ from mars import files
 from mars.config import ConfigError, UserError
 from mars.files import write_parquet, write_text
 from mars.progress import Progress
-from mars.reward.model import safetensors_of
+from mars.reward.weights import safetensors_of
 
 _WHOLE = "whole"  # the file that is written into a checkpoint when all of it is there
 # What of TRL's log is kept, and its name here.

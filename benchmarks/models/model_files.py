@@ -17,7 +17,8 @@ from typing import Any
 from mars.config import UserError
 from mars.record.run_directory import RunDirectory, finished_runs
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import LINEAR, weights_id
+from mars.reward.model import LINEAR
+from mars.reward.weights import weights_id
 
 _FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # never a pickle
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")

@@ -23,7 +23,7 @@ from mars.preferences.dialogue import render_plain
 from mars.reward import features
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import FrozenEncoder
-from mars.reward.model import load_tokenizer, text_encoder
+from mars.reward.weights import load_tokenizer, text_encoder
 from mars.worlds.planted import PlantedConfig, load_planted
 
 

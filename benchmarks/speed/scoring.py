@@ -26,11 +26,12 @@ from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import Pair
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.model import RewardModel, text_encoder
+from mars.reward.model import RewardModel
 from mars.reward.packed_linear import pack_linears
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
+from mars.reward.weights import text_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 4096  # padded, in one forward pass of ours: what `benchmarks.evaluate` takes

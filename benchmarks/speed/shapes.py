@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from mars.config import build, choose
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import load_reward_model, load_tokenizer
+from mars.reward.model import load_reward_model
+from mars.reward.weights import load_tokenizer
 
 LENGTH = 512  # tokens of a text, at most
 _CONF = Path(__file__).resolve().parents[2] / "conf" / "backbone" / "minilm.yaml"

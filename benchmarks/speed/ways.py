@@ -33,8 +33,9 @@ from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
-from mars.reward.model import autocast_dtype, disable_dropout, load_tokenizer, text_encoder
+from mars.reward.model import autocast_dtype, disable_dropout
 from mars.reward.tokens import Encoder
+from mars.reward.weights import load_tokenizer, text_encoder
 
 LR = 2e-5
 WARM = 1  # untimed steps, or batches, before the timed ones

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from mars.config import ConfigError
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, safetensors_of, weights_id
+from mars.reward.model import autocast_dtype
+from mars.reward.weights import BackboneError, load_tokenizer, locate, safetensors_of, weights_id
 
 Made = Callable[[str, Any], Any]  # (kind, tokenizer) → a random model, for a source `random:KIND`
 

@@ -33,8 +33,9 @@ from transformers import (
 from mars.config import ConfigError, UserError
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
-from mars.reward.model import BackboneError, autocast_dtype, load_tokenizer, locate, safetensors_of, weights_id
+from mars.reward.model import autocast_dtype
 from mars.reward.packed_linear import pack_linears
+from mars.reward.weights import BackboneError, load_tokenizer, locate, safetensors_of, weights_id
 
 log = logging.getLogger(__name__)
 

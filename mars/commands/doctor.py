@@ -235,7 +235,7 @@ def _embedded() -> Finding:
     """The embedded backbone: whether its package is there, with the weights that were declared."""
     from mars.cli import composed
     from mars.reward.backbone import BackboneConfig
-    from mars.reward.model import locate
+    from mars.reward.weights import locate
 
     settings: Any = composed("config")["backbone"]
     config = build(BackboneConfig, settings, "backbone")

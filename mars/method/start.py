@@ -27,7 +27,8 @@ from mars.method.training import Course, Learner, TrainingSet, new_optimizer, tr
 from mars.preferences.pair import Pair, pairs_digest
 from mars.progress import counted
 from mars.reward.engine import Engine
-from mars.reward.model import autocast_dtype, weights_id
+from mars.reward.model import autocast_dtype
+from mars.reward.weights import weights_id
 
 log = logging.getLogger(__name__)
 

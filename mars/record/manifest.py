@@ -24,7 +24,7 @@ from mars.pool.unchanged import listed, repeats, unchanged
 from mars.preferences.pair import Preferences
 from mars.record.run_directory import SCHEMA_VERSION
 from mars.reward.engine import Engine
-from mars.reward.model import weights_id
+from mars.reward.weights import weights_id
 
 _PACKAGES = ("mars-reward", "torch", "transformers", "datasets", "tokenizers", "numpy", "pandas", "hydra-core", "peft")
 

@@ -24,21 +24,12 @@ from mars.reward.determinism import Determinism
 from mars.reward.features import Features, frozen_encoder
 from mars.reward.leading import LeadingScorer
 from mars.reward.memory import Budget
-from mars.reward.model import (
-    LINEAR,
-    LinearReward,
-    RewardModel,
-    autocast_dtype,
-    load_reward_model,
-    load_tokenizer,
-    scalar_head,
-    text_encoder,
-    weights_id,
-)
+from mars.reward.model import LINEAR, LinearReward, RewardModel, autocast_dtype, load_reward_model, scalar_head
 from mars.reward.packing_probe import Wanted, set_packing
 from mars.reward.scoring import Journal, ModelScorer
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Inputs, Tokens
+from mars.reward.weights import load_tokenizer, text_encoder, weights_id
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,11 @@ from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
 from mars.reward.elsewhere import Elsewhere, Ids, passed
-from mars.reward.model import autocast_dtype, last_position, load_tokenizer, load_transformer, text_encoder, weights_id
+from mars.reward.model import autocast_dtype, last_position, load_transformer
 from mars.reward.packed_linear import pack_linears
 from mars.reward.tokens import Tokens
 from mars.reward.vectors import Vectors
+from mars.reward.weights import load_tokenizer, text_encoder, weights_id
 from mars.worlds import gaussian
 
 Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of unit length
@@ -144,8 +145,9 @@ class FrozenEncoder:
         todo = [_Text(key, int(n), max(1, int(tokens.lengths[n]))) for key, n in zip(texts, numbers, strict=True)]
 
         def make(mine: Sequence[_Text], claim: Claim | None = None) -> None:
-            self._encode(mine, tokens, claim)
+            rows = self._encode(mine, tokens)
             known.update(text.key for text in mine)
+            self._keep(rows, claim)
 
         self._file.create()
         most = self.token_budget * (_BUDGETS_ELSEWHERE if self.elsewhere else _BUDGETS)
@@ -157,16 +159,17 @@ class FrozenEncoder:
         if lost := [text for text in todo if text.key not in known]:  # the file was removed meanwhile
             make(lost)
 
-    def _encode(self, texts: Sequence[_Text], tokens: Tokens, claim: Claim | None) -> None:
-        """Features into memory and onto the disk, and the claim on them out of it."""
+    def _encode(self, texts: Sequence[_Text], tokens: Tokens) -> list[tuple[bytes, bytes, int]]:
+        """Puts the features of `texts` into memory: the rows to store."""
         numbers = np.array([text.number for text in texts])
         places, vectors = (np.concatenate(part) for part in zip(*self._passes(tokens, numbers), strict=True))
         keys, cuts = [texts[i].key for i in places], tokens.cuts[numbers[places]]
         self.vectors.put(keys, vectors, cuts)
         rows = zip(keys, vectors, cuts.tolist(), _of_unit_length(vectors), strict=True)
-        self._keep([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound], claim)
+        return [(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound]
 
     def _keep(self, rows: Sequence[tuple[bytes, bytes, int]], claim: Claim | None) -> None:
+        """Stores rows and drops the claim on them, in one transaction."""
         with self._file.transaction() as database:
             self._file.add(database, rows)
             if claim:

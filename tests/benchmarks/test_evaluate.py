@@ -21,7 +21,7 @@ from support.commands import run_here
 from benchmarks import evaluate
 from mars.config import UserError
 from mars.method.journal import Page
-from mars.reward.model import file_sha256
+from mars.reward.weights import file_sha256
 from mars.run import execute
 
 PANDALM = SHARED / "data" / "pandalm" / "testset-v1.json.gz"

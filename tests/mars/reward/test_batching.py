@@ -13,8 +13,8 @@ from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import render_plain
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import epoch_steps, micro_batches, packed_batches, padding_efficiency
-from mars.reward.model import load_tokenizer, text_encoder
 from mars.reward.tokens import Tokens
+from mars.reward.weights import load_tokenizer, text_encoder
 
 some_lengths = st.lists(st.tuples(st.integers(1, 600), st.integers(1, 600)), min_size=1, max_size=200).map(np.array)
 

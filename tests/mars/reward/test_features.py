@@ -14,8 +14,8 @@ from mars.preferences.dialogue import Rendered
 from mars.reward import features
 from mars.reward.engine import Engine
 from mars.reward.features import Features, FrozenEncoder
-from mars.reward.model import file_sha256, weights_id
 from mars.reward.tokens import text_key
+from mars.reward.weights import file_sha256, weights_id
 
 CPU = torch.device("cpu")
 

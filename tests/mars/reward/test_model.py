@@ -9,14 +9,8 @@ from support.backbones import KINDS, backbone, pairs
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mars.reward.engine import Engine, Tuning
-from mars.reward.model import (
-    BackboneError,
-    ScalarHead,
-    last_position,
-    load_linear,
-    load_reward_model,
-    load_tokenizer,
-)
+from mars.reward.model import ScalarHead, last_position, load_linear, load_reward_model
+from mars.reward.weights import BackboneError, load_tokenizer
 
 CPU = torch.device("cpu")
 

@@ -15,10 +15,11 @@ from mars.config import ConfigError
 from mars.reward import packing
 from mars.reward.engine import Engine, Tuning
 from mars.reward.feeding import Feed
-from mars.reward.model import RewardModel, load_reward_model, load_tokenizer
+from mars.reward.model import RewardModel, load_reward_model
 from mars.reward.packing import ATTENTION, Packing, attend, pack
 from mars.reward.packing_probe import CannotPackError, packing_of, set_packing
 from mars.reward.shared_prompts import forest, path
+from mars.reward.weights import load_tokenizer
 
 CPU = torch.device("cpu")
 PACKED = ("bert", "roberta", "modernbert", "llama", "qwen2", "qwen3")
