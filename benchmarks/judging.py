@@ -28,7 +28,8 @@ from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.pair import SIDES, Preferences
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory, record_of, scores_of
-from mars.reward.features import Features, FrozenEncoder
+from mars.reward.encoder import FrozenEncoder
+from mars.reward.features import Features
 from mars.reward.memory import Budget, device_errors
 from mars.reward.scoring import ModelScorer
 from mars.reward.texts import Texts

@@ -40,7 +40,7 @@ from mars.record.run_directory import DONE, METRICS, ROUNDS, RunDirectory
 
 REPORT = "report"
 PHASES = {  # what a process is at: the functions that do it
-    "feature writing": ("mars.reward.features:FrozenEncoder._keep",),
+    "feature writing": ("mars.reward.encoder:FrozenEncoder._keep",),
     "pool filling": ("mars.pool.store:Store._make",),
     "scoring": ("mars.reward.scoring:ModelScorer._score",),
     "training": ("mars.method.trainer:train_round",),

@@ -36,8 +36,8 @@ from mars.preferences.pair import Pair, Preferences
 from mars.process import ranks
 from mars.reward import determinism, share
 from mars.reward.backbone import BackboneConfig
+from mars.reward.encoder import Embed, frozen_encoder, sentence_embedder
 from mars.reward.engine import Engine, Tuning
-from mars.reward.features import Embed, frozen_encoder, sentence_embedder
 from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 from mars.worlds import gaussian

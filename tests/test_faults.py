@@ -27,7 +27,7 @@ from mars import cache, files
 from mars.config import UserError
 from mars.method import checkpoint, start, trainer
 from mars.reward import engine
-from mars.reward.features import frozen_encoder
+from mars.reward.encoder import frozen_encoder
 from mars.run import execute, main
 
 SETTINGS = ["scale=tiny", "rounds.number=2", "rounds.warmup=1", "rounds.budget=8", "pool.width=2", "curvature=false"]

@@ -19,7 +19,8 @@ from mars import assembly
 from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
 from mars.reward.elsewhere import Ids
-from mars.reward.features import Features, FrozenEncoder
+from mars.reward.encoder import FrozenEncoder
+from mars.reward.features import Features
 from mars.reward.memory import Budget
 from mars.reward.scoring import ModelScorer
 

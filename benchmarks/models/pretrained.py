@@ -24,7 +24,8 @@ from benchmarks.models.model_files import Found, ModelError, weights
 from mars.config import ConfigError
 from mars.preferences.dialogue import Message, Rendered, Template
 from mars.reward.backbone import Truncation
-from mars.reward.features import Features, frozen_encoder
+from mars.reward.encoder import frozen_encoder
+from mars.reward.features import Features
 from mars.reward.model import LINEAR, RewardModel, load_linear, positions
 from mars.reward.packed_linear import pack_linears
 from mars.reward.packing_probe import set_packing

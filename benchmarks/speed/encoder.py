@@ -20,9 +20,9 @@ import yaml
 from benchmarks.speed.clock import Seconds, compare, timed
 from mars.config import build
 from mars.preferences.dialogue import render_plain
-from mars.reward import features
+from mars.reward import encoder as encoding
 from mars.reward.backbone import BackboneConfig
-from mars.reward.features import FrozenEncoder
+from mars.reward.encoder import FrozenEncoder
 from mars.reward.weights import load_tokenizer, text_encoder
 from mars.worlds.planted import PlantedConfig, load_planted
 
@@ -36,7 +36,7 @@ def main(texts: int = 400, repeats: int = 5) -> None:
     def encode(packed: bool) -> tuple[np.ndarray, Seconds]:
         with tempfile.TemporaryDirectory() as cache:
             encoder = FrozenEncoder(backbone, Path(cache), torch.device("cpu"), token_budget=2048)
-            with mock.patch.object(features, "pack_linears", features.pack_linears if packed else lambda m: m):
+            with mock.patch.object(encoding, "pack_linears", encoding.pack_linears if packed else lambda m: m):
                 encoder(rendered[:8])  # loads and warms
             return timed(lambda: encoder(rendered[8:])[0])
 

@@ -21,7 +21,7 @@ from mars.pool.planted_reading import preserved
 from mars.pool.semantic import Refiner, SemanticConfig
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig
-from mars.reward.features import FrozenEncoder, sentence_embedder
+from mars.reward.encoder import FrozenEncoder, sentence_embedder
 from mars.worlds.planted import PlantedConfig, load_planted
 
 WIDTH = 4

@@ -26,7 +26,7 @@ from mars.cluster.settings import EngineConfig
 from mars.cluster.shards import Actors, Shard, Work, open_actors
 from mars.config import build
 from mars.reward.backbone import BackboneConfig
-from mars.reward.features import FrozenEncoder
+from mars.reward.encoder import FrozenEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
 _TOKENS = 4096  # of a shard, which is a batch

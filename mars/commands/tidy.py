@@ -49,7 +49,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "features": Kind("features/*.sqlite", "features of texts, of a frozen backbone", "mars.reward.features:TABLE"),
+    "features": Kind("features/*.sqlite", "features of texts, of a frozen backbone", "mars.reward.encoder:TABLE"),
     "variants": Kind("variants/*.sqlite", "variants that augmenters made", "mars.pool.store:TABLES"),
     "replies": Kind("replies.sqlite", "replies of chat models, which may have cost money", named=True),
     "candidates": Kind("candidates*.sqlite", "samples of policies", "benchmarks.models.policy:TABLE"),

@@ -36,7 +36,7 @@ from mars.preferences.pair import SIDES, Pair, Side
 from mars.reward.backbone import BackboneConfig
 
 if TYPE_CHECKING:  # torch and pandas are loaded when a run needs them
-    from mars.reward.features import Embed
+    from mars.reward.encoder import Embed
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from mars.process.ranks import here
 from mars.reward import sharding
 from mars.reward.backbone import BackboneConfig, Mode
 from mars.reward.determinism import Determinism
-from mars.reward.features import Features, frozen_encoder
+from mars.reward.encoder import frozen_encoder
+from mars.reward.features import Features
 from mars.reward.leading import LeadingScorer
 from mars.reward.memory import Budget
 from mars.reward.model import LINEAR, LinearReward, RewardModel, autocast_dtype, load_reward_model, scalar_head

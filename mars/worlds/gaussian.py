@@ -157,7 +157,7 @@ def variant_of(text: str, number: int, noise: float) -> str:
 
 
 class GaussianEncoder:
-    """Turns addresses into features, as `mars.reward.features.FrozenEncoder` does with texts; stores nothing on disk.
+    """Turns addresses into features, as `mars.reward.encoder.FrozenEncoder` does with texts; stores nothing on disk.
 
     The latest features stay in memory, because the arms of a study ask for much the same texts.
     """

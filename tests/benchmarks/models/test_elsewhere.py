@@ -13,7 +13,8 @@ from benchmarks import judging
 from benchmarks.models import model_files
 from benchmarks.models.elsewhere import _content, _texts
 from benchmarks.settings import EvaluateConfig
-from mars.reward.features import Features, FrozenEncoder
+from mars.reward.encoder import FrozenEncoder
+from mars.reward.features import Features
 
 
 def test_token_ids_are_the_same_on_the_other_side():

@@ -21,7 +21,7 @@ from mars.config import ConfigError, UserError
 from mars.pool.semantic import Refiner, SemanticConfig, semantic_config
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
-from mars.reward.features import FrozenEncoder, sentence_embedder
+from mars.reward.encoder import FrozenEncoder, sentence_embedder
 from mars.worlds.planted import PlantedConfig, load_planted
 
 PROMPT = (Message("user", "why?"),)

@@ -11,9 +11,10 @@ import torch
 from support.backbones import backbone, pairs
 
 from mars.preferences.dialogue import Rendered
-from mars.reward import features
+from mars.reward import encoder as encoding
+from mars.reward.encoder import FrozenEncoder
 from mars.reward.engine import Engine
-from mars.reward.features import Features, FrozenEncoder
+from mars.reward.features import Features
 from mars.reward.tokens import text_key
 from mars.reward.weights import file_sha256, weights_id
 
@@ -156,7 +157,7 @@ def test_two_runs_share_an_encoders_vectors_and_number_texts_each_for_itself(tmp
 def test_a_thousand_texts_have_the_features_they_have_alone(tmp_path, monkeypatch):
     """They are tokenised in parts, and what is not yet on the disk is in memory."""
     whole, _ = encoder(tmp_path / "a")(texts(60))
-    monkeypatch.setattr(features, "_TOKENISED", 7)
-    monkeypatch.setattr(features, "_BUDGETS", 1)
+    monkeypatch.setattr(encoding, "_TOKENISED", 7)
+    monkeypatch.setattr(encoding, "_BUDGETS", 1)
     np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)
     np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)  # from disk
