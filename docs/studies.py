@@ -76,7 +76,8 @@ class Declared:
 
     def commands(self, data: Path, tiny: bool = False) -> tuple[list[str], list[str]]:
         """What is run after `python -m`; at toy size in one process, as several studies run at once."""
-        study, workers = f"study={self.directory(tiny)}", [] if tiny else ["workers=auto"]
+        study, told = f"study={self.directory(tiny)}", any(one.startswith("workers=") for one in self.run)
+        workers = [] if tiny or told else ["workers=auto"]
         return ["mars.run", "-m", *self.sweep(data, tiny), *workers], ["analysis.report", study, *self.report]
 
     def why_not(self, data: Path, gpu: bool, tiny: bool) -> str:

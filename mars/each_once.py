@@ -37,7 +37,7 @@ class Thing(Protocol):
 
     @property
     def size(self) -> int:
-        """The work that it is, in the unit of `most`."""
+        """How much work it is, in the unit of `most`; at least 1."""
         ...
 
 
@@ -47,11 +47,11 @@ T = TypeVar("T", bound=Thing)
 def each_once(
     owners: Claims, todo: Sequence[T], most: int, make: Callable[[Sequence[T], Claim], None], what: str
 ) -> Iterator[int]:
-    """Has each of `todo` made, here or by another process that wants it too; yields by how much what is left shrank.
+    """Has each of `todo` made, here or by another process that wants it too; yields the size of what was done.
 
     make: gets things of up to `most` by size, at least one, in the order of `todo`; it stores their rows, and may drop
-    the claim in the same transaction. what: they are, for the line that says whom this waits for. Raises what `make`
-    raises, and UserError for a file that cannot be used.
+    the claim in the same transaction. what: these things in the plural, for the log line that names whom this waits
+    for. Raises what `make` raises, and UserError for a file that cannot be used.
     """
     queue = _Queue(owners.file, todo, most)
     pause, told = _SLEEPS[0], False

@@ -96,7 +96,7 @@ def _parts(rounds: pd.DataFrame) -> list[dict[str, Any]]:
 def _means(rounds: pd.DataFrame) -> dict[str, float]:
     """Of each summary the mean over rounds, then over replicates; of condition numbers the geometric one."""
     names = [str(name) for name in rounds if str(name).startswith(("h_", "g_", "curvature_", "hessian_"))]
-    ratios = np.array([name.endswith("_condition") for name in names])
+    ratios = np.array([name.endswith("_condition") for name in names], dtype=bool)
     values = rounds[names].to_numpy(float, copy=True)
     values[~np.isfinite(values)] = np.nan
     values[:, ratios] = np.log(values[:, ratios])

@@ -17,6 +17,6 @@ signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 import torch._dynamo  # noqa: F401, which every optimiser imports, and which takes as long as torch
 
 import mars.assembly
-import mars.commands.dry_run
 import mars.conduct
+import mars.dry_run
 import mars.launch.workers  # noqa: F401

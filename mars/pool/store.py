@@ -93,10 +93,10 @@ class Store:
 
     def _filled(self, augmenter: Augmenter, requests: Sequence[Request]) -> list[Variant]:
         file, keys = self._file(augmenter), _keys(augmenter, requests)
-        variants = _read(file, list(dict.fromkeys(keys)))
-        units = _units(augmenter, keys, requests, variants.keys())
-        made = self._make(file, augmenter, units) if units else {}
-        variants |= made | _read(file, [key for unit in units for key in unit.wanted])  # who stored first counts
+        variants, made = _read(file, list(dict.fromkeys(keys))), dict[bytes, Variant]()
+        while units := _units(augmenter, keys, requests, variants.keys()):  # again where the file was lost meanwhile
+            made |= self._make(file, augmenter, units)
+            variants |= made | _read(file, [key for unit in units for key in unit.wanted])  # who stored first counts
         with self._counting:
             self.found += len(variants.keys() - made.keys())
         return [variants[key] for key in keys]

@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INT
 _TOKENISED = 4096  # texts at a time
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 # What a process claims of the texts that are to be encoded, in full token budgets: what an interruption loses, and what
-# another process may have to wait for. Here a few seconds; elsewhere enough for many workers, who keep what they did.
-_BUDGETS, _BUDGETS_ELSEWHERE = 16, 256
+# another process may have to wait for. Some seconds, on a GPU too.
+_BUDGETS = {True: 16, False: 1024}  # on a CPU; else
 
 
 class FeatureEncoder(Protocol):
@@ -90,7 +90,6 @@ class FrozenEncoder:
         key = json.dumps([self.weights, shaping, precision], sort_keys=True)
         self.path = cache / "features" / f"{cfg.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.sqlite"
         self._file = Cache(self.path, "features", "text", TABLE, "features are computed again")
-        self._file.create()
         self.vectors, self.padded_vectors = Vectors(self._fill), Vectors(self._fill_padded)
 
     @functools.cached_property
@@ -141,39 +140,45 @@ class FrozenEncoder:
         if not texts:
             return
         tokens, numbers = self._tokens(list(texts.values()))
-        order = np.argsort(-tokens.lengths[numbers], kind="stable")  # batches of near-equal length; the largest first
         todo = [_Text(key, int(n), max(1, int(tokens.lengths[n]))) for key, n in zip(texts, numbers, strict=True)]
+        todo.sort(key=lambda text: -text.size)  # batches of near-equal length; the largest first
+        total = sum(text.size for text in todo)
+        most = total if self.elsewhere else self.token_budget * _BUDGETS[self.device.type == "cpu"]
+        with Progress(total, f"{self.cfg.name} features of {len(texts)} texts", "tokens") as progress:
+            while todo:  # again where the file was lost meanwhile
+                self._divide(todo, most, tokens, known, progress)
+                known |= self._read([text.key for text in todo if text.key not in known])
+                todo = [text for text in todo if text.key not in known]
 
-        def make(mine: Sequence[_Text], claim: Claim | None = None) -> None:
-            rows = self._encode(mine, tokens)
-            known.update(text.key for text in mine)
-            self._keep(rows, claim)
+    def _divide(self, todo: Sequence[_Text], most: int, tokens: Tokens, known: set[bytes], progress: Progress) -> None:
+        """Returns once each text was encoded; those that this process encoded are in memory, and `known`."""
+        counted = 0
+
+        def make(mine: Sequence[_Text], claim: Claim) -> None:
+            nonlocal counted
+            numbers, made = np.array([text.number for text in mine]), []
+            for places, vectors in self._passes(tokens, numbers):
+                made.append((places, vectors))
+                done = sum(mine[i].size for i in places)
+                progress.advance(done)
+                counted += done
+            places, vectors = (np.concatenate(part) for part in zip(*made, strict=True))
+            keys, cuts = [mine[i].key for i in places], tokens.cuts[numbers[places]]
+            self.vectors.put(keys, vectors, cuts)
+            known.update(keys)
+            rows = zip(keys, vectors, cuts.tolist(), _of_unit_length(vectors), strict=True)
+            self._keep([(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound], claim)
 
         self._file.create()
-        most = self.token_budget * (_BUDGETS_ELSEWHERE if self.elsewhere else _BUDGETS)
-        what = f"{self.cfg.name} features of {len(texts)} texts"
-        with Progress(int(tokens.lengths[numbers].sum()), what, "tokens") as progress:
-            for gone in each_once(Claims(self._file), [todo[i] for i in order], most, make, "features"):
-                progress.advance(gone)
-        known |= self._read([key for key in texts if key not in known])
-        if lost := [text for text in todo if text.key not in known]:  # the file was removed meanwhile
-            make(lost)
+        for gone in each_once(Claims(self._file), todo, most, make, "features"):
+            progress.advance(gone - counted)  # by others
+            counted = 0
 
-    def _encode(self, texts: Sequence[_Text], tokens: Tokens) -> list[tuple[bytes, bytes, int]]:
-        """Puts the features of `texts` into memory: the rows to store."""
-        numbers = np.array([text.number for text in texts])
-        places, vectors = (np.concatenate(part) for part in zip(*self._passes(tokens, numbers), strict=True))
-        keys, cuts = [texts[i].key for i in places], tokens.cuts[numbers[places]]
-        self.vectors.put(keys, vectors, cuts)
-        rows = zip(keys, vectors, cuts.tolist(), _of_unit_length(vectors), strict=True)
-        return [(key, vector.tobytes(), cut) for key, vector, cut, sound in rows if sound]
-
-    def _keep(self, rows: Sequence[tuple[bytes, bytes, int]], claim: Claim | None) -> None:
+    def _keep(self, rows: Sequence[tuple[bytes, bytes, int]], claim: Claim) -> None:
         """Stores rows and drops the claim on them, in one transaction."""
         with self._file.transaction() as database:
             self._file.add(database, rows)
-            if claim:
-                claim.drop(database)
+            claim.drop(database)
 
     def of_ids(self, texts: Ids, width: int) -> np.ndarray:
         """[len(texts), d] features of texts that were tokenised before, kept nowhere. width: as of `Tokens`."""
