@@ -138,7 +138,7 @@ def leftovers(folder: Path) -> list[Path]:
 # ---- a full disk, from the moment at which this is to be written
 
 FULL = {  # what: the function that writes it (module, name), what of its first argument, what is said
-    "features": (cache.Cache, "insert", "features/tiny", "features/tiny-.*sqlite: database or disk is full"),
+    "features": (cache.Cache, "transaction", "features/tiny", "features/tiny-.*sqlite: database or disk is full"),
     "variants": (cache.Cache, "transaction", "variants/rules", "variants/rules-.*sqlite: database or disk is full"),
     "warm start": (start, "save_file", "", r"starts/tiny-.*\.safetensors: cannot be written: No space left on device"),
     "config": (files, "aside", "config.yaml", "run/config.yaml: cannot be written: No space left on device"),

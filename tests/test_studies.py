@@ -47,7 +47,7 @@ def test_every_study_has_a_preset_commands_and_a_page_that_shows_it(studies: Mod
         assert f"name={name}" in sweep
         assert reported[:2] == ["analysis.report", f"study=outputs/{name}"]
         assert f"{name}/" in (ROOT / "docs" / study.page).read_text(encoding="utf-8"), study.page
-    assert known["settle"].runs(Path("data")) == 72  # 9 arms × 8 replicates
+    assert known["settle"].runs(Path("data")) == 108  # 9 arms × 12 replicates
     assert known["settle_hh"].runs(Path("data")) == 180  # and 10 with two seeds each
     assert sum(study.minutes for study in known.values() if not study.gpu) < 240
 
@@ -65,7 +65,7 @@ def test_a_set_goes_on_behind_a_study_that_failed_and_says_so(
     assert [command[0] for command in ran] == ["mars.run", "mars.run", "analysis.report"]  # settle first, as declared
     said = capsys.readouterr().out
     assert f"not run: settle_hh: its rows are not in {tmp_path}/hh_rlhf/harmless-base" in said
-    assert "settle: 72 runs (0 finished), about 7 minutes on two cores: does MARS beat" in said
+    assert f"settle: 108 runs (0 finished), about {studies.declared()['settle'].minutes} minutes on two cores: " in said
     assert "settle: failed, exit code 1 of mars.run" in said
     assert "quick: 0 seconds, outputs/quick/report/index.html" in said
 

@@ -59,7 +59,7 @@ def test_a_shard_that_cannot_be_read_is_one_line_and_made_again(tmp_path, monkey
         again = dict(ours.map(WORK, some))
     assert {n: table["twice"].to_pylist() for n, table in again.items()} == {n: [2 * n] for n in range(4)}
     assert made == [1, 2, 3]
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [line.partition(": ")[0] for line in lines] == [str(file) for file in (torn, empty, foreign)]
     assert all("cannot be read and is made again: " in line and "\n" not in line for line in lines)
     assert sorted(tmp_path.rglob("*")) == sorted([whole.parent, *files])  # nothing half-written beside them
