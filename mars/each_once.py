@@ -19,7 +19,7 @@ from mars.claims import Claim, Claims
 
 log = logging.getLogger(__name__)
 
-_SLEEPS = (0.05, 2.0)  # first and longest pause between two looks at what others are making
+_SLEEPS = (0.05, 0.5)  # first and longest pause between two looks at what others are making
 
 
 class Thing(Protocol):

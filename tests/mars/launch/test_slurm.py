@@ -128,10 +128,10 @@ def test_jobs_that_give_way_go_on_and_all_end_in_the_bits_of_one_process(node: P
     def disturb() -> None:
         ways = {"s0": ("scancel", "--signal=USR2"), "s1": ("scontrol", "requeue")}  # out of time, and preempted
         jobs = {}
-        for seed in ways:
-            soon(lambda seed=seed: only(study, f"*-{seed}-*/checkpoint/[0-9]*"))
+        while ways:  # whichever is under way first
+            seed = soon(lambda: next((s for s in ways if only(study, f"*-{s}-*/checkpoint/[0-9]*")), None))
             jobs[seed] = next((study / "slurm").glob(f"*-{seed}-*.job")).read_text()
-            command(*ways[seed], jobs[seed])
+            command(*ways.pop(seed), jobs[seed])
         for job in jobs.values():
             soon(lambda job=job: queued_again(job))
 
