@@ -1,7 +1,7 @@
 """What several processes want is made once: each claims a part, makes it, and waits for what others have in hand.
 
-for gone in each_once(Claims(cache), todo, most=100, make=make):
-    progress.advance(gone)  # in the end all of `todo` is stored, by whomever
+for gone in each_once(Claims(cache), todo, most=100, make=make, what="variants"):
+    progress.advance(gone)  # in the end all of `todo` was stored, by whomever
 """
 
 from __future__ import annotations

@@ -56,6 +56,17 @@ def test_what_is_on_disk_is_not_computed_again(tmp_path):
     assert not {"tokenizer", "_backbone"} & set(vars(last))  # neither is loaded
 
 
+def test_a_file_of_an_older_version_is_read_and_not_written(tmp_path):
+    """It has no claims, and may be on a disk that nobody here may write."""
+    first, _ = encoder(tmp_path)(texts(5))
+    path = encoder(tmp_path).path
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE claims")
+    before = path.read_bytes()
+    np.testing.assert_array_equal(encoder(tmp_path)(texts(5))[0], first)
+    assert path.read_bytes() == before
+
+
 def test_another_setting_is_another_file_and_a_prefix_is_not_a_response(tmp_path):
     assert encoder(tmp_path).path != encoder(tmp_path, max_length=64).path
     assert encoder(tmp_path).path != encoder(tmp_path, pooling="first").path
