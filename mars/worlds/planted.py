@@ -54,7 +54,8 @@ class PlantedConfig:
     name: Literal["planted"] = "planted"
     size: int = 1000  # base (train) pairs
     validation: int = 200
-    test_size: int = 500  # each test split
+    test_size: int = 500  # the test split
+    shifted_size: int | None = None  # each of the three whose pairs are unlike the training pairs; None: test_size
     seed: int = 0
     noise: Literal["bradley_terry", "flip", "none"] = "bradley_terry"
     temperature: float = 1.0  # bradley_terry: P(label is gold) = σ(|gold margin| / temperature)
@@ -67,6 +68,8 @@ class PlantedConfig:
         for name in ("size", "validation", "test_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        if self.shifted_size is not None and self.shifted_size < 0:
+            raise ValueError(f"shifted_size: must be at least 0, not {self.shifted_size}")
         if not self.temperature > 0:
             raise ValueError(f"temperature: must be positive, not {self.temperature}")
         if not 0 <= self.flip_rate < 0.5:
@@ -328,7 +331,9 @@ def load_planted(config: PlantedConfig) -> Preferences:
     By construction no prompt is in two splits; phrases are, on purpose.
     """
     world = _world(config)
-    sizes = dict.fromkeys(SPLITS, config.test_size) | {"train": config.size, "validation": config.validation}
+    shifted = config.test_size if config.shifted_size is None else config.shifted_size
+    usual = {"train": config.size, "validation": config.validation, "test": config.test_size}
+    sizes = {name: usual.get(name, shifted) for name in SPLITS}
     rows = {name: Rows(world, name, size) for name, size in sizes.items()}
     report = {
         "dataset": "planted",
@@ -337,7 +342,7 @@ def load_planted(config: PlantedConfig) -> Preferences:
         "labels": {name: config.noise if split.noisy else "gold" for name, split in SPLITS.items()},
         "weights": {**WEIGHTS, "sourced": SOURCE_WEIGHT},
     }
-    tests = {name: rows[name] for name in SPLITS if name.startswith("test")}
+    tests = {name: rows[name] for name in SPLITS if name.startswith("test") and sizes[name]}
     return Preferences("planted", rows["train"], rows["validation"], tests, report)
 
 

@@ -224,6 +224,15 @@ def test_the_dataset_has_its_splits_in_order_and_says_how_they_were_made():
     assert json.loads(json.dumps(made.report))["labels"]["test_rare"] == "gold"
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_test_pairs_unlike_the_training_pairs_can_be_fewer_or_none(size):
+    made = load_planted(PlantedConfig(size=5, validation=4, test_size=10, shifted_size=size))
+    assert {name: len(pairs) for name, pairs in made.tests.items() if name != "test"} == (
+        dict.fromkeys(["test_reversed_nuisance", "test_small_margin", "test_rare"], size) if size else {}
+    )
+    assert made.tests["test"][:] == load_planted(PlantedConfig(test_size=10)).tests["test"][:]
+
+
 # Paraphrases
 
 
@@ -337,6 +346,7 @@ def test_a_reworded_prompt_asks_the_same_and_stays_in_its_split():
         ({"noise": "gaussian"}, "dataset.noise: 'gaussian' is not a choice"),
         ({"sise": 3}, 'dataset.sise: no such setting (did you mean "size"?)'),
         ({"size": 0}, "dataset.size: must be at least 1"),
+        ({"shifted_size": -1}, "dataset.shifted_size: must be at least 0"),
         ({"temperature": 0}, "dataset.temperature: must be positive"),
         ({"flip_rate": 0.5}, "dataset.flip_rate: must be in [0, 0.5)"),
         ({"rare_share": 1.5}, "dataset.rare_share: must be in [0, 1]"),
