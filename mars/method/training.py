@@ -145,69 +145,113 @@ def train_round(
     rng: orders the pairs. To go on with what an onlooker kept, `learner` has to stand where it stood. Raises
     TrainingError on a loss or gradient that is not finite.
     """
-    cfg, lengths, onlooker = course.train, engine.inputs.lengths[data.numbers], onlooker or Onlooker()
-    passes, underway = Passes(engine, learner.model, data, cfg), onlooker.underway
-    began = time.perf_counter()
-    if underway is None:
-        steps, losses, norms = _steps(lengths, course, engine.budget.tokens, rng, passes.packed), [], []
-    else:
-        steps, losses, norms = list(underway.steps), list(underway.losses), list(underway.norms)
-        began -= underway.seconds
-        if engine.ranks.number < len(underway.random):  # else the rank is new
-            randomness.restore(underway.random[engine.ranks.number], engine.device)
-    moments = onlooker.moments(len(steps))
-    learner.model.train()
+    training = _Training(engine, learner, data, course, rng, onlooker or Onlooker())
+    training.run()
+    return training.stats()
 
-    def note(number: int, lr: float, reading: Reading) -> None:
-        loss, norm = reading.values()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(_not_finite(number, loss, norm, [data.ids[i] for i in np.concatenate(steps[number])]))
-        losses.append(loss)
-        norms.append(norm)
-        progress.advance(1)
-        onlooker.step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
 
-    with (
-        few_threads(engine.mode),
-        engine.determinism.held(),
-        Progress(len(steps), "training", "steps", done=len(losses)) as progress,
-        closing(passes.gradients(steps, len(losses))) as readings,
+class _Training:
+    """A round's training from its first step, or from where an onlooker kept it, to its last."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        learner: Learner,
+        data: TrainingSet,
+        course: Course,
+        rng: np.random.Generator,
+        onlooker: Onlooker,
     ):
-        before: tuple[int, float, Reading] | None = None
-        for number, reading in enumerate(readings, len(losses)):
-            if before is not None:
-                note(*before)  # a step late: by now the device has long come to it
-            lr = cfg.lr * lr_factor(course.start + (course.end - course.start) * number / len(steps), cfg)
-            for group in learner.optimizer.param_groups:
-                group["lr"] = lr
-            learner.optimizer.step()
-            before = number, lr, reading
-            looking, due = number + 1 in moments, onlooker.due()
-            if looking or due:
-                note(*before)
-                before, paused = None, time.perf_counter()
-                if looking:
-                    with engine.determinism.released():
-                        onlooker.look(learner, number + 1)
-                    learner.model.train()  # who looks scores, which takes a model out of it
-                if due:
-                    random = engine.ranks.gather(randomness.of_all(engine.device))
-                    onlooker.keep(learner, Underway(steps, losses, norms, paused - began, random))
-                began += time.perf_counter() - paused
-        if before is not None:
-            note(*before)
-    quarter = max(1, len(steps) // 4)
-    return RoundStats(
-        steps=len(steps),
-        loss=float(np.average(losses, weights=[passes.weights[np.concatenate(step)].sum() for step in steps])),
-        first_loss=float(np.mean(losses[:quarter])),
-        last_loss=float(np.mean(losses[-quarter:])),
-        grad_norm=float(np.mean(norms)),
-        pairs=sum(len(batch) for step in steps for batch in step),
-        tokens=0 if engine.mode == "head" else sum(int(lengths[batch].sum()) for step in steps for batch in step),
-        padding_efficiency=1.0 if passes.packed else padding_efficiency(lengths, steps),
-        seconds=time.perf_counter() - began,
-    )
+        self.engine, self.learner, self.course, self.onlooker, self.ids = engine, learner, course, onlooker, data.ids
+        self.lengths = engine.inputs.lengths[data.numbers]
+        self.passes = Passes(engine, learner.model, data, course.train)
+        self.began = time.perf_counter()  # less what onlookers took since
+        self.losses: list[float] = []  # of the steps that were read
+        self.norms: list[float] = []
+        if onlooker.underway is None:
+            self.steps = _steps(self.lengths, course, engine.budget.tokens, rng, self.passes.packed)
+        else:
+            self._go_on(onlooker.underway)
+
+    def _go_on(self, kept: Underway) -> None:
+        self.steps, self.losses, self.norms = list(kept.steps), list(kept.losses), list(kept.norms)
+        self.began -= kept.seconds
+        ranks = self.engine.ranks
+        if ranks.number < len(kept.random):  # else the rank is new
+            randomness.restore(kept.random[ranks.number], self.engine.device)
+
+    def run(self) -> None:
+        """Take all steps that are left. Raises TrainingError."""
+        done = len(self.losses)
+        moments = self.onlooker.moments(len(self.steps))
+        self.learner.model.train()
+        with (
+            few_threads(self.engine.mode),
+            self.engine.determinism.held(),
+            Progress(len(self.steps), "training", "steps", done=done) as progress,
+            closing(self.passes.gradients(self.steps, done)) as readings,
+        ):
+            unread: list[tuple[int, float, Reading]] = []  # read a step late: by then the device has come to it
+            for number, reading in enumerate(readings, done):
+                self._read(unread, progress)
+                unread.append((number, self._step(number), reading))
+                looking, due = number + 1 in moments, self.onlooker.due()
+                if looking or due:
+                    self._read(unread, progress)
+                    self._pause(number + 1, looking, due)
+            self._read(unread, progress)
+
+    def _step(self, number: int) -> float:
+        """One step of the optimiser. Returns its learning rate."""
+        cfg, start, end = self.course.train, self.course.start, self.course.end
+        lr = cfg.lr * lr_factor(start + (end - start) * number / len(self.steps), cfg)
+        for group in self.learner.optimizer.param_groups:
+            group["lr"] = lr
+        self.learner.optimizer.step()
+        return lr
+
+    def _read(self, unread: list[tuple[int, float, Reading]], progress: Progress) -> None:
+        """Note what came of the steps that are not read yet; then there are none."""
+        for number, lr, reading in unread:
+            loss, norm = reading.values()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                ids = [self.ids[i] for i in np.concatenate(self.steps[number])]
+                raise TrainingError(_not_finite(number, loss, norm, ids))
+            self.losses.append(loss)
+            self.norms.append(norm)
+            progress.advance(1)
+            self.onlooker.step({"step": number, "loss": loss, "grad_norm": norm, "lr": lr})
+        unread.clear()
+
+    def _pause(self, done: int, looking: bool, due: bool) -> None:
+        """Let the onlooker look at the model after `done` steps, and keep the training; neither counts as training."""
+        paused = time.perf_counter()
+        if looking:
+            with self.engine.determinism.released():
+                self.onlooker.look(self.learner, done)
+            self.learner.model.train()  # who looks scores, which takes a model out of it
+        if due:
+            random = self.engine.ranks.gather(randomness.of_all(self.engine.device))
+            seconds = paused - self.began
+            self.onlooker.keep(self.learner, Underway(self.steps, self.losses, self.norms, seconds, random))
+        self.began += time.perf_counter() - paused
+
+    def stats(self) -> RoundStats:
+        """Of all steps."""
+        steps, lengths, weights = self.steps, self.lengths, self.passes.weights
+        quarter = max(1, len(steps) // 4)
+        in_head = self.engine.mode == "head"
+        return RoundStats(
+            steps=len(steps),
+            loss=float(np.average(self.losses, weights=[weights[np.concatenate(step)].sum() for step in steps])),
+            first_loss=float(np.mean(self.losses[:quarter])),
+            last_loss=float(np.mean(self.losses[-quarter:])),
+            grad_norm=float(np.mean(self.norms)),
+            pairs=sum(len(batch) for step in steps for batch in step),
+            tokens=0 if in_head else sum(int(lengths[batch].sum()) for step in steps for batch in step),
+            padding_efficiency=1.0 if self.passes.packed else padding_efficiency(lengths, steps),
+            seconds=time.perf_counter() - self.began,
+        )
 
 
 def _steps(lengths: np.ndarray, course: Course, tokens: int, rng: np.random.Generator, packed: bool) -> list[Step]:
