@@ -159,13 +159,14 @@ def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
     for outcome, (_, of_rounds) in OUTCOMES.items():
         for gain in GAINS:
             known = tables[of_rounds].dropna(subset=[gain, outcome])
-            for seed, own in known.groupby("replicate"):
-                x, y = own[gain].to_numpy(float), own[outcome].to_numpy(float)
-                rho, within = stats.rank_correlation(x, y), math.nan
-                if of_rounds and not math.isnan(rho):
-                    alike = [own["round"], own["arm"].map(lambda arm: split_arm(arm)[0])]
-                    left = own[[gain, outcome]] - own.groupby(alike)[[gain, outcome]].transform("mean")
-                    left = left.round(12)  # a single arm's rounds leave zeros, not rounding errors
-                    within = stats.rank_correlation(left[gain].to_numpy(), left[outcome].to_numpy())
+            both = known[[gain, outcome]].astype(float)
+            left = both.to_numpy()
+            if of_rounds:
+                kinds = known["arm"].map({arm: split_arm(arm)[0] for arm in group.arms})
+                means = both.groupby([known["replicate"], known["round"], kinds]).transform("mean")
+                left = (both - means).round(12).to_numpy()  # a single arm's rounds leave zeros, not rounding errors
+            for seed, rows in known.groupby("replicate").indices.items():
+                rho = stats.rank_correlation(*both.to_numpy()[rows].T)
+                within = stats.rank_correlation(*left[rows].T) if of_rounds else math.nan
                 if not math.isnan(rho):
-                    yield keys["dataset"], keys["backbone"], gain, outcome, seed, rho, within, len(own)
+                    yield keys["dataset"], keys["backbone"], gain, outcome, seed, rho, within, len(rows)
