@@ -231,13 +231,14 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
     if arms == [reference]:
         remarks.append(f"{reference} is the only arm, so no differences")
     said: dict[str, list[str]] = {}
-    for row, (arm, other) in enumerate(others.items()):
-        if other is None or other == arm:
-            continue
-        difference, remark = _against(group, arm, other)
-        values = (difference.difference, difference.lo, difference.hi, difference.p)
-        table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = values
-        said.setdefault(remark, []).append(arm)
+    differences = []
+    for arm, other in others.items():
+        difference, remark = Difference(math.nan), ""
+        if other not in (None, arm):
+            difference, remark = _against(group, arm, str(other))
+            said.setdefault(remark, []).append(arm)
+        differences.append((difference.difference, difference.lo, difference.hi, difference.p))
+    table[["difference", "difference_lo", "difference_hi", "p"]] = differences
     remarks += [f"{'each of ' * (len(of) > 1)}{', '.join(of)} {remark}" for remark, of in said.items() if remark]
     table["p_holm"] = stats.holm(table["p"].to_numpy(float))
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")

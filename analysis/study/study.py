@@ -205,13 +205,10 @@ class Study:
     @functools.cached_property
     def _by_replicate(self) -> tuple[pd.Series, dict[tuple[str, ...], slice]]:
         """`values` of all there is, one after the other, and where each are: exhibits ask for thousands."""
-        known = self.means.index
-        keys = zip(*(known.get_level_values(name).tolist() for name in _MEASURED), strict=True)
-        places, end = {}, 0
-        for key, rows in itertools.groupby(keys):  # the index is sorted
-            first, end = end, end + sum(1 for _ in rows)
-            places[key] = slice(first, end)
-        return self.means.reset_index(_MEASURED)["value"], places
+        keys = self.means.index.droplevel("replicate")
+        firsts = np.flatnonzero(~keys.duplicated())  # the index is sorted
+        places = map(slice, firsts, [*firsts[1:], len(keys)])
+        return self.means.reset_index(_MEASURED)["value"], dict(zip(keys[firsts], places, strict=True))
 
     @functools.cached_property
     def means(self) -> pd.Series:
