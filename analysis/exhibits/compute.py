@@ -91,8 +91,8 @@ def _means(group: Study) -> dict[str, dict[str, Any]]:
     of_runs, of_pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, _OF_POOLS)
     of_rounds = _by_arm(_by_run(group.rounds), (*_OF_ROUNDS, _TRIALS))
     memory = pd.DataFrame([_peak(group.members[name]) for name in group.runs["run"]], group.runs.index, _MEMORY)
-    of_memory = _by_arm(memory.assign(arm=group.runs["arm"]), _MEMORY).to_dict("index")
-    means = of_runs.join([of_rounds, of_pools]).to_dict("index")
+    of_memory: Any = _by_arm(memory.assign(arm=group.runs["arm"]), _MEMORY).to_dict("index")
+    means: Any = of_runs.join([of_rounds, of_pools]).to_dict("index")
     found = {}
     for arm in group.arms:
         own, runs, spent = means[arm], len(group.of(arm)), paid(pools[arm])

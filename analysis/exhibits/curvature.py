@@ -84,12 +84,12 @@ def _by_arm(rounds: pd.DataFrame, part: str) -> dict[str, dict[str, Any]]:
     counts = known.groupby("arm")[["replicate", "round"]].nunique()
     rows = {}
     for arm, places in summaries.groupby("arm").indices.items():
-        means = summaries.iloc[places].mean().to_dict()
+        means: Any = summaries.iloc[places].mean().to_dict()
         means |= {ratio: math.exp(means[ratio]) for ratio in _RATIOS}
         row: dict[str, Any] = {"part": part}
         for gain in GAINS:
             row |= over_replicates(gain, gains[gain].iloc[places] if part == "mixture" else None)
-        replicates, number = counts.loc[arm].tolist()
+        replicates, number = counts.loc[str(arm)]
         rows[str(arm)] = row | means | {"replicates": replicates, "rounds": number}
     return rows
 

@@ -13,13 +13,11 @@ the first few, and says so.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +35,7 @@ from analysis.report.page import GENERATOR, Missing, Picture, render
 from analysis.report.run_list import list_runs
 from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
-from analysis.study.loading import load
+from analysis.study.loading import load, without_collecting
 from analysis.study.parallel import made
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
@@ -105,7 +103,7 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
         raise UserError("margin: the rule of this study fixed its margins before the first replicate (leave it away)")
     study = study.judged(**way)
     _check_named(study, way)
-    with _kept():
+    with without_collecting():
         compared = compare(study)
         board, files = _files(study, compared, directory)
         _write(files, directory)
@@ -113,16 +111,6 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
         log.warning("%s", refusal)
     print(shown(study, board, compared, directory / PAGE))
     return directory
-
-
-@contextmanager
-def _kept() -> Iterator[None]:
-    """A study is millions of objects that all stay: to look for garbage among them takes half a second each time."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _check_named(study: Study, way: Mapping[str, Any]) -> None:
@@ -158,8 +146,7 @@ def _files(study: Study, compared: pd.DataFrame, directory: Path) -> tuple[Ranki
     reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
     uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
-    board, tables, figures = _parts(study, listed_out)
-    said, cautions = sentences(study, compared), warnings(study)
+    board, said, cautions, tables, figures = _parts(study, compared, listed_out)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
@@ -190,8 +177,18 @@ class _Made(NamedTuple):
     files: Mapping[str, bytes]
 
 
-def _parts(study: Study, listed_out: Study) -> tuple[Ranking, list[_Made], list[_Made]]:
-    """The leaderboard, every table, every figure, on all cores: what takes longest first.
+class _Parts(NamedTuple):
+    """What a report is made of. said, cautions: of `verdict`."""
+
+    board: Ranking
+    said: Sequence[str]
+    cautions: Sequence[str]
+    tables: Sequence[_Made]
+    figures: Sequence[_Made]
+
+
+def _parts(study: Study, compared: pd.DataFrame, listed_out: Study) -> _Parts:
+    """All parts, on all cores: what takes longest first.
 
     listed_out: the study with all that `left_out` lists.
     """
@@ -203,10 +200,15 @@ def _parts(study: Study, listed_out: Study) -> tuple[Ranking, list[_Made], list[
     def table(name: str) -> _Made:
         return _table(name, listed_out if name == "left_out" else study)
 
-    pieces: list[Callable[[], Any]] = [partial(rank, study)]
-    pieces += [partial(figure, name) for name in FIGURES] + [partial(table, name) for name in TABLES]
-    board, *others = made(lambda piece: piece(), pieces)
-    return board, others[len(FIGURES) :], others[: len(FIGURES)]
+    pieces: list[Callable[[], Any]] = [
+        partial(rank, study),
+        partial(sentences, study, compared),
+        partial(warnings, study),
+        *(partial(figure, name) for name in FIGURES),
+        *(partial(table, name) for name in TABLES),
+    ]
+    board, said, cautions, *others = made(lambda piece: piece(), pieces)
+    return _Parts(board, said, cautions, others[len(FIGURES) :], others[: len(FIGURES)])
 
 
 def _table(name: str, study: Study) -> _Made:

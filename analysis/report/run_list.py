@@ -24,11 +24,11 @@ def list_runs(study: Study, page: Path) -> tuple[ListedGroup, ...]:
 
 def _group(title: str, group: Study, page: Path) -> ListedGroup:
     split = group.splits[0] if group.splits else ""
-    first = group.runs[["dataset", "backbone"]].iloc[0].to_dict()
+    dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
     arms = []
     for arm in group.arms:
         runs = tuple(_run(run, split, page) for run in group.of(arm))
-        arms.append(ListedArm(anchor({**first, "arm": arm}), arm, runs))
+        arms.append(ListedArm(anchor({"dataset": dataset, "backbone": backbone, "arm": arm}), arm, runs))
     return ListedGroup(title, split, tuple(arms))
 
 

@@ -44,7 +44,9 @@ def _pool_table(study: Study) -> pd.DataFrame:
     }
     parts = ("preservation.rows", "preservation.kept", "preservation.true")
     counted = [*COUNTS, *reasons.values(), "rows", "repeats", *parts]
-    named = [c for c in study.pools if c in ("dataset", "backbone", "arm", "augmenter") or c.startswith(_USAGE)]
+    named = [
+        c for c in map(str, study.pools) if c in ("dataset", "backbone", "arm", "augmenter") or c.startswith(_USAGE)
+    ]
     table = []
     for _, group in study.groups():
         values = {name: numbers(group.pools, name).to_numpy(float) for name in counted}

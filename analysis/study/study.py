@@ -205,7 +205,7 @@ class Study:
     @functools.cached_property
     def _by_replicate(self) -> tuple[pd.Series, dict[tuple[str, ...], slice]]:
         """`values` of all there is, one after the other, and where each are: exhibits ask for thousands."""
-        keys = self.means.index.droplevel("replicate")
+        keys = self.means.droplevel("replicate").index
         firsts = np.flatnonzero(~keys.duplicated())  # the index is sorted
         places = map(slice, firsts, [*firsts[1:], len(keys)])
         return self.means.reset_index(_MEASURED)["value"], dict(zip(keys[firsts], places, strict=True))
