@@ -31,6 +31,7 @@ from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
+from analysis.study.parallel import made
 from analysis.study.study import Study
 from baselines import ARMS
 
@@ -77,7 +78,7 @@ def as_family(rows: list[dict[str, Any]], columns: list[str], settled: Mapping[s
     level = stats.ALPHA / max(1, family)
     spreads = [row.get("spread") for row in rows]
     table["family"] = family
-    table["detectable"] = [detectable(spread, level) for spread in spreads]
+    table["detectable"] = made(functools.partial(detectable, level=level), spreads)
     of = list(zip(table["difference"], spreads, table["margin"], strict=True))
     table["equivalence_p"] = [equivalence_p(*one) for one in of]
     table["more_replicates"] = [more_replicates(*one, level) for one in of]

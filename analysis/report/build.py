@@ -13,6 +13,7 @@ the first few, and says so.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -105,11 +106,11 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
     _check_named(study, way)
     with without_collecting():
         compared = compare(study)
-        board, files = _files(study, compared, directory)
+        found, files = _files(study, compared, directory)
         _write(files, directory)
-    for refusal in board.refusals:
-        log.warning("%s", refusal)
-    print(shown(study, board, compared, directory / PAGE))
+        for refusal in found.board.refusals:
+            log.warning("%s", refusal)
+        print(shown(study, found.board, compared, found.cautions, directory / PAGE))
     return directory
 
 
@@ -140,8 +141,8 @@ def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
     return directory
 
 
-def _files(study: Study, compared: pd.DataFrame, directory: Path) -> tuple[Ranking, dict[str, bytes]]:
-    """The leaderboard, and every file of the report by its name in `directory`, the page last."""
+def _files(study: Study, compared: pd.DataFrame, directory: Path) -> tuple[Found, dict[str, bytes]]:
+    """What came out, and every file of the report by its name in `directory`, the page last."""
     confounded = _confounded(study)
     reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
     uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
@@ -161,7 +162,7 @@ def _files(study: Study, compared: pd.DataFrame, directory: Path) -> tuple[Ranki
         [one.shown for one in (*tables, *figures) if isinstance(one.shown, Missing) and one.shown.name != "left_out"],
     )
     page = page_of(study, found, exhibits, files)
-    return board, files | {PAGE: render(replace(page, runs=list_runs(study, directory))).encode()}
+    return found, files | {PAGE: render(replace(page, runs=list_runs(study, directory))).encode()}
 
 
 def _confounded(study: Study) -> dict[str, str]:
@@ -283,6 +284,7 @@ def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
     report(settings.sources, settings.out, **settings.way)
+    gc.freeze()  # a process that ends looks for garbage once more, for a second in a large study
 
 
 def main() -> None:
