@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
-from analysis.exhibits.measures import OVER_REPLICATES, arm_rows, column, over_replicates, values_by_arm, whole
+from analysis.exhibits.measures import OVER_REPLICATES, arm_rows, over_replicates, whole
 from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
 from analysis.inference import stats
@@ -64,18 +64,16 @@ class Main(Exhibit):
         )
 
     def _rows(self, group: Study) -> list[dict[str, object]]:
-        split, found, rows = group.splits[0], values_by_arm(group), []
+        split, rows = group.splits[0], []
         for _, arm, row in arm_rows(group):
-            values = found.get((arm, split))
             row["split"] = split
             for metric in _METRICS:
-                row |= over_replicates(metric, column(values, metric))
+                row |= over_replicates(metric, group.values(arm, split, metric))
                 row[f"{metric}_published"] = published_value(self.known, row, metric)
             known = {metric: row[f"{metric}_published"] for metric in _METRICS if row[f"{metric}_published"]}
             row["published"] = "; ".join(f"{metric} {value}" for metric, value in known.items())
-            accuracy, n = column(values, "accuracy"), column(values, "n")
-            row["replicates"] = 0 if accuracy is None else accuracy.count()
-            rows.append(row | {"examples": None if n is None else n.mean()})
+            row["replicates"] = len(group.values(arm, split, "accuracy"))
+            rows.append(row | {"examples": group.values(arm, split, "n").mean()})
         return rows
 
 
@@ -112,12 +110,12 @@ class Splits(Exhibit):
         )
 
     def _rows(self, group: Study, split: str) -> list[dict[str, Any]]:
-        found, rows, unfit = values_by_arm(group), [], bool(why_not_comparable(group))
+        rows, unfit = [], bool(why_not_comparable(group))
         for _, arm, row in arm_rows(group):
-            values = found.get((arm, split))
-            row |= {"split": split, **over_replicates("accuracy", column(values, "accuracy"))}
-            row |= over_replicates("information", column(values, "information"))
-            gold = over_replicates("gold_accuracy", column(values, "gold_accuracy"))
+            row["split"] = split
+            row |= over_replicates("accuracy", group.values(arm, split, "accuracy"))
+            row |= over_replicates("information", group.values(arm, split, "information"))
+            gold = over_replicates("gold_accuracy", group.values(arm, split, "gold_accuracy"))
             row |= gold if abs(gold["gold_accuracy"] - row["accuracy"]) > 1e-12 else dict.fromkeys(gold, math.nan)
             reference = counterpart(group.arms, arm, group.reference)
             if reference not in (None, arm) and not unfit:

@@ -18,7 +18,6 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
-from analysis.exhibits.measures import arm_rows
 from analysis.exhibits.style import FEW
 from analysis.exhibits.table import Column
 from analysis.study.study import NothingToShow, Run, Study
@@ -75,15 +74,14 @@ class ByRound(Exhibit):
     def frame(self, study: Study) -> pd.DataFrame:
         names = [c.key for c in (*_BUDGETS, *_MARGINS) if c.key in study.rounds]
         parts = []
-        for group, arm, row in arm_rows(study):
-            rounds = group.rounds[group.rounds["arm"] == arm].dropna(subset=names, how="all")
-            if names and len(rounds):
-                by_round = rounds.groupby("round")
-                means = by_round[names].mean().assign(replicates=by_round["replicate"].nunique()).reset_index()
-                parts.append(means.assign(**row))
-        if not parts:
-            raise NothingToShow("no arm drew rows or took margins (method=uniform draws, method=mars does both)")
+        for _, group in study.groups():
+            known = group.rounds.dropna(subset=names, how="all")
+            by_round = known.groupby(["dataset", "backbone", "arm", "round"])
+            means = by_round[names].mean().assign(replicates=by_round["replicate"].nunique())
+            parts.append(means.reindex(group.arms, level="arm").reset_index())
         frame = pd.concat(parts, ignore_index=True)
+        if frame.empty or not names:
+            raise NothingToShow("no arm drew rows or took margins (method=uniform draws, method=mars does both)")
         return frame[["dataset", "backbone", "arm", "round", "replicates", *names]]
 
 

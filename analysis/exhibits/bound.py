@@ -51,21 +51,24 @@ class ByArm(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         require(study)
-        rows = [
-            row | values
-            for group, arm, row in arm_rows(study)
-            if (values := _bound(group.rounds[group.rounds["arm"] == arm]))
-        ]
+        found = {group: _by_arm(group.rounds) for _, group in study.groups()}
+        rows = [row | _bound(found[group][arm]) for group, arm, row in arm_rows(study) if arm in found[group]]
         if not rows:
             raise NothingToShow(NO_BOUND)
         return pd.DataFrame(rows)
 
 
-def _bound(rounds: pd.DataFrame) -> dict[str, Any]:
-    """An arm's numbers; none where it drew no rows."""
-    if "bound_truth" not in rounds or rounds["bound_truth"].isna().all():
+def _by_arm(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What is known of the bound in each round in which an arm drew rows."""
+    if "bound_truth" not in rounds:
         return {}
-    known = rounds.dropna(subset=["bound_truth"])
+    of_bound = [name for name in rounds if str(name).startswith("bound_")]
+    known = rounds.dropna(subset=["bound_truth"])[["arm", *of_bound]]
+    return {str(arm): rows for arm, rows in known.groupby("arm")}
+
+
+def _bound(known: pd.DataFrame) -> dict[str, Any]:
+    """An arm's numbers."""
     separated, gains = known["bound_separated"] == 1, known["bound_gains"] == 1
     row: dict[str, Any] = {
         "separated": separated.mean(),

@@ -29,6 +29,7 @@ _OF_ROUNDS = ("synthetic_pairs", "texts_scored")
 
 
 _TRIALS = "trial_steps"
+_MEMORY = ("process_bytes", "gpu_bytes")
 
 
 _OF_POOLS = ("looked_at", "made")
@@ -86,38 +87,37 @@ class Compute(Exhibit):
 def _means(group: Study) -> dict[str, dict[str, Any]]:
     """What each arm's runs took."""
     usage = [name for name in map(str, group.pools) if "usage." in name]
-    runs, pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, [*_OF_POOLS, *usage])
-    rounds = _by_arm(group.rounds, ("run", *_OF_ROUNDS, _TRIALS))
-    seconds = {arm: numbers(of, "wall_seconds").mean() for arm, of in runs.items()}
+    pools = {str(arm): rows for arm, rows in group.pools[["arm", *usage]].groupby("arm")}
+    of_runs, of_pools = _by_arm(group.runs, _OF_RUNS), _by_arm(group.pools, _OF_POOLS)
+    of_rounds = _by_arm(_by_run(group.rounds), (*_OF_ROUNDS, _TRIALS))
+    memory = pd.DataFrame([_peak(group.members[name]) for name in group.runs["run"]], group.runs.index, _MEMORY)
+    of_memory: Any = _by_arm(memory.assign(arm=group.runs["arm"]), _MEMORY).to_dict("index")
+    means: Any = of_runs.join([of_rounds, of_pools]).to_dict("index")
     found = {}
-    for arm, own in runs.items():
-        spent, trials = paid(pools[arm]), _by_run(rounds, arm, _TRIALS)
-        memory = pd.DataFrame([_peak(run) for run in group.of(arm)], columns=["process_bytes", "gpu_bytes"])
+    for arm in group.arms:
+        own, runs, spent = means[arm], len(group.of(arm)), paid(pools[arm])
+        if not own[_TRIALS] > 0:
+            del own[_TRIALS]
+        reference = means.get(str(counterpart(group.arms, arm, group.reference)), {})
         found[arm] = {
-            "runs": len(own),
-            **{name: numbers(own, name).mean() for name in _OF_RUNS},
-            **{name: _by_run(rounds, arm, name) for name in _OF_ROUNDS},
-            **({_TRIALS: trials} if trials > 0 else {}),
-            **{name: numbers(pools[arm], name).mean() for name in _OF_POOLS},
-            **{name: spent[name] / len(own) for name in ("calls", "cost")},
-            "times": seconds[arm] / seconds.get(str(counterpart(group.arms, arm, group.reference)), math.nan),
-            **{str(name): values.mean() for name, values in memory.astype(float).items()},
+            "runs": runs,
+            **own,
+            **{name: spent[name] / runs for name in ("calls", "cost")},
+            "times": own["wall_seconds"] / reference.get("wall_seconds", math.nan),
+            **of_memory[arm],
         }
     return found
 
 
-def _by_arm(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Each arm's rows, of the columns in question those that there are: a study's frames have a hundred."""
-    known = frame[["arm", *(name for name in names if name in frame)]]
-    return {str(arm): rows for arm, rows in known.groupby("arm")}
+def _by_arm(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """Each arm's mean of some columns, NaN of one that is not there."""
+    return pd.DataFrame({name: numbers(frame, name) for name in names}).astype(float).groupby(frame["arm"]).mean()
 
 
-def _by_run(by_arm: dict[str, pd.DataFrame], arm: str, name: str) -> float:
-    """Mean over the arm's runs of what their rounds sum to; NaN where no round has it."""
-    if arm not in by_arm:
-        return math.nan
-    rounds = by_arm[arm]
-    return float(numbers(rounds, name).groupby(rounds["run"]).sum(min_count=1).mean())
+def _by_run(rounds: pd.DataFrame) -> pd.DataFrame:
+    """What the rounds of a run sum to; NaN where no round has it."""
+    sums = pd.DataFrame({name: numbers(rounds, name) for name in (*_OF_ROUNDS, _TRIALS)})
+    return sums.groupby([rounds["arm"], rounds["run"]]).sum(min_count=1).reset_index()
 
 
 def _peak(run: Run) -> tuple[Any, Any]:

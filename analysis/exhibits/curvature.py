@@ -26,6 +26,8 @@ from analysis.inference.curvature import GAINS, HOW, KINDS, PARTS, has_curvature
 from analysis.study.study import NothingToShow, Study
 
 _WHOLE_MODEL = {"hessian_trace": "trace", "hessian_largest": "largest", "hessian_smallest": "smallest"}
+_SUMMARIES = ("logdet", "effective_rank", "condition")
+_RATIOS = [f"{kind}_condition" for kind in KINDS]
 _LEVELS = {f"{kind}_mixture_logdet": f"log det {name}, mixture" for kind, name in KINDS.items()}
 
 _LINES = {"base": ("-", 3.5, 0.45), "selection": ("--", 0.8, 1.0), "mixture": ("-", 1.4, 1.0)}  # line, width, opacity
@@ -60,48 +62,49 @@ class ByArm(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         require(study)
-        return pd.DataFrame(
-            [
-                row | values
-                for group, arm, row in arm_rows(study)
-                if has_curvature(group)
-                for values in _parts(group.rounds[group.rounds["arm"] == arm])
-            ]
-        )
+        groups = [group for _, group in study.groups() if has_curvature(group)]
+        found = {group: [_by_arm(group.rounds, part) for part in PARTS] for group in groups}
+        rows = [
+            row | of_part[arm]
+            for group, arm, row in arm_rows(study)
+            for of_part in found.get(group, [])
+            if arm in of_part
+        ]
+        return pd.DataFrame(rows)
 
 
-def _parts(rounds: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each part that an arm has anything of; the gains stand with the mixture."""
-    rows = []
-    for part in PARTS:
-        names = [f"{kind}_{part}_logdet" for kind in KINDS]
-        known = rounds.dropna(subset=[name for name in names if name in rounds], how="all")
-        if names[0] not in rounds or known.empty:
-            continue
+def _by_arm(rounds: pd.DataFrame, part: str) -> dict[str, dict[str, Any]]:
+    """A row for each arm that has anything of a part; the gains stand with the mixture."""
+    names = [f"{kind}_{part}_logdet" for kind in KINDS]
+    known = rounds.dropna(subset=[name for name in names if name in rounds], how="all")
+    if names[0] not in rounds or known.empty:
+        return {}
+    gains = known.reindex(columns=["arm", "replicate", *GAINS]).groupby(["arm", "replicate"]).mean()
+    summaries = _by_replicate(known, part)
+    counts = known.groupby("arm")[["replicate", "round"]].nunique()
+    rows = {}
+    for arm, places in summaries.groupby("arm").indices.items():
+        means: Any = summaries.iloc[places].mean().to_dict()
+        means |= {ratio: math.exp(means[ratio]) for ratio in _RATIOS}
         row: dict[str, Any] = {"part": part}
         for gain in GAINS:
-            by_replicate = known.groupby("replicate")[gain].mean() if part == "mixture" and gain in known else None
-            row |= over_replicates(gain, by_replicate)
-        means = _means(known)
-        for kind in KINDS:
-            for summary in ("logdet", "effective_rank", "condition"):
-                row[f"{kind}_{summary}"] = means.get(f"{kind}_{part}_{summary}", math.nan)
-        row |= {name: means.get(name, math.nan) if part == "base" else math.nan for name in _WHOLE_MODEL}
-        row |= {"labels": means.get("curvature_labels", math.nan), "directions": means.get("curvature_span", math.nan)}
-        row |= {"replicates": known["replicate"].nunique()}
-        rows.append(row | {"rounds": known["round"].nunique()})
+            row |= over_replicates(gain, gains[gain].iloc[places] if part == "mixture" else None)
+        replicates, number = counts.loc[str(arm)]
+        rows[str(arm)] = row | means | {"replicates": replicates, "rounds": number}
     return rows
 
 
-def _means(rounds: pd.DataFrame) -> dict[str, float]:
-    """Of each summary the mean over rounds, then over replicates; of condition numbers the geometric one."""
-    names = [str(name) for name in rounds if str(name).startswith(("h_", "g_", "curvature_", "hessian_"))]
-    ratios = np.array([name.endswith("_condition") for name in names], dtype=bool)
-    values = rounds[names].to_numpy(float, copy=True)
-    values[~np.isfinite(values)] = np.nan
-    values[:, ratios] = np.log(values[:, ratios])
-    means = pd.DataFrame(values).groupby(rounds["replicate"].to_numpy()).mean().mean().tolist()
-    return {name: math.exp(mean) if ratio else mean for name, mean, ratio in zip(names, means, ratios, strict=True)}
+def _by_replicate(rounds: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Each arm's summaries, means over a replicate's rounds; of condition numbers the mean logarithm."""
+    names = {f"{kind}_{part}_{summary}": f"{kind}_{summary}" for kind in KINDS for summary in _SUMMARIES}
+    names |= {name: name for name in _WHOLE_MODEL} | {"curvature_labels": "labels", "curvature_span": "directions"}
+    found = rounds.reindex(columns=list(names)).to_numpy(float, copy=True)
+    found[~np.isfinite(found)] = np.nan
+    values = pd.DataFrame(found, rounds.index, list(names.values()))
+    values[_RATIOS] = np.log(values[_RATIOS])
+    if part != "base":
+        values[list(_WHOLE_MODEL)] = math.nan
+    return values.groupby([rounds["arm"], rounds["replicate"]]).mean()
 
 
 class OverRounds(Exhibit):

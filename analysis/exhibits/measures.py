@@ -51,7 +51,8 @@ def over_replicates(key: str, values: pd.Series | None, metric: str = "") -> dic
     metric: its name, `key` unless told; the interval of a share ends at 0 and 1, which a t interval over few seeds does
     not know.
     """
-    known = np.array([]) if values is None else values.dropna().to_numpy(float)
+    found = np.array([]) if values is None else values.to_numpy(float)
+    known = found[~np.isnan(found)]
     if not len(known):
         return dict.fromkeys((key, f"{key}_lo", f"{key}_hi"), math.nan)
     mean, lo, hi = stats.mean_interval(known)

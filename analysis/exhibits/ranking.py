@@ -18,13 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.exhibits.measures import arm_rows
 from analysis.exhibits.table import Column, Table
 from analysis.inference import stats
 from analysis.inference.comparability import blocking, confounds, say_once
 from analysis.inference.comparisons import counterpart
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import difference_of
-from analysis.study.pools import changed_labels, pool_table
+from analysis.study.pools import changed_labels, numbers, pool_table
 from analysis.study.study import Pairs, Study
 from benchmarks.metrics import coin_half_width
 from mars.config import UserError
@@ -167,21 +168,21 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
     """Each arm on its own, in the study's order, the columns of a comparison still empty; and remarks."""
     main = group.splits[0] if group.splits else ""
     rows, remarks, own, uneven = [], [], [], []
-    for arm in group.arms:
-        of_arm = group.runs[group.runs["arm"] == arm]
+    steps = numbers(group.runs, "steps").groupby(group.runs["arm"]).mean()
+    for _, arm, key in arm_rows(group):
         accuracy = group.values(arm, main, "accuracy")
         if accuracy.empty:
             remarks.append(f"{arm} has no accuracy on {main}, left out")
             continue
         pairs = group.pairs(arm, main)
         own += [arm] if pairs.own_rows else []
-        if accuracy.size < len(of_arm) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
+        if accuracy.size < len(group.of(arm)) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
             uneven.append(arm)
         mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
             {
-                "dataset": of_arm["dataset"].iloc[0],
-                "backbone": of_arm["backbone"].iloc[0],
+                "dataset": key["dataset"],
+                "backbone": key["backbone"],
                 "split": main,
                 "rank": pd.NA,
                 "not_ranked": "",
@@ -193,7 +194,7 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
                 "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
                 **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
                 **{metric: group.values(arm, main, metric).mean() for metric in _MEANS},
-                "steps": of_arm["steps"].mean() if "steps" in of_arm else math.nan,
+                "steps": steps[arm],
                 "replicates": len(accuracy),
                 "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
             }
@@ -230,13 +231,14 @@ def _ranked(group: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
     if arms == [reference]:
         remarks.append(f"{reference} is the only arm, so no differences")
     said: dict[str, list[str]] = {}
-    for row, (arm, other) in enumerate(others.items()):
-        if other is None or other == arm:
-            continue
-        difference, remark = _against(group, arm, other)
-        values = (difference.difference, difference.lo, difference.hi, difference.p)
-        table.loc[row, ["difference", "difference_lo", "difference_hi", "p"]] = values
-        said.setdefault(remark, []).append(arm)
+    differences = []
+    for arm, other in others.items():
+        difference, remark = Difference(math.nan), ""
+        if other not in (None, arm):
+            difference, remark = _against(group, arm, str(other))
+            said.setdefault(remark, []).append(arm)
+        differences.append((difference.difference, difference.lo, difference.hi, difference.p))
+    table[["difference", "difference_lo", "difference_hi", "p"]] = differences
     remarks += [f"{'each of ' * (len(of) > 1)}{', '.join(of)} {remark}" for remark, of in said.items() if remark]
     table["p_holm"] = stats.holm(table["p"].to_numpy(float))
     table["rank"] = table["accuracy"].rank(method="min", ascending=False).astype("Int64")

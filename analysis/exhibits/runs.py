@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+import numpy as np
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
@@ -40,7 +41,8 @@ class Runs(Exhibit):
             m = group.metrics
             of_split = m[(m["benchmark"] == "in_distribution") & (m["split"] == split) & (m["metric"] == "accuracy")]
             accuracy = of_split.set_index("run")["value"]
-            rows = pd.concat([group.runs[group.runs["arm"] == arm].sort_values("seed") for arm in group.arms])
+            places = group.runs["arm"].map({arm: place for place, arm in enumerate(group.arms)})
+            rows = group.runs.iloc[np.lexsort([group.runs["seed"], places])]
             parts.append(rows.assign(split=split, accuracy=rows["run"].map(accuracy), steps=numbers(rows, "steps")))
         frame = pd.concat(parts, ignore_index=True)
         nothing = pd.Series("", frame.index)

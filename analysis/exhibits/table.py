@@ -23,7 +23,7 @@ _BROAD = 10  # columns beyond which such a table lies sideways
 LATEX_PACKAGES = "booktabs,graphicx,longtable,lscape,textcomp"
 _TIGHT = "\\setlength{\\tabcolsep}{4pt}"
 _FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": r"\textbar{}",
     "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "½": r"\textonehalf{}",
@@ -32,7 +32,7 @@ _LATEX = {
     "√": r"$\surd$", "…": r"\ldots{}", "–": "--", "—": "---", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "↓": r"$\downarrow$", "“": "``", "”": "''", "’": "'", "∞": r"$\infty$", "Σ": r"$\Sigma$", "≈": r"$\approx$",
     "\u00a0": "~",
-}  # fmt: skip
+})  # fmt: skip
 
 
 class Column(NamedTuple):
@@ -101,8 +101,10 @@ class Table:
         if not by:
             yield "", records(self.frame)
             return
-        for values, rows in self.frame.groupby(by, sort=False, dropna=False):
-            yield " / ".join(map(str, values)), records(rows)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in records(self.frame):
+            found.setdefault(" / ".join(str(row[key]) for key in by), []).append(row)
+        yield from found.items()
 
     def to_csv(self) -> str:
         return csv_text(self.frame)
@@ -196,7 +198,7 @@ def cell(row: dict[str, Any], column: Column) -> Cell:
     """What `column` shows of a row of the frame."""
     value = row.get(column.key)
     if not column.spec:
-        text = "" if value is None or pd.isna(value) else " ".join(str(value).split())
+        text = "" if _missing(value) else " ".join(str(value).split())
         return Cell(text, text or None)
     value, ends = _float(value), [_float(row.get(f"{column.key}_{end}")) for end in ("lo", "hi")]
     parts = [number(column.scale * value, column.spec)]
@@ -230,7 +232,7 @@ def _markdown(cells: list[str]) -> str:
 
 def latex(text: str) -> str:
     """`text` with LaTeX's own characters, and those beyond ASCII that this project uses, written out."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    return text.translate(_LATEX)
 
 
 def anchor(row: dict[str, Any]) -> str:
@@ -264,4 +266,8 @@ def _html_cell(shown: Cell, column: Column, link: str, first: bool) -> str:
 
 
 def _float(value: Any) -> float:
-    return math.nan if value is None or pd.isna(value) else float(value)
+    return value if isinstance(value, float) else math.nan if _missing(value) else float(value)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (not isinstance(value, str) and bool(pd.isna(value)))

@@ -110,7 +110,7 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]
     if missing and len(arms) > 1:
         found.append(Confound("", "", f"not recorded by any run, so not compared: {', '.join(missing)}", False))
-    dirty = [arm for arm in arms if "dirty" in runs and runs.loc[runs["arm"] == arm, "dirty"].eq(True).any()]
+    dirty = _with(runs, arms, "dirty")
     if dirty:
         whose = "all arms" if dirty == arms else ", ".join(dirty)
         text = f"run from code with uncommitted changes, which no commit names: {whose}"
@@ -174,11 +174,17 @@ def _where(listings: dict[int, str], seeds: int) -> str:
     return f"({listing})" if len(listings) == seeds else f"for seed {which} ({listing})"
 
 
+def _with(runs: pd.DataFrame, arms: list[str], field: str) -> list[str]:
+    """The arms of which any run says yes to `field`."""
+    found = set(runs.loc[runs[field].eq(True), "arm"]) if field in runs else set()
+    return [arm for arm in arms if arm in found]
+
+
 def _prompts(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
     """Arms whose drawn rows lose their prompt, beside arms whose rows keep it."""
     if "drop_prompt" not in runs or not runs["drop_prompt"].eq(False).any():
         return []
-    dropping = [arm for arm in arms if runs.loc[runs["arm"] == arm, "drop_prompt"].eq(True).any()]
+    dropping = _with(runs, arms, "drop_prompt")
     text = f"drawn rows lose their prompt in: {', '.join(dropping)}"
     return [Confound("drop_prompt", "prompts", text, False)] if dropping else []
 
@@ -230,10 +236,10 @@ def _undrawn(group: Study) -> list[Confound]:
     drawn_of = {name: numbers(group.pools, name) for name in ("rows", "unspent")}
     pools = group.pools[["arm"]].assign(**drawn_of)
     pools = pools[(_augmenters(group) != "none") & pools["rows"].notna() & pools["unspent"].notna()]
+    sums = pools.groupby("arm")[["rows", "unspent"]].sum().reindex(group.arms).dropna().astype(int)
     found = []
-    for arm in group.arms:
-        of_arm = pools[pools["arm"] == arm]
-        drawn, budget = int(of_arm["rows"].sum()), int((of_arm["rows"] + of_arm["unspent"]).sum())
+    for arm, drawn, unspent in sums.itertuples():
+        budget = drawn + unspent
         if 100 * drawn < _SPENT * budget:
             text = f"{arm} drew {100 * drawn // budget} % of its budget, so it trains on fewer synthetic rows"
             found.append(Confound("unspent", "budgets", text, False))
@@ -250,7 +256,8 @@ def _seeds(runs: pd.DataFrame, arms: list[str]) -> list[Confound]:
     """Arms on different seeds. Without one seed in common nothing above was compared, and no difference is paired."""
     drawn = bool((runs["replicate"] != runs["seed"]).any())
     unit, noun = ("replicate", "replicates") if drawn else ("seed", "seeds")
-    seeds_of = {arm: frozenset(runs.loc[runs["arm"] == arm, unit]) for arm in arms}
+    of_arms = dict(list(runs.groupby("arm")[unit]))
+    seeds_of = {arm: frozenset(of_arms[arm]) for arm in arms}
     if len(set(seeds_of.values())) == 1:
         return []
     alike: dict[frozenset[int], list[str]] = {}

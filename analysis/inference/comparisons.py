@@ -31,6 +31,7 @@ from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
+from analysis.study.parallel import made
 from analysis.study.study import Study
 from baselines import ARMS
 
@@ -77,7 +78,7 @@ def as_family(rows: list[dict[str, Any]], columns: list[str], settled: Mapping[s
     level = stats.ALPHA / max(1, family)
     spreads = [row.get("spread") for row in rows]
     table["family"] = family
-    table["detectable"] = [detectable(spread, level) for spread in spreads]
+    table["detectable"] = made(functools.partial(detectable, level=level), spreads)
     of = list(zip(table["difference"], spreads, table["margin"], strict=True))
     table["equivalence_p"] = [equivalence_p(*one) for one in of]
     table["more_replicates"] = [more_replicates(*one, level) for one in of]
@@ -169,7 +170,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     method = group.focus.split()[0]
     siblings = [arm for arm in group.arms if arm.split()[0] == method and arm not in ours]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
-    kept = kept_steps(group)
+    kept, place = kept_steps(group), group.runs[["dataset", "backbone"]].iloc[0]
     for arm in ours:
         told: set[str | None] = {arm}
         for other in dict.fromkeys((group.reference, *AGAINST, *siblings)):
@@ -178,21 +179,22 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
                 continue
             told |= {reference} - {None}
             yield {
-                **group.runs[["dataset", "backbone"]].iloc[0],
+                **place,
                 "split": group.splits[0] if group.splits else "",
                 "arm": arm,
                 "reference": reference or other,
                 "steps": steps.get(arm, math.nan),
                 "reference_steps": steps.get(reference, math.nan),
                 **{name: kept.get(of, math.nan) for name, of in zip(KEPT, (arm, reference), strict=True)},
-                "not_compared": _why_none(group, arm, reference, other),
+                "not_compared": _why_none(group, arm, reference, other, kept),
             }
 
 
-def _why_none(group: Study, arm: str, reference: str | None, other: str) -> str:
+def _why_none(group: Study, arm: str, reference: str | None, other: str, kept: pd.Series) -> str:
+    """kept: of `kept_steps`."""
     if reference is None:
         return f"several arms of {other}, none with this arm's settings"
-    if len(set(kept_steps(group)[[arm, reference]].isna())) > 1:
+    if math.isnan(kept[arm]) != math.isnan(kept[reference]):
         return f"{arm} and {reference} were judged at other lengths (run both with rounds.keep=last,best)"
     return "" if same_variants(group, arm, reference) else f"{other} ran with other variants only"
 

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.inference import stats
@@ -131,18 +132,12 @@ def _correlations(study: Study) -> pd.DataFrame:
     for table in reversed(tables):  # the mean over groups first
         for keys, same in table.groupby(["dataset", "backbone", "gain", "outcome"], sort=False):
             row = dict(zip(("dataset", "backbone", "gain", "outcome"), keys, strict=True))
+            of_seeds = same.groupby("replicate")
             for name in ("rho", "within"):
-                by_seed = same.dropna(subset=[name]).groupby("replicate")[name].mean().to_numpy(float)
+                by_seed = of_seeds[name].mean().dropna().to_numpy(float)
                 mean, lo, hi = stats.mean_interval(by_seed) if len(by_seed) else (math.nan,) * 3
                 row |= {name: mean, f"{name}_lo": max(lo, -1.0), f"{name}_hi": min(hi, 1.0)}
-            known = same.dropna(subset=["rho"])
-            rows.append(
-                row
-                | {
-                    "points": known.groupby("replicate")["points"].sum().mean(),
-                    "replicates": known["replicate"].nunique(),
-                }
-            )
+            rows.append(row | {"points": of_seeds["points"].sum().mean(), "replicates": len(of_seeds)})
     columns = ["dataset", "backbone", "gain", "outcome", *(f"{n}{end}" for n in ("rho", "within") for end in _ENDS)]
     return pd.DataFrame(rows, columns=[*columns, "points", "replicates"])
 
@@ -156,16 +151,26 @@ def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
         return
     keys = group.runs[["dataset", "backbone"]].iloc[0]
     tables = {True: points(group), False: finals(group)}
+    kinds = {arm: split_arm(arm)[0] for arm in group.arms}
     for outcome, (_, of_rounds) in OUTCOMES.items():
+        table = tables[of_rounds]
+        alike = table.groupby(["replicate", "round", table["arm"].map(kinds)]).ngroup() if of_rounds else None
         for gain in GAINS:
-            known = tables[of_rounds].dropna(subset=[gain, outcome])
-            for seed, own in known.groupby("replicate"):
-                x, y = own[gain].to_numpy(float), own[outcome].to_numpy(float)
-                rho, within = stats.rank_correlation(x, y), math.nan
-                if of_rounds and not math.isnan(rho):
-                    alike = [own["round"], own["arm"].map(lambda arm: split_arm(arm)[0])]
-                    left = own[[gain, outcome]] - own.groupby(alike)[[gain, outcome]].transform("mean")
-                    left = left.round(12)  # a single arm's rounds leave zeros, not rounding errors
-                    within = stats.rank_correlation(left[gain].to_numpy(), left[outcome].to_numpy())
+            both = table[[gain, outcome]].to_numpy(float)
+            known = ~np.isnan(both).any(axis=1)
+            both, seeds = both[known], table["replicate"].to_numpy()[known]
+            left = both if alike is None else _less_means(both, alike.to_numpy()[known])
+            for seed in np.unique(seeds):
+                own = seeds == seed
+                rho = stats.rank_correlation(*both[own].T)
+                within = math.nan if alike is None else stats.rank_correlation(*left[own].T)
                 if not math.isnan(rho):
-                    yield keys["dataset"], keys["backbone"], gain, outcome, seed, rho, within, len(own)
+                    yield keys["dataset"], keys["backbone"], gain, outcome, seed, rho, within, int(own.sum())
+
+
+def _less_means(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """[M, 2] points less the mean of their group [M]. What is alike leaves zeros, not rounding errors."""
+    sums = np.column_stack([np.bincount(groups, column) for column in points.T])
+    with np.errstate(invalid="ignore"):  # groups of which no point is left
+        means = sums / np.bincount(groups)[:, None]
+    return (points - means[groups]).round(12)

@@ -69,12 +69,13 @@ def _foretelling(study: Study) -> pd.DataFrame:
 
 
 def _of_group(group: Study) -> Iterator[dict[str, Any]]:
-    if why_not_comparable(group) or not group.splits:
+    judged = [label for name in BENCHMARKS for label in labels_of(group, name)]
+    if not judged or why_not_comparable(group) or not group.splits:
         return
     first = {str(key): value for key, value in group.runs[["dataset", "backbone"]].iloc[0].items()}
     overlap = design(group).overlap
     predictors = {name: _by_run({arm: _predictor(group, arm, name) for arm in group.arms}) for name in PREDICTORS}
-    for label in (label for name in BENCHMARKS for label in labels_of(group, name)):
+    for label in judged:
         for outcome in OUTCOMES:
             after = _by_run({arm: group.values(arm, "overall", outcome, label) for arm in group.arms})
             for predictor, before in predictors.items():

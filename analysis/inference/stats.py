@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from benchmarks.metrics import LEVEL, percentiles, resample_counts, t_quantile
 
@@ -117,10 +116,15 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's ρ of two [M], ties at their mean rank; NaN below FEWEST_POINTS or where one of them does not vary."""
     if len(x) < FEWEST_POINTS:
         return math.nan
-    ranks = [pd.Series(values).rank().to_numpy() for values in (x, y)]
-    centred = [rank - rank.mean() for rank in ranks]
+    centred = [rank - rank.mean() for rank in map(_ranks, (x, y))]
     norm = math.sqrt(float(np.prod([rank @ rank for rank in centred])))
     return float(centred[0] @ centred[1]) / norm if norm > 0 else math.nan
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """[M] from 1, those that are equal at their mean rank."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def probability_of_improvement(arm: Sequence[np.ndarray], reference: Sequence[np.ndarray], seed: int = 0) -> Interval:

@@ -13,12 +13,14 @@ the first few, and says so.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +36,7 @@ from analysis.report.page import GENERATOR, Missing, Picture, render
 from analysis.report.run_list import list_runs
 from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
-from analysis.study.loading import load
+from analysis.study.loading import load, without_collecting
 from analysis.study.parallel import made
 from analysis.study.results_table import tidy, to_parquet
 from analysis.study.study import FOCUS, MARGINS, REFERENCE, NothingToShow, Study
@@ -102,11 +104,13 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
         raise UserError("margin: the rule of this study fixed its margins before the first replicate (leave it away)")
     study = study.judged(**way)
     _check_named(study, way)
-    board, compared = rank(study), compare(study)
-    _write(_files(study, board, compared, directory), directory)
-    for refusal in board.refusals:
-        log.warning("%s", refusal)
-    print(shown(study, board, compared, directory / PAGE))
+    with without_collecting():
+        compared = compare(study)
+        found, files = _files(study, compared, directory)
+        _write(files, directory)
+        for refusal in found.board.refusals:
+            log.warning("%s", refusal)
+        print(shown(study, found.board, compared, found.cautions, directory / PAGE))
     return directory
 
 
@@ -137,26 +141,28 @@ def _directory(sources: Sequence[str | Path], out: str | Path | None) -> Path:
     return directory
 
 
-def _files(study: Study, board: Ranking, compared: pd.DataFrame, directory: Path) -> dict[str, bytes]:
-    """Every file of the report by its name in `directory`, the page last."""
+def _files(study: Study, compared: pd.DataFrame, directory: Path) -> tuple[Found, dict[str, bytes]]:
+    """What came out, and every file of the report by its name in `directory`, the page last."""
     confounded = _confounded(study)
     reasons = (study.runs["dataset"] + " / " + study.runs["backbone"]).map(confounded)
     uncounted = study.runs.assign(reason=reasons)[reasons.notna()][list(study.left_out)]
     listed_out = replace(study, left_out=pd.concat([study.left_out, uncounted], ignore_index=True))
-    tables, of_tables, no_tables = _tables(study, listed_out)
-    figures, their_files, no_figures = _figures(study)
-    said, cautions = sentences(study, compared), warnings(study)
+    board, said, cautions, tables, figures = _parts(study, compared, listed_out)
     files = {
         "leaderboard.csv": board.table.to_csv().encode(),
         "leaderboard.md": board.to_markdown().encode(),
         "verdict.md": _verdict(said, cautions).encode(),
         RESULTS: to_parquet(tidy(study, study.runs.loc[reasons.isna(), "run"])),
-        **of_tables,
-        **their_files,
+        **{name: content for one in (*tables, *figures) for name, content in one.files.items()},
     }
     found = Found(board, compared, said, cautions, confounded)
-    page = page_of(study, found, Exhibits(tables, figures, [*no_tables, *no_figures]), files)
-    return files | {PAGE: render(replace(page, runs=list_runs(study, directory))).encode()}
+    exhibits = Exhibits(
+        [one.shown for one in tables if isinstance(one.shown, Table)],
+        [one.shown for one in figures if isinstance(one.shown, Picture)],
+        [one.shown for one in (*tables, *figures) if isinstance(one.shown, Missing) and one.shown.name != "left_out"],
+    )
+    page = page_of(study, found, exhibits, files)
+    return found, files | {PAGE: render(replace(page, runs=list_runs(study, directory))).encode()}
 
 
 def _confounded(study: Study) -> dict[str, str]:
@@ -165,57 +171,67 @@ def _confounded(study: Study) -> dict[str, str]:
     return {title: f"confounded: arms differ in {why}" for title, why in found.items() if why}
 
 
-class _Written(NamedTuple):
-    table: Table
-    files: dict[str, bytes]
+class _Made(NamedTuple):
+    """A table or figure, or that there is nothing for it; its files by their names."""
+
+    shown: Table | Picture | Missing
+    files: Mapping[str, bytes]
 
 
-def _tables(study: Study, listed_out: Study) -> tuple[list[Table], dict[str, bytes], list[Missing]]:
-    """Every table there is something for, its files by their names, and the tables there is nothing for.
+class _Parts(NamedTuple):
+    """What a report is made of. said, cautions: of `verdict`."""
+
+    board: Ranking
+    said: Sequence[str]
+    cautions: Sequence[str]
+    tables: Sequence[_Made]
+    figures: Sequence[_Made]
+
+
+def _parts(study: Study, compared: pd.DataFrame, listed_out: Study) -> _Parts:
+    """All parts, on all cores: what takes longest first.
 
     listed_out: the study with all that `left_out` lists.
     """
-
-    def make(name: str) -> _Written | Missing:
-        try:
-            table = find(TABLES, name, "table").table(listed_out if name == "left_out" else study)
-        except NothingToShow as reason:
-            return _missing(name, reason)
-        return _Written(table, {f"tables/{name}.{form}": text.encode() for form, text in table.forms()})
-
-    found = made(make, list(TABLES))
-    written = [one for one in found if isinstance(one, _Written)]
-    files = {name: content for one in written for name, content in one.files.items()}
-    missing = [one for one in found if isinstance(one, Missing) and one.name != "left_out"]
-    return [one.table for one in written], files, missing
-
-
-class _Drawn(NamedTuple):
-    picture: Picture
-    files: dict[str, bytes]
-
-
-def _figures(study: Study) -> tuple[list[Picture], dict[str, bytes], list[Missing]]:
-    """Every figure there is something for, its files by their names, and the figures there is nothing for."""
     few, note = _few(study)
 
-    def make(name: str) -> _Drawn | Missing:
-        shown, overview = find(FIGURES, name, "figure"), name in OVERVIEWS
-        try:
-            frame = shown.frame(study if overview else few)
-        except NothingToShow as reason:
-            return _missing(name, reason)
-        figure = shown.draw(study if overview else few, frame)
-        forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
-        width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
-        caption = shown.caption if overview else shown.caption + note
-        picture = Picture(name, shown.title, caption, style.small(forms["png"]), width, height, shown.see)
-        return _Drawn(picture, {f"figures/{name}.{form}": content for form, content in forms.items()})
+    def figure(name: str) -> _Made:
+        return _figure(name, study, "") if name in OVERVIEWS else _figure(name, few, note)
 
-    found = made(make, list(FIGURES))
-    drawn = [one for one in found if isinstance(one, _Drawn)]
-    files = {name: content for one in drawn for name, content in one.files.items()}
-    return [one.picture for one in drawn], files, [one for one in found if isinstance(one, Missing)]
+    def table(name: str) -> _Made:
+        return _table(name, listed_out if name == "left_out" else study)
+
+    pieces: list[Callable[[], Any]] = [
+        partial(rank, study),
+        partial(sentences, study, compared),
+        partial(warnings, study),
+        *(partial(figure, name) for name in FIGURES),
+        *(partial(table, name) for name in TABLES),
+    ]
+    board, said, cautions, *others = made(lambda piece: piece(), pieces)
+    return _Parts(board, said, cautions, others[len(FIGURES) :], others[: len(FIGURES)])
+
+
+def _table(name: str, study: Study) -> _Made:
+    try:
+        table = find(TABLES, name, "table").table(study)
+    except NothingToShow as reason:
+        return _missing(name, reason)
+    return _Made(table, {f"tables/{name}.{form}": text.encode() for form, text in table.forms()})
+
+
+def _figure(name: str, study: Study, note: str) -> _Made:
+    """note: said below its caption."""
+    shown = find(FIGURES, name, "figure")
+    try:
+        frame = shown.frame(study)
+    except NothingToShow as reason:
+        return _missing(name, reason)
+    figure = shown.draw(study, frame)
+    forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
+    width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
+    picture = Picture(name, shown.title, shown.caption + note, style.small(forms["png"]), width, height, shown.see)
+    return _Made(picture, {f"figures/{name}.{form}": content for form, content in forms.items()})
 
 
 def _few(study: Study) -> tuple[Study, str]:
@@ -231,8 +247,8 @@ def _few(study: Study) -> tuple[Study, str]:
     return replace(study, **frames), f" The first {_FIRST} of {len(groups)} groups; study.figure(NAME) draws them all."
 
 
-def _missing(name: str, reason: NothingToShow) -> Missing:
-    return Missing(name, str(reason).removeprefix(f"{name}: "))
+def _missing(name: str, reason: NothingToShow) -> _Made:
+    return _Made(Missing(name, str(reason).removeprefix(f"{name}: ")), {})
 
 
 def _verdict(sentences: Sequence[str], cautions: Sequence[str]) -> str:
@@ -268,6 +284,7 @@ def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
     report(settings.sources, settings.out, **settings.way)
+    gc.freeze()  # a process that ends looks for garbage once more, for a second in a large study
 
 
 def main() -> None:

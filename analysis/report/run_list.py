@@ -24,12 +24,11 @@ def list_runs(study: Study, page: Path) -> tuple[ListedGroup, ...]:
 
 def _group(title: str, group: Study, page: Path) -> ListedGroup:
     split = group.splits[0] if group.splits else ""
+    dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
     arms = []
     for arm in group.arms:
-        runs = group.of(arm)
-        row = group.runs.loc[group.runs["arm"] == arm].iloc[0].to_dict()
-        place = anchor({key: row[key] for key in ("dataset", "backbone", "arm")})
-        arms.append(ListedArm(place, arm, tuple(_run(run, split, page) for run in runs)))
+        runs = tuple(_run(run, split, page) for run in group.of(arm))
+        arms.append(ListedArm(anchor({"dataset": dataset, "backbone": backbone, "arm": arm}), arm, runs))
     return ListedGroup(title, split, tuple(arms))
 
 
@@ -37,6 +36,7 @@ def _run(run: Run, split: str, page: Path) -> ListedRun:
     accuracy = run.metrics.get(BENCHMARK, {}).get(split, {}).get("accuracy")
     commit = (run.manifest.get("git") or {}).get("commit") or ""
     steps = run.manifest.get("steps")
+    href = _link(run.directory, page) + "/" if run.directory else ""
     return ListedRun(
         anchor=anchor({"run": run.name}),
         name=run.name,
@@ -44,15 +44,15 @@ def _run(run: Run, split: str, page: Path) -> ListedRun:
         accuracy=float("nan") if accuracy is None else float(accuracy),
         steps=float("nan") if steps is None else float(steps),
         commit=str(commit)[:8],
-        href=_link(run.directory, page) + "/" if run.directory else "",
-        files=tuple((_NAMES.get(file.name, file.stem), _link(file, page)) for file in _records(run)),
+        href=href,
+        files=tuple((_NAMES.get(name, Path(name).stem), href + quote(name)) for name in _records(run)),
     )
 
 
-def _records(run: Run) -> list[Path]:
-    """What happened in a run, and the files that its numbers are in."""
+def _records(run: Run) -> list[str]:
+    """Where a run says what happened in it, and the files that its numbers are in."""
     evaluations = sorted(record_of(label) for label in run.metrics)
-    return [file for name in (LOG, METRICS, MANIFEST, *evaluations) if (file := run.file(name))]
+    return [name for name in (LOG, METRICS, MANIFEST, *evaluations) if run.file(name)]
 
 
 def _link(path: Path, page: Path) -> str:

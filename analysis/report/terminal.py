@@ -23,7 +23,6 @@ from analysis.inference.pairing import ACCURACY
 from analysis.inference.stats import ALPHA
 from analysis.report.bars import Bar, Screen, draw
 from analysis.report.glance import against, against_reference, headline, plain
-from analysis.report.verdict import warnings
 from analysis.report.wording import what_would
 from analysis.study.study import Study
 
@@ -37,13 +36,20 @@ _SAYS = {
 }
 
 
-def shown(study: Study, board: Ranking, compared: pd.DataFrame, page: Path, screen: Screen | None = None) -> str:
-    """The text. page: what its last line names. screen: that of standard output by default."""
+def shown(
+    study: Study,
+    board: Ranking,
+    compared: pd.DataFrame,
+    cautions: Sequence[str],
+    page: Path,
+    screen: Screen | None = None,
+) -> str:
+    """The text. cautions: of `verdict.warnings`. page: what its last line names. screen: standard output by default."""
     screen = screen or Screen.of(sys.stdout)
     parts = [
         _picture(study, board, compared, screen),
         _verdict(study, compared, screen),
-        _against(study, compared, screen),
+        _against(study, compared, cautions, screen),
     ]
     texts = ["\n".join(lines) for part in parts if (lines := list(part))]
     return screen.written("\n\n".join([*texts, str(page)]))
@@ -129,11 +135,11 @@ def _others(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{plain(rows[0]['arm'])} is {'; '.join(parts)}."
 
 
-def _against(study: Study, compared: pd.DataFrame, screen: Screen) -> Iterator[str]:
+def _against(study: Study, compared: pd.DataFrame, cautions: Sequence[str], screen: Screen) -> Iterator[str]:
     """What speaks against it, the first few."""
     out = len(study.left_out)
     lines = [
-        *against(study, warnings(study), compared),
+        *against(study, cautions, compared),
         *([f"{out} run{'' if out == 1 else 's'} left out; the page says why"] if out else []),
     ]
     for line in lines[:_SAID]:

@@ -49,8 +49,8 @@ class Ledger:
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Reading makes millions of objects that all stay; to look for garbage among them takes a fifth of the time."""
+def without_collecting() -> Iterator[None]:
+    """A study is millions of objects that all stay: to look for garbage among them takes a fifth of reading it."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -60,7 +60,7 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collecting()
+@without_collecting()
 def load(*sources: str | Path) -> Study:
     """Read one or more studies.
 

@@ -44,12 +44,15 @@ def _pool_table(study: Study) -> pd.DataFrame:
     }
     parts = ("preservation.rows", "preservation.kept", "preservation.true")
     counted = [*COUNTS, *reasons.values(), "rows", "repeats", *parts]
+    named = [
+        c for c in map(str, study.pools) if c in ("dataset", "backbone", "arm", "augmenter") or c.startswith(_USAGE)
+    ]
     table = []
     for _, group in study.groups():
         values = {name: numbers(group.pools, name).to_numpy(float) for name in counted}
-        by_arm = group.pools.groupby("arm").indices
+        by_arm, plain = group.pools.groupby("arm").indices, group.pools[named]
         for arm in group.arms:
-            runs, of_arm = group.pools.iloc[by_arm[arm]], {name: of[by_arm[arm]] for name, of in values.items()}
+            runs, of_arm = plain.iloc[by_arm[arm]], {name: of[by_arm[arm]] for name, of in values.items()}
             names = sorted(runs["augmenter"].dropna().unique()) if "augmenter" in runs else []
             table.append(
                 {
@@ -88,7 +91,9 @@ def changed_labels(table: pd.DataFrame) -> list[str]:
 
 def numbers(runs: pd.DataFrame, name: str) -> pd.Series:
     """[S] a column of numbers, NaN where a run lacks one."""
-    found = pd.to_numeric(runs[name], errors="coerce") if name in runs else pd.Series(float("nan"), runs.index)
+    if name not in runs:
+        return pd.Series(float("nan"), runs.index)
+    found = pd.to_numeric(runs[name], errors="coerce")
     return found.where(np.isfinite(found)) if found.dtype.kind == "f" else found  # somebody may have stated infinity
 
 

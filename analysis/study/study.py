@@ -141,9 +141,10 @@ class Study:
     @functools.cached_property
     def splits(self) -> list[str]:
         """In-distribution test splits, the main one first, in the order most runs have."""
-        measured = self.metrics[(self.metrics["benchmark"] == BENCHMARK) & (self.metrics["split"] != "")]
-        known = list(dict.fromkeys(measured["split"]))
-        stated = {str(run): list(dict.fromkeys(splits)) for run, splits in measured.groupby("run", sort=False)["split"]}
+        measured = (self.metrics["benchmark"] == BENCHMARK) & (self.metrics["split"] != "")
+        of_runs = self.metrics.loc[measured, ["run", "split"]].drop_duplicates()
+        known = list(of_runs["split"].unique())
+        stated = {str(run): list(splits) for run, splits in of_runs.groupby("run", sort=False)["split"]}
         orders = [self.members[run].manifest.get("splits") or splits for run, splits in stated.items()]
         if not orders:
             return known
@@ -190,6 +191,11 @@ class Study:
         runs = self.runs.sort_values("seed", kind="stable").groupby("arm", sort=False)["run"]
         return {str(arm): [self.members[name] for name in names] for arm, names in runs}
 
+    @functools.cached_property
+    def replicate_of(self) -> dict[str, int]:
+        """The replicate of each run by name."""
+        return dict(zip(self.runs["run"], self.runs["replicate"], strict=True))
+
     def values(self, arm: str, split: str, metric: str, benchmark: str = BENCHMARK) -> pd.Series:
         """[R] a metric by replicate, mean over its seeds; empty where it was not measured."""
         by_replicate, places = self._by_replicate
@@ -199,13 +205,10 @@ class Study:
     @functools.cached_property
     def _by_replicate(self) -> tuple[pd.Series, dict[tuple[str, ...], slice]]:
         """`values` of all there is, one after the other, and where each are: exhibits ask for thousands."""
-        known = self.means.index
-        keys = zip(*(known.get_level_values(name).tolist() for name in _MEASURED), strict=True)
-        places, end = {}, 0
-        for key, rows in itertools.groupby(keys):  # the index is sorted
-            first, end = end, end + sum(1 for _ in rows)
-            places[key] = slice(first, end)
-        return self.means.reset_index(_MEASURED)["value"], places
+        keys = self.means.droplevel("replicate").index
+        firsts = np.flatnonzero(~keys.duplicated())  # the index is sorted
+        places = map(slice, firsts, [*firsts[1:], len(keys)])
+        return self.means.reset_index(_MEASURED)["value"], dict(zip(keys[firsts], places, strict=True))
 
     @functools.cached_property
     def means(self) -> pd.Series:
@@ -229,16 +232,16 @@ class Study:
 @functools.lru_cache(maxsize=512)
 def _pairs(study: Study, arm: str, split: str, gold: bool) -> Pairs:
     """Of one arm and split: tables and figures ask for it again, a group at a time."""
-    found = {run.manifest["seed"]: run.scores[split] for run in study.of(arm) if split in run.scores}
-    known = study.runs.loc[study.runs["arm"] == arm, ["seed", "replicate"]].set_index("seed")["replicate"]
-    ids, places = _places([scores["id"] for scores in found.values()] or [pd.Index([])])
+    judged = {run.manifest["seed"]: run for run in study.of(arm) if split in run.scores}
+    found = [run.scores[split] for run in judged.values()]
+    ids, places = _places([scores["id"] for scores in found] or [pd.Index([])])
     sides = np.full((3, len(found), len(ids)), np.nan)
-    for row, (scores, at) in enumerate(zip(found.values(), places, strict=False)):
+    for row, (scores, at) in enumerate(zip(found, places, strict=False)):
         sides[:2, row, at] = _sides(scores, gold)
         if not gold and "bits" in scores:
             sides[2, row, at] = scores["bits"]
-    seeds = np.array(list(found), dtype=int)
-    return Pairs(seeds, known[seeds].to_numpy(int), ids, *sides)
+    seeds, replicates = list(judged), [study.replicate_of[run.name] for run in judged.values()]
+    return Pairs(np.array(seeds, int), np.array(replicates, int), ids, *sides)
 
 
 def _places(orders: Sequence[pd.Index]) -> tuple[pd.Index, Sequence[slice | np.ndarray]]:

@@ -15,6 +15,7 @@ from analysis.exhibits.ranking import rank
 from analysis.inference.comparisons import compare
 from analysis.report.bars import Axis, Bar, Screen, draw
 from analysis.report.terminal import shown
+from analysis.report.verdict import warnings
 from analysis.study.loading import load
 
 MARS = Bar("mars", "78.2", 0.5, -1.0, 2.0, "+0.5 [−1.0, +2.0]", "not settled")
@@ -25,7 +26,9 @@ ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 def of(study: Path, screen: Screen | None = None) -> str:
     """What the terminal shows of the report."""
     known = load(study)
-    return shown(known, rank(known), compare(known), study / "report" / "index.html", screen or Screen())
+    return shown(
+        known, rank(known), compare(known), warnings(known), study / "report" / "index.html", screen or Screen()
+    )
 
 
 def test_a_bar_begins_ends_and_has_its_point_where_its_numbers_are() -> None:
