@@ -35,7 +35,8 @@ from analysis.inference.stats import Interval, mean_interval
 FEW = 6  # arms whose curves can be told apart where they lie over each other
 WIDE = 24  # characters of an arm's name on one line
 DPI = 150
-_PALETTE = 128
+_PALETTE = 256
+_WHITE = 254  # of a palette found by an octree
 TEXT, SMALL = 9.5, 8.5  # points
 LINE = 1.25 * TEXT / 72  # inches from one line of text to the next
 FAINT = "0.5"
@@ -307,7 +308,8 @@ def png(figure: Figure) -> bytes:
 def small(png: bytes) -> bytes:
     """The same picture in a third of the bytes, for a page that holds many: _PALETTE colours are all a figure needs."""
     with Image.open(io.BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(_PALETTE, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.putpalette([255 if level == _WHITE else level for level in few.getpalette() or []])
     file = io.BytesIO()
     few.save(file, "png")
     return file.getvalue()

@@ -260,9 +260,14 @@ def _html_cell(shown: Cell, column: Column, link: str, first: bool) -> str:
     text = html.escape(shown.text)
     if link and text and (column.spec or first):
         text = f'<a href="#{link}">{text}</a>'
-    value = "" if shown.value is None else f' data-value="{html.escape(str(shown.value))}"'
+    value = "" if shown.value is None else f' data-value="{html.escape(_sorted_by(shown.value))}"'
     tag = 'th scope="row"' if first else "td"
     return f"<{tag}{_number_class(column)}{value}>{text}</{tag.split()[0]}>"
+
+
+def _sorted_by(value: float | str) -> str:
+    """To ten digits, as in the csv: the last ones of a mean are those of the library that took it."""
+    return value if isinstance(value, str) else f"{value:.10g}"
 
 
 def _float(value: Any) -> float:

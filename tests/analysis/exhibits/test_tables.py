@@ -185,7 +185,7 @@ def test_html_escapes_and_links_to_the_runs_behind_a_number() -> None:
     html = awkward().to_html()
     assert "c|d {x}" in html
     assert "&lt; &gt;" in html
-    assert 'data-value="0.3333333333333333"><a href="#arm-d_1-b-50-' in html
+    assert 'data-value="0.3333333333"><a href="#arm-d_1-b-50-' in html
     assert anchor({"run": "mars-x-s0-1"}) == "run-mars-x-s0-1"
     assert anchor({"run": "mars-x-s0-1", "reason": "unfinished"}) == anchor({"arm": "mars"}) == ""
     assert anchor({"dataset": "d", "backbone": "b", "arm": "random", "kind": "baseline"}) == ""
