@@ -164,7 +164,8 @@ def _of_group(group: Study) -> list[dict[str, Any]]:
 def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     """One group's pairs of arms to be compared, still without numbers: the columns that name them.
 
-    A focus that tells settings of one method apart (`mars score=absolute`) is compared with its other settings too.
+    A focus that tells settings of one method apart (`mars score=absolute`) is compared with its other settings too, of
+    those that were judged at the same length.
     """
     ours = [arm for arm in group.arms if group.in_focus(arm)]
     method = group.focus.split()[0]
@@ -173,7 +174,8 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     kept, place = kept_steps(group), group.runs[["dataset", "backbone"]].iloc[0]
     for arm in ours:
         told: set[str | None] = {arm}
-        for other in dict.fromkeys((group.reference, *AGAINST, *siblings)):
+        as_long = [other for other in siblings if math.isnan(kept[other]) == math.isnan(kept[arm])]
+        for other in dict.fromkeys((group.reference, *AGAINST, *as_long)):
             reference = counterpart(group.arms, arm, other)
             if reference in told or not any(a.split()[0] == other.split()[0] for a in group.arms):
                 continue

@@ -132,11 +132,11 @@ def _of_one(row: dict[str, Any], where: str) -> str:
         near, far = (number(size, ".1f") for size in sorted((abs(low), abs(high))))
         return (
             f"On {where} {ours} looks {'better' if low > 0 else 'worse'} than {theirs}, by {near} to {far} points of "
-            f"accuracy with these {row['replicates']} replicates, but that is not enough to be sure."
+            f"accuracy with these {row['replicates']:.0f} replicates, but that is not enough to be sure."
         )
     return (
-        f"On {where} {ours} and {theirs} cannot be told apart with these {row['replicates']} replicates: {ours} may be "
-        f"anywhere {_range(low, high)}."
+        f"On {where} {ours} and {theirs} cannot be told apart with these {row['replicates']:.0f} replicates: "
+        f"{ours} may be anywhere {_range(low, high)}."
     )
 
 

@@ -42,7 +42,8 @@ def _listed(names: Sequence[str], are: str = "") -> str:
 
 def size_of(row: dict[str, Any], examples: str) -> str:
     """`3 replicates × 500 pairs of their own`."""
-    size = f"{row['replicates']} replicate{'' if row['replicates'] == 1 else 's'} × {row['examples']} {examples}"
+    replicates, number = round(row["replicates"]), round(row["examples"])  # floats beside a comparison without numbers
+    size = f"{replicates} replicate{'' if replicates == 1 else 's'} × {number} {examples}"
     return size + (" of their own" if row.get("own_rows") is True else "")
 
 

@@ -54,6 +54,19 @@ def test_each_is_compared_with_the_arm_that_was_kept_alike(both: Study) -> None:
         assert (row["steps"], row["reference_steps"], row["not_compared"]) == (30, 30, "")
 
 
+def test_another_setting_of_the_method_is_compared_at_the_same_length_alone(tmp_path: Path) -> None:
+    for score, skill in (("absolute", 0.9), ("signed", 0.6)):
+        for seed in (0, 1, 2):
+            make_run(tmp_path, "mars", seed, skill, settings={"score": score})
+            make_run(tmp_path, "mars", seed, skill + 0.2, settings={"score": score}, **kept("mars"))
+    study = load(tmp_path).judged(focus="mars score=absolute")
+    frame = compare(study).query("endpoint == 'accuracy'")
+    assert list(zip(frame["arm"], frame["reference"], strict=True)) == [
+        (f"mars score=absolute{best}", f"mars score=signed{best}") for best in ("", " rounds.keep=best")
+    ]
+    assert set(frame["not_compared"]) == {""}
+
+
 def test_the_arm_that_names_most_of_the_settings_is_the_counterpart() -> None:
     arms = ["uniform", "uniform rounds.keep=best", "mars tau=2", "mars tau=2 rounds.keep=best"]
     assert counterpart(arms, "mars tau=2", "uniform") == "uniform"
