@@ -30,7 +30,7 @@ from mars.config import UserError, nearest
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "results" / "data"
 PAGES = (ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not p.is_relative_to(DATA)))
-ABOUT, CURVATURE = "about.json", "curvature.csv"
+ABOUT, CURVATURE, LABELS = "about.json", "curvature.csv", "label_equivalence.csv"
 NOT_YET = "not studied yet"
 _MARK = re.compile(r"(<!-- value: (?P<value>[^>]+?) -->)(?P<text>.*?)(<!-- /value -->)", re.DOTALL)
 _ENDPOINTS = {endpoint.metric: endpoint for endpoint in ENDPOINTS}
@@ -155,6 +155,17 @@ def _gain(study: str, arm: str, reference: str, kind: str) -> str:
     return f"{told}: {_interval(mean, lo, hi, '+.3f', ' nats a direction')}"
 
 
+def _labels(study: str, arm: str, labels: str, reference: str, endpoint: str) -> str:
+    """labels/ARM/N/REFERENCE/ENDPOINT: with how many labels the reference is as good as the arm with N."""
+    table = _table(study, LABELS)
+    known = {"arm": arm, "labels": labels, "reference": reference, "endpoint": endpoint}
+    found = table[(table[list(known)].astype(str) == list(known.values())).all(axis=1)]
+    if len(found) != 1:
+        asked = ", ".join(map(str, known.values()))
+        raise UserError(f"docs/results/data/{study}/{LABELS}: {len(found)} rows of {asked}")
+    return str(found.iloc[0]["equals"])
+
+
 def _condition(study: str, arm: str, reference: str) -> str:
     """condition/ARM/REFERENCE: the condition number of H with the drawn rows of an arm, over the reference's."""
     mean, lo, hi = _paired(study, arm, reference, "h_log_condition")
@@ -164,7 +175,7 @@ def _condition(study: str, arm: str, reference: str) -> str:
 
 KINDS: dict[str, Callable[..., str]] = {
     "verdict": _verdict, "outcome": _outcome, "difference": _difference, "about": _about, "said": _said,
-    "board": _board, "gain": _gain, "condition": _condition,
+    "board": _board, "gain": _gain, "labels": _labels, "condition": _condition,
 }  # fmt: skip
 
 

@@ -101,9 +101,9 @@ def test_a_study_is_kept_with_all_its_numbers(
     report(path)
     collect.collect(path)
     kept = tmp_path / "data" / "mine"
-    assert {file.name for file in kept.iterdir()} == {
-        *collect.QUOTED, *collect.IF_THERE, collect.RESULTS, collect.marks.ABOUT
-    }  # fmt: skip
+    found = {file.name for file in kept.iterdir()}
+    of_any_study = {*collect.QUOTED, "comparisons.csv", "bit_comparisons.csv", collect.RESULTS, collect.marks.ABOUT}
+    assert found == of_any_study  # it has one size, so no labels that an arm saves
     about = json.loads((kept / "about.json").read_text())
     assert (about["runs"], about["seconds"], about["remarks"]) == (6, 180, [])
     every = pd.read_parquet(path / "report" / "results.parquet")
@@ -165,6 +165,9 @@ def kept(folder: Path, difference: float, verdict: str) -> None:
         for i, gain in enumerate(of_arm)
     ]
     pd.DataFrame(rows).to_csv(folder / "curvature.csv", index=False)
+    worth = {"endpoint": "accuracy", "arm": "mars", "labels": [50, 100], "reference": "uniform"}
+    worth["equals"] = ["fewer than 50 [fewer than 50, 83]", "95 [78, 110]"]
+    pd.DataFrame(worth).to_csv(folder / "label_equivalence.csv", index=False)
 
 
 def test_a_number_is_made_from_the_study_s_files(collect: ModuleType, tmp_path: Path) -> None:
@@ -174,6 +177,7 @@ def test_a_number_is_made_from_the_study_s_files(collect: ModuleType, tmp_path: 
     assert made("mine/outcome/uniform/accuracy") == made("mine/verdict/uniform/accuracy")
     # Differences 0.10, 0.11, 0.09: mean 0.1, sd 0.01, t(.975, 2) = 4.303, so ± 0.0248.
     assert made("mine/gain/mars/uniform/h") == "higher: +0.100 nats a direction [+0.075, +0.125]"
+    assert made("mine/labels/mars/100/uniform/accuracy") == "95 [78, 110]"
     assert made("mine/condition/mars/uniform") == "better: 0.90 times as large [0.88, 0.93]"
     assert made("yours/verdict/uniform/accuracy") == "not studied yet"
 
@@ -192,6 +196,7 @@ def test_what_is_open_comes_with_what_would_settle_it(collect: ModuleType, tmp_p
         ("mine/verdict/uniform", "expected is STUDY/verdict/REFERENCE/ENDPOINT"),
         ("mine/verdict/uniform/acuracy", 'no endpoint "acuracy" (did you mean "accuracy"?)'),
         ("mine/verdict/uniform/information", "has no bit_comparisons.csv (python docs/collect.py outputs/mine)"),
+        ("mine/labels/mars/9/uniform/accuracy", "label_equivalence.csv: 0 rows of mars, 9, uniform, accuracy"),
         ("mine/gain/marz/uniform/h", 'no arm "marz" (did you mean "mars"?)'),
     ],
 )
