@@ -58,9 +58,10 @@ def crossed(group: Study) -> list[Crossed]:
         pool, strategy = split_pool(arm)
         by_pool.setdefault(strategy, {})[pool] = arm
     found = []
-    for ours in by_pool:
+    in_focus = [strategy for strategy, arms in by_pool.items() if all(map(group.in_focus, arms.values()))]
+    for ours in in_focus:
         for theirs in by_pool:
-            if ours == theirs or not _is(ours, group.focus) or not _is(theirs, group.reference):
+            if ours == theirs or not _is(theirs, group.reference):
                 continue
             both = by_pool[ours].keys() & by_pool[theirs].keys()
             pools = sorted(both, key=lambda pool: (pool != _USUAL, place(f"pool {pool}")))

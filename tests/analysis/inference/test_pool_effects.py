@@ -25,7 +25,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     for (pool, skill), (arm, more), seed in itertools.product(
         SKILLS.items(), (("uniform", 0), ("mars", 0.1)), range(4)
     ):
-        make_run(path, arm, seed, skill + more, own_rows=True, examples=300, config={"augmenter": {"name": pool}})
+        settings = {"score": "absolute"} if arm == "mars" else {}
+        config = {"augmenter": {"name": pool}}
+        make_run(path, arm, seed, skill + more, settings=settings, own_rows=True, examples=300, config=config)
     return load(path)
 
 
@@ -53,6 +55,12 @@ def test_each_effect_is_the_mean_of_the_replicates_own_contrast(study: Study) ->
     for key, contrast in by_hand.items():
         interval = found.loc[key, ["difference", "difference_lo", "difference_hi"]].tolist()
         assert interval == pytest.approx(mean_interval(contrast), abs=1e-5)
+
+
+def test_a_focus_may_name_a_setting_that_all_arms_share(study: Study) -> None:
+    assert pool_effects(study.judged(focus="mars score=absolute")).equals(pool_effects(study))
+    with pytest.raises(NothingToShow):
+        pool_effects(study.judged(focus="mars score=signed"))
 
 
 def test_a_pool_that_is_better_for_both_arms_is_found_and_worth_more(study: Study) -> None:
