@@ -168,8 +168,15 @@ def _about(study: Study, newest: float) -> dict[str, Any]:
 
 
 def check() -> list[str]:
-    """A line for each number in the pages that is not that of a study's files."""
-    return [line for page in marks.PAGES for line in marks.stale(page)]
+    """A line for each number in the pages that is not that of a study's files, and for what they show and lack."""
+    return [line for page in marks.PAGES for line in (*marks.stale(page), *_not_kept(page))]
+
+
+def _not_kept(page: Path) -> Iterator[str]:
+    """Files of studies that were kept before the page showed these files."""
+    for study, file in _NAMED.findall(page.read_text(encoding="utf-8")):
+        if (DATA / study).is_dir() and not (DATA / study / file).exists():
+            yield f"{page.name}: shows {study}/{file}, which is not kept (python docs/collect.py outputs/{study})"
 
 
 def make_numbers() -> None:

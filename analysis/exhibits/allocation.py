@@ -73,6 +73,9 @@ class ByRound(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         names = [c.key for c in (*_BUDGETS, *_MARGINS) if c.key in study.rounds]
+        known = study.rounds.dropna(subset=names, how="all")
+        if known.empty or not names:
+            raise NothingToShow("no arm drew rows or took margins (method=uniform draws, method=mars does both)")
         parts = []
         for _, group in study.groups():
             known = group.rounds.dropna(subset=names, how="all")
@@ -80,8 +83,6 @@ class ByRound(Exhibit):
             means = by_round[names].mean().assign(replicates=by_round["replicate"].nunique())
             parts.append(means.reindex(group.arms, level="arm").reset_index())
         frame = pd.concat(parts, ignore_index=True)
-        if frame.empty or not names:
-            raise NothingToShow("no arm drew rows or took margins (method=uniform draws, method=mars does both)")
         return frame[["dataset", "backbone", "arm", "round", "replicates", *names]]
 
 

@@ -165,7 +165,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     """One group's pairs of arms to be compared, still without numbers: the columns that name them.
 
     A focus that tells settings of one method apart (`mars score=absolute`) is compared with its other settings too, of
-    those that were judged at the same length.
+    those that were judged at the same length where there are any.
     """
     ours = [arm for arm in group.arms if group.in_focus(arm)]
     method = group.focus.split()[0]
@@ -175,7 +175,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     for arm in ours:
         told: set[str | None] = {arm}
         as_long = [other for other in siblings if math.isnan(kept[other]) == math.isnan(kept[arm])]
-        for other in dict.fromkeys((group.reference, *AGAINST, *as_long)):
+        for other in dict.fromkeys((group.reference, *AGAINST, *(as_long or siblings))):
             reference = counterpart(group.arms, arm, other)
             if reference in told or not any(a.split()[0] == other.split()[0] for a in group.arms):
                 continue

@@ -154,7 +154,8 @@ def _of_group(group: Study) -> Iterator[tuple[object, ...]]:
     kinds = {arm: split_arm(arm)[0] for arm in group.arms}
     for outcome, (_, of_rounds) in OUTCOMES.items():
         table = tables[of_rounds]
-        alike = table.groupby(["replicate", "round", table["arm"].map(kinds)]).ngroup() if of_rounds else None
+        kind = table["arm"].map(kinds)
+        alike = table.groupby(["replicate", "round", kind], dropna=False).ngroup() if of_rounds else None
         for gain in GAINS:
             both = table[[gain, outcome]].to_numpy(float)
             known = ~np.isnan(both).any(axis=1)

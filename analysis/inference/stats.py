@@ -113,8 +113,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's ρ of two [M], ties at their mean rank; NaN below FEWEST_POINTS or where one of them does not vary."""
-    if len(x) < FEWEST_POINTS:
+    """Spearman's ρ of two [M], ties at their mean rank.
+
+    NaN below FEWEST_POINTS, where one of them does not vary and where one has a NaN.
+    """
+    if len(x) < FEWEST_POINTS or np.isnan(x).any() or np.isnan(y).any():
         return math.nan
     centred = [rank - rank.mean() for rank in map(_ranks, (x, y))]
     norm = math.sqrt(float(np.prod([rank @ rank for rank in centred])))

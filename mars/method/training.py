@@ -165,7 +165,7 @@ class _Training:
         self.engine, self.learner, self.course, self.onlooker, self.ids = engine, learner, course, onlooker, data.ids
         self.lengths = engine.inputs.lengths[data.numbers]
         self.passes = Passes(engine, learner.model, data, course.train)
-        self.began = time.perf_counter()  # less what onlookers took since
+        self.began = time.perf_counter()  # moved by what onlookers took, and by what was trained before
         self.losses: list[float] = []  # of the steps that were read
         self.norms: list[float] = []
         if onlooker.underway is None:

@@ -141,7 +141,7 @@ def rounds_table(file: Path) -> pd.DataFrame:
     import pandas as pd  # here, so that a finished run is told without it
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         try:
             table = _plain_table(text)
         except (ValueError, csv.Error):
@@ -163,7 +163,9 @@ def _plain_table(text: str) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    names, *rows = csv.reader(text.splitlines())
+    if not text.isascii() or "_" in text.partition("\n")[2]:  # float() takes 1_000 and figures of other scripts
+        raise ValueError("not plain numbers")
+    names, *rows = csv.reader(io.StringIO(text, newline=""))
     values = np.array([[float(cell or "nan") for cell in row] for row in rows])
     if values.ndim != 2 or len(set(names)) < len(names):
         raise ValueError("rows of unlike length, none, or a name that repeats")

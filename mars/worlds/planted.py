@@ -339,7 +339,7 @@ def load_planted(config: PlantedConfig) -> Preferences:
         "dataset": "planted",
         "settings": dataclasses.asdict(config),
         "generated": sizes,
-        "labels": {name: config.noise if split.noisy else "gold" for name, split in SPLITS.items()},
+        "labels": {name: config.noise if split.noisy else "gold" for name, split in SPLITS.items() if sizes[name]},
         "weights": {**WEIGHTS, "sourced": SOURCE_WEIGHT},
     }
     tests = {name: rows[name] for name in SPLITS if name.startswith("test") and sizes[name]}

@@ -67,6 +67,15 @@ def test_another_setting_of_the_method_is_compared_at_the_same_length_alone(tmp_
     assert set(frame["not_compared"]) == {""}
 
 
+def test_another_setting_that_ran_at_another_length_alone_is_named(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, "mars", seed, 0.9, settings={"score": "absolute"}, **kept("mars"))
+        make_run(tmp_path, "mars", seed, 0.6, settings={"score": "signed"})
+    frame = compare(load(tmp_path).judged(focus="mars score=absolute", allow_confounded=True))
+    assert frame["not_compared"].str.endswith("judged at other lengths (run both with rounds.keep=last,best)").all()
+    assert len(frame) == 2
+
+
 def test_the_arm_that_names_most_of_the_settings_is_the_counterpart() -> None:
     arms = ["uniform", "uniform rounds.keep=best", "mars tau=2", "mars tau=2 rounds.keep=best"]
     assert counterpart(arms, "mars tau=2", "uniform") == "uniform"

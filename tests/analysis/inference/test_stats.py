@@ -41,6 +41,8 @@ def test_rank_correlation_is_scipys(points: list[tuple[int, int]]) -> None:
     else:
         assert found == pytest.approx(scipy_stats.spearmanr(x, y).statistic, abs=1e-12)
     assert math.isnan(stats.rank_correlation(x[:3], y[:3]))
+    x[0] = math.nan
+    assert math.isnan(stats.rank_correlation(x, y))
 
 
 def test_intervals_hold_the_truth_and_null_families_stay_quiet() -> None:

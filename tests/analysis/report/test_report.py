@@ -239,3 +239,12 @@ def test_damaged_rounds_and_allocations_cost_their_figure(tmp_path: Path) -> Non
     assert not (directory / "figures" / "allocation.png").exists()
     assert (directory / "figures" / "rounds.png").is_file()
     assert "rounds.csv" in (directory / "verdict.md").read_text(encoding="utf-8")
+
+
+def test_a_study_without_rounds_has_no_table_of_them(tmp_path: Path) -> None:
+    path = make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), examples=20)
+    for file in path.glob("*/rounds.csv"):
+        file.unlink()
+    tables = {file.stem for file in (report(path) / "tables").iterdir()}
+    assert "main" in tables
+    assert "allocation" not in tables
