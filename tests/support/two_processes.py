@@ -52,6 +52,7 @@ def stopped(config: dict[str, Any], count: int, rank: int) -> bool:
             execute(config)
         except Stopped:
             if ranks.count() > 1:  # a run to come is another one
+                ranks.here().gather(None)  # each has read there by now how the first one ended
                 ranks.here().told(lambda: [ranks._store().delete_key(key) for key in ("left", "end")])
             return True
     return False
