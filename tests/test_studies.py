@@ -224,5 +224,19 @@ def test_a_number_that_is_stale_or_typed_is_found_with_its_line(collect: ModuleT
     assert [line.partition(" is typed")[0] for line in collect.marks.stale(page)] == [f'{page}:5: "+1.4 points"']
 
 
+def test_a_file_that_a_page_shows_and_that_was_not_kept_is_found(
+    collect: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path / "data" / "mine", -0.002, "equivalent")
+    page = tmp_path / "settle.md"
+    page.write_text(
+        "<!-- from: mine/rates.md -->\n\n<!-- from: mine/comparisons.csv -->\n\n<!-- from: yours/rates.md -->\n"
+    )
+    monkeypatch.setattr(collect.marks, "PAGES", (page,))
+    assert collect.check() == [
+        "settle.md: shows mine/rates.md, which is not kept (python docs/collect.py outputs/mine)"
+    ]
+
+
 def test_no_number_of_a_study_in_the_pages_is_stale_or_typed() -> None:
     assert of_docs("collect").check() == []

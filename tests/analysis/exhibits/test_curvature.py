@@ -141,6 +141,18 @@ def test_what_all_arms_do_in_a_round_is_no_information_of_theirs(tmp_path: Path)
     assert row["within"] == pytest.approx(-1)
 
 
+def test_a_round_without_a_number_costs_its_points_at_most(tmp_path: Path) -> None:
+    path = curved_study(tmp_path)
+    before = correlations(load(path))
+    file = next(path.glob("mars-*-s0-*")) / "rounds.csv"
+    rows = file.read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("round,")
+    file.write_text("\n".join([*rows[:-1], "," + rows[-1].partition(",")[2]]) + "\n", encoding="utf-8")
+    after = correlations(load(path))
+    assert after[["gain", "outcome"]].equals(before[["gain", "outcome"]])
+    assert after["rho"].notna().equals(before["rho"].notna())
+
+
 def test_no_points_no_correlation(tmp_path: Path) -> None:
     add_curvature(make_run(tmp_path, "mars", 0, 0.5, rounds=2), [0.1, 0.2], [0.1, 0.2], [0.5, 0.6])
     study = load(tmp_path)
