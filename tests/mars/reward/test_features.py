@@ -36,10 +36,11 @@ def test_features_have_unit_length_and_do_not_depend_on_the_batch(tmp_path):
     np.testing.assert_allclose(whole, single, atol=1e-6)
 
 
-def test_a_feature_has_the_same_bits_whatever_is_encoded_beside_it(tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_feature_has_the_same_bits_whatever_is_encoded_beside_it(tmp_path, dtype):
     varied = [Rendered("p" * (i % 40), " r" * (1 + i % 17)) for i in range(60)]
-    whole, _ = encoder(tmp_path / "a")(varied)
-    parts = encoder(tmp_path / "b")
+    whole, _ = encoder(tmp_path / "a", dtype=dtype)(varied)
+    parts = encoder(tmp_path / "b", dtype=dtype)
     np.testing.assert_array_equal(whole, np.concatenate([parts(varied[i : i + 7])[0] for i in range(0, 60, 7)]))
 
 
