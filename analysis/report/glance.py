@@ -157,8 +157,7 @@ def _range(low: float, high: float) -> str:
 def _of_several(rows: Sequence[dict[str, Any]]) -> str:
     """The verdict that all have, or how often there is which."""
     margin = points(100 * rows[0]["margin"])
-    arms, theirs = {row["arm"] for row in rows}, plain(rows[0]["reference"].split()[0])
-    ours = plain(rows[0]["arm"] if len(arms) == 1 else rows[0]["arm"].split()[0])
+    ours, theirs = (plain(_common([row[side] for row in rows])) for side in ("arm", "reference"))
     verdicts = [row["verdict"] for row in rows]
     if len(set(verdicts)) == 1:
         every = {
@@ -178,6 +177,12 @@ def _of_several(rows: Sequence[dict[str, Any]]) -> str:
     }
     said = [text.format(verdicts.count(v)) for v, text in words.items() if v in verdicts]
     return f"In {len(rows)} comparisons with {theirs}, {ours} is {', '.join(said)}."
+
+
+def _common(arms: Sequence[str]) -> str:
+    """The method of the first arm, and the settings that all of them have."""
+    method, *settings = arms[0].split()
+    return " ".join([method, *(word for word in settings if all(word in arm.split() for arm in arms))])
 
 
 def _meaning(compared: pd.DataFrame) -> Iterator[str]:

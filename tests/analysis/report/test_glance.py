@@ -88,6 +88,14 @@ def test_several_comparisons_are_counted(verdicts: list[str]) -> None:
         assert " in 0" not in said
 
 
+def test_several_comparisons_name_the_settings_that_all_of_them_have() -> None:
+    """Two settings of one method are told apart; what some alone have is left out."""
+    said = _sentence(
+        *(_row(OPEN, -0.02, 0.03, arm=f"mars tau=2 budget={n}", reference=f"mars tau=0 budget={n}") for n in (8, 16))
+    )
+    assert said == "In all 2 comparisons MARS (tau=2) and MARS (tau=0) cannot be told apart."
+
+
 def test_settings_of_an_arm_stay_with_its_plain_name() -> None:
     assert plain("mars tau=0.5") == "MARS (tau=0.5)"
     assert plain("somebody_elses_idea") == "somebody_elses_idea"
