@@ -15,7 +15,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
-from analysis.exhibits.style import Layout, Sheet
+from analysis.exhibits.sheet import Sheet, house_style
+from analysis.exhibits.style import Layout
 from analysis.exhibits.table import Column, Table
 from analysis.study.study import Study
 
@@ -68,7 +69,7 @@ class Exhibit:
 
     def draw(self, study: Study, frame: pd.DataFrame) -> Sheet:
         """A figure of a frame that is there already."""
-        with style.house_style():
+        with house_style():
             panels = self.panels(study, frame)
             known = [panel for panel in panels if panel is not None]
             titles = [None if panel is None else panel.title for panel in panels]

@@ -1,22 +1,19 @@
-"""How every figure looks: an arm's colour, marker and line, the sizes of panels, what is said beside them, the files.
+"""How every figure looks: an arm's colour, marker and line, the sizes of panels, what is said beside them.
 
 An arm has the same look in every figure (Okabe–Ito: told apart by readers with any colour vision, and by marker and
 line in black and white). Sheets are laid out in inches from the measured sizes of the texts rather than by an automatic
 layout: panels are all of one size, nothing can be cut or lie over its neighbour, and a figure of forty panels takes as
-long as drawing it does. Files carry no date: the same study gives the same bytes.
+long as drawing it does.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import matplotlib.style
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -24,20 +21,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
-from analysis.exhibits import fonts
+from analysis.exhibits.sheet import SMALL, TEXT, Sheet
 from analysis.inference.stats import Interval, mean_interval
 
 FEW = 6  # arms whose curves can be told apart where they lie over each other
 WIDE = 24  # characters of an arm's name on one line
-DPI = 150
-_PALETTE = 256
-_WHITE = 254  # the most that an octree's colours have: a page shows it as a grey box on white
-TEXT, SMALL = 9.5, 8.5  # points
 LINE = 1.25 * TEXT / 72  # inches from one line of text to the next
 FAINT = "0.5"
 ASIDE: dict[str, Any] = {"fontsize": SMALL, "color": FAINT}
@@ -72,31 +63,6 @@ FIXED = {  # seven colours for fourteen arms: those that share one are of a kind
 _COLOURS = (_SKY, _ORANGE, _GREEN, _PINK, _RED, _BLUE, _BLACK)
 _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 _MARKERS = ("d", "h", "^", "s", "v", "o", "D", "P")
-_RC = {
-    "font.size": TEXT,
-    "axes.titlesize": TEXT,
-    "axes.labelsize": TEXT,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "pdf.fonttype": 42,  # publishers refuse matplotlib's own type 3
-}
-
-
-class Sheet(Figure):
-    """A figure that belongs to no window, and that a notebook shows as it is."""
-
-    def _repr_png_(self) -> bytes:
-        return png(self)
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Whatever the reader's own matplotlibrc says: the same study is the same picture."""
-    with matplotlib.style.context(["default", _RC]):
-        yield
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:
@@ -299,29 +265,3 @@ def band(axes: Axes, x: np.ndarray, curve: np.ndarray, look: Look, bounds: tuple
         axes.plot([x[0], x[0]], [lo[0], hi[0]], color=look.colour, linewidth=1.4)
     else:
         axes.fill_between(x, lo, hi, color=look.colour, alpha=0.15, linewidth=0)
-
-
-def png(figure: Figure) -> bytes:
-    return _bytes(figure, "png", dpi=DPI, metadata={"Software": None})
-
-
-def small(png: bytes) -> bytes:
-    """The same picture in a third of the bytes, for a page that holds many: _PALETTE colours are all a figure needs."""
-    with Image.open(io.BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(_PALETTE, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.putpalette([255 if level == _WHITE else level for level in few.getpalette() or []])
-    file = io.BytesIO()
-    few.save(file, "png")
-    return file.getvalue()
-
-
-def pdf(figure: Figure) -> bytes:
-    usual = all(map(fonts.has, figure.findobj(Text)))
-    return _bytes(figure, "pdf", fonts.cut() if usual else "", metadata={"CreationDate": None})
-
-
-def _bytes(figure: Figure, form: str, family: str = "", **options: Any) -> bytes:
-    file = io.BytesIO()
-    with house_style(), matplotlib.rc_context({"font.sans-serif": family} if family else {}):
-        figure.savefig(file, format=form, **options)
-    return file.getvalue()

@@ -7,8 +7,8 @@
 Reads, never trains, and writes nothing outside the report but a font, into matplotlib's cache; the same study gives
 the same bytes, so a report can be checked in and compared. All of it is made before any of it is written: what fails
 leaves the last report as it was. What a study holds nothing for is listed on the page with what would fill it. A study
-of many groups, such as a map of regimes, has one picture over all of them; what has a part for each group stops after
-the first few, and says so.
+of many groups, such as a map of regimes, has one picture over all of them; what has panels for each group shows those
+of the first, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import gc
 import logging
 import os
 import shutil
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.exhibits import FIGURES, TABLES, find, style
+from analysis.exhibits import FIGURES, TABLES, find
 from analysis.exhibits.ranking import Ranking, rank
 from analysis.exhibits.table import Table, csv_text
 from analysis.inference.comparability import why_not_comparable
@@ -51,8 +50,7 @@ _OWNED = (  # all that a report may make, and so may remove when it no longer do
     *(f"tables/{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
     *(f"figures/{name}.{form}" for name in FIGURES for form in ("png", "pdf", "csv")),
 )  # fmt: skip
-_MANY, _FIRST = 6, 2  # groups: of more than so many, figures with panels for each show the first few
-_CSS_DPI = 96
+_MANY = 6  # groups: of more than so many, figures with panels for each show the first
 
 
 @dataclass(frozen=True)
@@ -228,23 +226,18 @@ def _figure(name: str, study: Study, note: str) -> _Made:
     except NothingToShow as reason:
         return _missing(name, reason)
     figure = shown.draw(study, frame)
-    forms = {"png": style.png(figure), "pdf": style.pdf(figure), "csv": csv_text(frame).encode()}
-    width, height = (round(pixels * _CSS_DPI / style.DPI) for pixels in struct.unpack(">II", forms["png"][16:24]))
-    picture = Picture(name, shown.title, shown.caption + note, style.small(forms["png"]), width, height, shown.see)
+    png, small, (width, height) = figure.pixels()
+    forms = {"png": png, "pdf": figure.pdf(), "csv": csv_text(frame).encode()}
+    picture = Picture(name, shown.title, shown.caption + note, small, width, height, shown.see)
     return _Made(picture, {f"figures/{name}.{form}": content for form, content in forms.items()})
 
 
 def _few(study: Study) -> tuple[Study, str]:
-    """The study's first groups, as many as figures have room for, and what to say of the others."""
+    """What figures have room for, the study or its first group alone, and what to say of the others."""
     groups = list(study.groups())
     if len(groups) <= _MANY:
         return study, ""
-    parts = [group for _, group in groups[:_FIRST]]
-    frames = {
-        name: pd.concat([getattr(part, name) for part in parts], ignore_index=True)
-        for name in ("runs", "metrics", "rounds", "pools")
-    }
-    return replace(study, **frames), f" The first {_FIRST} of {len(groups)} groups; study.figure(NAME) draws them all."
+    return groups[0][1], f" The first of {len(groups)} groups; study.figure(NAME) draws them all."
 
 
 def _missing(name: str, reason: NothingToShow) -> _Made:

@@ -223,7 +223,7 @@ def test_a_sweep_of_budgets_is_ordered_by_the_budget(tmp_path: Path) -> None:
 
 def test_the_same_study_is_the_same_bytes_whatever_the_readers_own_style(study: Study) -> None:
     def drawn() -> list[bytes]:
-        return [style.png(study.figure("snr")), style.pdf(study.figure("rounds"))]
+        return [study.figure("snr").pixels().png, study.figure("rounds").pdf()]
 
     first = drawn()
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 30, "axes.grid": True}):
@@ -257,13 +257,13 @@ def test_long_names_are_wrapped_and_a_setting_stays_in_one_piece(sweep: Study) -
 
 
 def test_a_small_picture_looks_the_same(study: Study) -> None:
-    whole = style.png(study.figure("accuracy"))
-    small = style.small(whole)
+    whole, small, (width, height) = study.figure("accuracy").pixels()
     assert len(small) < 0.6 * len(whole)
     one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), float) for png in (whole, small))
     assert one.shape == other.shape
+    assert height / width == pytest.approx(one.shape[0] / one.shape[1], rel=0.01)
     assert np.abs(one - other).mean() < 0.5  # of 255
-    assert style.small(whole) == small
+    assert study.figure("accuracy").pixels().small == small
 
 
 @given(st.text(alphabet="ab_- .", max_size=60), st.floats(0.3, 3))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from analysis.exhibits import style
+from analysis.exhibits.sheet import Sheet, house_style
 
 
-def sheet(words: str, **looks: Any) -> style.Sheet:
-    figure = style.Sheet(figsize=(4, 1))
+def sheet(words: str, **looks: Any) -> Sheet:
+    figure = Sheet(figsize=(4, 1))
     figure.text(0.1, 0.5, words, **looks)
     return figure
 
@@ -29,9 +29,9 @@ def drawing(document: bytes) -> bytes:
 @pytest.mark.parametrize("words", ["AVATAR, To [−1.2, +3.4] ½ ≤ τ", "an efficient, fluffy file", "Å é ß → ░\nbelow"])
 def test_a_page_is_drawn_as_with_the_whole_font(words: str) -> None:
     figure, whole = sheet(words), io.BytesIO()
-    with style.house_style():
+    with house_style():
         figure.savefig(whole, format="pdf")
-    cut = style.pdf(figure)
+    cut = figure.pdf()
     assert drawing(cut) == drawing(whole.getvalue())
     assert b"+DejaVuSans\n" in cut  # by its own name
 
@@ -39,6 +39,6 @@ def test_a_page_is_drawn_as_with_the_whole_font(words: str) -> None:
 def test_what_the_cut_font_lacks_is_drawn_with_the_whole_one() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a character that no font has
-        assert b"DejaVuSans" in style.pdf(sheet("слово"))
-        assert b"DejaVuSans-Bold" in style.pdf(sheet("bold", fontweight="bold"))
-        assert b"DejaVuSans-Oblique" in style.pdf(sheet("slanted", fontstyle="italic"))
+        assert b"DejaVuSans" in sheet("слово").pdf()
+        assert b"DejaVuSans-Bold" in sheet("bold", fontweight="bold").pdf()
+        assert b"DejaVuSans-Oblique" in sheet("slanted", fontstyle="italic").pdf()
