@@ -13,7 +13,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
@@ -129,26 +130,32 @@ def command(
         telemetry.turn_off()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        try:
-            with sweeps(Asked(config_name, by_ledger, began), failures):
-                job()
-        except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except Stopped:
-            end("; ".join(filter(None, ("stopped as asked", after_interrupt))), EXIT_CODE)
-        except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
-            if _asked("debug"):
-                raise
-            if isinstance(error, KeyboardInterrupt):
-                end("; ".join(filter(None, ("interrupted", after_interrupt))), 130)
-            if not is_mistake(error):
-                raise
-            failures.append(one_line(error, config_name))
+        with _worded(config_name, after_interrupt, failures), sweeps(Asked(config_name, by_ledger, began), failures):
+            job()
         if failures:
             counted = Counter(failures)
             end("\n".join(f"error: {line}" + (f" ({n} jobs)" if n > 1 else "") for line, n in counted.items()), 1)
 
     return main
+
+
+@contextmanager
+def _worded(config_name: str, after_interrupt: str, failures: list[str]) -> Iterator[None]:
+    """Inside, a mistake is a line more of `failures`, and who stops the command is told `after_interrupt`."""
+    try:
+        yield
+    except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Stopped:
+        end("; ".join(filter(None, ("stopped as asked", after_interrupt))), EXIT_CODE)
+    except (KeyboardInterrupt, ValueError, *MISTAKES) as error:
+        if _asked("debug"):
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            end("; ".join(filter(None, ("interrupted", after_interrupt))), 130)
+        if not is_mistake(error):
+            raise
+        failures.append(one_line(error, config_name))
 
 
 def end(line: str, code: int) -> NoReturn:

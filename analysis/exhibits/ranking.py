@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,22 +179,12 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
         own += [arm] if pairs.own_rows else []
         if accuracy.size < len(group.of(arm)) or (np.isnan(pairs.margins).any() and not pairs.own_rows):
             uneven.append(arm)
-        mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
         rows.append(
             {
                 "dataset": key["dataset"],
                 "backbone": key["backbone"],
                 "split": main,
-                "rank": pd.NA,
-                "not_ranked": "",
-                "kind": "arm",
-                "arm": arm,
-                "accuracy": mean,
-                "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few replicates may leave what is possible
-                "accuracy_hi": np.minimum(hi, 1.0),
-                "length_controlled_accuracy": group.values(arm, main, "length_controlled_accuracy").mean(),
-                **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
-                **{metric: group.values(arm, main, metric).mean() for metric in _MEANS},
+                **_alone(group, arm, main, accuracy),
                 "steps": steps[arm],
                 "replicates": len(accuracy),
                 "examples": _examples(pairs) or round(group.values(arm, main, "n").mean()),
@@ -211,6 +202,23 @@ def _measured(group: Study) -> tuple[pd.DataFrame, list[str]]:
     remarks += [f"one replicate, so no interval: {', '.join(single)}"] if single else []
     frame = pd.DataFrame(rows)
     return (frame.astype({"rank": "Int64", "replicates": "Int64"}) if rows else frame), remarks
+
+
+def _alone(group: Study, arm: str, split: str, accuracy: pd.Series) -> dict[str, Any]:
+    """What a split says of an arm; the columns of a comparison are empty. accuracy: [R] by replicate."""
+    mean, lo, hi = stats.mean_interval(accuracy.to_numpy())
+    return {
+        "rank": pd.NA,
+        "not_ranked": "",
+        "kind": "arm",
+        "arm": arm,
+        "accuracy": mean,
+        "accuracy_lo": np.maximum(lo, 0.0),  # a t interval over few replicates may leave what is possible
+        "accuracy_hi": np.minimum(hi, 1.0),
+        "length_controlled_accuracy": group.values(arm, split, "length_controlled_accuracy").mean(),
+        **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p", "p_holm"), math.nan),
+        **{metric: group.values(arm, split, metric).mean() for metric in _MEANS},
+    }
 
 
 def _examples(pairs: Pairs) -> int:

@@ -147,16 +147,31 @@ def _trainer(reward: Reward, places: Sequence[int], every: int, seed: int, home:
     import datasets
 
     policy, training = reward.policy, reward.training
-    trl, cuda, chat = quiet_trl(), policy.device.type == "cuda", policy.template == "chat"
     order = _order(places, training, seed)
     asked = [policy.rendered(reward.prompts.pairs[place].prompt) for place in order]
     rows = datasets.Dataset.from_dict({"prompt": asked, "place": order})
-    config_type, trainer_type = {
-        "rloo": ("RLOOConfig", "RLOOTrainer"),
-        "grpo": ("GRPOConfig", "GRPOTrainer"),
-    }[training.algorithm]
+    model = policy.writer.model
+    if not training.lora_rank:
+        model = model.float()  # small steps are lost in bf16 weights; passes are in bf16 where that is faster
+    trainer = getattr(quiet_trl(), f"{training.algorithm.upper()}Trainer")(
+        model=model,
+        reward_funcs=reward,
+        args=_trainers_settings(reward, every, seed, home),
+        train_dataset=rows,
+        processing_class=policy.writer.tokenizer,
+        peft_config=_adapters(training),
+    )
+    trainer.remove_callback(PrinterCallback)
+    policy.writer.model = trainer.model
+    return trainer
+
+
+def _trainers_settings(reward: Reward, every: int, seed: int, home: Path) -> Any:
+    """What TRL's trainer is told, in its own words. every: steps from one checkpoint to the next."""
+    policy, training = reward.policy, reward.training
+    cuda, chat = policy.device.type == "cuda", policy.template == "chat"
     together = training.at_once or training.batch_size
-    config = getattr(trl, config_type)(
+    return getattr(quiet_trl(), f"{training.algorithm.upper()}Config")(
         output_dir=str(home / "checkpoints"),
         max_steps=training.steps,
         per_device_train_batch_size=together,
@@ -184,20 +199,6 @@ def _trainer(reward: Reward, places: Sequence[int], every: int, seed: int, home:
         report_to="none",
         disable_tqdm=True,
     )
-    model = policy.writer.model
-    if not training.lora_rank:
-        model = model.float()  # small steps are lost in bf16 weights; passes are in bf16 where that is faster
-    trainer = getattr(trl, trainer_type)(
-        model=model,
-        reward_funcs=reward,
-        args=config,
-        train_dataset=rows,
-        processing_class=policy.writer.tokenizer,
-        peft_config=_adapters(training),
-    )
-    trainer.remove_callback(PrinterCallback)
-    policy.writer.model = trainer.model
-    return trainer
 
 
 def _order(places: Sequence[int], training: Training, seed: int) -> list[int]:

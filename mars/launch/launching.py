@@ -47,12 +47,7 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
         carrier = _carrier(sweeper, len(batch)) if replaces else None  # it starts while jobs are composed
         jobs.prepare(sweeper, batch)
         if slurm.is_used_by(sweeper.launcher):
-            if not asked.function:
-                raise ConfigError(
-                    "hydra/launcher=slurm: carries out the runs of a sweep, none with debug=true or dry_run=true, and "
-                    "no other command"
-                )
-            slurm.check()
+            _check_slurm(asked)
         if replaces:
             sweeper.launcher.launch = functools.partial(launched, sweeper, sweeper.launcher.launch, carrier)
 
@@ -80,6 +75,16 @@ def sweeps(asked: Asked, failures: list[str]) -> Iterator[None]:
         yield
     finally:
         Sweeper.validate_batch_is_legal = jobs.check_all  # type: ignore[method-assign]
+
+
+def _check_slurm(asked: Asked) -> None:
+    """Raises UserError where Slurm cannot carry out what is asked."""
+    if not asked.function:
+        raise ConfigError(
+            "hydra/launcher=slurm: carries out the runs of a sweep, none with debug=true or dry_run=true, and no other "
+            "command"
+        )
+    slurm.check()
 
 
 def _is_here(launcher: Any) -> bool:

@@ -114,11 +114,7 @@ def load(config: DatasetConfig) -> Preferences:
     pairs = shuffled(train, config.seed, "train")
 
     whole_test, pairs, beside_test, test_sources = _test_split(config, pairs)
-    ties = 0
-    if config.on.tie == "half":  # which has no right answer to judge by
-        whole_test, ties = _without_ties(whole_test)
-        if ties and not whole_test:
-            raise DataError(f"{config.name}: no test pair has a better reply: all {ties} are ties (test on others)")
+    whole_test, ties = _decided(config, whole_test)
     test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
@@ -150,8 +146,8 @@ def load(config: DatasetConfig) -> Preferences:
         "contamination": contamination.between(base, validation, {"test": test}),
     }
     if config.flip_rate:
-        counts = {name: sum(p.exchanged for p in pairs) for name, pairs in (("base", base), ("validation", validation))}
-        report["flips"] = {"rate": config.flip_rate, **counts}
+        turned = {"base": base, "validation": validation}
+        report["flips"] = {"rate": config.flip_rate, **{k: sum(p.exchanged for p in of) for k, of in turned.items()}}
     return Preferences(config.name, base, validation, {"test": test}, report)
 
 
@@ -169,10 +165,15 @@ def _test_split(
     return test, pairs, 0, {"test": files}
 
 
-def _without_ties(pairs: Sequence[Pair]) -> tuple[Picked, int]:
-    """(the pairs of which one side is the better, how many are not)."""
-    kept = np.flatnonzero(np.fromiter((pair.agreement > 0.5 for pair in pairs), dtype=bool, count=len(pairs)))
-    return pick(pairs, kept), len(pairs) - len(kept)
+def _decided(config: DatasetConfig, test: Sequence[Pair]) -> tuple[Sequence[Pair], int]:
+    """(`test` without ties, which have no right answer to judge by, their number). Raises DataError for ties alone."""
+    if config.on.tie != "half":
+        return test, 0
+    kept = np.flatnonzero(np.fromiter((pair.agreement > 0.5 for pair in test), dtype=bool, count=len(test)))
+    ties = len(test) - len(kept)
+    if ties and not len(kept):
+        raise DataError(f"{config.name}: no test pair has a better reply: all {ties} are ties (test on others)")
+    return pick(test, kept), ties
 
 
 def _check_sizes(config: DatasetConfig, train: Sequence[Pair], base: int, test: int) -> None:
