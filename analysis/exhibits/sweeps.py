@@ -79,7 +79,7 @@ class _Sweep(Exhibit):
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         replicates = most_replicates(study, frame.loc[frame["value"].notna(), "arm"])
         bands = style.replicates_key("bands: 95 % interval over replicates", replicates)
-        return "; ".join(filter(None, [f"dashed: chance; {bands}", split_panels(study)[1]]))
+        return "; ".join(filter(None, [f"dashed: chance, where the axis reaches it; {bands}", split_panels(study)[1]]))
 
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         look = style.looks(self.legend(study, frame))
@@ -99,11 +99,10 @@ class _Sweep(Exhibit):
         style.lay_grid(axes)
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
-        shown = np.concatenate([panel.frame[["mean", "lo"]].to_numpy(float).ravel() for _, panel in drawn])
-        lowest = max(0.0, float(np.nanmin([*shown, CHANCE])))
+        shown = np.concatenate([panel.frame[["mean", "lo", "hi"]].to_numpy(float).ravel() for _, panel in drawn])
+        ends = style.fitted(np.clip(shown, 0.0, 1.0))
         for axes, _ in drawn:
-            axes.set(xlabel=f"{self.label} (values at equal distances)", ylabel="test accuracy")
-            axes.set_ylim(max(-0.02, lowest - 0.04), 1.02)
+            axes.set(xlabel=f"{self.label} (values at equal distances)", ylabel="test accuracy", ylim=ends)
 
 
 class TauSweep(_Sweep):
