@@ -37,7 +37,7 @@ from mars.launch.sweep import Outcome, Terminal, log_to, show
 from mars.launch.tasks import Task
 from mars.mistakes import MISTAKES, is_mistake, one_line
 from mars.plugins import declared
-from mars.process import ranks, telemetry
+from mars.process import ranks, reader, telemetry
 from mars.process.stopping import EXIT_CODE, Stopped
 
 # `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
@@ -143,9 +143,8 @@ def command(
 def _worded(config_name: str, after_interrupt: str, failures: list[str]) -> Iterator[None]:
     """Inside, a mistake is a line more of `failures`, and who stops the command is told `after_interrupt`."""
     try:
-        yield
-    except BrokenPipeError:  # of `--help | head`; standard output must not be flushed again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with reader.may_leave():
+            yield
     except Stopped:
         end("; ".join(filter(None, ("stopped as asked", after_interrupt))), EXIT_CODE)
     except (KeyboardInterrupt, ValueError, *MISTAKES) as error:

@@ -28,7 +28,7 @@ from mars.config import build, naming_runs, nearest
 from mars.files import reason
 from mars.launch.sweep import DONE_HERE, FAILED, FOUND, HELD, Outcome
 from mars.plugins import resolve
-from mars.process import ranks
+from mars.process import ranks, reader
 from mars.process.program import program
 from mars.process.stopping import Stopped, listening
 from mars.record.ledger import Held, Ledger, job_of
@@ -276,10 +276,12 @@ def main() -> None:
             f"error: torchrun starts the processes of one run, and {other} is not for one (leave one of the two out)", 1
         )
     elif len(sys.argv) == 1 and ranks.count() == 1:
-        print("\n".join(overview(COMMANDS)))
+        with reader.may_leave():
+            print("\n".join(overview(COMMANDS)))
     elif first in COMMANDS:
         del sys.argv[1]
-        resolve(f"{COMMANDS[first]}:main")()
+        with reader.may_leave():
+            resolve(f"{COMMANDS[first]}:main")()
     elif first.isidentifier():
         sys.exit(f'error: "{first}" is no sub-command{nearest(first, COMMANDS)}')
     elif any(argument.startswith("until=") for argument in sys.argv[1:]):

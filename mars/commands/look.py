@@ -212,8 +212,6 @@ def main() -> None:
             raise UserError(_USAGE)
         for line in look(Path(sys.argv[1])):
             print(line)
-    except BrokenPipeError:  # of `look F | head`
-        sys.exit(1)
     except UserError as error:
         sys.stdout.flush()
         sys.exit(f"error: {error}")
