@@ -29,6 +29,7 @@ from analysis.inference.stats import Interval, mean_interval
 
 FEW = 6  # arms whose curves can be told apart where they lie over each other
 WIDE = 24  # characters of an arm's name on one line
+_JOINTS = "_-.="
 LINE = 1.25 * TEXT / 72  # inches from one line of text to the next
 FAINT = "0.5"
 ASIDE: dict[str, Any] = {"fontsize": SMALL, "color": FAINT}
@@ -104,7 +105,7 @@ def lines(text: str) -> int:
 
 
 def wrap_text(text: str, inches: float, points: float = TEXT) -> str:
-    """`text` over as many lines as it takes in `inches`; a word too long for one is broken, best after `_` or `-`."""
+    """`text` over as many lines as it takes in `inches`; one that is too long is broken, best after one of _JOINTS."""
     done: list[str] = []
     line = ""
     for word in text.split():
@@ -113,7 +114,7 @@ def wrap_text(text: str, inches: float, points: float = TEXT) -> str:
         line = f"{line} {word}" if line else word
         while width(line, points) > inches and len(line) > 1:
             most = next(n for n in range(len(line) - 1, 0, -1) if width(line[:n], points) <= inches or n == 1)
-            joint = max(line.rfind(mark, 0, most) for mark in "_-") + 1
+            joint = max(line.rfind(mark, 0, most) for mark in _JOINTS) + 1
             cut = joint if joint > most // 2 else most
             done, line = [*done, line[:cut]], line[cut:]
     return "\n".join([*done, line])

@@ -99,10 +99,11 @@ class _Sweep(Exhibit):
         style.lay_grid(axes)
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
-        shown = np.concatenate([panel.frame[["mean", "lo", "hi"]].to_numpy(float).ravel() for _, panel in drawn])
-        ends = style.fitted(np.clip(shown, 0.0, 1.0))
-        for axes, _ in drawn:
-            axes.set(xlabel=f"{self.label} (values at equal distances)", ylabel="test accuracy", ylim=ends)
+        shown = [np.clip(panel.frame[["mean", "lo", "hi"]].to_numpy(float).ravel(), 0.0, 1.0) for _, panel in drawn]
+        span = max(float(np.nanmax(values) - np.nanmin(values)) for values in shown)
+        for (axes, _), values in zip(drawn, shown, strict=True):  # one scale, each where its own values are
+            axes.set(xlabel=f"{self.label} (values at equal distances)", ylabel="test accuracy")
+            axes.set_ylim(*style.fitted(values, least=max(span, 0.02)))
 
 
 class TauSweep(_Sweep):

@@ -9,6 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from analysis.exhibits.sheet import Sheet, house_style
 
@@ -17,6 +18,18 @@ def sheet(words: str, **looks: Any) -> Sheet:
     figure = Sheet(figsize=(4, 1))
     figure.text(0.1, 0.5, words, **looks)
     return figure
+
+
+@pytest.mark.parametrize("inches", [4.0, 11.12, 7.37, 8.05])
+def test_pixels_are_those_that_matplotlib_writes(inches: float) -> None:
+    """Of a width, too, that its product with the resolution is just below: 11.12 inches are 1668 pixels."""
+    figure, whole = Sheet(figsize=(inches, 1.01)), io.BytesIO()
+    figure.text(0.1, 0.5, "A figure whose rows of pixels must not slip")
+    with house_style():
+        figure.savefig(whole, format="png", dpi=150)
+    with Image.open(io.BytesIO(figure.pixels().png)) as ours, Image.open(whole) as theirs:
+        assert ours.size == theirs.size
+        assert ours.tobytes() == theirs.convert("RGB").tobytes()
 
 
 def drawing(document: bytes) -> bytes:
