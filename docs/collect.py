@@ -41,7 +41,7 @@ from mars.record.run_directory import DONE, finished_runs
 DOCS = Path(__file__).parent
 DATA = DOCS / "results" / "data"
 QUOTED = ("leaderboard.md", "verdict.md", "leaderboard.csv")
-IF_THERE = ("comparisons.csv", "bit_comparisons.csv", "label_equivalence.csv")
+IF_THERE = ("comparisons.csv", "bit_comparisons.csv", "label_equivalence.csv", "regimes.csv")
 RESULTS = "results.parquet"
 LARGEST = 1_000_000  # bytes of a results.parquet
 _OF_A_RUN = ("accuracy", "gold_accuracy", "information", "auc", "n")  # metrics that stay where all are too many

@@ -30,7 +30,7 @@ from mars.config import UserError, nearest
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "results" / "data"
 PAGES = (ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not p.is_relative_to(DATA)))
-ABOUT, CURVATURE, LABELS = "about.json", "curvature.csv", "label_equivalence.csv"
+ABOUT, CURVATURE, LABELS, MAP = "about.json", "curvature.csv", "label_equivalence.csv", "regimes.csv"
 NOT_YET = "not studied yet"
 _MARK = re.compile(r"(<!-- value: (?P<value>[^>]+?) -->)(?P<text>.*?)(<!-- /value -->)", re.DOTALL)
 _ENDPOINTS = {endpoint.metric: endpoint for endpoint in ENDPOINTS}
@@ -166,6 +166,16 @@ def _labels(study: str, arm: str, labels: str, reference: str, endpoint: str) ->
     return str(found.iloc[0]["equals"])
 
 
+def _on_map(study: str, data: str, arm: str) -> str:
+    """map/DATA/ARM: how an arm came out against the reference on a kind of data of the map of regimes."""
+    table = _table(study, MAP)
+    found = table[(table["dataset"] == data) & (table["strategy"] == arm)]
+    if len(found) != 1:
+        raise UserError(f"docs/results/data/{study}/{MAP}: {len(found)} rows of {arm} on {data}")
+    ends = (100 * float(found.iloc[0][key]) for key in ("difference", "difference_lo", "difference_hi"))
+    return f"{found.iloc[0]['outcome']}: {_interval(*ends, '+.1f', ' points')}"
+
+
 def _condition(study: str, arm: str, reference: str) -> str:
     """condition/ARM/REFERENCE: the condition number of H with the drawn rows of an arm, over the reference's."""
     mean, lo, hi = _paired(study, arm, reference, "h_log_condition")
@@ -175,7 +185,8 @@ def _condition(study: str, arm: str, reference: str) -> str:
 
 KINDS: dict[str, Callable[..., str]] = {
     "verdict": _verdict, "outcome": _outcome, "difference": _difference, "about": _about, "said": _said,
-    "board": _board, "gain": _gain, "labels": _labels, "condition": _condition,
+    "board": _board, "gain": _gain, "labels": _labels, "map": _on_map,
+    "condition": _condition,
 }  # fmt: skip
 
 

@@ -168,6 +168,9 @@ def kept(folder: Path, difference: float, verdict: str) -> None:
     worth = {"endpoint": "accuracy", "arm": "mars", "labels": [50, 100], "reference": "uniform"}
     worth["equals"] = ["fewer than 50 [fewer than 50, 83]", "95 [78, 110]"]
     pd.DataFrame(worth).to_csv(folder / "label_equivalence.csv", index=False)
+    cell = {"dataset": "planted flip_rate=0.25 size=4000", "strategy": "mars", "outcome": "win"}
+    cell |= {"difference": 0.011, "difference_lo": 0.006, "difference_hi": 0.015}
+    pd.DataFrame([cell]).to_csv(folder / "regimes.csv", index=False)
 
 
 def test_a_number_is_made_from_the_study_s_files(collect: ModuleType, tmp_path: Path) -> None:
@@ -178,6 +181,7 @@ def test_a_number_is_made_from_the_study_s_files(collect: ModuleType, tmp_path: 
     # Differences 0.10, 0.11, 0.09: mean 0.1, sd 0.01, t(.975, 2) = 4.303, so ± 0.0248.
     assert made("mine/gain/mars/uniform/h") == "higher: +0.100 nats a direction [+0.075, +0.125]"
     assert made("mine/labels/mars/100/uniform/accuracy") == "95 [78, 110]"
+    assert made("mine/map/planted flip_rate=0.25 size=4000/mars") == "win: +1.1 points [+0.6, +1.5]"
     assert made("mine/condition/mars/uniform") == "better: 0.90 times as large [0.88, 0.93]"
     assert made("yours/verdict/uniform/accuracy") == "not studied yet"
 
@@ -197,6 +201,7 @@ def test_what_is_open_comes_with_what_would_settle_it(collect: ModuleType, tmp_p
         ("mine/verdict/uniform/acuracy", 'no endpoint "acuracy" (did you mean "accuracy"?)'),
         ("mine/verdict/uniform/information", "has no bit_comparisons.csv (python docs/collect.py outputs/mine)"),
         ("mine/labels/mars/9/uniform/accuracy", "label_equivalence.csv: 0 rows of mars, 9, uniform, accuracy"),
+        ("mine/map/planted/mars", "regimes.csv: 0 rows of mars on planted"),
         ("mine/gain/marz/uniform/h", 'no arm "marz" (did you mean "mars"?)'),
     ],
 )

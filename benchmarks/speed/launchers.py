@@ -5,7 +5,8 @@
     python -m benchmarks.speed launchers --cache ~/.cache/mars       (with the features that are there)
 
 The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
-start and end included. Each worker has one thread, so that a second one has a core of its own.
+start and end included. Each worker has one thread, so that a second one has a core of its own. Cores share more than a
+clock: two processes that have nothing to do with each other, side by side, say what a second worker can save at best.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mars.config import UserError, choose
@@ -53,7 +55,15 @@ def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", 
         kept = Path(cache).expanduser() if cache else place / "cache"
         swept(place / "first", kept, *asked)
         expected = metrics(place / "first")
-        print(f"{len(expected)} runs in one process: {swept(place / 'process', kept, *asked):.1f} s", flush=True)
+        alone = swept(place / "process", kept, *asked)
+        print(f"{len(expected)} runs in one process: {alone:.1f} s", flush=True)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda name: swept(place / name, kept, *asked), ("one", "other")))
+        both = time.perf_counter() - began
+        print(
+            f"two such processes at once: {both:.1f} s; two workers take {both / alone / 2:.2f} at best", flush=True
+        )
         for way in ways.split(","):
             seconds = []
             for number, settings in enumerate(choose(WAYS, way, "--ways"), 1):
