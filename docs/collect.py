@@ -6,8 +6,9 @@
 
 A page shows a table or the verdict by a line `<!-- from: STUDY/FILE -->`, a figure by a link data/STUDY/FIGURE.png and
 a number by a mark (docs/marks.py), so none is copied by hand. What pages name of a study is copied into
-docs/results/data/STUDY, with its declared comparisons, its leaderboard, its curvature by replicate, its results.parquet
-and how it came about (about.json). A study of which runs are missing, or that several versions made, is refused.
+docs/results/data/STUDY, with what marks are made from (its declared comparisons, its leaderboard, the labels that arms
+save, the map of regimes, its curvature by replicate), its results.parquet and how it came about (about.json). A study
+of which runs are missing, or that several versions made, is refused.
 """
 
 from __future__ import annotations

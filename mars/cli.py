@@ -118,7 +118,8 @@ def command(
                 outcome = Task(0, config, task_overrides(), began, in_ledger).carry_out()
                 show(outcome)
                 return outcome
-            function(config)
+            with reader.may_leave():
+                function(config)
         except MISTAKES as error:
             if in_ledger or cfg.get("debug") or not _in_this_process():
                 raise

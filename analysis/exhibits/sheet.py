@@ -62,9 +62,11 @@ class Sheet(Figure):
     def pixels(self) -> Pixels:
         """Both files are of one drawing, which takes longer than writing them."""
         usual, self.dpi = self.dpi, _DPI
-        width, height = self.canvas.get_width_height(physical=True)  # our own product may be a pixel less
+        try:
+            width, height = self.canvas.get_width_height(physical=True)  # our own product may be a pixel less
+        finally:
+            self.dpi = usual
         drawn = Image.frombytes("RGBA", (width, height), self._file("rgba", dpi=_DPI)).convert("RGB")
-        self.dpi = usual
         few = drawn.quantize(_PALETTE, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)  # all that a figure needs
         few.putpalette([255 if level == _WHITE else level for level in few.getpalette() or []])
         size = (round(width * _CSS_DPI / _DPI), round(height * _CSS_DPI / _DPI))

@@ -100,7 +100,7 @@ class _Sweep(Exhibit):
 
     def finish(self, study: Study, drawn: Sequence[tuple[Axes, Panel]]) -> None:
         shown = [np.clip(panel.frame[["mean", "lo", "hi"]].to_numpy(float).ravel(), 0.0, 1.0) for _, panel in drawn]
-        span = max(float(np.nanmax(values) - np.nanmin(values)) for values in shown)
+        span = max((float(np.ptp(known)) for values in shown if len(known := values[np.isfinite(values)])), default=0.0)
         for (axes, _), values in zip(drawn, shown, strict=True):  # one scale, each where its own values are
             axes.set(xlabel=f"{self.label} (values at equal distances)", ylabel="test accuracy")
             axes.set_ylim(*style.fitted(values, least=max(span, 0.02)))

@@ -61,9 +61,8 @@ def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda name: swept(place / name, kept, *asked), ("one", "other")))
         both = time.perf_counter() - began
-        print(
-            f"two such processes at once: {both:.1f} s; two workers take {both / alone / 2:.2f} at best", flush=True
-        )
+        best = f"two workers take {both / alone / 2:.2f} of one's time at best"
+        print(f"two such processes at once: {both:.1f} s, so {best}", flush=True)
         for way in ways.split(","):
             seconds = []
             for number, settings in enumerate(choose(WAYS, way, "--ways"), 1):

@@ -28,6 +28,7 @@ from mars.preferences.pair import SIDES, DataError, Pair
 from mars.preferences.policies import Policies, explain_split
 from mars.preferences.shapes import PLAIN, Reading, open_rows
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split
+from mars.process import reader
 
 _LABEL = 11  # characters before what is said
 _PROMPT_LINES, _REPLY_LINES = 10, 6  # of a text that is shown
@@ -218,4 +219,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reader.may_leave():
+        main()
