@@ -22,6 +22,7 @@ import numpy as np
 from analysis.inference.noise_evidence import Known, noise_of
 from analysis.inference.noise_model import Estimate, Fit, Votes, wrong_by_margin
 from benchmarks.metrics import sigmoid
+from mars.config import choose
 from mars.worlds.gaussian import GaussianConfig, load_gaussian
 from mars.worlds.planted import PlantedConfig, load_planted
 
@@ -139,6 +140,6 @@ def main(studies: int = 500, known: str = "gold,model,votes", worlds: str = "gau
     print(f"{studies} studies of {PAIRS} pairs a row; a share of .95 has a standard error of {se:.3f}")
     print(_LINE.format("world", "known", "ε", "T", "ε is held", "ε from … to", "T is held", "T from … to"))
     for kind, world in itertools.product(known.split(","), worlds.split(",")):
-        margins = Margins(world)
-        for truth in KINDS[kind][2]:
+        margins = Margins(choose(dict.fromkeys(WORLDS, world), world, "--worlds"))
+        for truth in choose(KINDS, kind, "--known")[2]:
             print(line(kind, world, margins, truth, studies), flush=True)

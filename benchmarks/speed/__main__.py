@@ -14,7 +14,9 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 
+from mars.config import UserError
 from mars.plugins import resolve
+from mars.process import reader
 
 MEASUREMENTS = {
     "augmenters": ("benchmarks.speed.augmenters:main", "variants per second of the augmenters that need no model"),
@@ -52,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _add_options(parser, measure)
             parser.set_defaults(measure=measure)
     options = vars(first.parse_args(given or ["--help"]))
-    options.pop("measure")(**options)
+    measured = options.pop("measure")
+    try:
+        with reader.may_leave():
+            measured(**options)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def _add_options(parser: argparse.ArgumentParser, measure: Callable[..., None]) -> None:

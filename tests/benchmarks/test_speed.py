@@ -42,3 +42,14 @@ def test_the_stages_of_a_round_are_printed_in_order(capsys: pytest.CaptureFixtur
     stages = ["subset", "texts numbered", "margins", "allocation and selection", "rows", "training", "record"]
     assert [line.split(":")[0].split(",")[0].split(" (")[0] for line in printed[:7]] == stages
     assert "300 pairs × 8 features, 64 rows drawn, 6 steps" in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--known=vote", '--known: "vote" is unknown (did you mean "votes"?)'), ("--worlds=planet", "(did you mean")],
+)
+def test_a_mistake_is_one_line(option: str, said: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["noise", option, "--studies=1"])
+    assert str(ended.value).startswith("error: ")
+    assert said in str(ended.value)
