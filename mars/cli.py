@@ -7,7 +7,9 @@ stop (`mars.process.stopping`).
 
 from __future__ import annotations
 
+import atexit
 import copy
+import gc
 import logging
 import os
 import sys
@@ -129,6 +131,7 @@ def command(
     def main() -> None:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda one: one not in _SWEEPS)  # argparse wants them in one place
         telemetry.turn_off()
+        atexit.register(gc.freeze)  # or the interpreter's last collection looks for cycles in all of torch, for 0.6 s
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         with _worded(config_name, after_interrupt, failures), sweeps(Asked(config_name, by_ledger, began), failures):

@@ -3,6 +3,7 @@
     python -m benchmarks.speed launchers                             (12 runs of `matched`, `workers=1` and `workers=2`)
     python -m benchmarks.speed launchers --ways workers,slurm,ray    (with a Slurm that answers, and Ray here)
     python -m benchmarks.speed launchers --cache ~/.cache/mars       (with the features that are there)
+    python -m benchmarks.speed launchers --repeats 3                 (medians of so many, by turns)
 
 The sweep runs once in one process, which fills the cache of features; then by each way with one worker and with two,
 start and end included. Each worker has one thread, so that a second one has a core of its own. Cores share more than a
@@ -12,6 +13,7 @@ clock: two processes that have nothing to do with each other, side by side, say 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,7 +50,9 @@ def metrics(study: Path) -> dict[str, bytes]:
     return {run.path.name: (run.path / METRICS).read_bytes() for run in finished_runs(study)}
 
 
-def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", cache: str = "") -> None:
+def main(
+    experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", cache: str = "", repeats: int = 1
+) -> None:
     asked = [f"experiment={experiment}", *runs.split()]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -64,12 +68,17 @@ def main(experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", 
         best = f"two workers take {both / alone / 2:.2f} of one's time at best"
         print(f"two such processes at once: {both:.1f} s, so {best}", flush=True)
         for way in ways.split(","):
-            seconds = []
-            for number, settings in enumerate(choose(WAYS, way, "--ways"), 1):
-                study = place / f"{way}-{number}"
-                seconds.append(swept(study, kept, *asked, *settings.split()))
-                if metrics(study) != expected:
-                    raise UserError(f"{way}, {number} workers: metrics.json of some runs are not those of one process")
-            one, two = seconds
-            said = f"{one:.1f} s with one, {two:.1f} s with two, {two / one:.2f} of it"
-            print(f"{way}: {said}; the same metrics.json", flush=True)
+            numbered = list(enumerate(choose(WAYS, way, "--ways"), 1))
+            seconds: dict[int, list[float]] = {number: [] for number, _ in numbered}
+            for repeat in range(repeats):
+                for number, settings in numbered[:: (-1) ** repeat]:
+                    study = place / f"{way}-{number}-{repeat}"
+                    seconds[number].append(swept(study, kept, *asked, *settings.split()))
+                    if metrics(study) != expected:
+                        raise UserError(f"{way}, {number} workers: metrics.json of some runs are not as in one process")
+            one, two = (statistics.median(some) for some in seconds.values())
+            said = " and ".join(f"{min(some):.1f}–{max(some):.1f}" for some in seconds.values() if repeats > 1)
+            of = f" (medians of {repeats}; {said})" if said else ""
+            print(
+                f"{way}: {one:.1f} s with one, {two:.1f} s with two, {two / one:.2f} of it{of}; the same metrics.json"
+            )

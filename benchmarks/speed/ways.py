@@ -27,8 +27,9 @@ from benchmarks.speed.machine import synchronise
 from benchmarks.speed.shapes import LENGTH
 from benchmarks.trl_import import quiet_trl
 from mars.config import UserError
+from mars.method.optimizer import new_optimizer
 from mars.method.settings import TrainConfig
-from mars.method.training import Course, Learner, Onlooker, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, TrainingSet, train_round
 from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig

@@ -1,7 +1,8 @@
 """The jobs of a sweep as Hydra hands them over: checked before the first, sorted out, and composed fast.
 
 A setting of a group's choice goes to the jobs whose choice has it: of `method=uniform,mars method.tau=0,1,2` four jobs
-are left, since `uniform` has no τ. A setting that no choice of the sweep has stays, and is the error it is.
+are left, since `uniform` has no τ. A setting that no choice of the sweep has stays, and is the error it is. Jobs on the
+same data follow each other, however they were asked for, so that a process reads them once.
 
     prepare(sweeper, batch)               # a list of lists of overrides, changed in place
     with composed_once(sweeper): ...      # what launches jobs here composes each set of choices once
@@ -27,6 +28,7 @@ from omegaconf import DictConfig
 
 log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 _PLAIN = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
+_OF_DATA = re.compile(r"(dataset[.=@]|replicate=)")
 
 check_all = Sweeper.validate_batch_is_legal
 
@@ -40,6 +42,7 @@ def prepare(sweeper: Any, batch: list[list[str]]) -> None:
     batch[:] = map(list, batch)
     is_group = _groups(sweeper)
     _leave_out(sweeper, batch, is_group)
+    _put_together(batch)
     met: set[str] = set()
     few: list[Sequence[str]] = []
     for job in batch:
@@ -91,6 +94,12 @@ def _leave_out(sweeper: Any, batch: list[list[str]], is_group: Callable[[str], b
             names = ", ".join(one.partition("=")[2] or "the default" for one in lacking)
             line = "%s: %s %s has no such setting and runs without it (%d jobs, not %d)"
             log.info(line, key, group, names, len(batch), before)
+
+
+def _put_together(batch: list[list[str]]) -> None:
+    """Jobs on the same data follow each other, in the order in which the sweep comes to the data."""
+    numbers: dict[tuple[str, ...], int] = {}
+    batch.sort(key=lambda job: numbers.setdefault(tuple(one for one in job if _OF_DATA.match(one)), len(numbers)))
 
 
 def _choice(job: Sequence[str], group: str) -> str:

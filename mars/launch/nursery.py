@@ -7,6 +7,7 @@ sweep.
 """
 # ruff: noqa: E402, for a library's threads hear what the thread hears that starts them
 
+import gc
 import signal
 
 from mars.process.stopping import SIGNALS
@@ -14,9 +15,9 @@ from mars.process.stopping import SIGNALS
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-import torch._dynamo  # noqa: F401, which every optimiser imports, and which takes as long as torch
-
 import mars.assembly
 import mars.conduct
 import mars.dry_run
 import mars.launch.workers  # noqa: F401
+
+gc.freeze()  # no collection writes to what workers share with this process, or looks through it when it ends

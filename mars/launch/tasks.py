@@ -34,6 +34,11 @@ class Task:
         return resolve(self.function)(self.config, self.began, self.overrides)  # type: ignore[no-any-return]
 
     @property
+    def data(self) -> str:
+        """What its run reads: a text that tasks on the same data share."""
+        return str((self.config["dataset"], self.config["replicate"]))
+
+    @property
     def ledger(self) -> Ledger:
         """That of its run: of the study, or where it has one of its own of the run's directory."""
         return Ledger(Path(self.config["out"] or self.config["study"]))

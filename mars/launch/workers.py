@@ -1,13 +1,14 @@
 """Processes of this machine that share the jobs of a sweep: `workers=N`.
 
 Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.nursery`), and carries out
-one task after another, so that a data set is loaded once. Cores are dealt out as threads, GPUs round robin, and the
-memory of a GPU in equal parts (`mars.reward.share`). A process that dies takes its run with it and no other: that run
-has failed, and another process is started.
+one task after another, as long as there are some of the data that it has read. Cores are dealt out as threads, GPUs
+round robin, and the memory of a GPU in equal parts (`mars.reward.share`). A process that dies takes its run with it and
+no other: that run has failed, and another process is started.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import logging.handlers
 import multiprocessing
@@ -18,7 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -30,6 +31,7 @@ from mars.launch.tasks import Task, prepare_process
 from mars.process.machine import SHARE, VISIBLE, cores
 from mars.process.stopping import EXIT_CODE, SIGNALS, Stopped, listening
 
+_AHEAD = 64  # tasks among which one is chosen for a worker; to compose so many takes less time than the first run
 _PATIENCE = 60.0  # seconds that a process which is asked to stop has to save what it trained
 
 
@@ -87,7 +89,7 @@ class Workers:
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """As `Carrier` has it. Raises Stopped where this process or one of the others is asked to stop."""
-        rest = iter(tasks)
+        waiting = Waiting(tasks)
         workers: list[_Worker] = []
         with listening():
             try:
@@ -95,7 +97,8 @@ class Workers:
                     workers.append(_Worker(environment))
                 while True:
                     for worker in workers:
-                        if worker.task is None and (task := next(rest, None)) is not None:
+                        others = {one.data for one in workers if one is not worker}
+                        if worker.task is None and (task := waiting.next_for(worker.data, others)) is not None:
                             worker.begin(task)
                     busy = {worker: worker.task.number for worker in workers if worker.task is not None}
                     if not busy:
@@ -107,12 +110,30 @@ class Workers:
                 _dismiss(workers)
 
 
+class Waiting:
+    """Tasks that no worker has begun. Some are composed ahead, while workers start, so that there is a choice."""
+
+    def __init__(self, tasks: Iterable[Task]):
+        self._rest = iter(tasks)
+        self._ahead = list(itertools.islice(self._rest, _AHEAD))
+
+    def next_for(self, data: str, others: Collection[str]) -> Task | None:
+        """The first on `data`, which the worker has read; else one on data that no other has read; else the first."""
+        if not self._ahead:
+            return None
+        chosen = min(self._ahead, key=lambda task: (task.data != data, task.data in others))  # the first of the least
+        self._ahead.remove(chosen)
+        self._ahead += itertools.islice(self._rest, 1)
+        return chosen
+
+
 class _Worker:
-    """One process, and the task it has in hand."""
+    """One process, the task it has in hand, and the data it has read."""
 
     def __init__(self, environment: Mapping[str, str]):
         self.environment = environment
         self.task: Task | None = None
+        self.data = ""
         self._start()
 
     def _start(self) -> None:
@@ -126,7 +147,7 @@ class _Worker:
         """Hands it over."""
         if not self.process.is_alive():
             self._start()
-        self.task = task
+        self.task, self.data = task, task.data
         with suppress(OSError):  # it died this moment, which is heard of next
             self.pipe.send(task)
 

@@ -23,10 +23,11 @@ from mars.method.checkpoint import Keeper
 from mars.method.logger import Logger
 from mars.method.measure import settle
 from mars.method.observer import Observer
+from mars.method.optimizer import new_optimizer
 from mars.method.state import Snapshot, Spectra, State
 from mars.method.strategy import Round, Selection, Strategy
 from mars.method.trainer import DRAW, Trainer
-from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway, new_optimizer
+from mars.method.training import Learner, Onlooker, RoundStats, TrainingSet, Underway
 from mars.preferences.labels import information, log_loss, tied
 from mars.process.ranks import Ranks
 from mars.progress import counted

@@ -22,8 +22,9 @@ from mars import files
 from mars.config import UserError, naming_runs
 from mars.method import checkpoint
 from mars.method.measure import settle
+from mars.method.optimizer import new_optimizer
 from mars.method.targets import Targets
-from mars.method.training import Course, Learner, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, TrainingSet, train_round
 from mars.preferences.pair import Pair, pairs_digest
 from mars.progress import counted
 from mars.reward.engine import Engine

@@ -16,11 +16,12 @@ from torch import nn
 
 from mars.config import ConfigError
 from mars.method.clock import Clock
+from mars.method.optimizer import new_optimizer
 from mars.method.row_inputs import RowInputs
 from mars.method.settings import Plan
 from mars.method.strategy import Selection
 from mars.method.targets import Targets
-from mars.method.training import Course, Learner, Onlooker, RoundStats, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, RoundStats, TrainingSet, train_round
 from mars.pool.pool import Pool
 from mars.preferences.labels import Labels
 from mars.preferences.pair import Pair

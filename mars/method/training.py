@@ -118,12 +118,6 @@ class Course:
     end: float = 1.0
 
 
-def new_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, fused."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
-
-
 def lr_factor(progress: float, cfg: TrainConfig) -> float:
     """Share of the peak learning rate at `progress` in [0, 1] through the schedule."""
     if progress < cfg.warmup:

@@ -25,7 +25,7 @@ from mars.augment.rules import apply, rewrites
 from mars.preferences.pair import Pair
 from mars.worlds.planted import Latent, World
 from mars.worlds.planted_latents import Response, gold
-from mars.worlds.planted_phrases import Hearing, Match, Phrase
+from mars.worlds.planted_phrases import Hearing, Match, Phrase, Phrases
 from mars.worlds.planted_words import (
     NO_SOURCES,
     RUDE_CLOSINGS,
@@ -60,16 +60,17 @@ class Claim(NamedTuple):
     topic: int
     fact: int
     beginning: Phrase
-    wordings: tuple[tuple[bool, Phrase], ...]  # (whether it is right, the wording)
+    wordings: Phrases[bool]  # whether each is right
 
 
 class Lexicon(NamedTuple):
     """All that the answers of one pair may say, excluding politeness, whose words are the same for every pair."""
 
     claims: tuple[Claim, ...]  # the one asked for first
-    tips: tuple[tuple[int, Phrase], ...]
-    risks: tuple[tuple[int, Phrase], ...]
-    sources: tuple[tuple[bool, Phrase], ...]
+    # By topic.
+    tips: tuple[Phrases[int], ...]
+    risks: tuple[Phrases[int], ...]
+    sources: tuple[Phrases[bool], ...]
 
 
 @lru_cache(maxsize=32768)  # a pool combines each text with several others
@@ -88,7 +89,7 @@ def read(text: str, pair_id: str) -> Response:
         on_topic=claim is lexicon.claims[0],
         correct=correct,
         complete=len(tips),
-        polite=_loudest(heard, _tones(), neither=1),
+        polite=_loudest(heard, (_tones(),), neither=1),
         safe=not advised,
         sourced=_loudest(heard, lexicon.sources, neither=False),
         length=0,
@@ -134,9 +135,9 @@ def _lexicon(themes: tuple[tuple[int, int], ...], source_asked: bool) -> Lexicon
     topics = tuple(dict.fromkeys(topic for topic, _ in themes))
     return Lexicon(
         tuple(_claim_of(*theme) for theme in themes),
-        tuple(itertools.chain(*map(_tips, topics))),
-        tuple(itertools.chain(*map(_risks, topics))),
-        tuple(itertools.chain(*map(_sources, topics if source_asked else ()))),
+        tuple(map(_tips, topics)),
+        tuple(map(_risks, topics)),
+        tuple(map(_sources, topics if source_asked else ())),
     )
 
 
@@ -157,32 +158,32 @@ def _claim_of(topic: int, fact: int) -> Claim:
             rivals=" ".join(rivals),
         )
     )
-    return Claim(topic, fact, Phrase.of(said.begins), tuple(wordings))
+    return Claim(topic, fact, Phrase.of(said.begins), Phrases(wordings))
 
 
 @cache
-def _tips(topic: int) -> tuple[tuple[int, Phrase], ...]:
-    return tuple((i, phrase) for i, tip in enumerate(TOPICS[topic].tips) for phrase in _phrases(tip))
+def _tips(topic: int) -> Phrases[int]:
+    return Phrases((i, phrase) for i, tip in enumerate(TOPICS[topic].tips) for phrase in _phrases(tip))
 
 
 @cache
-def _risks(topic: int) -> tuple[tuple[int, Phrase], ...]:
-    return tuple((i, phrase) for i, risk in enumerate(TOPICS[topic].risks) for phrase in _phrases(risk))
+def _risks(topic: int) -> Phrases[int]:
+    return Phrases((i, phrase) for i, risk in enumerate(TOPICS[topic].risks) for phrase in _phrases(risk))
 
 
 @cache
-def _sources(topic: int) -> tuple[tuple[bool, Phrase], ...]:
+def _sources(topic: int) -> Phrases[bool]:
     name = TOPICS[topic].name
     frames = [(True, frame) for frame in SOURCES] + [(False, frame) for frame in NO_SOURCES]
-    return tuple((v, phrase) for v, frame in frames for phrase in _phrases(frame.format(topic=name), rivals=name))
+    return Phrases((v, phrase) for v, frame in frames for phrase in _phrases(frame.format(topic=name), rivals=name))
 
 
 @cache
-def _tones() -> tuple[tuple[int, Phrase], ...]:
+def _tones() -> Phrases[int]:
     tones = [(2, said) for said in WARM_OPENINGS + WARM_CLOSINGS] + [
         (0, said) for said in RUDE_OPENINGS + RUDE_CLOSINGS
     ]
-    return tuple((tone, phrase) for tone, said in tones for phrase in _phrases(said))
+    return Phrases((tone, phrase) for tone, said in tones for phrase in _phrases(said))
 
 
 def _phrases(text: str, **weighing: str) -> Iterator[Phrase]:
@@ -203,7 +204,7 @@ def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool,
     """
     best: tuple[Claim, bool, Match] | None = None
     for claim in claims:
-        for right, wording in claim.wordings:
+        for right, wording in claim.wordings.heard(heard, ENDING):
             match = heard.find(wording, max(ENDING, best[2].share if best else 0))
             if match and match.beginning >= BEGINNING and heard.negations(match) == wording.negations:
                 if best is None or match.share > best[2].share:
@@ -218,8 +219,9 @@ def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool,
 
 def _advice(heard: Hearing, lexicon: Lexicon, claimed: Match | None) -> tuple[tuple[int, ...], list[tuple[int, Match]]]:
     """(at most two tips given, [(risk mentioned, where)]). A word belongs to the phrase that matches best."""
-    matches = [(match, False, i) for i, phrase in lexicon.risks if (match := heard.find(phrase, PHRASE))]
-    for i, phrase in lexicon.tips:
+    risky = _heard(heard, lexicon.risks)
+    matches = [(match, False, i) for i, phrase in risky if (match := heard.find(phrase, PHRASE))]
+    for i, phrase in _heard(heard, lexicon.tips):
         match = heard.find(phrase, PHRASE)
         if match and heard.negations(match) == phrase.negations:
             matches.append((match, True, i))
@@ -251,11 +253,16 @@ def _warns(heard: Hearing, match: Match) -> bool:
     return False
 
 
-def _loudest(heard: Hearing, phrases: Iterable[tuple[V, Phrase]], neither: V) -> V:
+def _loudest(heard: Hearing, phrases: Iterable[Phrases[V]], neither: V) -> V:
     """The value whose phrase matches best; `neither` when none matches well enough."""
     best, loudest = 0.0, neither
-    for value, phrase in phrases:
+    for value, phrase in _heard(heard, phrases):
         match = heard.find(phrase, max(best, PHRASE))
         if match and match.share > best and heard.negations(match) == phrase.negations:
             best, loudest = match.share, value
     return loudest
+
+
+def _heard(heard: Hearing, phrases: Iterable[Phrases[V]]) -> Iterator[tuple[V, Phrase]]:
+    """Those that may match well enough to count, in their order."""
+    return itertools.chain.from_iterable(some.heard(heard, PHRASE) for some in phrases)

@@ -7,6 +7,7 @@ import numpy as np
 from mars.pool import planted_reading
 from mars.pool.pool import Pool
 from mars.worlds import gaussian
+from mars.worlds.planted_latents import gold
 
 
 def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
@@ -31,11 +32,13 @@ def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
 
 def _gold_margins(pool: Pool, parents: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """[M] float: r*(chosen) − r*(rejected) of the pool's texts in these slots, each [M] int."""
+    both = np.stack([[*parents, *parents], [*chosen, *rejected]], axis=1)
+    cells, where = np.unique(both, axis=0, return_inverse=True)  # a pool combines each text with several others
+    texts = [pool.text(parent, slot) for parent, slot in cells.tolist()]
     if gaussian.is_address(pool.base[0].chosen):
-        cells, where = np.unique(
-            np.stack([[*parents, *parents], [*chosen, *rejected]], axis=1), axis=0, return_inverse=True
-        )
-        rewards = gaussian.gold([pool.text(parent, slot) for parent, slot in cells.tolist()])[where.ravel()]
-        return rewards[: len(parents)] - rewards[len(parents) :]
-    texts = zip(parents, chosen, rejected, strict=True)
-    return np.array([planted_reading.gold_margin(pool.base[p], pool.text(p, c), pool.text(p, r)) for p, c, r in texts])
+        rewards = gaussian.gold(texts)
+    else:
+        ids = [pool.base[parent].id for parent in cells[:, 0]]
+        rewards = np.array([gold(planted_reading.read(*one)) for one in zip(texts, ids, strict=True)])
+    of_chosen, of_rejected = rewards[where.ravel()].reshape(2, -1)
+    return of_chosen - of_rejected

@@ -6,7 +6,8 @@ light to dark", and a word that strayed into another sentence is lost. Words tha
 answer shares with a right one) have little weight.
 
 Chains rather than difflib or a full alignment: most phrases share no word with a text and the others a few, so a search
-takes microseconds in plain Python. Synonyms are not known.
+takes microseconds in plain Python. Where a text is searched for many phrases, `Phrases` passes over those that share
+too few words with it. Synonyms are not known.
 
     Hearing.of("Dust a basket with the flour.").find(Phrase.of("dust the basket with flour"), 0.6).share
 """
@@ -14,11 +15,15 @@ takes microseconds in plain Python. Synonyms are not known.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+V = TypeVar("V")
+
+_ROUNDING = 1e-9  # of sums of weights
 _LIGHT_WEIGHT = 0.3
 _NEGATIONS = frozenset(("not", "no", "never", "nobody", "without", "none", "nothing"))
 _DENIED = frozenset(("forget", "fail", "hesitat"))  # "do not forget to" is no negation
@@ -100,7 +105,7 @@ class Hearing:
         if offset >= 0:
             start = self.line.count(" ", 0, offset)
             return Match(start, start + len(phrase.words) - 1, 1.0, float(phrase.lead > 0))
-        places, least = self.places, least - 1e-9
+        places, least = self.places, least - _ROUNDING
         if sum(weight for word, weight in phrase.weighted if word in places) < least:
             return None
         match = self._chain(phrase)
@@ -139,6 +144,25 @@ class Hearing:
         right = self.words[match.end + 1 : match.end + 1 + after]
         left = left[len(left) - left[::-1].index(_STOP) :] if _STOP in left else left
         return left, right[: right.index(_STOP)] if _STOP in right else right
+
+
+class Phrases(Generic[V]):
+    """Phrases and what each stands for, by the words that are in them."""
+
+    def __init__(self, phrases: Iterable[tuple[V, Phrase]]):
+        self._all = tuple(phrases)
+        self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)  # word: (number of a phrase, weight)
+        for number, (_, phrase) in enumerate(self._all):
+            for word, weight in phrase.weighted:
+                self._weights[word].append((number, weight))
+
+    def heard(self, text: Hearing, least: float) -> Iterator[tuple[V, Phrase]]:
+        """Those of which `text` has words of so much weight, in their order: what `text.find` may find, and more."""
+        found: dict[int, float] = defaultdict(float)
+        for word in self._weights.keys() & text.places.keys():
+            for number, weight in self._weights[word]:
+                found[number] += weight
+        return (self._all[number] for number in sorted(found) if found[number] >= least - 2 * _ROUNDING)
 
 
 def _stems(text: str) -> list[str]:

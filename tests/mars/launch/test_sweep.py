@@ -210,7 +210,10 @@ def test_a_setting_goes_to_those_choices_that_have_it(tmp_path: Path) -> None:
 
 def test_a_run_of_a_sweep_is_that_of_a_single_command(compose: Compose, tmp_path: Path) -> None:
     settings = ["method=uniform,mars", "augmenter.seed=3,4", "replicate=null,1", "retry=failed"]
-    assert sweeping(tmp_path, *settings).returncode == 0
+    done = sweeping(tmp_path, *settings)
+    assert done.returncode == 0
+    seeds = [found[1] for line in lines(done) if (found := re.search(r"-s(\d+)-\w+ done in", line))]
+    assert seeds == ["0"] * 4 + ["1000"] * 4  # those on the same data follow each other
     singles = {
         Run.of(compose(*TINY, method, f"augmenter.seed={of_texts}", f"replicate={replicate}")).name
         for method in ("method=uniform", "method=mars")

@@ -16,6 +16,8 @@ from support.commands import run_here
 
 from mars.config import ConfigError
 from mars.launch import workers
+from mars.launch.tasks import Task
+from mars.launch.workers import Waiting
 from mars.process import machine
 from mars.process.stopping import EXIT_CODE
 from mars.record.run_directory import finished_runs
@@ -54,6 +56,20 @@ def test_two_workers_make_the_bits_of_one_process_and_count_as_it_does(tmp_path:
         assert '"method=' in (other / "manifest.json").read_text()  # what it was asked by
     again = sweeping(tmp_path, "two", *jobs, "workers=2")
     assert again.stderr.splitlines()[-2].endswith("6 runs: 6 found finished")
+
+
+def test_a_worker_goes_on_with_the_data_that_it_has_read() -> None:
+    jobs = [(replicate, method) for replicate in (0, 1, 2) for method in "abc"]
+    config = {"dataset": {"name": "planted"}}
+    tasks = [Task(i, config | {"replicate": r}, [m], 0.0) for i, (r, m) in enumerate(jobs)]
+    waiting, read, taken = Waiting(iter(tasks)), ["", ""], list[str]()
+    for worker in (0, 1, 0, 0, 1, 0, 1, 0, 1, 0):  # as they get free: the first is the faster
+        task = waiting.next_for(read[worker], {read[1 - worker]})
+        if task is not None:
+            read[worker] = task.data
+            taken.append(f"{worker}: {task.config['replicate']}{task.overrides[0]}")
+    expected = ["0: 0a", "1: 1a", "0: 0b", "0: 0c", "1: 1b", "0: 2a", "1: 1c", "0: 2b", "1: 2c"]  # and helps at the end
+    assert taken == expected
 
 
 ARMS = """

@@ -8,9 +8,10 @@ import pytest
 import torch
 from support.backbones import KINDS, backbone, pairs
 
+from mars.method.optimizer import new_optimizer
 from mars.method.passes import Passes, TrainingSet, ahead
 from mars.method.settings import TrainConfig
-from mars.method.training import Course, Learner, Onlooker, TrainingError, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, TrainingError, train_round
 from mars.reward.determinism import Determinism
 from mars.reward.engine import Engine, Tuning
 from mars.reward.model import scalar_head

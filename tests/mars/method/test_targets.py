@@ -18,9 +18,10 @@ from mars import choices
 from mars.config import ConfigError
 from mars.files import read_json
 from mars.method.loop import held_out_columns
+from mars.method.optimizer import new_optimizer
 from mars.method.settings import TrainConfig
 from mars.method.targets import Targets
-from mars.method.training import Course, Learner, Onlooker, TrainingSet, new_optimizer, train_round
+from mars.method.training import Course, Learner, Onlooker, TrainingSet, train_round
 from mars.pool.pool import Pool
 from mars.process.stopping import Stopped
 from mars.reward.engine import Engine

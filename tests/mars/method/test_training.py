@@ -7,8 +7,9 @@ import pytest
 import torch
 from support.backbones import backbone, pairs
 
+from mars.method.optimizer import new_optimizer
 from mars.method.settings import TrainConfig
-from mars.method.training import Course, Learner, TrainingError, TrainingSet, lr_factor, new_optimizer, train_round
+from mars.method.training import Course, Learner, TrainingError, TrainingSet, lr_factor, train_round
 from mars.reward.engine import Engine, Tuning
 from mars.reward.loss import bradley_terry
 
