@@ -22,7 +22,9 @@ from analysis.boards.board import make
 from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, places, read
 from mars.config import UserError, build
 from mars.files import write_json, writing
-from mars.record.run_directory import PASSED_ON, SCHEMA_VERSION, RunDirectory
+from mars.record.facts import SCHEMA_VERSION
+from mars.record.layout import PASSED_ON
+from mars.record.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

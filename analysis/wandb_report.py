@@ -24,7 +24,7 @@ from mars.config import UserError, build
 from mars.files import write_text
 from mars.method.logger import artifact_name
 from mars.process import telemetry
-from mars.record.run_directory import MAIN
+from mars.record.layout import MAIN
 
 BLOCKS = "wandb_report.json"  # in DIR/report
 _SAID = ("verdict.md", "leaderboard.md")

@@ -27,7 +27,8 @@ from benchmarks.card_text import cell, public, settings
 from mars import files
 from mars.config import WITHOUT_EFFECT, UserError
 from mars.preferences import contamination
-from mars.record.run_directory import DONE, ROUNDS, RunDirectory
+from mars.record.layout import DONE, ROUNDS
+from mars.record.run_directory import RunDirectory
 
 # Of the training settings: speed and memory.
 _WITHOUT_INTEREST = ("token_budget", "packing", "gradient_checkpointing", "window")

@@ -26,8 +26,9 @@ from mars.files import digest
 from mars.method.journal import Journal
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.pair import SIDES, Preferences
+from mars.record.layout import record_of, scores_of
 from mars.record.manifest import logged_metrics
-from mars.record.run_directory import RunDirectory, record_of, scores_of
+from mars.record.run_directory import RunDirectory
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.features import Features
 from mars.reward.memory import Budget, device_errors

@@ -36,7 +36,8 @@ import numpy as np
 from mars.cli import composed
 from mars.config import UserError
 from mars.plugins import resolve
-from mars.record.run_directory import DONE, METRICS, ROUNDS, RunDirectory
+from mars.record.layout import DONE, METRICS, ROUNDS
+from mars.record.run_directory import RunDirectory
 
 REPORT = "report"
 PHASES = {  # what a process is at: the functions that do it

@@ -22,8 +22,8 @@ import pandas as pd
 from mars.config import UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences
-from mars.record.facts import Parts, is_interval
-from mars.record.run_directory import SCHEMA_VERSION, RunDirectory
+from mars.record.facts import SCHEMA_VERSION, Parts, is_interval
+from mars.record.run_directory import RunDirectory
 
 if TYPE_CHECKING:  # with a model comes torch, which nobody needs who measures a score table
     import torch

@@ -26,7 +26,8 @@ from benchmarks.picks import NAME
 from mars import choices
 from mars.config import UserError, build
 from mars.files import read_json, read_parquet
-from mars.record.run_directory import MANIFEST, RunDirectory, finished_runs, record_of, replies_of, scores_of
+from mars.record.layout import MANIFEST, record_of, replies_of, scores_of
+from mars.record.run_directory import RunDirectory, finished_runs
 
 if TYPE_CHECKING:
     from benchmarks.protocols.best_of_n import BestOfN

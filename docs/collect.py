@@ -37,7 +37,8 @@ from analysis.study import loading
 from analysis.study.looks import FILE as LOOKS
 from analysis.study.study import Study
 from mars.config import UserError
-from mars.record.run_directory import DONE, finished_runs
+from mars.record.layout import DONE
+from mars.record.run_directory import finished_runs
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "results" / "data"

@@ -218,7 +218,7 @@ def _docstring(module: str) -> str:
 
 def run_directory() -> str:
     """The files of a run's directory, from their declaration."""
-    from mars.record.run_directory import FILES
+    from mars.record.layout import FILES
 
     rows = [f"| `{name}` | {_cell(what)} |" for name, what in FILES.items()]
     return "\n".join(["| file | holds |", "|---|---|", *rows])

@@ -29,7 +29,8 @@ from mars.method.targets import Targets
 from mars.method.training import Course
 from mars.plugins import find, resolve
 from mars.pool.gates import Gates, GatesConfig
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.pool.semantic import Refiner, semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences

@@ -20,7 +20,7 @@ from mars.config import ConfigError, build
 from mars.method.logger import WandbConfig
 from mars.method.settings import Plan, RoundsConfig, TrainConfig
 from mars.plugins import find, resolve
-from mars.pool.pool import PoolConfig
+from mars.pool.rows import PoolConfig
 from mars.preferences import contamination
 from mars.preferences.dataset import summary
 from mars.preferences.pair import Preferences

@@ -29,7 +29,8 @@ from mars.pool import unchanged
 from mars.process.ranks import Ranks
 from mars.process.stopping import Stop
 from mars.record import manifest, tables
-from mars.record.run_directory import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS, RunDirectory
+from mars.record.layout import ALLOCATION, SELECTION, SEMANTIC, SPECTRA, VARIANTS
+from mars.record.run_directory import RunDirectory
 from mars.reward import leading
 from mars.reward.backbone import BackboneConfig
 from mars.reward.features import Features

@@ -21,7 +21,7 @@ from mars.cluster.settings import EngineConfig
 from mars.cluster.shards import Actors, Work, open_actors
 from mars.config import ConfigError, build
 from mars.files import digest
-from mars.pool.pool import PoolConfig
+from mars.pool.rows import PoolConfig
 
 if TYPE_CHECKING:
     from mars.pool.elsewhere import Maker

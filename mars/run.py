@@ -31,8 +31,9 @@ from mars.plugins import resolve
 from mars.process import ranks, reader
 from mars.process.program import program
 from mars.process.stopping import Stopped, listening
+from mars.record.layout import JOB_LOG_VARIABLE, LOG, MAIN, STAMP
 from mars.record.ledger import Held, Ledger, job_of
-from mars.record.run_directory import JOB_LOG_VARIABLE, LOG, MAIN, STAMP, RunDirectory
+from mars.record.run_directory import RunDirectory
 from mars.record.run_log import kept, logged
 
 # Sub-command: the module whose `main` it calls. Its settings are conf/NAME.yaml, where there is such a file.

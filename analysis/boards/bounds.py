@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mars.config import UserError
-from mars.record.run_directory import PASSED_ON, record_of, scores_of
+from mars.record.layout import PASSED_ON, record_of, scores_of
 
 MOST_RUNS = 10_000  # directories of a source
 MOST_FILES = 500  # of a run or model: two for each evaluation

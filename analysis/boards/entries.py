@@ -35,7 +35,8 @@ from analysis.study.study import Run
 from mars.config import UserError
 from mars.files import digest
 from mars.record.facts import check_schema, json_object
-from mars.record.run_directory import MANIFEST, RunDirectory
+from mars.record.layout import MANIFEST
+from mars.record.run_directory import RunDirectory
 
 SUBMISSION = "submission.json"
 OF_A_RUN = (

@@ -22,7 +22,7 @@ from benchmarks.protocol import essential_protocol
 from mars.config import UserError
 from mars.files import digest
 from mars.record.facts import Facts, Measured, Parts
-from mars.record.run_directory import MANIFEST, record_of, scores_of
+from mars.record.layout import MANIFEST, record_of, scores_of
 
 _NAMES_ROWS = ("sha256", "pairs_sha256", "hub", "revision", "split", "fingerprint")  # keys of a record's data
 

@@ -28,7 +28,7 @@ from analysis.study.loading import assemble
 from analysis.study.study import Run, Study
 from mars.config import UserError
 from mars.files import digest
-from mars.record.run_directory import scores_of
+from mars.record.layout import scores_of
 
 _SAME = 1e-6  # scores of one run, relative and absolute
 

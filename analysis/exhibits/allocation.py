@@ -21,7 +21,7 @@ from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.style import FEW
 from analysis.exhibits.table import Column
 from analysis.study.study import NothingToShow, Run, Study
-from mars.record.run_directory import ALLOCATION, SELECTION
+from mars.record.layout import ALLOCATION, SELECTION
 
 _BUDGETS = (
     Column("budget_min", "least", ".1f"),

@@ -23,7 +23,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants
 from analysis.inference.regimes import split_arm
 from analysis.study.study import NothingToShow, Run, Study
-from mars.record.run_directory import SPECTRA
+from mars.record.layout import SPECTRA
 
 PARTS = ("base", "selection", "mixture")
 KINDS = {"h": "H", "g": "G"}  # by the prefix of their columns

@@ -28,7 +28,7 @@ from analysis.study.study import Pairs, Study
 from benchmarks import picks
 from benchmarks.align import outcome
 from mars.config import UserError
-from mars.record.run_directory import scores_of
+from mars.record.layout import scores_of
 
 GAIN = Endpoint("gold_gain", lambda pairs: pairs.margins, "sd", 1.0, ".2f")
 MARGIN = 0.1  # sd, within which two arms are equivalent downstream

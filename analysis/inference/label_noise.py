@@ -13,7 +13,7 @@ from analysis.inference.noise_evidence import FEWEST, Known, Noise, flat, noise_
 from analysis.study.run_files import by_split
 from analysis.study.study import BENCHMARK, NothingToShow, Study
 from mars.config import UserError
-from mars.record.run_directory import scores_of
+from mars.record.layout import scores_of
 
 BASE_ARMS = ("none_matched", "none")  # models that saw base pairs alone
 

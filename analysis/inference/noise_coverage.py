@@ -24,7 +24,8 @@ from analysis.inference.noise_model import Estimate, Fit, Votes, wrong_by_margin
 from benchmarks.metrics import sigmoid
 from mars.config import choose
 from mars.worlds.gaussian import GaussianConfig, load_gaussian
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 PAIRS = 1000
 FLIPS, TEMPERATURES = (0.0, 0.1, 0.25), (0.0, 0.5, 1.0, 2.0)

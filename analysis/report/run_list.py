@@ -12,7 +12,7 @@ from urllib.parse import quote
 from analysis.exhibits.table import anchor
 from analysis.report.page import ListedArm, ListedGroup, ListedRun
 from analysis.study.study import BENCHMARK, Run, Study
-from mars.record.run_directory import LOG, MANIFEST, METRICS, record_of
+from mars.record.layout import LOG, MANIFEST, METRICS, record_of
 
 _NAMES = {LOG: "log"}
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.study.study import Study
 from mars.config import UserError
-from mars.record.run_directory import MAIN, scores_of
+from mars.record.layout import MAIN, scores_of
 
 
 class Costs(NamedTuple):

@@ -23,7 +23,7 @@ from benchmarks.judges.generations import Comparison, read_generations, stem
 from benchmarks.judges.verdicts import COLUMNS, RECORD, VERDICTS
 from mars.config import UserError
 from mars.record.facts import json_object
-from mars.record.run_directory import judgements_of, replies_of
+from mars.record.layout import judgements_of, replies_of
 
 
 class Contest(NamedTuple):

@@ -30,7 +30,8 @@ from analysis.study.parallel import made
 from analysis.study.study import BENCHMARK, FOCUS, KEYS, Run, Study
 from mars.config import UserError
 from mars.record.facts import NEEDED
-from mars.record.run_directory import RunDirectory, scores_of
+from mars.record.layout import scores_of
+from mars.record.run_directory import RunDirectory
 
 _RUN_NAME = re.compile(r"[^.].*-s\d+-[0-9a-f]{8}")
 _SHOWN = 3  # of a list in a remark

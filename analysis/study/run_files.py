@@ -24,7 +24,8 @@ from benchmarks.choices import names, recompute
 from benchmarks.pair_metrics import PAIRS, decided, recompute_splits, split_bits
 from mars.config import UserError
 from mars.record.facts import Facts, Measured, Parts, agree, check_manifest, shaping, unreadable
-from mars.record.run_directory import MANIFEST, METRICS, ROUNDS, RunDirectory, record_of, scores_of
+from mars.record.layout import MANIFEST, METRICS, ROUNDS, record_of, scores_of
+from mars.record.run_directory import RunDirectory
 
 _SHARES = ("accuracy", "auc", "length_controlled_accuracy", "gold_accuracy")
 _NEWER = ("information",)  # metrics that a run made before them lacks, and its scores have

@@ -22,7 +22,8 @@ import pandas as pd
 
 from analysis.study.naming import flat, place, place_of_data, short, text
 from mars.config import UserError
-from mars.record.run_directory import MAIN, RunDirectory
+from mars.record.layout import MAIN
+from mars.record.run_directory import RunDirectory
 
 KEYS = ["run", "arm", "method", "dataset", "backbone", "seed", "replicate"]
 BENCHMARK = MAIN

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.judges.generations import Missing, stem
 from mars.config import UserError
-from mars.record.run_directory import RunDirectory, finished_runs, judgements_of, replies_of
+from mars.record.layout import judgements_of, replies_of
+from mars.record.run_directory import RunDirectory, finished_runs
 
 
 @dataclass(frozen=True)

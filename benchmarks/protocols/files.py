@@ -26,7 +26,8 @@ from mars.config import UserError, renamed
 from mars.files import digest
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, Policy, Ties, Unusable, read_split
-from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
+from mars.preferences.recognition import open_rows
+from mars.preferences.shapes import Columns, Ranked, Reading
 from mars.preferences.sources import open_split
 
 _USUAL: dict[str, Any] = {"schema": None, "ranked": "best_worst"}

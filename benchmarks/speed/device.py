@@ -30,7 +30,8 @@ import torch
 from benchmarks.speed import machine, shapes
 from mars import files
 from mars.config import UserError
-from mars.record.run_directory import MAIN, MANIFEST, ROUNDS, SELECTION, RunDirectory, scores_of
+from mars.record.layout import MAIN, MANIFEST, ROUNDS, SELECTION, scores_of
+from mars.record.run_directory import RunDirectory
 
 WHOLE = 560.0  # seconds of all checks together
 _TAIL = 15  # lines kept of what a check said

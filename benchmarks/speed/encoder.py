@@ -24,7 +24,8 @@ from mars.reward import encoder as encoding
 from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.weights import load_tokenizer, text_encoder
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 
 def main(texts: int = 400, repeats: int = 5) -> None:

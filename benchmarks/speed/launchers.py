@@ -22,7 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mars.config import UserError, choose
-from mars.record.run_directory import METRICS, finished_runs
+from mars.record.layout import METRICS
+from mars.record.run_directory import finished_runs
 
 # What gives a sweep one worker, and two, on two cores.
 _SLURM = "hydra/launcher=slurm hydra.launcher.cpus_per_task=1 hydra.launcher.mem_gb=4 hydra.launcher.array_parallelism"

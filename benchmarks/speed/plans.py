@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed plans ../shared/data/hh_rlhf/harmless-base
     python -m benchmarks.speed plans ../shared/data/hh_rlhf/harmless-base --replicates 4 --workers 1,2
+    python -m benchmarks.speed plans ../shared/data/hh_rlhf/harmless-base --only planted_full
 
 Three experiments: planted text, HH-RLHF's rows with rules (both a linear head), and planted text with a small model
 that is fine-tuned. The study has replicates of its own and an empty cache, as the pilot has.
@@ -17,14 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from mars.config import UserError
+from mars.config import UserError, choose
 
 _HEAD = "experiment=settle method=none_matched,uniform,mars"
 _SMALL = "dataset.size=300 dataset.validation=100 rounds.steps=15"
 EXPERIMENTS = {
-    "planted, head": f"{_HEAD} {_SMALL} dataset.test_size=200",
-    "hh_rlhf, head": f"{_HEAD} dataset=hh_rlhf dataset.path={{rows}} augmenter=rules dataset.test_size=200 {_SMALL}",
-    "planted, full": f"{_HEAD} train=full backbone=tiny {_SMALL} dataset.test_size=300",
+    "planted_head": f"{_HEAD} {_SMALL} dataset.test_size=200",
+    "hh_rlhf_head": f"{_HEAD} dataset=hh_rlhf dataset.path={{rows}} augmenter=rules dataset.test_size=200 {_SMALL}",
+    "planted_full": f"{_HEAD} train=full backbone=tiny {_SMALL} dataset.test_size=300",
 }
 _RATIO = 1.5
 
@@ -44,9 +45,9 @@ def _replicates(first: int, number: int) -> str:
     return "replicate=" + ",".join(str(first + i) for i in range(number))
 
 
-def main(rows: str, replicates: int = 4, workers: str = "1,2") -> None:
-    for name, experiment in EXPERIMENTS.items():
-        asked = experiment.format(rows=rows).split()
+def main(rows: str, replicates: int = 4, workers: str = "1,2", only: str = "") -> None:
+    for name in [only] if only else EXPERIMENTS:
+        asked = choose(EXPERIMENTS, name, "--only").format(rows=rows).split()
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             _told("mars.run", *asked, _replicates(0, 2), f"study={place}/pilot", f"cache={place}/cache")

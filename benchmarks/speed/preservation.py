@@ -22,7 +22,8 @@ from mars.pool.semantic import Refiner, SemanticConfig
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import FrozenEncoder, sentence_embedder
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 WIDTH = 4
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from mars.config import UserError
 from mars.process import ranks
-from mars.record.run_directory import MANIFEST, ROUNDS
+from mars.record.layout import MANIFEST, ROUNDS
 from mars.run import main as run
 
 _ONE_CORE = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

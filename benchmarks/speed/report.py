@@ -30,7 +30,8 @@ from mars.cli import composed
 from mars.config import UserError, choose
 from mars.files import config_hash
 from mars.record.facts import is_interval
-from mars.record.run_directory import ALLOCATION, MAIN, RunDirectory, finished_runs, scores_of
+from mars.record.layout import ALLOCATION, MAIN, scores_of
+from mars.record.run_directory import RunDirectory, finished_runs
 from mars.run import execute
 
 ARMS = ("none_matched", "uniform", "stratified", "eda", "won", "west_of_n", "adaboost", "self_training", "mars")

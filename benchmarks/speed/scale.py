@@ -50,7 +50,7 @@ from mars.preferences.columns import Lazy
 from mars.preferences.dataset import hold_out, shuffled
 from mars.preferences.dialogue import Message, Rendered
 from mars.preferences.pair import Pair
-from mars.record.run_directory import ALLOCATION, SELECTION
+from mars.record.layout import ALLOCATION, SELECTION
 from mars.record.tables import allocations, selections
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine

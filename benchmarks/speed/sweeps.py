@@ -25,8 +25,9 @@ from pathlib import Path
 
 from benchmarks.speed.clock import timed
 from mars.config import UserError
+from mars.record.layout import LOG
 from mars.record.ledger import Ledger
-from mars.record.run_directory import LOG, finished_runs
+from mars.record.run_directory import finished_runs
 
 _TINY = ("scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8", "save_model=false", "threads=1")
 _QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -37,7 +37,8 @@ from benchmarks.speed.ways import OURS, TRL, TWO_PASSES, WARM, Done, Job, Way, s
 from mars import files
 from mars.augment.eda import Eda
 from mars.config import UserError
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.pair import Pair
 from mars.reward.model import autocast_dtype

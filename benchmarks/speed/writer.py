@@ -24,9 +24,10 @@ from benchmarks.models.tiny_writer import WriterConfig, tiny_writer
 from benchmarks.order_statistics import expected_best
 from mars.pool.planted_reading import read
 from mars.preferences.pair import Pair
-from mars.worlds.planted import PlantedConfig, World, load_planted
+from mars.worlds.planted import World, load_planted
 from mars.worlds.planted_candidates import candidates
 from mars.worlds.planted_latents import gold
+from mars.worlds.planted_settings import PlantedConfig
 from mars.worlds.planted_words import topics_of
 
 BEST = 16

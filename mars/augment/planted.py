@@ -19,8 +19,9 @@ from typing import Any
 from mars.augment.variant import Request, Variant
 from mars.config import ConfigError
 from mars.preferences.pair import SIDES, Pair, Part
-from mars.worlds.planted import World, usual_id
+from mars.worlds.planted import World
 from mars.worlds.planted_latents import LENGTHS, STYLES, Response, pick
+from mars.worlds.planted_settings import usual_id
 from mars.worlds.planted_words import answer
 
 _VERSION = 1  # of what makes a variant: stored ones of another version are not read

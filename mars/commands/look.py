@@ -26,7 +26,8 @@ from mars.preferences.dialogue import render_plain
 from mars.preferences.inventory import Columns
 from mars.preferences.pair import SIDES, DataError, Pair
 from mars.preferences.policies import Policies, explain_split
-from mars.preferences.shapes import PLAIN, Reading, open_rows
+from mars.preferences.recognition import open_rows
+from mars.preferences.shapes import PLAIN, Reading
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split
 from mars.process import reader
 

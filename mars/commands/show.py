@@ -19,7 +19,8 @@ from mars.assembly import assemble
 from mars.choices import Settings, load
 from mars.config import UserError, build
 from mars.preferences.pair import SIDES
-from mars.record.run_directory import CONFIG, SELECTION, RunDirectory
+from mars.record.layout import CONFIG, SELECTION
+from mars.record.run_directory import RunDirectory
 
 
 def show(directory: Path, count: int) -> Iterator[str]:

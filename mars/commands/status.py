@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from mars.config import UserError
 from mars.progress import counted, lasting
+from mars.record.layout import LOG
 from mars.record.ledger import FILE, Contents, Ledger
-from mars.record.run_directory import LOG, RunDirectory
+from mars.record.run_directory import RunDirectory
 
 _LISTED = 10  # waiting runs, by name
 _EVERY = 3.0  # seconds between two looks

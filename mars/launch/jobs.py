@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 
 log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 _PLAIN = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
-_OF_DATA = re.compile(r"(dataset[.=@]|replicate=)")
+_OF_DATA = re.compile(r"(dataset[.=@]|labels=|replicate=)")
 
 check_all = Sweeper.validate_batch_is_legal
 

@@ -23,8 +23,8 @@ from mars.launch.sweep import FAILED, HELD, Outcome, log_to
 from mars.launch.tasks import Task, prepare_process
 from mars.process.program import differences
 from mars.process.stopping import EXIT_CODE, Stopped, listening
+from mars.record.layout import JOB_LOG_VARIABLE
 from mars.record.ledger import job_of
-from mars.record.run_directory import JOB_LOG_VARIABLE
 
 _PAUSE = 5.0  # seconds
 

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from mars.launch.sweep import FAILED, FOUND, Outcome
 from mars.plugins import resolve
 from mars.process import telemetry
+from mars.record.layout import LOG
 from mars.record.ledger import Ledger, job_of
-from mars.record.run_directory import LOG, RunDirectory
+from mars.record.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

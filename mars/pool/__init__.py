@@ -1,6 +1,7 @@
 """Variants of the base pairs, made when a run first looks at them: store, gates, semantic layer, preservation.
 
-pool       every synthetic pair as a number, and the variants behind it
+rows       every synthetic pair as a number
+pool       the variants behind the rows, and the pairs they make
 store      variants on disk, made once by whoever comes first
 gates      which variants may inherit a label
 semantic   close pairs rewritten before they are augmented (v2)

@@ -1,14 +1,7 @@
 """Variants and the synthetic pairs they make, on demand: a variant that nobody draws is never made.
 
-Each side of a base pair has `width` variants, and so may its prompt. A pool row is one number, the address (parent,
-prompt, chosen, rejected) raveled. So a pool of 1000 × 25 pairs costs nothing until rows are drawn, and every row an arm
-could want has a number, whether it inherits its label or not:
-
-    text     0 … w are the chosen side, w + 1 … 2w + 1 the rejected one; the first of each is the original
-    prompt   0 is the original, 1 … w are its variants, w + 1 is none at all (`without_prompt`)
-
-`grid` gives the rows that inherit the parent's label, `copies` the base pairs themselves, and `swapped` the rows with
-their sides exchanged.
+So a pool of 1000 × 25 pairs costs nothing until rows are drawn, and every row an arm could want has a number
+(`mars.pool.rows`), whether it inherits its label or not.
 """
 
 from __future__ import annotations
@@ -16,14 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
 from mars.augment.variant import Augmenter, Request, Variant, why_unchanged
-from mars.pool.gates import Gates, GatesConfig
+from mars.pool.gates import Gates
+from mars.pool.rows import Addresses, PoolConfig
 from mars.preferences.dialogue import Message
 from mars.preferences.labels import Labels
 from mars.preferences.pair import SIDES, Pair, Part
@@ -44,27 +38,7 @@ class Verdict(NamedTuple):
     refused: str
 
 
-@dataclass(frozen=True)
-class PoolConfig:
-    """Which synthetic pairs there are (conf `pool:`).
-
-    rows: "grid" is every variant of the chosen side with every variant of the rejected one (the authors' code);
-    "grid_with_originals" adds the originals to both, excluding the base pair itself: (n⁺ + 1)(n⁻ + 1) − 1 rows (the
-    paper). Originals are the base texts, also where a semantic layer rewrote what the variants are made from. prompts:
-    row (i, j) also takes prompt variant (i + j) mod n instead of the original prompt.
-    """
-
-    width: int = 5  # variants of each side, n
-    rows: Literal["grid", "grid_with_originals"] = "grid"
-    prompts: bool = False
-    gates: GatesConfig = field(default_factory=GatesConfig)
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"width: must be at least 1, not {self.width}")
-
-
-class Pool:
+class Pool(Addresses):
     """All synthetic pairs of `pairs` under one augmenter, made when drawn.
 
     fill: makes or finds the variants asked for, `Store.fill` of the augmenter; without one, the augmenter itself.
@@ -81,11 +55,11 @@ class Pool:
         refine: Refine | None = None,
         gates: Gates | None = None,
     ):
-        self.base, self.augmenter, self.config = pairs, augmenter, config or PoolConfig()
+        super().__init__(len(pairs), config or PoolConfig())
+        self.base, self.augmenter = pairs, augmenter
         self._fill, self._refine = fill or augmenter.make, refine
         self._gates = gates or Gates(self.config.gates)
         n, width = len(pairs), self.config.width
-        self.shape = (n, width + 2, 2 * (width + 1), 2 * (width + 1))
         self._sources: dict[int, Pair] = {}
         self._latest: tuple[int, Pair] | None = None  # base pair read: of a large corpus it is made each time
         slots = {"text": self.shape[2], "prompt": self.shape[1]}
@@ -94,79 +68,10 @@ class Pool:
         self._state["prompt"][:, [0, width + 1]] = _KEPT
         self.looked_at: dict[Cell, Verdict] = {}
 
-    # ---- addresses
-
-    @cached_property
-    def grid(self) -> np.ndarray:
-        """[per_pair] int: the offsets from a pair's first row of the rows that inherit its label."""
-        width, prompts = self.config.width, self.config.prompts
-        if self.config.rows == "grid":
-            chosen, rejected = (i.ravel() + 1 for i in np.indices((width, width)))
-            prompt = (chosen + rejected - 2) % width + 1
-        else:
-            chosen, rejected = (i.ravel()[1:] for i in np.indices((width + 1, width + 1)))
-            prompt = (chosen + rejected) % (width + 1)
-        return self.rows(np.zeros_like(chosen), chosen, rejected + width + 1, prompt if prompts else 0 * prompt)
-
     @cached_property
     def labels(self) -> Labels:
         """What the base pairs' labels say beyond which reply was chosen. Raises DataError for what cannot be."""
         return Labels.of(self.base)
-
-    @property
-    def per_pair(self) -> int:
-        """The number of rows of each base pair that inherit its label."""
-        return len(self.grid)
-
-    def __len__(self) -> int:
-        return len(self.base) * self.per_pair
-
-    @cached_property
-    def copies(self) -> np.ndarray:
-        """[N] int: the rows that are the base pairs themselves."""
-        return self.rows(np.arange(len(self.base)), 0, self.config.width + 1)
-
-    def rows(
-        self, parents: np.ndarray, chosen: np.ndarray | int, rejected: np.ndarray | int, prompts: np.ndarray | int = 0
-    ) -> np.ndarray:
-        """The rows with these parents and slots, which are broadcast against each other."""
-        parts: Any = np.broadcast_arrays(parents, prompts, chosen, rejected)
-        return np.ravel_multi_index(parts, self.shape)
-
-    def address(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(parents, prompts, chosen, rejected) of `rows`, each of its shape; all but parents are slots."""
-        return cast("tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]", np.unravel_index(rows, self.shape))
-
-    def parents(self, rows: np.ndarray) -> np.ndarray:
-        """[M] int: the base pair of each row."""
-        return rows // int(np.prod(self.shape[1:]))
-
-    def of_pairs(self, parents: np.ndarray) -> np.ndarray:
-        """[len(parents), per_pair] int: the rows of these base pairs that inherit their labels."""
-        return self.at(parents[:, None], np.arange(self.per_pair))
-
-    def at(self, parents: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The rows at these places, from 0, among those of a base pair that inherit its label."""
-        return parents.astype(np.int64) * int(np.prod(self.shape[1:])) + self.grid[places]
-
-    def inherited(self) -> np.ndarray:
-        """[N·per_pair] int: every row that inherits its label, pair by pair."""
-        return self.of_pairs(np.arange(len(self.base))).ravel()
-
-    def inherits(self, rows: np.ndarray) -> np.ndarray:
-        """[M] bool: whether each side of a row is of the same side of its parent, so that it inherits the label."""
-        _, _, chosen, rejected = self.address(rows)
-        return (chosen <= self.config.width) & (rejected > self.config.width)
-
-    def swapped(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with chosen and rejected exchanged, in the shape of `rows`."""
-        parents, prompts, chosen, rejected = self.address(rows)
-        return self.rows(parents, rejected, chosen, prompts)
-
-    def without_prompt(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with an empty prompt, which the released code trains on where it loses the prompt column."""
-        parents, _, chosen, rejected = self.address(rows)
-        return self.rows(parents, chosen, rejected, self.config.width + 1)
 
     # ---- variants
 

@@ -8,7 +8,8 @@ rows             what a raw row is read as, and the defects it may have
 turns            turns as people store them, and where a prompt ends
 schemas          a raw row to a pair, one function for each dataset and each way to name chosen and rejected
 comparisons      rows of several replies and a label: a winner, votes, scores, ranks
-shapes           which of all these a file is in, and the user's names of columns
+shapes           all these by name, and the user's names of columns
+recognition      which of them a file is in
 policies         rows with a defect: dropped, kept or an error, and counted
 dataset          all of it in order: read, choose by seed, split
 contamination    test pairs that the training data already hold

@@ -27,8 +27,9 @@ from mars.preferences.columns import Changed, Picked, pick
 from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
+from mars.preferences.recognition import open_rows
 from mars.preferences.schemas import schema_of
-from mars.preferences.shapes import Columns, Ranked, Reading, open_rows
+from mars.preferences.shapes import Columns, Ranked, Reading
 from mars.preferences.sources import Source, open_directory, open_hub, open_split
 
 Split = Literal["train", "test"]

@@ -22,7 +22,7 @@ from mars.pool.preservation import preservation
 from mars.pool.store import Supply
 from mars.pool.unchanged import listed, repeats, unchanged
 from mars.preferences.pair import Preferences
-from mars.record.run_directory import SCHEMA_VERSION
+from mars.record.facts import SCHEMA_VERSION
 from mars.reward.engine import Engine
 from mars.reward.weights import weights_id
 

@@ -1,4 +1,4 @@
-"""A run's directory: what each file is called, how it is written, and what all of them say.
+"""A run's directory: how each file (`mars.record.layout`) is written, and what all of them say.
 
 Everybody who meets a run comes here: the runner, evaluations, cards, reports, boards and the tests' synthetic studies.
 Files are written aside and renamed; `DONE` comes last, so a directory without it is unfinished and is never counted.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from mars.config import ConfigError, UserError
 from mars.record.facts import (
     SCHEMA_VERSION,
     Facts,
-    Measured,
     Problem,
     check_config,
     check_manifest,
@@ -29,80 +28,27 @@ from mars.record.facts import (
     check_schema,
     json_object,
     rounds_table,
-    unlike,
     yaml_mapping,
 )
+from mars.record.layout import (
+    CONFIG,
+    DONE,
+    FAILED,
+    FILES,
+    JOB_LOG,
+    MAIN,
+    MANIFEST,
+    METRICS,
+    NEEDED,
+    ROUNDS,
+    STAMP,
+    record_of,
+    scores_of,
+)
+from mars.record.remeasured import Measure, remeasured
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STAMP = "config.sha256"  # whose run a directory holds, written first
-CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
-ROUNDS = "rounds.csv"
-SELECTION = "selection.parquet"
-ALLOCATION = "allocation.parquet"
-SPECTRA = "spectra.parquet"
-VARIANTS = "variants.parquet"
-SEMANTIC = "semantic.parquet"
-METRICS = "metrics.json"
-LOG = "run.log"
-JOB_LOG = "slurm.log"
-JOB_LOG_VARIABLE = "MARS_JOB_LOG"  # of the environment: the log of the job that this process is
-DONE = "DONE"  # written last
-
-# What a run writes into its directory, and what each holds. One given as out=DIR may have a user's own files beside it.
-FILES = {
-    STAMP: "the hash of the run's config, written first",
-    CONFIG: "the resolved config",
-    MANIFEST: "schema version, commit, package versions, hardware, sha256 of data and weights, ids of the base pairs, "
-    "rows read and dropped and why, truncation, pool use, contamination, wall time, tokens, peak memory",
-    ROUNDS: "a row for each round: losses, held-out accuracy, margins, allocation, speed, seconds by part, curvature",
-    SELECTION: "which pool rows each round drew",
-    ALLOCATION: "the margin and the budget of each base pair, by round",
-    SPECTRA: "the eigenvalues of H and G, by round, where curvature is recorded",
-    VARIANTS: "every variant looked at: its parent, operation and parameters, why it equals its source or was refused",
-    SEMANTIC: "every rewrite that the semantic layer tried",
-    METRICS: "{evaluation: {part: {metric: value}}}",
-    LOG: "what happened, line by line",
-    JOB_LOG: "with hydra/launcher=slurm a link to the log of the job that worked on it, in STUDY/slurm",
-    DONE: "nothing; written last, so that a directory without it is unfinished",
-    "scores": "a table for each evaluation, with every example and its scores",
-    "evaluations": "a record for each evaluation: protocol, numbers with intervals, data, model",
-    "replies": "what policies made with the model reply, a file each, as AlpacaEval's model_outputs",
-    "judgements": "whose replies a judge prefers: verdicts, record and the replies, a folder for each comparison",
-    "model": "the trained model as safetensors, with its card",
-    "checkpoint": "of an unfinished run: its two newest checkpoints, what it paid so far, scores of unfinished passes",
-    "wandb": "the W&B run's id and offline files, with logger=wandb",
-}
-_NEEDED = (STAMP, CONFIG, MANIFEST, ROUNDS, METRICS)  # of these, what a finished run always has
-PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
-
-MAIN = "in_distribution"  # the evaluation that every run has
-# Takes an evaluation afresh: its table's path, label and record to what is found; None where nothing is known of it.
-# Raises UserError where no number can be taken from the table.
-Measure = Callable[[Path, str, Mapping[str, Any]], Measured | None]
-_FAILED = ".failed"  # ends the name of a table that could not be measured
-
-
-def scores_of(label: str) -> str:
-    """The name of an evaluation's table: its scores, a row per example."""
-    return f"scores/{label}.parquet"
-
-
-def record_of(label: str) -> str:
-    """The name of an evaluation's record: its protocol, numbers and data."""
-    return f"evaluations/{label}.json"
-
-
-def replies_of(policy: str) -> str:
-    """The name of a file of replies: what a policy made with the run's model says to prompts."""
-    return f"replies/{policy}.json"
-
-
-def judgements_of(ours: str, theirs: str) -> str:
-    """The name of the folder of the judgements of two policies' replies, one for each judge."""
-    return f"judgements/{ours}-vs-{theirs}"
 
 
 def finished_runs(study: Path) -> list[RunDirectory]:
@@ -145,7 +91,7 @@ class RunDirectory:
 
     def tables(self) -> dict[str, Path]:
         """{label: score table} of the evaluations, the main one first."""
-        found = {path.stem: path for path in self.path.glob(scores_of("*")) if not path.stem.endswith(_FAILED)}
+        found = {path.stem: path for path in self.path.glob(scores_of("*")) if not path.stem.endswith(FAILED)}
         return {label: found[label] for label in sorted(found, key=lambda label: (label != MAIN, label))}
 
     def records(self) -> dict[str, Path]:
@@ -195,7 +141,7 @@ class RunDirectory:
         facts.tables = list(tables)
         if measure:
             for label, path in tables.items():
-                problems += _measured(facts, measure, path, label)
+                problems += remeasured(facts, measure, path, label)
             if stated and MAIN not in facts.measured:
                 problems.append(Problem(METRICS, f"{stated[0].what}, and there are no scores to take them from", True))
         return facts, problems
@@ -235,7 +181,7 @@ class RunDirectory:
 
     def check_whole(self) -> None:
         """Raises UserError where a file that a finished run always has is not there."""
-        if lost := [name for name in _NEEDED if not (self.path / name).is_file()]:
+        if lost := [name for name in NEEDED if not (self.path / name).is_file()]:
             raise UserError(f"{self.path / lost[0]}: has gone since it was written (run the same command again)")
 
     def claim(self, config_hash: str) -> None:
@@ -321,7 +267,7 @@ class RunDirectory:
 
     def keep_failed(self, label: str, table: pd.DataFrame) -> Path:
         """Where the scores were put that no number could be taken from."""
-        path = self.path / scores_of(f"{label}{_FAILED}")
+        path = self.path / scores_of(f"{label}{FAILED}")
         files.write_parquet(path, table)
         return path
 
@@ -363,26 +309,3 @@ def _metrics(file: Path) -> dict[str, Any]:
     metrics = json_object(file)
     check_metrics(metrics)
     return metrics
-
-
-def _measured(facts: Facts, measure: Measure, table: Path, label: str) -> Iterator[Problem]:
-    """Take one evaluation afresh into `facts`; yields what is wrong with its table and with what is stated of it."""
-    record = facts.records.get(label, {})
-    try:
-        found = measure(table, label, record)
-    except UserError as error:
-        yield Problem(scores_of(label), str(error), label == MAIN, True)
-        return
-    if found is None:
-        return
-    facts.measured[label] = found
-    if found.metrics is None:
-        return
-    stated = facts.metrics.get(label, {})
-    for line in unlike(stated, found.metrics):
-        yield Problem(METRICS, f"{label}/{line}", number=True)
-    told = record.get("metrics", {})
-    if isinstance(told, Mapping):  # what metrics.json says too was held to the scores above
-        told = {part: values for part, values in told.items() if values != stated.get(part)}
-    for line in unlike(told, found.metrics):
-        yield Problem(record_of(label), line, number=True)

@@ -20,8 +20,9 @@ from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError
 from mars.reward import tiny
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
 from mars.worlds.planted_candidates import candidates
+from mars.worlds.planted_settings import PlantedConfig
 
 PROMPT = (Message("user", "Is tea hot?"),)
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"

@@ -23,7 +23,8 @@ from benchmarks.splits import coin, margins_of
 from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair, Preferences, pairs_digest
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 pair_scores = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=1, max_size=25)
 

@@ -33,7 +33,8 @@ from mars.augment.eda import Eda
 from mars.augment.rules import Rules
 from mars.config import build
 from mars.run import execute
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 PAGE = (ROOT / "docs" / "evaluation_record.md").read_text(encoding="utf-8")
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)[1:])] * 2, strict=True))

@@ -19,10 +19,12 @@ from benchmarks.replies import picks
 from mars.config import UserError, build
 from mars.pool.planted_reading import read
 from mars.preferences.dialogue import Message
-from mars.record.run_directory import SCHEMA_VERSION, RunDirectory, finished_runs
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.record.facts import SCHEMA_VERSION
+from mars.record.run_directory import RunDirectory, finished_runs
+from mars.worlds.planted import load_planted
 from mars.worlds.planted_candidates import candidates
 from mars.worlds.planted_latents import gold
+from mars.worlds.planted_settings import PlantedConfig
 
 DATA = {"size": 1, "validation": 1, "test_size": 30}
 N, PROMPTS = 4, 12

@@ -27,8 +27,9 @@ from mars.preferences.pair import Pair, Preferences
 from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.texts import RenderingError
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
 from mars.worlds.planted_latents import gold
+from mars.worlds.planted_settings import PlantedConfig
 
 AUGMENTERS = {"paraphrase": {"name": "rules"}, "eda": {"name": "eda"}}
 FILLERS = {"paraphrase": Rules().make, "eda": Eda().make}

@@ -12,7 +12,9 @@ import pandas as pd
 from benchmarks.protocol import Benchmark
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import SECTIONS, RewardBench
-from mars.record.run_directory import MAIN, SCHEMA_VERSION, RunDirectory, scores_of
+from mars.record.facts import SCHEMA_VERSION
+from mars.record.layout import MAIN, scores_of
+from mars.record.run_directory import RunDirectory
 from support.study import make_run
 
 MODEL = {"name": "someone/model", "weights": "someone/model@abc", "template": "chat", "max_length": 512,

@@ -15,7 +15,8 @@ from benchmarks.candidates import COLUMNS
 from benchmarks.protocol import Benchmark
 from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.trained_policy import TrainedPolicy
-from mars.record.run_directory import SCHEMA_VERSION, RunDirectory
+from mars.record.facts import SCHEMA_VERSION
+from mars.record.run_directory import RunDirectory
 
 STEPS = (0, 10, 20)
 

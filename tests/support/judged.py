@@ -10,7 +10,7 @@ from benchmarks.judges.generations import Generation, write_model_outputs
 from benchmarks.judges.record import carry_out
 from benchmarks.judges.settings import JudgementConfig
 from mars.preferences.dialogue import Message
-from mars.record.run_directory import judgements_of, replies_of
+from mars.record.layout import judgements_of, replies_of
 
 
 def add_replies(run: Path, policy: str, wins: np.ndarray, first: int = 0) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from mars.augment.variant import Request, Variant
 from mars.method.strategy import Round
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 

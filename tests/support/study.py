@@ -13,7 +13,9 @@ import pandas as pd
 from benchmarks.protocols.in_distribution import InDistribution
 from mars.method import allocation
 from mars.method.clock import COLUMNS as SECONDS
-from mars.record.run_directory import ALLOCATION, MAIN, ROUNDS, SCHEMA_VERSION, SPECTRA, RunDirectory, scores_of
+from mars.record.facts import SCHEMA_VERSION
+from mars.record.layout import ALLOCATION, MAIN, ROUNDS, SPECTRA, scores_of
+from mars.record.run_directory import RunDirectory
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mars.preferences.pair import Pair, Preferences
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 AGREEMENTS = (1.0, 0.75, 0.5, 2 / 3)
 

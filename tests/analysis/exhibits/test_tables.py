@@ -26,7 +26,7 @@ from analysis.study.pools import changed_labels, pool_table
 from benchmarks.protocols.in_distribution import InDistribution
 from benchmarks.protocols.reward_bench import ROWS, RewardBench
 from mars.config import ConfigError, UserError
-from mars.record.run_directory import SCHEMA_VERSION
+from mars.record.facts import SCHEMA_VERSION
 
 SOURCE = {
     "file": "train_1&2.jsonl",

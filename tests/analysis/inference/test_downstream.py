@@ -13,7 +13,7 @@ from support.study import make_study
 from analysis import Study, load
 from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, compare
 from analysis.inference.downstream import MARGIN, compare_gains, gains
-from mars.record.run_directory import scores_of
+from mars.record.layout import scores_of
 
 RISE = {"uniform": 0.1, "eda": 0.31, "mars": 0.3}
 

@@ -22,7 +22,8 @@ from mars.augment.variant import Request
 from mars.config import ConfigError, build
 from mars.preferences.dataset import DatasetConfig, flipped, load, summary
 from mars.run import execute
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 SEEDS = range(3)
 ARMS = ("uniform", "mars", "mars_signed")

@@ -30,7 +30,8 @@ from benchmarks.protocols.trained_policy import TrainedPolicy, TrainedPolicyConf
 from mars.config import UserError
 from mars.files import write_json
 from mars.record.facts import agree
-from mars.record.run_directory import MAIN, METRICS, RunDirectory, record_of, scores_of
+from mars.record.layout import MAIN, METRICS, record_of, scores_of
+from mars.record.run_directory import RunDirectory
 
 RNG = np.random.default_rng(0)
 OF_SECTIONS = [subset for subsets in SECTIONS.values() for subset in subsets]

@@ -19,7 +19,8 @@ from benchmarks.models.tiny_writer import WriterConfig, tiny_writer
 from benchmarks.protocols.trained_policy import TrainedPolicy, TrainedPolicyConfig
 from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 CPU = torch.device("cpu")
 SMALL = WriterConfig(width=32, layers=1, heads=2, phrases=100, dialogues=64)

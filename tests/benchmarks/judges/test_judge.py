@@ -18,7 +18,8 @@ from benchmarks.judges import controls, wording
 from benchmarks.judges.judge import Showing
 from mars.preferences.dialogue import Message
 from mars.reward import tiny
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 N = 24
 

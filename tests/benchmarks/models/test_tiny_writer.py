@@ -20,8 +20,9 @@ from mars.cache import Cache
 from mars.claims import TABLE, Claims, free, key_of
 from mars.config import ConfigError
 from mars.preferences.pair import Pair
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
 from mars.worlds.planted_candidates import candidates
+from mars.worlds.planted_settings import PlantedConfig
 
 SMALL = WriterConfig(width=64, heads=2, layers=2, phrases=300, dialogues=1500, batch_size=8, lr=8e-3, sharpness=1.6)
 NONE = WriterConfig(width=16, heads=1, layers=1, phrases=10, dialogues=8, batch_size=8)  # one step

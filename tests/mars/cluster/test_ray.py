@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,11 @@ ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one core, reached by the address of the first."""
+    """Two nodes of one core, reached by the address of the first.
+
+    This process is connected once, and its commands find it so: Ray's own code may end a process that connects again
+    after it has lost workers.
+    """
     telemetry.turn_off()
     from ray.cluster_utils import Cluster
 
@@ -46,8 +51,15 @@ def cluster() -> Iterator[Any]:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         cluster.doomed = cluster.add_node(num_cpus=1)
     signal.signal(signal.SIGTERM, sigterm)
-    yield cluster
+    with connected(cluster.address, "engine.address"):
+        yield cluster
     cluster.shutdown()
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process passes for one that is not connected."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +123,14 @@ def study(tmp_path_factory) -> Path:
 
 def test_scores_have_the_bits_of_this_process(cluster, study, tmp_path):
     rows = tmp_path / "rows.jsonl"
-    texts = [f"Number {i} of many words. " * (1 + i % 13) for i in range(160)]
+    texts = [f"Number {i} of many words. " * (1 + i % 13) for i in range(80)]
     rows.write_text("\n".join(json.dumps({"prompt": "Say.", "chosen": t, "rejected": t[::-1]}) for t in texts))
     found = {}
     for where in ("local", "ray"):
         here = Path(shutil.copytree(study, tmp_path / where))
         asked = [f"study={here}", f"cache={tmp_path}/cache-{where}", "benchmark=files", f"benchmark.path={rows}"]
         more = [] if where == "local" else [f"engine.address={cluster.address}", "engine.actors=2"]
-        done = run_here(evaluate.main, *asked, f"engine={where}", "token_budget=1024", "threads=1", *more)
+        done = run_here(evaluate.main, *asked, f"engine={where}", "token_budget=512", "threads=1", *more)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("{")
         found[where] = [pd.read_parquet(file) for file in sorted(here.glob("*/scores/files.parquet"))]
@@ -149,8 +161,6 @@ def test_a_pool_is_stored_as_by_this_process_and_found_by_a_run(cluster, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["engine.address=127.0.0.1:1"], "engine.address: no Ray cluster answers at 127.0.0.1:1"),
-        (["engine.address=head"], 'engine.address: "head" is no address'),
         (["engine.gpus=1"], "engine: no node of the Ray cluster has 1 CPU and 1 GPU for a worker"),
         (["engine.actors=9"], "engine.actors: 9 workers are asked for, and the Ray cluster has room for 2"),
         (["engine.actors=0"], "engine.actors: must be at least 1, not 0"),
@@ -163,22 +173,37 @@ def test_a_cluster_that_will_not_do_is_one_line(cluster, overrides, line):
 
 
 @pytest.mark.parametrize(
+    ("address", "line"),
+    [("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("head", '"head" is no address')],
+)
+def test_an_address_where_no_cluster_is_is_one_line(apart, address, line, tmp_path):
+    done = run_here(fill.main, "engine=ray", f"engine.address={address}")
+    assert done.returncode != 0
+    assert f"error: engine.address: {line}" in done.stderr
+    done = sweeping(tmp_path, f"hydra.launcher.address={address}")
+    assert f"error: hydra.launcher.address: {line}" in done.stderr
+
+
+def sweeping(tmp_path: Path, *overrides: str) -> CompletedProcess[str]:
+    """A sweep that ends before its first run."""
+    done = run_here(main, "-m", "scale=tiny", "hydra/launcher=ray", f"study={tmp_path}/study", *overrides)
+    assert done.returncode != 0
+    assert len(done.stderr.splitlines()) < 5
+    return done
+
+
+@pytest.mark.parametrize(
     ("overrides", "line"),
     [
         (["hydra.launcher.gpus=1"], "hydra.launcher: no node of the Ray cluster has 1 CPU and 1 GPU"),
         (["hydra.launcher.cpus=0"], "hydra.launcher.cpus: must be at least 1, not 0"),
-        (["hydra.launcher.address=127.0.0.1:1"], "hydra.launcher.address: no Ray cluster answers at 127.0.0.1:1"),
         (["dry_run=true"], "hydra/launcher=ray: carries out the runs of a sweep, none with debug=true or dry_run=true"),
         (["workers=2"], "workers: hydra/launcher=ray has processes of its own"),
     ],
 )
 def test_a_sweep_that_the_cluster_cannot_carry_out_is_one_line(cluster, overrides, line, tmp_path):
-    address = f"hydra.launcher.address={cluster.address}"
-    asked = ["-m", "scale=tiny", "hydra/launcher=ray", address, f"study={tmp_path}/study", *overrides]
-    done = run_here(main, *asked)
-    assert done.returncode != 0
+    done = sweeping(tmp_path, f"hydra.launcher.address={cluster.address}", *overrides)
     assert f"error: {line}" in done.stderr
-    assert len(done.stderr.splitlines()) < 5
 
 
 def test_a_node_is_killed_and_every_run_ends_once_with_the_bits_of_this_process(cluster, tmp_path):

@@ -12,8 +12,8 @@ from support.commands import run_here
 
 from mars.commands.status import Failed, Running, Status, _sorted_out, status
 from mars.config import UserError
+from mars.record.layout import DONE, LOG, STAMP
 from mars.record.ledger import FILE, Contents, Entry, Ledger
-from mars.record.run_directory import DONE, LOG, STAMP
 from mars.run import main
 
 

@@ -26,7 +26,8 @@ from mars.launch.slurm_job import Job
 from mars.launch.sweep import FAILED
 from mars.launch.tasks import Task
 from mars.process.program import program
-from mars.record.run_directory import JOB_LOG, LOG, METRICS, RunDirectory, finished_runs
+from mars.record.layout import JOB_LOG, LOG, METRICS
+from mars.record.run_directory import RunDirectory, finished_runs
 from mars.run import main
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="hydra-submitit-launcher is not installed")

@@ -15,9 +15,10 @@ from mars.augment.variant import Augmenter, Request
 from mars.config import ConfigError
 from mars.pool.planted_reading import gold_margin, preserved, read
 from mars.preferences.pair import SIDES, Pair
-from mars.worlds.planted import SPLITS, PlantedConfig, World, load_planted
+from mars.worlds.planted import World, load_planted
 from mars.worlds.planted_latents import Response, gold
 from mars.worlds.planted_phrases import Hearing, Phrase
+from mars.worlds.planted_settings import SPLITS, PlantedConfig
 from mars.worlds.planted_words import answer
 from mars.worlds.planted_world import TOPICS
 

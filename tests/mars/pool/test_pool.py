@@ -9,7 +9,8 @@ from support.pool import Numbering, a_round, pairs
 from mars.config import ConfigError, build
 from mars.method.strategy import anywhere, within_pairs
 from mars.pool.gates import Gates, GatesConfig
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.preferences.pair import Pair
 
 

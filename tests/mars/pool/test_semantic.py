@@ -22,7 +22,8 @@ from mars.pool.semantic import Refiner, SemanticConfig, semantic_config
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 from mars.reward.encoder import FrozenEncoder, sentence_embedder
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 PROMPT = (Message("user", "why?"),)
 

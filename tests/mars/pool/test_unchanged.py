@@ -4,7 +4,8 @@ import numpy as np
 from support.pool import Numbering, pairs
 
 from mars.augment.eda import Eda
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.pool.unchanged import listed, remark, repeats, unchanged
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair

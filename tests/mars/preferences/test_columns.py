@@ -21,7 +21,8 @@ from mars.preferences.dialogue import Message
 from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, pairs_digest
 from mars.worlds import planted
-from mars.worlds.planted import PlantedConfig, load_planted
+from mars.worlds.planted import load_planted
+from mars.worlds.planted_settings import PlantedConfig
 
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=20)  # halves of surrogate pairs too
 

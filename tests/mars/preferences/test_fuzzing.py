@@ -23,9 +23,10 @@ from mars.preferences.containers.raw import RawRow
 from mars.preferences.dialogue import Message, parse_hh, render_plain, split_last_assistant
 from mars.preferences.pair import DataError, Pair
 from mars.preferences.policies import Policies, read_split
+from mars.preferences.recognition import fitting
 from mars.preferences.rows import Defect, Row, Schema, examine
 from mars.preferences.schemas import SCHEMAS, hh_rlhf
-from mars.preferences.shapes import SHAPES, fitting
+from mars.preferences.shapes import SHAPES
 from mars.preferences.sources import Source, open_file
 
 SECONDS = float(os.environ.get("MARS_FUZZ_SECONDS", "0"))

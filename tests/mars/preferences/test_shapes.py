@@ -20,9 +20,10 @@ from mars.preferences.dataset import DatasetConfig, load, summary
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies
+from mars.preferences.recognition import fitting
 from mars.preferences.rows import Defect
 from mars.preferences.shapes import SHAPES as KNOWN
-from mars.preferences.shapes import Columns, fitting
+from mars.preferences.shapes import Columns
 from mars.preferences.turns import conversation, repeats, split_alike
 
 PANDALM = SHARED / "data" / "pandalm" / "testset-v1.json.gz"

@@ -15,11 +15,11 @@ from support import ROOT
 
 from analysis import load
 from mars.config import ConfigError
-from mars.record import run_directory
-from mars.record.run_directory import FILES, MAIN, RunDirectory, finished_runs
+from mars.record.layout import DONE, FILES, MAIN
+from mars.record.run_directory import RunDirectory, finished_runs
 
 PACKAGES = ("mars", "baselines", "benchmarks", "analysis")
-NAMES = {name for name in FILES if "." in name} | {run_directory.DONE}
+NAMES = {name for name in FILES if "." in name} | {DONE}
 FOLDERS = ("scores/", "evaluations/")
 
 

@@ -18,8 +18,9 @@ from benchmarks.settings import EvaluateConfig
 from mars.augment.gaussian import GaussianAugmenter, GaussianAugmenterConfig
 from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
 from mars.pool.preservation import preservation
+from mars.pool.rows import PoolConfig
 from mars.preferences.dialogue import Rendered
 from mars.preferences.pair import Pair
 from mars.run import execute

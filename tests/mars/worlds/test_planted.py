@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.augment.variant import Request
 from mars.config import ConfigError, build
-from mars.pool.pool import Pool, PoolConfig
+from mars.pool.pool import Pool
+from mars.pool.rows import PoolConfig
 from mars.pool.unchanged import unchanged
 from mars.preferences.contamination import prompt_key
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import SIDES, Pair
 from mars.worlds import planted_words as words
-from mars.worlds.planted import SPLITS, PlantedConfig, World, _bucket, load_planted
+from mars.worlds.planted import World, _bucket, load_planted
 from mars.worlds.planted_latents import LEAST_MARGIN, SOURCE_WEIGHT, WEIGHTS, gold
+from mars.worlds.planted_settings import SPLITS, PlantedConfig
 from mars.worlds.planted_world import TOPICS
 
 FIRST_ROWS = "caf9d52a4c783e9471526baaa212e78c6cf9d5fe7ac42f9739d69bd150f1249f"
