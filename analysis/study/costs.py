@@ -8,9 +8,11 @@ machine that the study ran on; the cache of features is not counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis.study.study import Study
@@ -23,7 +25,8 @@ class Costs(NamedTuple):
 
     least_seconds: of the arm that takes least when it is not the first. read is 0 where a run takes all rows there are.
     A replicate's: made, variants; calls of a model behind an endpoint; paid for them, None where no price is known.
-    gpu: the card's name, "" without one. frozen: the backbone is.
+    gpu: the card's name, "" without one. busy: the share of the machine's cores that a run kept at work; where no run
+    says so, all of them.
     """
 
     first_seconds: float
@@ -38,7 +41,7 @@ class Costs(NamedTuple):
     calls: float = 0.0
     paid: float | None = None
     gpu: str = ""
-    frozen: bool = True
+    busy: float = 1.0
 
     def at(self, read: int, test_pairs: int) -> Costs:
         """The same of runs that read other numbers of pairs, taken as linear; `read` 0 is as many as these."""
@@ -79,8 +82,14 @@ def costs(study: Study) -> Costs:
         read=round(mean["read"]),
         splits=max(1, len(study.splits)),
         test_pairs=max(1.0, float(mean["tested"]) / max(1, len(study.splits))),
+        busy=_busy(table),
         **_supplied(study, int(first.sum())),
     )
+
+
+def _busy(runs: pd.DataFrame) -> float:
+    known = runs.dropna(subset=["busy"])
+    return min(1.0, float(np.average(known["busy"], weights=known["seconds"]))) if len(known) else 1.0
 
 
 def _supplied(study: Study, replicates: int) -> dict[str, Any]:
@@ -95,7 +104,6 @@ def _supplied(study: Study, replicates: int) -> dict[str, Any]:
         "calls": sum(usage.get("calls") or 0 for usage in counted) / replicates,
         "paid": sum(paid) / replicates if paid else None,
         "gpu": " or ".join(sorted(map(str, cards))),
-        "frozen": all(run.config.get("train.mode") == "head" for run in study.members.values()),
     }
 
 
@@ -105,11 +113,13 @@ def _of_run(study: Study, run: Mapping[Any, Any]) -> dict[str, Any] | None:
     if member.directory is None or not isinstance(seconds, int | float):
         return None
     files = [file for file in member.directory.rglob("*") if file.is_file()]
+    cores = (member.manifest.get("hardware") or {}).get("cpus")
     scores = member.file(scores_of(MAIN))
     return {
         **{key: run[key] for key in ("dataset", "backbone", "replicate", "method")},
         "finished": max(file.stat().st_mtime for file in files),
         "seconds": float(seconds),
+        "busy": (member.manifest.get("busy_cores") or math.nan) / (cores or math.nan),
         "bytes": sum(file.stat().st_size for file in files),
         "score_bytes": scores.stat().st_size if scores and scores.is_file() else 0,
         "tested": sum(len(columns["id"]) for split, columns in member.scores.items() if split in study.splits),

@@ -1,8 +1,8 @@
 """How long a study takes on several workers, from what its runs took one after another.
 
 A worker takes time to start, and every run takes time beside its own (settings, claims, tables). Workers of one machine
-share its cores: what used all of them before, as the frozen encoder or a fine-tune on a CPU does, is no faster with
-several. Workers with a GPU each, or with a machine each as a cluster's have, share nothing.
+share its cores, and are no faster than all of these at work without a pause. Workers with a GPU each, or with a machine
+each as a cluster's have, share nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +43,5 @@ class Workers(NamedTuple):
         """From the first command to the last file of replicates of so many runs each."""
         once, each = STARTS[self.launcher]
         alone = costs.total(replicates, runs, groups)[0]
-        together = 0.0  # of this, what one worker at a time would be as fast with
-        if self.shared:
-            of_runs = replicates * (groups * costs.first_seconds + (runs - groups) * costs.later_seconds)
-            together = of_runs - replicates * runs * (costs.least_seconds if costs.frozen else 0.0)
-        shared_out = (alone - together + replicates * runs * each) / self.number
-        return once + max(together + shared_out, costs.first_seconds + each)
+        shared_out = max(alone / self.number, alone * costs.busy if self.shared else 0.0)
+        return once + max(shared_out + replicates * runs * each / self.number, costs.first_seconds + each)

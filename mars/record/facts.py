@@ -36,7 +36,7 @@ _KINDS: dict[str, Any] = {  # of a manifest's values, where they are there; grou
     **dict.fromkeys(("pool.preservation", "pool.refused", "data.contamination", "data.sources"), Mapping),
     **dict.fromkeys(("data.subset", "data.settings", "data.generated", "data.labels"), Mapping),
     "replicate": int,
-    **dict.fromkeys(("steps", "pairs_trained", "tokens", "wall_seconds", "batch_size"), _NUMBER),
+    **dict.fromkeys(("steps", "pairs_trained", "tokens", "wall_seconds", "busy_cores", "batch_size"), _NUMBER),
     **dict.fromkeys(("kept_round", "kept_step", "kept_information"), _NUMBER),
     **dict.fromkeys(("peak_memory_bytes.process", "peak_memory_bytes.gpu"), _NUMBER),
     **dict.fromkeys(("git.commit", "pool.augmenter", "start", "base_sha256", "test_sha256", "config_hash"), str),

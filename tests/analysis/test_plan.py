@@ -175,15 +175,14 @@ def test_time_and_room_grow_with_what_they_are_spent_on() -> None:
     assert (tests.first_seconds, tests.later_seconds) == (10 + 2 * 40, 14)
 
 
-def test_workers_share_out_what_is_not_already_done_by_all_cores() -> None:
+def test_workers_are_no_faster_than_all_cores_at_work() -> None:
     cost = Costs(50.0, 14.0, 10.0, run_bytes=900.0, score_bytes=400.0, read=100, splits=4, test_pairs=25.0)
     once, each = STARTS["workers"]
-    assert Workers.of(1, "workers", cost).seconds(cost, 3, runs=5) == once + 3 * (50 + 4 * 14 + 5 * each)
-    encoding, heads = 3 * (40 + 4 * 4), 3 * 5 * (10 + each)
-    assert Workers.of(2, "workers", cost).seconds(cost, 3, runs=5) == pytest.approx(once + encoding + heads / 2)
-    tuned = cost._replace(frozen=False)  # which uses all cores throughout
-    alone = Workers.of(1, "workers", tuned).seconds(tuned, 3, runs=5)
-    assert Workers.of(2, "workers", tuned).seconds(tuned, 3, runs=5) == pytest.approx(alone, rel=0.01)
+    runs, beside = 3 * (50 + 4 * 14), 3 * 5 * each
+    assert Workers.of(1, "workers", cost).seconds(cost, 3, runs=5) == once + runs + beside
+    for busy, share in ((1.0, 1.0), (0.7, 0.7), (0.2, 0.5)):
+        part = cost._replace(busy=busy)
+        assert Workers.of(2, "workers", part).seconds(part, 3, runs=5) == once + runs * share + beside / 2
     cards = cost._replace(gpu="H200")
     assert Workers.of(3, "workers", cards).seconds(cards, 3, runs=5) == once + 50 + 4 * 14 + 5 * each
     once, each = STARTS["slurm"]
@@ -216,11 +215,12 @@ def test_a_plan_for_workers_has_their_hours_and_what_calls_take(tmp_path: Path) 
 def test_the_first_run_of_a_replicate_is_told_from_the_later_ones(tmp_path: Path) -> None:
     for replicate in range(2):
         for method, seconds in (("none", 20.0), ("uniform", 4.0), ("mars", 2.0)):
-            manifest = {"wall_seconds": seconds + replicate}
+            manifest = {"wall_seconds": seconds + replicate, "busy_cores": seconds / 10, "hardware": {"cpus": 4}}
             make_study(tmp_path / "s", {method: 0.5}, seeds=(replicate,), own_rows=True, manifest=manifest)
     found = costs(load(tmp_path / "s"))
     assert (found.first_seconds, found.later_seconds, found.least_seconds) == (20.5, 3.5, 2.5)
     assert (found.splits, found.test_pairs) == (2, 60)
+    assert found.busy == pytest.approx((20 * 41 + 4 * 9 + 2 * 5) / (41 + 9 + 5) / 40)
     make_study(tmp_path / "silent", {"none": 0.5})
     with pytest.raises(UserError, match="no run in it says how long it took"):
         costs(load(tmp_path / "silent"))
