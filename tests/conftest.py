@@ -31,7 +31,14 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two wo
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """A resolved config from overrides, its study and cache under the test's directory."""
+    """A resolved config from overrides, its study and cache under the test's directory.
+
+    Features, which are the same for whoever asks, are shared by the tests of a process.
+    """
+    shared = Path(os.environ["MARS_CACHE"]) / "features"
+    shared.mkdir(exist_ok=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "features").symlink_to(shared)
 
     def build(*overrides: str) -> dict[str, Any]:
         config = copy.deepcopy(_composed(overrides))
