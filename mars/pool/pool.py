@@ -99,8 +99,10 @@ class Pool(Addresses):
 
     def look_at(self, cells: Sequence[Cell]) -> None:
         """Makes or reads the variants of `cells`, none of which was looked at before, and applies the gates."""
-        free = [cell for cell in cells if self._gates.admit(self.base[cell[1]])]
-        self._find_sources(sorted({parent for _, parent, _ in free}))
+        parents = {parent for _, parent, _ in cells}
+        admitted = {p for p in parents if p in self._sources or self._gates.admit(self.base[p])}
+        free = [cell for cell in cells if cell[1] in admitted]
+        self._find_sources(sorted(admitted))
         requests = [Request(self._sources[parent], *self._part(kind, slot)) for kind, parent, slot in free]
         variants = self._fill(requests) if requests else []
         reasons = self._gates.refusals([r.source for r in requests], [v.text for v in variants])

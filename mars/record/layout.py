@@ -22,7 +22,7 @@ FILES = {
     STAMP: "the hash of the run's config, written first",
     CONFIG: "the resolved config",
     MANIFEST: "schema version, commit, package versions, hardware, sha256 of data and weights, ids of the base pairs, "
-    "rows read and dropped and why, truncation, pool use, contamination, wall time, tokens, peak memory",
+    "rows read and dropped and why, truncation, pool use, contamination, wall time, cores at work, tokens, peak memory",
     ROUNDS: "a row for each round: losses, held-out accuracy, margins, allocation, speed, seconds by part, curvature",
     SELECTION: "which pool rows each round drew",
     ALLOCATION: "the margin and the budget of each base pair, by round",

@@ -153,10 +153,11 @@ class World:
             if rare:  # alike in all but the light attributes, so the source decides
                 other = dataclasses.replace(one, complete=other.complete, polite=other.polite, tips=other.tips)
                 other = dataclasses.replace(other, sourced=not one.sourced)
-            if 0 < round(abs(gold(one) - gold(other)), 6) <= limit:
+            rewards = gold(one), gold(other)
+            if 0 < round(abs(rewards[0] - rewards[1]), 6) <= limit:
                 break
 
-        better, worse = (one, other) if gold(one) > gold(other) else (other, one)
+        better, worse = (one, other) if rewards[0] > rewards[1] else (other, one)
         agree = 1 - self.config.nuisance if kind.reversed_nuisance else self.config.nuisance
         lengths, styles = draw_nuisance(LENGTHS, agree, rng), draw_nuisance(STYLES, agree, rng)
         return (

@@ -6,6 +6,7 @@ gold(draw_response(topic=0, fact=0, rare=False, care=CAREFUL, rng=random.Random(
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mars.worlds.planted_world import TOPICS
 T = TypeVar("T")
 
 WEIGHTS = {"on_topic": 3.0, "correct": 2.4, "complete": 1.0, "polite": 0.7, "safe": 2.7}  # r* per level
+_levels = operator.attrgetter(*WEIGHTS)
 SOURCE_WEIGHT = 4.0  # r* of `sourced` where a source is asked for; complete and polite cannot outweigh it
 
 LENGTHS, STYLES = (0, 0, 0, 1, 2), (0, 1)  # levels of the nuisances, as often as they are listed
@@ -42,7 +44,7 @@ class Response:
 
 def gold(response: Response) -> float:
     """r* of a response: the weighted sum of its causal attributes, rounded so that equal sums are equal floats."""
-    reward = sum(weight * getattr(response, name) for name, weight in WEIGHTS.items())
+    reward = sum(map(operator.mul, WEIGHTS.values(), _levels(response)))
     return round(reward + SOURCE_WEIGHT * (response.source_asked and response.sourced), 6)
 
 
