@@ -159,3 +159,21 @@ def test_arms_and_settings_are_read_without_torch_and_runs_are_made_without_tran
     assert not {"torch", "transformers", "pandas"} & before
     assert "torch" in after
     assert "transformers" not in after
+
+
+def test_a_step_of_training_does_without_torch_s_compiler() -> None:
+    """Importing that takes as long as importing torch."""
+    code = """
+import sys, torch
+from mars.method.optimizer import new_optimizer
+from mars.method.settings import TrainConfig
+model = torch.nn.Linear(2, 1)
+optimizer = new_optimizer(model, TrainConfig())
+model(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -13,7 +13,6 @@ of the first, and says so.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -277,7 +276,6 @@ def run(cfg: Mapping[str, Any]) -> None:
     """The command: `cfg` is conf/report.yaml, resolved."""
     settings = build(ReportConfig, cfg, "")
     report(settings.sources, settings.out, **settings.way)
-    gc.freeze()  # a process that ends looks for garbage once more, for a second in a large study
 
 
 def main() -> None:

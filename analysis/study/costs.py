@@ -25,8 +25,8 @@ class Costs(NamedTuple):
 
     least_seconds: of the arm that takes least when it is not the first. read is 0 where a run takes all rows there are.
     A replicate's: made, variants; calls of a model behind an endpoint; paid for them, None where no price is known.
-    gpu: the card's name, "" without one. busy: the share of the machine's cores that a run kept at work; where no run
-    says so, all of them.
+    gpu: the card's name, "" without one. busy: the share of the cores at its disposal that a run kept at work; 1 where
+    no run says so.
     """
 
     first_seconds: float
@@ -113,7 +113,7 @@ def _of_run(study: Study, run: Mapping[Any, Any]) -> dict[str, Any] | None:
     if member.directory is None or not isinstance(seconds, int | float):
         return None
     files = [file for file in member.directory.rglob("*") if file.is_file()]
-    cores = (member.manifest.get("hardware") or {}).get("cpus")
+    cores = (member.manifest.get("hardware") or {}).get("cores")
     scores = member.file(scores_of(MAIN))
     return {
         **{key: run[key] for key in ("dataset", "backbone", "replicate", "method")},

@@ -1,7 +1,7 @@
 """How long a study takes on several workers, from what its runs took one after another.
 
 A worker takes time to start, and every run takes time beside its own (settings, claims, tables). Workers of one machine
-share its cores, and are no faster than all of these at work without a pause. Workers with a GPU each, or with a machine
+share its cores: together they do no more work a second than all cores can. Workers with a GPU each, or with a machine
 each as a cluster's have, share nothing.
 """
 

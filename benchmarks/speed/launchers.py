@@ -80,6 +80,5 @@ def main(
             one, two = (statistics.median(some) for some in seconds.values())
             said = " and ".join(f"{min(some):.1f}–{max(some):.1f}" for some in seconds.values() if repeats > 1)
             of = f" (medians of {repeats}; {said})" if said else ""
-            print(
-                f"{way}: {one:.1f} s with one, {two:.1f} s with two, {two / one:.2f} of it{of}; the same metrics.json"
-            )
+            saved = f"{one:.1f} s with one, {two:.1f} s with two, {two / one:.2f} of it"
+            print(f"{way}: {saved}{of}; the same metrics.json", flush=True)

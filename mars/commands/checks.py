@@ -165,6 +165,3 @@ def datasets(names: Mapping[str, str], cached: Callable[[str], bool]) -> Finding
     said = f"downloaded: {', '.join(there) or 'none'}" + (f"; not: {', '.join(others)}" if others else "")
     to_do = "a run downloads what it needs; dataset.path=DIR takes local files; planted needs none"
     return Finding(NOTE if others else OK, "datasets", said, to_do if others else "")
-
-
-# ---- this machine

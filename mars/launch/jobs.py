@@ -1,8 +1,8 @@
 """The jobs of a sweep as Hydra hands them over: checked before the first, sorted out, and composed fast.
 
 A setting of a group's choice goes to the jobs whose choice has it: of `method=uniform,mars method.tau=0,1,2` four jobs
-are left, since `uniform` has no τ. A setting that no choice of the sweep has stays, and is the error it is. Jobs on the
-same data follow each other, however they were asked for, so that a process reads them once.
+are left, since `uniform` has no τ. A setting that no choice of the sweep has stays, and is the error it is. Jobs with
+the same data and backbone follow each other, however they were asked for, so that a process reads the data once.
 
     prepare(sweeper, batch)               # a list of lists of overrides, changed in place
     with composed_once(sweeper): ...      # what launches jobs here composes each set of choices once
@@ -24,11 +24,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 _PLAIN = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
-_OF_DATA = re.compile(r"(dataset[.=@]|labels=|replicate=)")
 
 check_all = Sweeper.validate_batch_is_legal
 
@@ -42,7 +41,7 @@ def prepare(sweeper: Any, batch: list[list[str]]) -> None:
     batch[:] = map(list, batch)
     is_group = _groups(sweeper)
     _leave_out(sweeper, batch, is_group)
-    _put_together(batch)
+    _put_together(sweeper, batch)
     met: set[str] = set()
     few: list[Sequence[str]] = []
     for job in batch:
@@ -96,10 +95,17 @@ def _leave_out(sweeper: Any, batch: list[list[str]], is_group: Callable[[str], b
             log.info(line, key, group, names, len(batch), before)
 
 
-def _put_together(batch: list[list[str]]) -> None:
-    """Jobs on the same data follow each other, in the order in which the sweep comes to the data."""
+def _put_together(sweeper: Any, batch: list[list[str]]) -> None:
+    """Jobs with the same data and backbone follow each other, in the order in which the sweep comes to these."""
+    dataset = OmegaConf.to_container(sweeper.config.get("dataset", {}), resolve=False)
+    dear = {"dataset", "labels", "replicate", "backbone", *re.findall(r"\$\{(\w+)\}", str(dataset))}
     numbers: dict[tuple[str, ...], int] = {}
-    batch.sort(key=lambda job: numbers.setdefault(tuple(one for one in job if _OF_DATA.match(one)), len(numbers)))
+
+    def number(job: Sequence[str]) -> int:
+        loaded = tuple(one for one in job if _key(one).partition(".")[0] in dear)
+        return numbers.setdefault(loaded, len(numbers))
+
+    batch.sort(key=number)
 
 
 def _choice(job: Sequence[str], group: str) -> str:

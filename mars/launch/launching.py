@@ -110,7 +110,7 @@ def _handed_over(sweeper: Any, batch: Sequence[Job], carrier: Carrier, asked: As
     """How each job of `batch` ended."""
     found: dict[int, Outcome] = {}
 
-    def tasks() -> Iterator[Task]:  # each is composed when there is room for it
+    def tasks() -> Iterator[Task]:  # each is composed when the carrier asks for it
         for index, job in enumerate(batch):
             try:
                 yield Task(index, _config(sweeper, job), list(job), asked.began, str(asked.function))

@@ -67,4 +67,4 @@ class Carrier(Protocol):
     """What carries tasks out, several at once."""
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        """Every task to its end: its number and its outcome, as they come. Asks for a task when it can begin one."""
+        """Every task to its end: its number and its outcome, as they come. Asks for tasks as it needs them."""

@@ -1,7 +1,7 @@
 """Processes of this machine that share the jobs of a sweep: `workers=N`.
 
 Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.nursery`), and carries out
-one task after another, as long as there are some of the data that it has read. Cores are dealt out as threads, GPUs
+one task after another, first those on the data that it has read. Cores are dealt out as threads, GPUs
 round robin, and the memory of a GPU in equal parts (`mars.reward.share`). A process that dies takes its run with it and
 no other: that run has failed, and another process is started.
 """
@@ -89,10 +89,10 @@ class Workers:
 
     def carry_out(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         """As `Carrier` has it. Raises Stopped where this process or one of the others is asked to stop."""
-        waiting = Waiting(tasks)
         workers: list[_Worker] = []
         with listening():
             try:
+                waiting = Waiting(tasks)
                 for environment in self.environments:
                     workers.append(_Worker(environment))
                 while True:
@@ -165,6 +165,7 @@ class _Worker:
 
     def _died(self, task: Task | None) -> Outcome:
         self.process.join()
+        self.data = ""
         code = self.process.exitcode or 0
         if code == EXIT_CODE:
             raise Stopped

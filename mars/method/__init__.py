@@ -4,6 +4,7 @@ allocation   margins to whole budgets
 strategy     what an arm is; MARS is one
 loop         the rounds, on one screen
 trainer, training, start   how a round trains, and what it starts from
+optimizer    AdamW that starts at once
 targets      what the loss makes of votes and strengths
 state        what a run is resumed from
 row_inputs   pool rows to model inputs

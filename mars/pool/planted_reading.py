@@ -73,7 +73,7 @@ class Lexicon(NamedTuple):
     sources: tuple[Phrases[bool], ...]
 
 
-@lru_cache(maxsize=32768)  # a pool combines each text with several others
+@lru_cache(maxsize=32768)  # the runs of a sweep draw many of the same variants
 def read(text: str, pair_id: str) -> Response:
     """The latents of `text`, an answer to the planted pair's question; `gold` of them is its reward.
 
@@ -204,7 +204,7 @@ def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool,
     """
     best: tuple[Claim, bool, Match] | None = None
     for claim in claims:
-        for right, wording in claim.wordings.heard(heard, ENDING):
+        for right, wording in claim.wordings.likely_in(heard, ENDING):
             match = heard.find(wording, max(ENDING, best[2].share if best else 0))
             if match and match.beginning >= BEGINNING and heard.negations(match) == wording.negations:
                 if best is None or match.share > best[2].share:
@@ -219,9 +219,9 @@ def _claim(heard: Hearing, claims: Sequence[Claim]) -> tuple[Claim | None, bool,
 
 def _advice(heard: Hearing, lexicon: Lexicon, claimed: Match | None) -> tuple[tuple[int, ...], list[tuple[int, Match]]]:
     """(at most two tips given, [(risk mentioned, where)]). A word belongs to the phrase that matches best."""
-    risky = _heard(heard, lexicon.risks)
+    risky = _likely(heard, lexicon.risks)
     matches = [(match, False, i) for i, phrase in risky if (match := heard.find(phrase, PHRASE))]
-    for i, phrase in _heard(heard, lexicon.tips):
+    for i, phrase in _likely(heard, lexicon.tips):
         match = heard.find(phrase, PHRASE)
         if match and heard.negations(match) == phrase.negations:
             matches.append((match, True, i))
@@ -256,13 +256,13 @@ def _warns(heard: Hearing, match: Match) -> bool:
 def _loudest(heard: Hearing, phrases: Iterable[Phrases[V]], neither: V) -> V:
     """The value whose phrase matches best; `neither` when none matches well enough."""
     best, loudest = 0.0, neither
-    for value, phrase in _heard(heard, phrases):
+    for value, phrase in _likely(heard, phrases):
         match = heard.find(phrase, max(best, PHRASE))
         if match and match.share > best and heard.negations(match) == phrase.negations:
             best, loudest = match.share, value
     return loudest
 
 
-def _heard(heard: Hearing, phrases: Iterable[Phrases[V]]) -> Iterator[tuple[V, Phrase]]:
+def _likely(heard: Hearing, phrases: Iterable[Phrases[V]]) -> Iterator[tuple[V, Phrase]]:
     """Those that may match well enough to count, in their order."""
-    return itertools.chain.from_iterable(some.heard(heard, PHRASE) for some in phrases)
+    return itertools.chain.from_iterable(some.likely_in(heard, PHRASE) for some in phrases)

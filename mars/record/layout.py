@@ -41,11 +41,11 @@ FILES = {
     "checkpoint": "of an unfinished run: its two newest checkpoints, what it paid so far, scores of unfinished passes",
     "wandb": "the W&B run's id and offline files, with logger=wandb",
 }
-NEEDED = (STAMP, CONFIG, MANIFEST, ROUNDS, METRICS)  # of these, what a finished run always has
+ALWAYS = (STAMP, CONFIG, MANIFEST, ROUNDS, METRICS)  # of these, what a finished run always has
 PASSED_ON = (MANIFEST, METRICS, CONFIG, ROUNDS, DONE)  # of these, what a submission takes, besides scores and records
 
 MAIN = "in_distribution"  # the evaluation that every run has
-FAILED = ".failed"  # ends the name of a table that could not be measured
+UNMEASURED = ".failed"  # ends the name of a table that could not be measured
 
 
 def scores_of(label: str) -> str:

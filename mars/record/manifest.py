@@ -22,6 +22,7 @@ from mars.pool.preservation import preservation
 from mars.pool.store import Supply
 from mars.pool.unchanged import listed, repeats, unchanged
 from mars.preferences.pair import Preferences
+from mars.process.machine import cores
 from mars.record.facts import SCHEMA_VERSION
 from mars.reward.engine import Engine
 from mars.reward.weights import weights_id
@@ -142,6 +143,7 @@ def environment() -> dict[str, Any]:
         "hardware": {
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
+            "cores": cores(),  # of these, what this process may use
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },

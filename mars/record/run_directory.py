@@ -31,17 +31,17 @@ from mars.record.facts import (
     yaml_mapping,
 )
 from mars.record.layout import (
+    ALWAYS,
     CONFIG,
     DONE,
-    FAILED,
     FILES,
     JOB_LOG,
     MAIN,
     MANIFEST,
     METRICS,
-    NEEDED,
     ROUNDS,
     STAMP,
+    UNMEASURED,
     record_of,
     scores_of,
 )
@@ -91,7 +91,7 @@ class RunDirectory:
 
     def tables(self) -> dict[str, Path]:
         """{label: score table} of the evaluations, the main one first."""
-        found = {path.stem: path for path in self.path.glob(scores_of("*")) if not path.stem.endswith(FAILED)}
+        found = {path.stem: path for path in self.path.glob(scores_of("*")) if not path.stem.endswith(UNMEASURED)}
         return {label: found[label] for label in sorted(found, key=lambda label: (label != MAIN, label))}
 
     def records(self) -> dict[str, Path]:
@@ -181,7 +181,7 @@ class RunDirectory:
 
     def check_whole(self) -> None:
         """Raises UserError where a file that a finished run always has is not there."""
-        if lost := [name for name in NEEDED if not (self.path / name).is_file()]:
+        if lost := [name for name in ALWAYS if not (self.path / name).is_file()]:
             raise UserError(f"{self.path / lost[0]}: has gone since it was written (run the same command again)")
 
     def claim(self, config_hash: str) -> None:
@@ -267,7 +267,7 @@ class RunDirectory:
 
     def keep_failed(self, label: str, table: pd.DataFrame) -> Path:
         """Where the scores were put that no number could be taken from."""
-        path = self.path / scores_of(f"{label}{FAILED}")
+        path = self.path / scores_of(f"{label}{UNMEASURED}")
         files.write_parquet(path, table)
         return path
 

@@ -42,7 +42,7 @@ from mars.worlds.planted_latents import (
     draw_response,
     gold,
 )
-from mars.worlds.planted_settings import SPLITS, USUAL, PlantedConfig, Split, address, parse
+from mars.worlds.planted_settings import SPLITS, USUAL, PlantedConfig, Split, id_of, parse_id
 from mars.worlds.planted_words import answer, ask
 from mars.worlds.planted_world import TOPICS
 
@@ -73,7 +73,7 @@ class World:
     @staticmethod
     def of(pair_id: str) -> World:
         """The world a pair came from. Raises ConfigError when `pair_id` is not the id of a planted pair."""
-        return _world(parse(pair_id)[0])
+        return _world(parse_id(pair_id)[0])
 
     def pair(self, split: str, row: int) -> Pair:
         """The pair in row `row` of `split`."""
@@ -90,7 +90,7 @@ class World:
         latent, prompt, exchanged = drawn
         margin = round(gold(latent.chosen) - gold(latent.rejected), 6)
         return Pair(
-            address(self.config, split, row),
+            id_of(self.config, split, row),
             (Message("user", prompt),),
             answer(latent.chosen, self._rng(split, row, "better" if margin > 0 else "worse")),
             answer(latent.rejected, self._rng(split, row, "worse" if margin > 0 else "better")),
@@ -121,8 +121,8 @@ class World:
                 return text
 
     def _place(self, pair_id: str) -> tuple[str, int]:
-        _, split, row = parse(pair_id)
-        if address(self.config, split, row) != pair_id:
+        _, split, row = parse_id(pair_id)
+        if id_of(self.config, split, row) != pair_id:
             raise ConfigError(f'planted: pair "{pair_id}" is of another world (World.of finds it)')
         return split, row
 

@@ -156,7 +156,7 @@ class Phrases(Generic[V]):
             for word, weight in phrase.weighted:
                 self._weights[word].append((number, weight))
 
-    def heard(self, text: Hearing, least: float) -> Iterator[tuple[V, Phrase]]:
+    def likely_in(self, text: Hearing, least: float) -> Iterator[tuple[V, Phrase]]:
         """Those of which `text` has words of so much weight, in their order: what `text.find` may find, and more."""
         found: dict[int, float] = defaultdict(float)
         for word in self._weights.keys() & text.places.keys():

@@ -74,7 +74,7 @@ _IN_ADDRESS = ("noise", "temperature", "flip_rate", "rare_share", "nuisance", "s
 USUAL = PlantedConfig()
 
 
-def address(config: PlantedConfig, split: str, row: int) -> str:
+def id_of(config: PlantedConfig, split: str, row: int) -> str:
     """`planted-0-train-17`, or `planted-0~noise=flip-train-17` where a setting differs from its default."""
     return f"{_head(config)}-{split}-{row}"
 
@@ -86,12 +86,12 @@ def _head(config: PlantedConfig) -> str:
     return f"planted-{config.seed}{''.join(tags)}"
 
 
-def parse(pair_id: str) -> tuple[PlantedConfig, str, int]:
-    """(config, split, row) of a pair id, the inverse of `address`. Raises ConfigError for any other text."""
+def parse_id(pair_id: str) -> tuple[PlantedConfig, str, int]:
+    """(config, split, row) of a pair id, the inverse of `id_of`. Raises ConfigError for any other text."""
     try:
         head, split, row = pair_id.rsplit("-", 2)
         config = _config(head)
-        if split in SPLITS and address(config, split, int(row)) == pair_id:
+        if split in SPLITS and id_of(config, split, int(row)) == pair_id:
             return config, split, int(row)
     except (ValueError, UserError):
         pass
@@ -110,6 +110,6 @@ def _config(head: str) -> PlantedConfig:
 @lru_cache(maxsize=1 << 16)
 def usual_id(pair_id: str) -> str:
     """The id of the pair with the same texts under the usual noise. Raises ConfigError for any other id."""
-    config, split, row = parse(pair_id)
+    config, split, row = parse_id(pair_id)
     usual = {name: getattr(USUAL, name) for name in ("noise", "temperature", "flip_rate")}
-    return address(dataclasses.replace(config, **usual), split, row)
+    return id_of(dataclasses.replace(config, **usual), split, row)

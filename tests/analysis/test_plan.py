@@ -215,7 +215,11 @@ def test_a_plan_for_workers_has_their_hours_and_what_calls_take(tmp_path: Path) 
 def test_the_first_run_of_a_replicate_is_told_from_the_later_ones(tmp_path: Path) -> None:
     for replicate in range(2):
         for method, seconds in (("none", 20.0), ("uniform", 4.0), ("mars", 2.0)):
-            manifest = {"wall_seconds": seconds + replicate, "busy_cores": seconds / 10, "hardware": {"cpus": 4}}
+            manifest = {
+                "wall_seconds": seconds + replicate,
+                "busy_cores": seconds / 10,
+                "hardware": {"cpus": 64, "cores": 4},
+            }
             make_study(tmp_path / "s", {method: 0.5}, seeds=(replicate,), own_rows=True, manifest=manifest)
     found = costs(load(tmp_path / "s"))
     assert (found.first_seconds, found.later_seconds, found.least_seconds) == (20.5, 3.5, 2.5)

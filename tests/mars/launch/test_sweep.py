@@ -208,6 +208,13 @@ def test_a_setting_goes_to_those_choices_that_have_it(tmp_path: Path) -> None:
     assert nobody.stderr.startswith("error: method.tau: not a setting of method=uniform,none, but of mars, mars_easy, ")
 
 
+def test_runs_on_the_same_data_follow_each_other(tmp_path: Path) -> None:
+    done = sweeping(tmp_path, "method=uniform,mars", "seed=1,0", "dataset.seed=${seed}")
+    assert done.returncode == 0, done.stderr
+    runs = [found[1] for line in lines(done) if (found := re.search(r"(\w+-planted-tiny-s\d)-\w+ done in", line))]
+    assert runs == [f"{method}-planted-tiny-s{seed}" for seed in (1, 0) for method in ("uniform", "mars")]
+
+
 def test_a_run_of_a_sweep_is_that_of_a_single_command(compose: Compose, tmp_path: Path) -> None:
     settings = ["method=uniform,mars", "augmenter.seed=3,4", "replicate=null,1", "retry=failed"]
     done = sweeping(tmp_path, *settings)

@@ -17,7 +17,7 @@ from mars.pool.planted_reading import gold_margin, preserved, read
 from mars.preferences.pair import SIDES, Pair
 from mars.worlds.planted import World, load_planted
 from mars.worlds.planted_latents import Response, gold
-from mars.worlds.planted_phrases import Hearing, Phrase
+from mars.worlds.planted_phrases import Hearing, Phrase, Phrases
 from mars.worlds.planted_settings import SPLITS, PlantedConfig
 from mars.worlds.planted_words import answer
 from mars.worlds.planted_world import TOPICS
@@ -252,6 +252,20 @@ def test_what_is_heard_must_reach_the_bound():
     heard, phrase = Hearing.of("dust with flour"), Phrase.of("dust the basket with flour")
     assert heard.find(phrase, 0.63).share == pytest.approx(2.3 / 3.6)
     assert heard.find(phrase, 0.65) is None
+
+
+TIPS = [tip for topic in TOPICS for tip in topic.tips]
+PHRASES = [(i, Phrase.of(tip, begins="remember to")) for i, tip in enumerate(TIPS)]
+
+
+@given(st.lists(st.sampled_from(TIPS), min_size=1, max_size=3), st.randoms(use_true_random=False), st.floats(0.05, 1))
+def test_no_phrase_that_is_found_is_passed_over(tips, rng, least):
+    words = [word for word in " ".join(tips).split() if rng.random() < 0.7]
+    heard = Hearing.of(" ".join(words))
+    found = [i for i, phrase in PHRASES if heard.find(phrase, least)]
+    likely = [i for i, _ in Phrases(PHRASES).likely_in(heard, least)]
+    assert likely == sorted(likely)
+    assert set(found) <= set(likely)
 
 
 def test_words_shared_with_siblings_weigh_more_and_with_rivals_less():
