@@ -167,7 +167,8 @@ def _count(split: Sequence[Pair], hits: Sequence[bool]) -> dict[str, Any]:
 
 
 def _prompt(pair: Pair) -> str:
-    return "\n".join(message.content for message in pair.prompt)
+    turns = pair.prompt
+    return turns[0].content if len(turns) == 1 else "\n".join([turn.content for turn in turns])
 
 
 def _words_of(pair: Pair) -> _Words:
