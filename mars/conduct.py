@@ -45,7 +45,7 @@ class Conductor:
 
     def __init__(self, settings: Settings, pieces: Pieces, place: RunDirectory, names: Mapping[str, Any]):
         self.settings, self.pieces, self.place, self.names = settings, pieces, place, names
-        self._began, self._worked_before = time.perf_counter(), time.process_time()
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._saved = _saved(place.checkpoints, pieces.engine.ranks)
         self._paid = _paid(place.checkpoints / COSTS)  # by earlier attempts
         self._home = place.identity()
@@ -167,7 +167,8 @@ class Conductor:
         log.info("%s", manifest.pool_line(done["pool"]))
         if remark := unchanged.remark(done["pool"]):
             log.warning("%s", remark)
-        busy = (time.process_time() - self._worked_before) / (time.perf_counter() - self._began)
+        # Of this attempt and process alone: a rate needs no more, and others of the run are not known here.
+        busy = (time.process_time() - self._cpu_began) / (time.perf_counter() - self._began)
         return {**self.names, **done, "wall_seconds": self._seconds(), "busy_cores": busy}
 
     def _seconds(self) -> float:

@@ -54,6 +54,8 @@ def metrics(study: Path) -> dict[str, bytes]:
 def main(
     experiment: str = "matched", runs: str = _RUNS, ways: str = "workers", cache: str = "", repeats: int = 1
 ) -> None:
+    if repeats < 1:
+        raise UserError(f"--repeats: must be at least 1, not {repeats}")
     asked = [f"experiment={experiment}", *runs.split()]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

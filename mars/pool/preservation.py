@@ -32,7 +32,7 @@ def preservation(pool: Pool, rows: np.ndarray) -> dict[str, float] | None:
 
 def _gold_margins(pool: Pool, parents: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """[M] float: r*(chosen) − r*(rejected) of the pool's texts in these slots, each [M] int."""
-    both = np.stack([[*parents, *parents], [*chosen, *rejected]], axis=1)
+    both = np.stack([np.concatenate([parents, parents]), np.concatenate([chosen, rejected])], axis=1)
     cells, where = np.unique(both, axis=0, return_inverse=True)  # a pool combines each text with several others
     texts = [pool.text(parent, slot) for parent, slot in cells.tolist()]
     if gaussian.is_address(pool.base[0].chosen):

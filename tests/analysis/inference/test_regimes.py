@@ -77,7 +77,7 @@ def test_under_bradley_terry_noise_signed_margins_lose_much_and_absolute_ones_ga
 
 @pytest.mark.parametrize("experiment", ["regimes", "regimes_planted", "regimes_flips"])
 def test_runs_of_one_dataset_follow_each_other(experiment):
-    """`mars.choices.load` keeps one dataset: a sweep that alternates between two makes each anew for every run."""
+    """As the presets list them, so that a study that was stopped has whole worlds."""
     config = composed(f"experiment={experiment}", hydra_too=True)
     params = {key: str(values).split(",") for key, values in config.hydra.sweeper.params.items()}
     of_data = [key == "labels" or key.startswith("dataset.") for key in params]
