@@ -25,10 +25,10 @@ from mars.config import ConfigError
 from mars.preferences.dialogue import Message, Rendered, Template
 from mars.reward.backbone import Truncation
 from mars.reward.encoder import frozen_encoder
+from mars.reward.fast_paths import take_fast_paths
 from mars.reward.features import Features
 from mars.reward.model import LINEAR, RewardModel, load_linear, positions
 from mars.reward.packed_linear import pack_linears
-from mars.reward.packing_probe import set_packing
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Encoder, Tokens
 
@@ -85,7 +85,7 @@ def load(found: Found, options: Options, cache: Path, device: torch.device) -> J
     _check_template(found, template, tokenizer)
     if options.token_budget > 1:
         _check_padding(found, reward, Tokens(encoder, device))
-        set_packing(reward, "auto", max_length)
+        take_fast_paths(reward, "auto", max_length)
     about = {
         "weights": weights(found),
         "architecture": type(reward.model).__name__,

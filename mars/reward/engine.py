@@ -22,11 +22,11 @@ from mars.reward import sharding
 from mars.reward.backbone import BackboneConfig, Mode
 from mars.reward.determinism import Determinism
 from mars.reward.encoder import frozen_encoder
+from mars.reward.fast_paths import Wanted, take_fast_paths
 from mars.reward.features import Features
 from mars.reward.leading import LeadingScorer
 from mars.reward.memory import Budget
 from mars.reward.model import LINEAR, LinearReward, RewardModel, autocast_dtype, load_reward_model, scalar_head
-from mars.reward.packing_probe import Wanted, set_packing
 from mars.reward.scoring import Journal, ModelScorer
 from mars.reward.texts import Texts, rendering
 from mars.reward.tokens import Inputs, Tokens
@@ -40,7 +40,7 @@ class Tuning:
     """How a transformer is made ready to train.
 
     lora: settings of its adapters, None trains every weight. packing: texts without padding
-    (`mars.reward.packing_probe.set_packing`). deterministic: on a GPU by deterministic operations. shard: each process
+    (`mars.reward.fast_paths.take_fast_paths`). deterministic: on a GPU by deterministic operations. shard: each process
     of the run holds a part of the model (`mars.reward.sharding`); of one process there is nothing to share out.
     """
 
@@ -113,7 +113,7 @@ class Engine:
         reward = self._transformer(torch.device("cpu") if shared_out else self.device)
         if shared_out:
             sharding.shard(reward, self.device)
-        set_packing(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
+        take_fast_paths(reward, self._tuning.packing, self.backbone.max_length, self._tuning.dropout)
         return reward
 
     def _transformer(self, device: torch.device) -> RewardModel:

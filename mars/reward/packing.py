@@ -11,7 +11,7 @@ sequences of different lengths compute (`varlen_attn`: on a GPU, in bf16 or fp16
 which is the plain statement of what has to come out.
 
 The attention is registered with transformers by name, and `Layout` reaches it as a keyword that models hand through to
-their attention. Whether a model does so is found out before it is used (`mars.reward.packing_probe`). transformers is
+their attention. Whether a model does so is found out before it is used (`mars.reward.fast_paths`). transformers is
 imported when a model is, and never by a run whose features are cached.
 """
 
@@ -239,8 +239,9 @@ def texts_as_rows(model: Any, layout: Layout) -> Iterator[None]:
 
 
 def read(hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """[B, 1, d] what the score of each text is read from, of [1, T, d]."""
+    """[B, 1, d] what the score of each text is read from, of [1, T, d], or of the [1, B, d] that `Unread` leaves."""
     if not layout.mean:
-        return hidden[0, layout.scored, None]
+        unread = hidden.shape[1] > len(layout.scored)  # where texts have one token each, both are the same
+        return hidden[0, layout.scored if unread else slice(None), None]
     mean = torch.segment_reduce(hidden[0].float(), "mean", lengths=layout.lengths, axis=0, unsafe=True)
     return mean[:, None].to(hidden.dtype)

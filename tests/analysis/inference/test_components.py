@@ -35,8 +35,8 @@ def paired(by_seed: np.ndarray, overlap: float = 0.0) -> Paired:
 def test_parts_are_never_negative_and_sum_to_the_variance(spread: Spread) -> None:
     parts = components(spread)
     assert min(parts[:5]) >= 0
-    assert parts.variance == pytest.approx(float(spread.variance()), abs=1e-15)
-    assert parts.overlap + parts.pairs == pytest.approx(spread.fixed, abs=1e-15)
+    assert parts.variance == pytest.approx(float(spread.variance()), rel=1e-12, abs=1e-15)
+    assert parts.overlap + parts.pairs == pytest.approx(spread.fixed, rel=1e-12, abs=1e-15)
     assert parts.seeds == 0 or parts.seeds_apart
 
 

@@ -14,10 +14,10 @@ from torch.nn.attention import varlen
 from mars.config import ConfigError
 from mars.reward import packing
 from mars.reward.engine import Engine, Tuning
+from mars.reward.fast_paths import CannotPackError, packing_of, take_fast_paths
 from mars.reward.feeding import Feed
 from mars.reward.model import RewardModel, load_reward_model
 from mars.reward.packing import ATTENTION, Packing, attend, pack
-from mars.reward.packing_probe import CannotPackError, packing_of, set_packing
 from mars.reward.shared_prompts import forest, path
 from mars.reward.weights import load_tokenizer
 
@@ -181,7 +181,7 @@ def test_attention_that_cannot_be_exchanged_stays_padded_and_says_so(kind, caplo
     with pytest.raises(CannotPackError, match=f'attention of {kind} is "eager", and only "sdpa" can be exchanged'):
         packing_of(model, 128)
     with pytest.raises(ConfigError, match=r"^train.packing: attention of .* \(set it to false\)$"):
-        set_packing(model, True, 128)
+        take_fast_paths(model, True, 128)
     assert model.packing is None
 
 
@@ -212,17 +212,17 @@ def test_a_model_that_fails_at_a_packed_row_stays_padded(monkeypatch, caplog):
 
     monkeypatch.setattr(RewardModel, "_packed", refuse)
     with caplog.at_level(logging.INFO):
-        set_packing(model, "auto", 128)
+        take_fast_paths(model, "auto", 128)
     assert caplog.messages == ["texts are padded: qwen3 does not take packed texts: no such keyword: layout"]
     assert model.packing is None
 
 
 def test_dropout_and_packing_exclude_each_other():
     model = reward_model("qwen3")
-    set_packing(model, "auto", 128, dropout=True)
+    take_fast_paths(model, "auto", 128, dropout=True)
     assert model.packing is None
     with pytest.raises(ConfigError, match=r"train.packing: packed attention has no dropout"):
-        set_packing(model, True, 128, dropout=True)
+        take_fast_paths(model, True, 128, dropout=True)
     layout = pack(texts(), Packing(), CPU)["layout"]
     with pytest.raises(ValueError, match="no dropout"):
         attend(SimpleNamespace(), *(torch.zeros(1, 1, layout.positions.shape[1], 4),) * 3, None, layout, dropout=0.1)

@@ -1,13 +1,15 @@
-"""Whether a model takes packed texts: found out by scoring some, once, when it is loaded.
+"""What a model need not compute: padding, and what no score reads. Left out where the model allows it.
 
-A model whose attention cannot be exchanged, or that ignores what it is handed, would give wrong scores without a word.
-So a few texts are packed and must come out as each of them alone: in fp32 to rounding, and in the precision of the run,
-where other kernels are at work, to that one's.
+Whether it does is found out by scoring a few texts, once, when it is loaded. A model whose attention cannot be
+exchanged, or that ignores what it is handed, would give wrong scores without a word. So the texts are packed
+(`mars.reward.packing`) and must come out as each of them alone: in fp32 to rounding, and in the precision of the run,
+where other kernels are at work, to that one's. What is unread (`mars.reward.last_layer`) is tried in the same way.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 
 from mars.config import ConfigError
 from mars.reward import sharding
+from mars.reward.last_layer import Unread, last_attention
 from mars.reward.model import RewardModel, scalar_head
 from mars.reward.packing import ATTENTION, Packing, kernel_error, pack, register
 from mars.reward.scoring import evaluating
@@ -33,22 +36,45 @@ class CannotPackError(Exception):
     """Why a model's texts stay padded."""
 
 
-def set_packing(reward: RewardModel, wanted: Wanted, max_length: int, dropout: bool = False) -> None:
-    """Makes `reward` take its texts packed where that is wanted and possible, and says so in one line of the log.
+def take_fast_paths(reward: RewardModel, packing: Wanted, max_length: int, dropout: bool = False) -> None:
+    """Makes `reward` leave out what it need not compute; whether that is padding too is said in one line of the log.
 
-    auto: wherever the backbone allows it. max_length: tokens of a text, at most. dropout: the model trains with it.
-    Raises ConfigError where packing is wanted and impossible.
+    packing: texts without padding; auto: wherever the backbone allows it. max_length: tokens of a text, at most.
+    dropout: the model trains with it. Raises ConfigError where packing is wanted and impossible.
     """
-    if wanted is False:
+    leave_out_unread(reward, max_length)
+    if packing is False:
         return
     try:
         reward.packing = packing_of(reward, max_length, dropout)
     except CannotPackError as reason:
-        if wanted is True:
+        if packing is True:
             raise ConfigError(f"train.packing: {reason} (set it to false)") from None
         log.info("texts are padded: %s", reason)
         return
     log.info("texts go without padding%s", ", and what they share at their start once" if reward.causal else "")
+
+
+def leave_out_unread(reward: RewardModel, max_length: int) -> bool:
+    """Whether `reward` drops, from now on, the tokens of its last layer that no score reads."""
+    attention = last_attention(reward.model)
+    if attention is None or reward.causal or _pools_mean(reward.model):
+        return False
+    batches = _alone(reward, _texts(reward, max_length))
+    precision, reward.autocast = reward.autocast, None
+    try:
+        expected = torch.cat([_head_inputs(reward, one) for one in batches])
+        unread = Unread(attention)
+        try:
+            error = _error(torch.cat([_head_inputs(reward, one) for one in batches]), expected)
+        except Exception:  # of any type, from a model's own code
+            error = float("inf")
+    finally:
+        reward.autocast = precision
+    if not error <= _ROUNDING[None]:
+        unread.remove()
+        return False
+    return True
 
 
 def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> Packing:
@@ -58,12 +84,11 @@ def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> P
     config, before = reward.model.config, reward.model.config._attn_implementation
     if before not in ("sdpa", ATTENTION):
         raise CannotPackError(f'attention of {config.model_type} is "{before}", and only "sdpa" can be exchanged')
-    packing = Packing(reward.causal, _padding(reward.model), getattr(config, "classifier_pooling", None) == "mean")
+    packing = Packing(reward.causal, _padding(reward.model), _pools_mean(reward.model))
     texts = _texts(reward, max_length)
-    device = next(reward.parameters()).device
-    alone = [{"input_ids": torch.from_numpy(text)[None].to(device)} for text in texts]
+    alone = _alone(reward, texts)
+    device = alone[0]["input_ids"].device
     packed = pack(texts, packing, device)
-    alone = [{**one, "attention_mask": torch.ones_like(one["input_ids"])} for one in alone]
     precision = reward.autocast
     register()
     try:
@@ -72,7 +97,7 @@ def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> P
             expected = torch.cat([_head_inputs(reward, one) for one in alone])
             reward.model.set_attn_implementation(ATTENTION)
             found = _head_inputs(reward, packed)
-            error = float((found - expected).norm() / expected.norm())
+            error = _error(found, expected)
             if not error <= _ROUNDING[reward.autocast]:
                 raise CannotPackError(f"{config.model_type} reads packed texts otherwise than alone ({error:.1%} off)")
         if device.type == "cuda" and precision is not None:
@@ -88,6 +113,15 @@ def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> P
     finally:
         reward.autocast = precision
     return packing
+
+
+def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def _pools_mean(model: nn.Module) -> bool:
+    """Whether an encoder's score is read from the mean over a text's tokens."""
+    return getattr(model.config, "classifier_pooling", None) == "mean"
 
 
 def _padding(model: nn.Module) -> int | None:
@@ -106,6 +140,13 @@ def _texts(reward: RewardModel, max_length: int) -> list[np.ndarray]:
     words = reward.model.get_input_embeddings().num_embeddings
     long, short, other = (rng.integers(words, size=size) for size in (length, 7, 9))
     return [long, short, np.concatenate([long[: length // 2], other])]
+
+
+def _alone(reward: RewardModel, texts: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """Each text as a batch of its own."""
+    device = next(reward.parameters()).device
+    ids = [torch.from_numpy(text)[None].to(device) for text in texts]
+    return [{"input_ids": one, "attention_mask": torch.ones_like(one)} for one in ids]
 
 
 def _head_inputs(reward: RewardModel, batch: dict[str, Any]) -> torch.Tensor:
