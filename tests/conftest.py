@@ -26,7 +26,7 @@ from mars.plugins import declared
 
 _UNSET = "of-the-test"  # in the place of a test's own directories
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two workers share the cores
+torch.set_num_threads(1)  # tensors are small, and two workers share the cores
 
 
 @pytest.fixture
