@@ -11,6 +11,7 @@ comparisons      rows of several replies and a label: a winner, votes, scores, r
 shapes           all these by name, and the user's names of columns
 recognition      which of them a file is in
 policies         rows with a defect: dropped, kept or an error, and counted
+draws            what a seed decides: the order of pairs, the prompts held out, the labels flipped
 dataset          all of it in order: read, choose by seed, split
 contamination    test pairs that the training data already hold
 """
