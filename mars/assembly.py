@@ -30,7 +30,8 @@ from mars.plugins import find, resolve
 from mars.pool.gates import Gates, GatesConfig
 from mars.pool.pool import Pool
 from mars.pool.rows import PoolConfig
-from mars.pool.semantic import Refiner, semantic_config
+from mars.pool.semantic import Refiner
+from mars.pool.semantic_settings import semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
 from mars.process import devices, ranks
