@@ -26,6 +26,7 @@ from mars.files import digest
 from mars.method.journal import Journal
 from mars.method.logger import WandbConfig, WandbLogger
 from mars.preferences.pair import SIDES, Preferences
+from mars.process import devices
 from mars.record.layout import record_of, scores_of
 from mars.record.manifest import logged_metrics
 from mars.record.run_directory import RunDirectory
@@ -48,7 +49,7 @@ def judge(settings: EvaluateConfig, model: str, actors: Actors | None = None) ->
     if settings.threads:
         torch.set_num_threads(settings.threads)
     options = _options(settings)
-    place = Path(settings.cache).expanduser(), assembly.device(settings.device)
+    place = Path(settings.cache).expanduser(), devices.device(settings.device)
     asked: Asked = assembly.benchmark(settings.benchmark, place, settings.label or "")
     found = model_files.find(model, settings.revision, settings.trust_remote_code)
     dataset = _dataset(settings, found.run, asked.name) if asked.benchmark.asks_dataset else None
@@ -99,7 +100,7 @@ def _passes(
         options=_options(settings),
         most=_most(settings),
         cache=Path(settings.cache).expanduser(),
-        device=assembly.worker_device(settings.device, settings.engine),
+        device=settings.engine.device(settings.device),
         threads=settings.threads or settings.engine.cpus,
         about=judged.about,
     )

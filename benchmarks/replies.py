@@ -115,11 +115,11 @@ def _benchmark(record: Mapping[str, Any], table: pd.DataFrame, settings: Replies
         raise UserError(f"candidates: is required, because texts are not kept with scores (candidates={known})")
     if source == "file":
         return BestOfN(BestOfNConfig(**own, path=settings.candidates, repeated="keep"))
-    from mars import assembly  # torch comes with it
+    from mars.process import devices  # torch comes with it
 
     sampled = {key: value for key, value in protocol["policy"].items() if key != "weights"}
     named = {"policy": settings.candidates, "policy_revision": settings.revision, **sampled}
-    place = Path(settings.cache).expanduser(), assembly.device(settings.device)
+    place = Path(settings.cache).expanduser(), devices.device(settings.device)
     return BestOfN(BestOfNConfig(**own, prompts=table["id"].nunique(), **named)).at(*place)
 
 

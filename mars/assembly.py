@@ -20,7 +20,6 @@ from torch import nn
 from mars.augment.named import augmenter_of
 from mars.augment.variant import Augmenter, Request, Variant
 from mars.choices import Settings, shaping, strategies
-from mars.cluster.settings import EngineConfig
 from mars.config import ConfigError, build, renamed
 from mars.files import digest
 from mars.method.start import warm_start
@@ -31,11 +30,12 @@ from mars.plugins import find, resolve
 from mars.pool.gates import Gates, GatesConfig
 from mars.pool.pool import Pool
 from mars.pool.rows import PoolConfig
-from mars.pool.semantic import Refiner, semantic_config
+from mars.pool.semantic import Refiner
+from mars.pool.semantic_settings import semantic_config
 from mars.pool.store import Store, Supply
 from mars.preferences.pair import Pair, Preferences
-from mars.process import ranks
-from mars.reward import determinism, share
+from mars.process import devices, ranks
+from mars.reward import determinism
 from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import Embed, frozen_encoder, sentence_embedder
 from mars.reward.engine import Engine, Tuning
@@ -116,7 +116,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
         torch.set_num_threads(settings.threads)
     if settings.deterministic:
         determinism.prepare()
-    place = Path(settings.cache).expanduser(), device(settings.device)
+    place = Path(settings.cache).expanduser(), devices.device(settings.device)
     usual = resolve("benchmarks.choices:USUAL")
     first = [] if settings.benchmark.get("name") == usual["name"] else [usual]
     asked = [benchmark(one, place) for one in (*first, settings.benchmark)]
@@ -280,43 +280,3 @@ def _label_check(engine: Engine, start: Callable[[], nn.Module]) -> Callable[[Se
         return (margins > 0) | np.array([pair.tied for pair in pairs], dtype=bool)
 
     return ranked
-
-
-def worker_device(name: str, engine: EngineConfig) -> str:
-    """The device of a worker of `engine`: with `auto` a GPU where it has one. This machine may have none."""
-    return name if name != "auto" else "cuda" if engine.gpus else "cpu"
-
-
-def device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one, for each process of a run its own.
-
-    Raises ConfigError for a device that does not answer.
-    """
-    if ranks.count() > 1:
-        return _of_rank(name)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(name)
-        share.take(found)
-        torch.zeros(1, device=found).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: {name} cannot be used: {str(error).splitlines()[0][:200]}") from None
-    return found
-
-
-def _of_rank(name: str) -> torch.device:
-    """The device of this process among those of a run. Raises ConfigError where there are too few."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device: {name} is one device, and each of {ranks.count()} processes needs its own (auto)")
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    (mine, processes), cards = ranks.of_machine(), torch.cuda.device_count()
-    if processes > cards:
-        raise ConfigError(
-            f"device: {processes} processes on this machine and {cards} GPUs, one for each is needed (lower "
-            f"--nproc_per_node, or set device=cpu)"
-        )
-    found = torch.device("cuda", mine)
-    torch.cuda.set_device(found)
-    return found

@@ -75,16 +75,17 @@ def _filled(settings: FillConfig, actors: Actors | None) -> tuple[Supply, Pool]:
     from mars.pool.elsewhere import Distributed
     from mars.pool.pool import Pool
     from mars.pool.store import Supply
+    from mars.process import devices
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     cache, preferences = Path(settings.cache).expanduser(), load(settings.dataset)
-    device = assembly.device(settings.device) if actors is None else torch.device(_worker_device(settings))
+    device = torch.device(settings.engine.device(settings.device)) if actors else devices.device(settings.device)
     supply = assembly.supply_of(settings.augmenter, "augmenter", cache, device)
     if not getattr(supply.augmenter, "stored", True) or supply.augmenter.name == "none":
         raise ConfigError(f"augmenter: no variant of {supply.augmenter.name} is ever stored, so there is none to make")
     assembly.check_width(supply.augmenter, settings.pool)
-    here = assembly.device(settings.device if actors is None else "auto")
+    here = devices.device(settings.device if actors is None else "auto")
     gates = assembly.gates_of(settings.pool.gates, preferences, _TOKENS, cache, here)
     made = Distributed(supply.augmenter, actors, _work(settings, supply)) if actors else None
     if made:
@@ -96,18 +97,12 @@ def _filled(settings: FillConfig, actors: Actors | None) -> tuple[Supply, Pool]:
     return supply, pool
 
 
-def _worker_device(settings: FillConfig) -> str:
-    from mars.assembly import worker_device
-
-    return worker_device(settings.device, settings.engine)
-
-
 def _work(settings: FillConfig, supply: Supply) -> Work:
     threads = settings.threads or settings.engine.cpus
     arguments = (
         settings.augmenter,
         settings.cache,
-        _worker_device(settings),
+        settings.engine.device(settings.device),
         threads,
         digest(supply.augmenter.settings),
     )
@@ -122,9 +117,10 @@ def maker(augmenter: dict[str, Any], cache: str, device: str, threads: int, sett
 
     from mars import assembly
     from mars.pool.elsewhere import Maker
+    from mars.process import devices
 
     torch.set_num_threads(threads)
-    place = Path(cache).expanduser(), assembly.device(device)
+    place = Path(cache).expanduser(), devices.device(device)
     return Maker(assembly.supply_of(augmenter, "augmenter", *place).augmenter, settings)
 
 

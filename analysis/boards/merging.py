@@ -24,8 +24,8 @@ from analysis.boards.score_tables import (
     score_columns,
     without_validation,
 )
-from analysis.study.loading import assemble
 from analysis.study.study import Run, Study
+from analysis.study.tables import assemble
 from mars.config import UserError
 from mars.files import digest
 from mars.record.layout import scores_of

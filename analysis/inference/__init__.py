@@ -1,6 +1,8 @@
 """How sure we are: intervals, the declared comparisons, and what may be compared at all.
 
-stats           intervals, paired differences, families of tests, power
+stats           intervals, families of tests
+difference      arm − reference over replicates and examples; settling: what would settle what it leaves open
+power           how many replicates, before the run
 sequential      levels for looking after each batch of replicates
 comparisons     the comparisons named before the numbers are seen
 comparability   what arms differ in beside their strategy

@@ -26,9 +26,10 @@ import pandas as pd
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
-from analysis.inference.difference import detectable, equivalence_p, larger_study, more_replicates
+from analysis.inference.difference import equivalence_p
 from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
+from analysis.inference.settling import detectable, larger_study, more_replicates
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
 from analysis.study.parallel import made

@@ -35,9 +35,10 @@ from benchmarks.judges.judge import Judge, made
 from benchmarks.judges.settings import JudgementConfig
 from benchmarks.judges.verdicts import RECORD, VERDICTS, showings, verdicts
 from benchmarks.judges.winrate import Units, agreement, measure
-from mars import assembly, choices, files
+from mars import choices, files
 from mars.config import ConfigError, UserError
 from mars.files import as_json, digest, write_json, write_parquet, write_text
+from mars.process import devices
 from mars.progress import counted
 from mars.record.facts import SCHEMA_VERSION
 from mars.record.manifest import environment
@@ -72,7 +73,7 @@ def carry_out(settings: JudgementConfig) -> dict[str, Any]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     replies = read(settings)
-    judge = made(settings.judge, Path(settings.cache).expanduser(), assembly.device(settings.device))
+    judge = made(settings.judge, Path(settings.cache).expanduser(), devices.device(settings.device))
     label = settings.label or str(settings.judge["name"])
     out = Path(settings.out) if settings.out else _default(replies)
     question = digest([replies.digest, judge.identity, settings.same_twice])

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from benchmarks.models import model_files, pretrained
-from mars import assembly
 from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
+from mars.process import devices
 from mars.reward.elsewhere import Ids
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.features import Features
@@ -49,7 +49,7 @@ class Passes:
         found, options = asked.found, asked.options
         if found.revision:  # of the hub, whose files lie elsewhere on another machine
             found = model_files.find(found.name, found.revision, options.trust_remote_code)
-        judged = pretrained.load(found, options, asked.cache, assembly.device(asked.device))
+        judged = pretrained.load(found, options, asked.cache, devices.device(asked.device))
         for key, told in asked.about.items():
             if judged.about[key] != told:
                 raise ConfigError(

@@ -1,21 +1,8 @@
 """RewardBench 2: the best of four responses in five subsets, and in the sixth, Ties, many right answers at once.
 
-Best of four: the credit of a prompt is the share of correct responses among those tied at the top, so with one correct
-response, as officially, 1/k in a tie of k. `ties: half` gives ½ to any tie at the top of right and wrong.
-
-Ties: each question is there twice, as `tied:N` with many correct answers and as `ref:N` with one. For a prompt let
-s = best − worst correct score and m = worst correct − best wrong, m_ref the m of its reference; accurate means m > 0.
-
-    score = 0.30·tied accuracy + 0.30·ref accuracy + 0.20·P(m > s) + 0.20·P(min(m, m_ref) > s)
-            + 0.01·mean tanh(min(m, m_ref)/s − 1)
-
-over the tied prompts, and from the third term on over those with a reference. Where s = 0 the last term counts 0; the
-released NumPy code does so for 0/0 alone and else gives ±1, which moves the score by 0.01 at most. A prompt without its
-partner counts in the accuracy it has, and is recorded. `ties` does not touch this score.
-
-Overall is the mean of the six and is left out unless all are there. No row is dropped and a file that lacks some is
-`partial`, as in `benchmarks.protocols.reward_bench`.
-Intervals resample prompts, in Ties a question and its reference together.
+`benchmarks.group_metrics` says how both are scored. Overall is the mean of the six and is left out unless all are
+there. No row is dropped and a file that lacks some is `partial`, as in `benchmarks.protocols.reward_bench`. Intervals
+resample prompts, in Ties a question and its reference together.
 
     python -m benchmarks.evaluate model=DIR benchmark=reward_bench_2 benchmark.path=test.parquet
 """
@@ -32,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from benchmarks.group_metrics import Group, best_of, questions, ties_margins, ties_terms
 from benchmarks.hub_rows import (
     HubRows,
     Ties,
@@ -60,13 +48,6 @@ NAME = "RewardBench 2"
 SUBSETS = {"Factuality": 475, "Focus": 495, "Math": 183, "Precise IF": 160, "Safety": 450, "Ties": 102}
 SCORES = ("accuracy", "score")  # of a best-of-four subset, of Ties
 TIE_RULES: dict[Ties, str] = {"official": "official: a tie at the top shares the credit", "half": "half credit"}
-TIES_WEIGHTS = {
-    "tied_accuracy": 0.30,
-    "ref_accuracy": 0.30,
-    "margin_over_spread": 0.20,
-    "margin_over_spread_with_ref": 0.20,
-    "margin_term": 0.01,
-}
 RANDOM_DRAWS = 1000
 _TIES_ID = re.compile("(ref|tied):([0-9]{1,9})")
 
@@ -148,14 +129,14 @@ class RewardBench2(HubRows):
                 for name, number in prompts.items()
                 if number != SUBSETS[name]
             },
-            "unmatched": _questions(groups["Ties"].ids)[2] if "Ties" in groups else [],
+            "unmatched": questions(groups["Ties"].ids)[2] if "Ties" in groups else [],
             "random": f"Ties: mean over {RANDOM_DRAWS} draws of standard normal scores",
             "intervals": bootstrap_named("prompts, in Ties of questions", self.resamples, self.seed),
         }
         baselines = {"length_only": self._parts(lengths, groups), "random": self._random(groups)}
         return Result(protocol, parts, {"baselines": baselines})
 
-    def _parts(self, scores: np.ndarray, groups: Mapping[str, _Group]) -> Parts:
+    def _parts(self, scores: np.ndarray, groups: Mapping[str, Group]) -> Parts:
         rng = np.random.default_rng(self.seed)
         parts: Parts = {}
         six: list[np.ndarray] = []
@@ -176,7 +157,7 @@ class RewardBench2(HubRows):
         n = sum(part["n"] for part in parts.values())
         return {"overall": interval("score", np.mean(six, axis=0)) | {"n": n}, **parts}
 
-    def _random(self, groups: Mapping[str, _Group]) -> Parts:
+    def _random(self, groups: Mapping[str, Group]) -> Parts:
         """What scores that carry no information (and never tie) are expected to get."""
         parts: Parts = {}
         for name, group in groups.items():
@@ -194,90 +175,11 @@ class RewardBench2(HubRows):
 BENCHMARK = RewardBench2
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The prompts of one subset, their rows so ordered that each has its correct responses first, then the others."""
-
-    ids: np.ndarray  # [P]
-    rows: np.ndarray  # [R] rows of the table
-    starts: np.ndarray  # [2P] in `rows`, of the correct and of the wrong responses of each prompt in turn
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """[2P] numbers of correct and of wrong responses."""
-        return np.diff(self.starts, append=len(self.rows))
-
-    @property
-    def of_prompt(self) -> np.ndarray:
-        """[P] numbers of responses."""
-        return self.sizes[::2] + self.sizes[1::2]
-
-
-def best_of(scores: np.ndarray, group: _Group, ties: Ties) -> np.ndarray:
-    """[P] credit of each prompt. scores: [R], in the group's order."""
-    top = np.repeat(np.maximum.reduceat(scores, group.starts[::2]), group.of_prompt)
-    at_top = np.add.reduceat(scores == top, group.starts, dtype=float)
-    right, wrong = at_top[::2], at_top[1::2]
-    if ties == "half":
-        return np.where(wrong > 0, 0.5, 1.0) * (right > 0)
-    return right / (right + wrong)
-
-
-def ties_margins(scores: np.ndarray, group: _Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """s, m and m_ref, [..., Q] each, NaN where a question lacks the prompt. scores: [..., R], in the group's order."""
-    best = np.maximum.reduceat(scores, group.starts, axis=-1)
-    worst = np.minimum.reduceat(scores, group.starts, axis=-1)[..., ::2]
-    spread, margin = best[..., ::2] - worst, worst - best[..., 1::2]
-    tied, ref, _ = _questions(group.ids)
-
-    def at(values: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        return np.where(prompts >= 0, values[..., prompts], np.nan)
-
-    return at(spread, tied), at(margin, tied), at(margin, ref)
-
-
-def ties_terms(spread: np.ndarray, margin: np.ndarray, ref: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The terms of TIES_WEIGHTS, and `score` where any question has both prompts; a term of no prompt is absent.
-
-    s, m and m_ref as of `ties_margins`, [Q] or [D, Q]; weights: [D, Q].
-    """
-    least = np.minimum(margin, ref)  # NaN where either is
-    ratio = np.divide(least, spread, out=np.ones_like(least), where=spread > 0)
-    tied, single, both = (~np.isnan(values) for values in (margin, ref, least))
-    terms = {
-        "tied_accuracy": (tied, margin > 0),
-        "ref_accuracy": (single, ref > 0),
-        "margin_over_spread": (both, margin > spread),
-        "margin_over_spread_with_ref": (both, least > spread),
-        "margin_term": (both, np.tanh(ratio - 1)),
-    }
-    found = {name: _mean(values, known, weights) for name, (known, values) in terms.items() if known.any()}
-    if both.any():
-        found["score"] = np.sum([weight * found[name] for name, weight in TIES_WEIGHTS.items()], axis=0)
-    return found
-
-
-def _mean(values: np.ndarray, known: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[D] weighted mean over what is known; 0 where a resample holds none of it, as in the released code."""
-    total = (weights * known).sum(axis=-1)
-    summed = (weights * np.where(known, values, 0.0)).sum(axis=-1)
-    return np.divide(summed, total, out=np.zeros_like(total), where=total > 0)
-
-
 def _accuracy(credit: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     return {"accuracy": weights @ credit / weights.sum(axis=1)}
 
 
-def _questions(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Where in `ids` each question's tied and reference prompts stand, [Q] each, −1 for none; and the unmatched ids."""
-    at = {name.removeprefix("Ties/"): i for i, name in enumerate(ids)}
-    numbers = sorted({name.partition(":")[2] for name in at})
-    tied, ref = (np.array([at.get(f"{kind}:{number}", -1) for number in numbers]) for kind in ("tied", "ref"))
-    alone = np.concatenate([tied[ref < 0], ref[tied < 0]])
-    return tied, ref, [str(name) for name in ids[np.sort(alone)]]
-
-
-def _groups(table: pd.DataFrame) -> dict[str, _Group]:
+def _groups(table: pd.DataFrame) -> dict[str, Group]:
     """The subsets that are there, in official order. Raises UserError for a prompt that is not whole."""
     subsets = subset_column(table, SUBSETS, "reward_bench_2")
     if "correct" not in table:
@@ -294,7 +196,7 @@ def _groups(table: pd.DataFrame) -> dict[str, _Group]:
         starts = np.flatnonzero(np.diff(block, prepend=-1))
         if not np.array_equal(block[starts], np.arange(2 * len(ids))):
             raise UserError(f"reward_bench_2: a {name} prompt of the score table lacks its correct or wrong responses")
-        groups[name] = _Group(ids, rows[order], starts)
+        groups[name] = Group(ids, rows[order], starts)
     return groups
 
 

@@ -26,8 +26,8 @@ from baselines.fisher import whitened as fisher_rows
 from benchmarks.speed.clock import timed
 from mars.method.training import few_threads
 from mars.theory.bound import mixture_bound
-from mars.theory.curvature import Moments, Spectrum, godambe_spectrum, grouped, hessian_spectrum, joined, moments, span
-from mars.theory.moments import curvature_weight
+from mars.theory.curvature import Spectrum, godambe_spectrum, hessian_spectrum, span
+from mars.theory.moments import Moments, curvature_weight, grouped, joined, moments
 
 _BLOCK = 10_000  # rows made at a time
 _BASE, _DRAWN = 1000, 2000  # rows of a round

@@ -18,7 +18,8 @@ from mars.augment.planted import PlantedAugmenter, PlantedAugmenterConfig
 from mars.augment.rules import Rules
 from mars.augment.variant import Augmenter, Request
 from mars.pool.planted_reading import preserved
-from mars.pool.semantic import Refiner, SemanticConfig
+from mars.pool.semantic import Refiner
+from mars.pool.semantic_settings import SemanticConfig
 from mars.preferences.pair import SIDES, Pair
 from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import FrozenEncoder, sentence_embedder

@@ -47,8 +47,8 @@ from mars.method.strategy import Mars
 from mars.method.trainer import Trainer
 from mars.pool.pool import Pool
 from mars.preferences.columns import Lazy
-from mars.preferences.dataset import hold_out, shuffled
 from mars.preferences.dialogue import Message, Rendered
+from mars.preferences.draws import hold_out, shuffled
 from mars.preferences.pair import Pair
 from mars.record.layout import ALLOCATION, SELECTION
 from mars.record.tables import allocations, selections

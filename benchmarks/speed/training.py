@@ -33,7 +33,8 @@ import transformers
 from benchmarks.speed import machine
 from benchmarks.speed.shapes import write
 from benchmarks.speed.training_table import markdown
-from benchmarks.speed.ways import OURS, TRL, TWO_PASSES, WARM, Done, Job, Way, steps_in_order, trl_is_missing
+from benchmarks.speed.trl_trainer import TRL, trl_is_missing
+from benchmarks.speed.ways import OURS, TWO_PASSES, WARM, Done, Job, Way, steps_in_order
 from mars import files
 from mars.augment.eda import Eda
 from mars.config import UserError

@@ -1,14 +1,12 @@
-"""Three ways to train and to score with one reward model: ours, TRL's `RewardTrainer`, and a plain loop in two passes.
+"""Ways to train and to score with one reward model: ours, and a plain loop in two passes; `trl_trainer` is the third.
 
 Each is given the same token ids, so that none reads less than another, and the same weights, with dropout off, AdamW, a
 constant learning rate, gradients clipped at 1 and on a GPU bf16 autocast. Tokenising and loading are outside the clock,
-and so is what warms the way up. TRL would leave out pairs that are too long; their ids are cut here before, so that it
-keeps all, and a way that does not is an error.
+and so is what warms the way up.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,8 +23,6 @@ from transformers import AutoModelForSequenceClassification, get_constant_schedu
 
 from benchmarks.speed.machine import synchronise
 from benchmarks.speed.shapes import LENGTH
-from benchmarks.trl_import import quiet_trl
-from mars.config import UserError
 from mars.method.optimizer import new_optimizer
 from mars.method.settings import TrainConfig
 from mars.method.training import Course, Learner, Onlooker, TrainingSet, train_round
@@ -59,6 +55,11 @@ class Job:
         found, _ = encoder(texts)
         return list(zip(found[::2], found[1::2], strict=True))
 
+    @property
+    def tokens(self) -> int:
+        """Those of all texts, of one that is there twice as well."""
+        return sum(len(chosen) + len(rejected) for chosen, rejected in self.ids)
+
     def part(self, start: int, end: int | None) -> Job:
         """The job of some of the pairs."""
         return replace(self, pairs=self.pairs[start:end])
@@ -85,10 +86,6 @@ class Watch:
     def stop(self) -> None:
         synchronise(self._device)
         self.seconds = time.perf_counter() - self._began
-
-
-def _count(ids: Sequence[tuple[list[int], list[int]]]) -> int:
-    return sum(len(chosen) + len(rejected) for chosen, rejected in ids)
 
 
 # ---- ours
@@ -141,7 +138,8 @@ def score_ours(job: Job) -> Done:
 # ---- two passes, in the manner of the released notebooks
 
 
-def _classifier(job: Job) -> Any:
+def classifier(job: Job) -> Any:
+    """transformers' own model of the job's weights, on its device."""
     model = AutoModelForSequenceClassification.from_pretrained(
         job.backbone.source, num_labels=1, dtype=torch.float32, use_safetensors=True
     )
@@ -150,7 +148,7 @@ def _classifier(job: Job) -> Any:
 
 def _two_passes(job: Job) -> tuple[Any, Callable[[int], tuple[torch.Tensor, torch.Tensor]]]:
     """(the model, start → scores of the chosen and of the rejected texts of the batch that begins there)."""
-    model = _classifier(job)
+    model = classifier(job)
     disable_dropout(model.config)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -192,7 +190,7 @@ def train_two_passes(job: Job, warm: int = WARM) -> Done:
         optimizer.zero_grad()
         losses.append(loss.item())
     watch.stop()
-    return Done(watch.seconds, _count(job.part(warm * job.batch, None).ids), np.array(losses))
+    return Done(watch.seconds, job.part(warm * job.batch, None).tokens, np.array(losses))
 
 
 @torch.inference_mode()
@@ -205,105 +203,7 @@ def score_two_passes(job: Job) -> Done:
     watch.start()
     found = [(c - r).float().cpu() for c, r in (scores(at) for at in range(0, len(job.pairs), job.batch))]
     watch.stop()
-    return Done(watch.seconds, _count(job.ids), torch.cat(found).double().numpy())
-
-
-# ---- TRL
-
-
-def trl_is_missing() -> str:
-    """Why there is no TRL to measure; "" where there is."""
-    if importlib.util.find_spec("trl") is None:
-        return "trl is not installed (pip install 'mars-reward[bench]')"
-    try:
-        assert quiet_trl().RewardTrainer  # lazily imported
-    except (ImportError, RuntimeError) as error:
-        return f"trl cannot be imported: {' '.join(str(error).split())[:150]}"
-    return ""
-
-
-def _trainer(job: Job, folder: str, callbacks: Sequence[Any], log_every: int) -> Any:
-    """A `RewardTrainer` over the job's ids in their order. Raises UserError where it leaves a pair out."""
-    import datasets
-    from transformers import PrinterCallback
-
-    datasets.disable_progress_bars()
-
-    trl, ids, cuda = quiet_trl(), job.ids, job.device.type == "cuda"
-    rows = datasets.Dataset.from_dict({"chosen_ids": [c for c, _ in ids], "rejected_ids": [r for _, r in ids]})
-    tokenizer = load_tokenizer(job.backbone)
-    tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
-    settings = trl.RewardConfig(
-        output_dir=folder,
-        per_device_train_batch_size=job.batch,
-        per_device_eval_batch_size=job.batch,
-        max_length=LENGTH,
-        max_steps=-(-len(ids) // job.batch),
-        learning_rate=LR,
-        lr_scheduler_type="constant",
-        bf16=cuda,
-        use_cpu=not cuda,
-        gradient_checkpointing=False,
-        disable_dropout=True,
-        train_sampling_strategy="sequential",
-        logging_steps=log_every,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-    )
-    model = _classifier(job)
-    trainer = trl.RewardTrainer(
-        model=model, args=settings, train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks)
-    )
-    trainer.remove_callback(PrinterCallback)
-    if len(trainer.train_dataset) != len(ids):
-        raise UserError(f"trl kept {len(trainer.train_dataset)} of {len(ids)} pairs")
-    return trainer
-
-
-def train_trl(job: Job, warm: int = WARM, each: bool = False) -> Done:
-    """each: the loss of each step is logged; TRL logs seldom by default, and so where it is timed."""
-    from transformers import TrainerCallback
-
-    watch = Watch(job.device)
-
-    class Timing(TrainerCallback):
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == warm:
-                watch.start()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == state.max_steps:
-                watch.stop()
-
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(job, folder, [Timing()], 1 if each else 10)
-        trainer.train()
-        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line] if each else []
-    return Done(watch.seconds, _count(job.part(warm * job.batch, None).ids), np.array(losses[warm:]))
-
-
-def score_trl(job: Job) -> Done:
-    """Each row on its own, by `RewardTrainer.predict`, which returns a batch's chosen before its rejected.
-
-    Raises UserError where the last batch is not full: `predict` cuts that to its pairs, so that half is lost.
-    """
-    if len(job.pairs) % job.batch:
-        raise UserError(f"{len(job.pairs)} pairs are not batches of {job.batch}")
-    watch = Watch(job.device)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(job, folder, [], 10)
-        rows = trainer.train_dataset
-        trainer.predict(rows.select(range(min(len(rows), WARM * job.batch))))
-        watch.start()
-        logits = trainer.predict(rows).predictions
-        watch.stop()
-    flat = np.asarray(logits, dtype=np.float64).ravel()
-    margins = []
-    for start in range(0, len(job.pairs), job.batch):
-        chosen, rejected = flat[2 * start : 2 * (start + job.batch)].reshape(2, -1)
-        margins.append(chosen - rejected)
-    return Done(watch.seconds, _count(job.ids), np.concatenate(margins))
+    return Done(watch.seconds, job.tokens, torch.cat(found).double().numpy())
 
 
 class Way(NamedTuple):
@@ -316,5 +216,4 @@ class Way(NamedTuple):
 
 
 OURS = Way("ours", train_ours, score_ours, partial(train_ours, warm=0, in_order=True))
-TRL = Way("TRL", train_trl, score_trl, partial(train_trl, warm=0, each=True))
 TWO_PASSES = Way("two passes", train_two_passes, score_two_passes, partial(train_two_passes, warm=0))

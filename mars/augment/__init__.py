@@ -5,6 +5,7 @@ named        which augmenters there are
 mixture      several of them in one pool
 eda, rules, planted, gaussian, paraphrase, instruct   the augmenters of `augmenter=NAME`
 synonyms, words, build_synonyms   what eda and rules share
-generation   the model behind paraphrase
+rules_table   the closed list of rules
+generation, paraphrase_settings   the model behind paraphrase
 chat, chat_backends   asking a chat model, for instruct
 """

@@ -1,7 +1,7 @@
 """A paraphraser: any seq2seq or causal transformers model; by default the T5 of the authors' code, with its settings.
 
 One beam search of a text gives all its variants, best first. Exact duplicates among the beams are dropped, so variant k
-is the k-th distinct text and the last ones may be missing. `mars.augment.generation` has the settings and their cost.
+is the k-th distinct text and the last ones may be missing. `mars.augment.generation` has what a search costs.
 
 A T5 tokenizer has no newlines, so its variants have none. A variant may stop in the middle of a sentence where
 `prompt_tokens` or `response_tokens` ended it; its parameters then say `output_cut`.
@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 
-from mars.augment.generation import ParaphraseConfig, Passage, Writer, Written
+from mars.augment.generation import Passage, Writer, Written
+from mars.augment.paraphrase_settings import ParaphraseConfig
 from mars.augment.variant import Request, Variant
-
-__all__ = ["ParaphraseConfig", "Paraphraser"]
 
 
 class Paraphraser:

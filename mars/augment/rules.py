@@ -9,15 +9,14 @@ quotations, digits and addresses alone. The price is variety: a short text may o
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import Any, NamedTuple
 
+from mars.augment.rules_table import Condition, Rule, rules, table_text
 from mars.augment.variant import NO_WORD, Request, Variant
 from mars.augment.words import PROTECTED, WORD, split_words, uniforms
 
@@ -51,11 +50,8 @@ class Rules:
 
     def __init__(self, config: RulesConfig | None = None):
         self.config = config or RulesConfig()
-        digest = hashlib.sha256(_source().encode()).hexdigest()[:12]
-        self.settings: Mapping[str, Any] = asdict(self.config) | {
-            "table": digest,
-            "version": _VERSION,
-        }
+        digest = hashlib.sha256(table_text().encode()).hexdigest()[:12]
+        self.settings: Mapping[str, Any] = asdict(self.config) | {"table": digest, "version": _VERSION}
 
     def identity(self, request: Request) -> str:
         """The side, pair id and text: variants depend on the pair, and not on the text alone."""
@@ -142,14 +138,6 @@ class _Word(NamedTuple):
     text: str  # straight apostrophes
 
 
-class _Rule(NamedTuple):
-    place: str
-    form: str
-    words: int  # in `form`
-    targets: tuple[str, ...]
-    conditions: tuple[tuple[str, bool, frozenset[str]], ...]  # (prev or next, whether it must be one of these, words)
-
-
 _QUOTED = r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”"  # somebody's words, a title, a word talked about: not ours to change
 _words = re.compile(f"{PROTECTED}|{_QUOTED}|{WORD}").finditer
 _LONGEST = 10  # words, more than any form has
@@ -163,7 +151,7 @@ def _plain(text: str) -> str:
 def _match(text: str, words: Sequence[_Word], at: int) -> tuple[str, tuple[int, int], tuple[str, ...]] | None:
     """(place, span, targets) of the longest form that begins at word `at` and whose conditions hold."""
     word = words[at]
-    for rule in _rules().get(word.text.lower(), ()):
+    for rule in rules().get(word.text.lower(), ()):
         last, end = at + rule.words - 1, word.start + len(rule.form)
         mark = not rule.form[-1].isalpha()  # the form ends in one, and then white space has to follow
         if last >= len(words) or words[last].end != end - mark or (mark and text[end : end + 1].strip()):
@@ -178,7 +166,7 @@ def _match(text: str, words: Sequence[_Word], at: int) -> tuple[str, tuple[int, 
     return None
 
 
-def _in_case(text: str, words: Sequence[_Word], at: int, last: int, rule: _Rule, source: str) -> tuple[str, ...]:
+def _in_case(text: str, words: Sequence[_Word], at: int, last: int, rule: Rule, source: str) -> tuple[str, ...]:
     """The targets in the case of `source`; () where that is not the form, or is where the rule does not apply.
 
     A capital inside a sentence belongs to a name (Big Ben), and so may one before another capital (Big Ben is tall).
@@ -207,7 +195,7 @@ def _neighbour(text: str, words: Sequence[_Word], at: int, step: int) -> str:
     return words[other].text if not text[left.end : right.start].strip(" ") else "-"
 
 
-def _holds(condition: tuple[str, bool, frozenset[str]], before: str, after: str) -> bool:
+def _holds(condition: Condition, before: str, after: str) -> bool:
     """Whether the word before a form, or the one after it, is what the condition asks for."""
     which, wanted, among = condition
     neighbour = before if which == "prev" else after
@@ -221,51 +209,6 @@ def _keeps_article(text: str, words: Sequence[_Word], at: int, target: str) -> b
         return True
     vowel = target[0].lower() in "aeiou" and not target.lower().startswith(("us", "uni", "one", "eu"))
     return vowel == (article == "an")
-
-
-# ---- the table
-
-
-def _source() -> str:
-    return resources.files("mars.augment").joinpath("rules.tsv").read_text(encoding="utf-8")
-
-
-@functools.cache
-def _rules() -> Mapping[str, tuple[_Rule, ...]]:
-    """The rules by the first word of their form, in lower case; longest form first."""
-    table: dict[str, list[_Rule]] = {}
-    sets: dict[str, str] = {}
-    for line in _source().splitlines():
-        if not line or line.startswith("#"):
-            continue
-        place, forms, *rest = line.split("\t")
-        if place == "set":
-            sets[forms] = rest[0].replace(" ", "|")
-            continue
-        settings = dict(item.split("=", 1) for item in rest[0].split()) if rest else {}
-        endings = settings.pop("ends", "").split("|")
-        conditions = tuple(_condition(key, value, sets) for key, value in settings.items())
-        for ending in endings:
-            for source, form, targets in _directions(forms, "" if ending == "-" else ending):
-                kind = f"spelling {source}" if place == "spelling" else place
-                words = form.split()
-                rule = _Rule(kind, form, len(words), targets, conditions)
-                table.setdefault(words[0].rstrip(",.!?").lower(), []).append(rule)
-    return {word: tuple(sorted(rules, key=lambda r: -len(r.form))) for word, rules in table.items()}
-
-
-def _directions(forms: str, ending: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """(column, form, targets) of a row: `a / b` in both directions, `a / b > c / d` from left to right."""
-    left, _, right = forms.partition(" > ")
-    targets = [form.removesuffix("-") + ending for form in (right or left).split(" / ")]
-    for column, stem in enumerate(left.split(" / ")):
-        form = stem.removesuffix("-") + ending
-        yield column, form, tuple(target for target in targets if target != form)
-
-
-def _condition(key: str, value: str, sets: Mapping[str, str]) -> tuple[str, bool, frozenset[str]]:
-    expanded = "|".join(sets.get(word, word) for word in value.split("|"))
-    return key.rstrip("!"), not key.endswith("!"), frozenset(expanded.split("|"))
 
 
 # ---- marks

@@ -70,3 +70,7 @@ class EngineConfig(ClusterConfig):
         super().__post_init__()
         if self.actors is not None and self.actors < 1:
             raise ValueError(f"actors: must be at least 1, not {self.actors}")
+
+    def device(self, name: str) -> str:
+        """The device of a worker: with `auto` a GPU where it has one. This machine may have none."""
+        return name if name != "auto" else "cuda" if self.gpus else "cpu"

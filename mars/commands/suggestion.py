@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mars.preferences.dataset import DatasetConfig, hold_out, shuffled
+from mars.preferences.dataset import DatasetConfig
+from mars.preferences.draws import hold_out, shuffled
 from mars.preferences.pair import Pair
 from mars.preferences.policies import HARMLESS
 from mars.preferences.rows import Finding, Kind

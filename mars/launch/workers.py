@@ -2,8 +2,8 @@
 
 Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.nursery`), and carries out
 one task after another, first those on the data that it has read. Cores are dealt out as threads, GPUs round robin, and
-the memory of a GPU in equal parts (`mars.reward.share`). A process that dies takes its run with it and no other: that
-run has failed, and another process is started.
+the memory of a GPU in equal parts (`mars.process.devices`). A process that dies takes its run with it and no other:
+that run has failed, and another process is started.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from torch import nn
 
 from mars.method.passes import Passes, TrainingError, TrainingSet
 from mars.method.settings import TrainConfig
-from mars.reward import sharding, share
+from mars.process import devices
+from mars.reward import sharding
 from mars.reward.engine import Engine
 from mars.reward.memory import Budget, fits
 
@@ -53,7 +54,7 @@ def settle(engine: Engine, model: nn.Module, cfg: TrainConfig) -> None:
     model.train()
     torch.cuda.empty_cache()
     moments = _MOMENTS * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    room = share.room(engine.device) - moments
+    room = devices.room(engine.device) - moments
     with torch.random.fork_rng(devices=[engine.device]), engine.determinism.held():
         found = budget(peak, length, room) or (engine.checkpoint(model) and budget(peak, length, room))
     if not found:

@@ -30,17 +30,8 @@ from mars.method.training import TrainingSet, few_threads
 from mars.reward.engine import Engine
 from mars.reward.model import LinearReward, scalar_head
 from mars.theory.bound import mixture_bound
-from mars.theory.curvature import (
-    Grouped,
-    Moments,
-    Span,
-    Spectrum,
-    godambe_spectrum,
-    grouped,
-    hessian_spectrum,
-    joined,
-    span,
-)
+from mars.theory.curvature import Span, Spectrum, godambe_spectrum, hessian_spectrum, span
+from mars.theory.moments import Grouped, Moments, grouped, joined
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ rows       every synthetic pair as a number
 pool       the variants behind the rows, and the pairs they make
 store      variants on disk, made once by whoever comes first
 gates      which variants may inherit a label
-semantic   close pairs rewritten before they are augmented (v2)
+semantic, semantic_settings   close pairs rewritten before they are augmented (v2)
 unchanged  variants that equal their source, and why
 preservation, planted_reading   how many drawn rows kept their label, where the truth is known
 """

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+from mars.preferences.conventions import instruction
 from mars.preferences.dialogue import Message
 from mars.preferences.rows import (
     Defect,
@@ -31,7 +32,6 @@ from mars.preferences.rows import (
     text_of,
     with_turns,
 )
-from mars.preferences.schemas import instruction
 from mars.preferences.turns import conversation, tool_turns
 
 Ranked = Literal["best_worst", "adjacent", "all"]

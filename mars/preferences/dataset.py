@@ -10,21 +10,18 @@ purpose, to see how an arm copes with noise that does not depend on the margin; 
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from mars.claims import key_of
 from mars.config import ConfigError
 from mars.preferences import contamination
-from mars.preferences.columns import Changed, Picked, pick
-from mars.preferences.numbering import Numbering
+from mars.preferences.columns import Picked, pick
+from mars.preferences.draws import flipped, hold_out, in_order, shuffled
 from mars.preferences.pair import DataError, Pair, Preferences
 from mars.preferences.policies import Policies, read_split
 from mars.preferences.recognition import open_rows
@@ -35,7 +32,6 @@ from mars.preferences.sources import Source, open_directory, open_hub, open_spli
 Split = Literal["train", "test"]
 
 FILES = "files"  # the dataset of anybody's rows; the others have a schema of their own
-_BLOCK = 1 << 16  # prompts numbered at once
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +112,7 @@ def load(config: DatasetConfig) -> Preferences:
 
     whole_test, pairs, beside_test, test_sources = _test_split(config, pairs)
     whole_test, ties = _decided(config, whole_test)
-    test = _in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
+    test = in_order(shuffled(whole_test, config.seed, "test"), config.test_size)
 
     wanted = min(len(pairs), config.size or len(pairs))
     held, rest, beside_validation = hold_out(pairs, _number(config.validation, wanted))
@@ -161,7 +157,7 @@ def _test_split(
     """
     if config.test_from_train:
         held, rest, in_neither = hold_out(pairs, _number(config.test_from_train, len(pairs)))
-        return _in_order(held), rest, in_neither, {}
+        return in_order(held), rest, in_neither, {}
     test, files, _ = _read(config, "test")
     return test, pairs, 0, {"test": files}
 
@@ -236,25 +232,6 @@ def _read_in(part: Mapping[str, Any]) -> str:
     return f"{part['pairs']} pairs" if "pairs" in part else f"{part['rows']} rows"
 
 
-def flipped(pairs: Sequence[Pair], rate: float, seed: int) -> Sequence[Pair]:
-    """`pairs` with the labels of about a share `rate` of them flipped; `Pair.exchanged` marks those.
-
-    A hash of (seed, pair id) decides, so a flip depends on nothing else, and a higher rate flips all that a lower one
-    does and more.
-    """
-
-    def drawn(pair: Pair) -> float:
-        key = f"flip/{seed}/{pair.id}".encode(errors="surrogatepass")
-        return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") / 2**64
-
-    def labelled(pair: Pair) -> Pair:
-        if drawn(pair) < rate:
-            return replace(pair, chosen=pair.rejected, rejected=pair.chosen, exchanged=True)
-        return pair
-
-    return Changed(pairs, labelled) if rate else pairs
-
-
 def length_baseline(pairs: Sequence[Pair]) -> float:
     """The accuracy of preferring the longer response, in characters; a tie counts as ½."""
     longer = np.fromiter((len(pair.chosen) - len(pair.rejected) for pair in pairs), dtype=np.int64, count=len(pairs))
@@ -263,41 +240,6 @@ def length_baseline(pairs: Sequence[Pair]) -> float:
 
 def _number(wanted: float, available: int) -> int:
     return round(wanted * available) if wanted < 1 else int(wanted)
-
-
-def shuffled(pairs: Sequence[Pair], seed: int, split: Split) -> Picked:
-    """`pairs` in an order drawn by seed and split: a smaller size takes a prefix of what a larger one takes."""
-    return pick(pairs, np.random.default_rng([seed, *split.encode()]).permutation(len(pairs)))
-
-
-def hold_out(pairs: Picked, number: int) -> tuple[Picked, Picked, int]:
-    """(`number` held-out pairs, the rest, how many pairs are in neither).
-
-    Whole prompts are held out until there are `number` pairs; what the last prompt has beyond that is in neither part.
-    Both parts have the pairs of a prompt together, prompts in the order in which they first come.
-    """
-    prompts = _prompt_numbers(pairs)
-    order, ends = np.argsort(prompts, kind="stable"), np.cumsum(np.bincount(prompts))
-    held = 0
-    if number and len(pairs):
-        held = int(ends[min(int(np.searchsorted(ends, number)), len(ends) - 1)])
-    return pick(pairs, order[: min(number, held)]), pick(pairs, order[held:]), max(0, held - number)
-
-
-def _prompt_numbers(pairs: Sequence[Pair]) -> np.ndarray:
-    """[len(pairs)] int: the number of each pair's prompt, in the order in which prompts first come."""
-    numbering, found = Numbering(), [np.empty(0, dtype=np.int64)]
-    keys = (key_of(contamination.prompt_key(pair)) for pair in pairs)
-    while block := list(itertools.islice(keys, _BLOCK)):
-        new = [key for key, number in zip(block, numbering.find(block), strict=True) if number < 0]
-        numbering.add(list(dict.fromkeys(new)))
-        found.append(numbering.find(block))
-    return np.concatenate(found)
-
-
-def _in_order(drawn: Picked, most: int | None = None) -> Picked:
-    """The first `most` of the `drawn` pairs, in the order of what they were drawn from."""
-    return Picked(drawn.pairs, np.sort(drawn.rows[:most]))
 
 
 def _sources(config: DatasetConfig, split: Split) -> list[Source]:

@@ -1,6 +1,6 @@
 """What happens to rows with a defect, and the count of it: this is where a bad row is dropped, kept or an error.
 
-There is one policy for each kind of defect; a finding (`schemas.Finding`) has none and is kept. The count names the
+There is one policy for each kind of defect; a finding (`rows.Finding`) has none and is kept. The count names the
 first places of each kind, because the reader of "12 rows dropped" wants to look at one. A split that loses too many
 rows is taken for the wrong file and is an error.
 """
@@ -28,7 +28,7 @@ Ties = Literal["drop", "keep", "half", "raise"]
 
 @dataclass(frozen=True)
 class Policies:
-    """What happens to a row with a defect; the kinds are those of `mars.preferences.schemas.Kind`."""
+    """What happens to a row with a defect; the kinds are those of `mars.preferences.rows.Kind`."""
 
     bad_json: Unusable = "drop"
     encoding: Policy = "drop"  # keep: with U+FFFD where the text was

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from mars.config import ConfigError, choose
-from mars.preferences import comparisons, schemas
+from mars.preferences import comparisons, conventions, schemas
 from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.rows import (
     PAIR,
@@ -96,7 +96,7 @@ SHAPES: dict[str, dict[str, Schema]] = {
     },
     "alpaca": {
         "": Schema(
-            schemas.alpaca,
+            conventions.alpaca,
             (
                 ("instruction", "output_1", "output_2", "preference"),
                 ("instruction", *PAIR),
@@ -117,8 +117,10 @@ SHAPES: dict[str, dict[str, Schema]] = {
             strict=True,
         )
     },
-    "sharegpt": {"": Schema(schemas.sharegpt, (("conversations", *PAIR), PAIR), "as given, turns of from and value")},
-    "trl": {"": Schema(schemas.trl, (PAIR,), "as given, a prompt in the replies split off")},
+    "sharegpt": {
+        "": Schema(conventions.sharegpt, (("conversations", *PAIR), PAIR), "as given, turns of from and value")
+    },
+    "trl": {"": Schema(conventions.trl, (PAIR,), "as given, a prompt in the replies split off")},
 }
 
 

@@ -14,7 +14,7 @@ def cores() -> int:
 
 
 def take_cards(number: float) -> None:
-    """Leaves this process no card for 0, and its part of one for a share below 1 (`mars.reward.share`)."""
+    """Leaves this process no card for 0, and its part of one for a share below 1 (`mars.process.devices`)."""
     if not number:
         os.environ[VISIBLE] = ""
     elif number < 1:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mars.theory.curvature import Moments, Span, eigenvalues, factored, moments, span, whitened
+from mars.theory.curvature import Span, eigenvalues, factored, span, whitened
+from mars.theory.moments import Moments, moments
 
 Rows = tuple[np.ndarray, np.ndarray]  # differences [M, d], margins [M]
 _EPSILON = 4 * float(np.finfo(float).eps)

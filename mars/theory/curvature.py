@@ -24,20 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from mars.theory.moments import Accumulator, Grouped, Moments, gram, grouped, joined, moments
-
-__all__ = ["Accumulator", "Grouped", "Moments", "grouped", "joined", "moments"]
-__all__ += [
-    "Span",
-    "Spectrum",
-    "eigenvalues",
-    "factored",
-    "godambe",
-    "godambe_spectrum",
-    "hessian_spectrum",
-    "span",
-    "whitened",
-]
+from mars.theory.moments import Moments, gram
 
 
 @dataclass(frozen=True)

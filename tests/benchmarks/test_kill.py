@@ -4,7 +4,8 @@ import shutil
 
 import pandas as pd
 
-from benchmarks.kill import KINDS, PHASES, Kill, kill_runs, unequal
+from benchmarks.kill import KINDS, Kill, kill_runs, unequal
+from benchmarks.killer import PHASES
 
 
 def test_a_run_killed_in_any_phase_ends_in_the_same_bits(tmp_path):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from benchmarks.speed import training, ways
+from benchmarks.speed import training, trl_trainer
 from benchmarks.speed.training_table import markdown
-from benchmarks.speed.ways import OURS, TRL, TWO_PASSES, Done, Job, Way, steps_in_order
+from benchmarks.speed.trl_trainer import TRL
+from benchmarks.speed.ways import OURS, TWO_PASSES, Done, Job, Way, steps_in_order
 from mars.config import UserError
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
@@ -82,8 +83,8 @@ def test_a_way_that_fails_is_said_and_stops_no_other() -> None:
 
 
 def test_without_trl_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways.importlib.util, "find_spec", lambda name: None)
-    assert ways.trl_is_missing() == "trl is not installed (pip install 'mars-reward[bench]')"
+    monkeypatch.setattr(trl_trainer.importlib.util, "find_spec", lambda name: None)
+    assert trl_trainer.trl_is_missing() == "trl is not installed (pip install 'mars-reward[bench]')"
 
 
 def test_a_pool_of_five_by_five_has_ten_texts_of_each_pair() -> None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from analysis.inference import difference, stats
-from analysis.inference.components import components
+from analysis.inference import difference, settling, stats
 from analysis.inference.coverage import DESIGNS, WORLDS, Setup, looks, truth, verdicts
 from analysis.inference.coverage import study as simulated
 from analysis.inference.difference import FRESH, Draws, Spread
@@ -20,14 +19,14 @@ from analysis.inference.difference import FRESH, Draws, Spread
 def test_one_replicate_has_a_difference_and_no_interval() -> None:
     single = difference.crossed_difference(np.array([[1.0, 1, 0]]) - np.array([[0.0, 1, 0]]))
     assert single.difference == pytest.approx(1 / 3)
-    assert np.isnan([single.lo, single.hi, single.p, difference.detectable(single.spread)]).all()
+    assert np.isnan([single.lo, single.hi, single.p, settling.detectable(single.spread)]).all()
 
 
 def test_an_arm_does_not_differ_from_itself() -> None:
     correct = np.random.default_rng(0).integers(0, 2, (5, 80)).astype(float)
     same = difference.crossed_difference(correct - correct)
     assert same.difference == 0
-    assert np.isnan([same.lo, same.hi, same.p, difference.detectable(same.spread)]).all()  # nor says that it could have
+    assert np.isnan([same.lo, same.hi, same.p, settling.detectable(same.spread)]).all()  # nor says that it could have
 
 
 def test_a_handful_of_pairs_allows_no_verdict() -> None:
@@ -91,7 +90,7 @@ def test_nested_examples_are_the_t_test_over_the_seeds_means() -> None:
     assert result.difference == pytest.approx(np.mean([own.mean() for own in differences]))
     assert result.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert (result.lo, result.hi) == pytest.approx(expected.confidence_interval(0.95), rel=1e-6)
-    assert difference.detectable(result.spread) > result.hi - result.difference  # which finds one in two
+    assert settling.detectable(result.spread) > result.hi - result.difference  # which finds one in two
 
 
 def test_nested_examples_of_one_seed_or_a_handful_allow_no_verdict() -> None:
@@ -122,20 +121,6 @@ def test_an_interval_holds_zero_exactly_when_p_is_at_least_five_per_cent(seed: i
         assert (result.lo <= 0 <= result.hi) == (result.p > 0.05)
 
 
-@pytest.mark.parametrize("level", [0.05, 0.005])
-@pytest.mark.parametrize("seed_sd", [0.0, 0.05])
-def test_the_detectable_difference_is_found_four_times_in_five(level: float, seed_sd: float) -> None:
-    rng = np.random.default_rng(0)
-
-    def table(shift: float) -> np.ndarray:
-        return shift + rng.normal(0, seed_sd, (5, 1)) + rng.normal(0, 0.4, 300) + rng.normal(0, 0.4, (5, 300))
-
-    true = difference.Spread(5, 300, 300 * seed_sd**2 + 0.16, 5 * 0.16 + 0.16, 0.16)  # expected mean squares
-    shift = difference.detectable(true, level)
-    found = np.mean([difference.crossed_difference(table(shift)).p < level for _ in range(300)])
-    assert found == pytest.approx(0.8, abs=0.08)
-
-
 # equivalence
 
 
@@ -161,61 +146,6 @@ def test_a_wider_margin_is_never_harder_to_keep(mean: float, margin: float) -> N
     spread = Spread(6, 400, 0.3, 0.2, 0.1)
     narrow, wide = (difference.equivalence_p(mean, spread, m) for m in (margin, 1.5 * margin))
     assert 0 <= wide <= narrow <= 1
-
-
-# how many replicates more
-
-
-def test_as_many_replicates_more_as_settle_it_four_times_in_five() -> None:
-    spread = Spread(8, 1, 0.03**2, 0.0, 0.0)  # means of replicates, with an sd of three points
-    rng = np.random.default_rng(0)
-    more = difference.more_replicates(0.0, spread, 0.01, 0.05)
-    drawn = rng.normal(0.0, 0.03, (400, round(8 + more), 1))
-    settled = [difference.nested_difference(list(np.repeat(study, 10, axis=1))) for study in drawn]
-    shown = [difference.equivalence_p(one.difference, one.spread, 0.01) < 0.05 for one in settled]
-    assert np.mean(shown) == pytest.approx(0.8, abs=0.08)
-    assert difference.more_replicates(0.04, spread, 0.01, 0.05) == 1.0  # a plain difference is soon found
-    assert difference.more_replicates(0.005, spread, 0.01, 0.05) > more
-    assert math.isnan(difference.more_replicates(0.0, None, 0.01, 0.05))
-
-
-def test_no_replicates_make_up_for_too_few_examples_or_shared_rows() -> None:
-    few_examples = Spread(8, 100, 0.2, 0.4, 0.1)
-    assert few_examples.fixed == pytest.approx(0.3 / 800)
-    assert difference.more_replicates(0.0, few_examples, 0.01, 0.05) == math.inf
-    shared = Spread(8, 1, 0.01**2, 0.0, 0.0, Draws(overlap=0.5))
-    assert shared.fixed == pytest.approx(0.01**2)  # 0.5 / (1 - 0.5) times what replicates differ by
-    assert difference.more_replicates(0.0, shared, 0.01, 0.05) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("squares", "draws"),
-    [
-        ((0.2, 0.4, 0.1), Draws()),  # too few examples
-        ((0.01, 0.0, 0.0), Draws(0.5, 0.006**2, 8)),  # too much overlap
-        ((0.02, 0.3, 0.01), Draws(0.4)),  # both
-    ],
-)
-def test_where_replicates_do_not_help_a_larger_study_would(squares: tuple[float, float, float], draws: Draws) -> None:
-    spread = Spread(8, 100, *squares, draws)
-    assert difference.more_replicates(0.0, spread, 0.01, 0.05) == math.inf
-    found = difference.larger_study(0.0, spread, 0.01, 0.05)
-    examples = spread.examples if math.isnan(found.examples) else found.examples
-    overlap = draws.overlap if math.isnan(found.overlap) else found.overlap
-    assert examples >= spread.examples
-    assert overlap <= draws.overlap
-    # The variance of such a study's mean, part by part, settles it with 80 % power and no more than that.
-    parts = components(spread)
-    fresh = parts.draws * spread.replicates / (1 - draws.overlap)
-    each = (parts.draws + parts.seeds + parts.rest) * spread.replicates + fresh * draws.overlap
-    variance = parts.pairs * spread.examples / examples + fresh * overlap + each / found.replicates
-    larger = Spread(2, 1, 2 * variance, 0.0, 0.0)
-    assert difference.more_replicates(0.0, larger, 0.01, 0.05) <= 4  # Student's t apart, none
-
-
-def test_a_larger_study_is_named_only_where_replicates_do_not_help() -> None:
-    assert np.isnan(difference.larger_study(0.0, Spread(8, 1, 0.01**2, 0.0, 0.0), 0.01, 0.05)).all()
-    assert np.isnan(difference.larger_study(0.0, None, 0.01, 0.05)).all()
 
 
 # overlapping draws

@@ -20,7 +20,7 @@ from mars.augment.planted import PlantedAugmenter
 from mars.augment.rules import Rules
 from mars.augment.variant import Request
 from mars.config import ConfigError, build
-from mars.preferences.dataset import DatasetConfig, flipped, load, summary
+from mars.preferences.dataset import DatasetConfig, load, summary
 from mars.run import execute
 from mars.worlds.planted import load_planted
 from mars.worlds.planted_settings import PlantedConfig
@@ -135,18 +135,6 @@ def test_flips_turn_base_and_validation_round_and_leave_the_test(rows):
     assert counts["validation"] > 3
     said = f"labels of {counts['base']} base and {counts['validation']} validation pairs turned round"
     assert any(line.startswith(said) for line in summary(noisy.report))
-
-
-def test_a_higher_rate_holds_a_lower_rates_flips_and_another_seed_has_others(rows):
-    pairs = rows().base
-    few, many, other = (
-        {p.id for p in flipped(pairs, *given) if p.exchanged} for given in ((0.1, 0), (0.25, 0), (0.25, 1))
-    )
-    assert few < many
-    assert few
-    assert many != other
-    assert {p.id for p in flipped(pairs[::-1], 0.25, 0) if p.exchanged} == many
-    assert flipped(pairs, 0.0, 0) == list(pairs)
 
 
 def test_a_rate_of_half_is_refused():

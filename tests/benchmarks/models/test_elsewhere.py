@@ -13,6 +13,7 @@ from benchmarks import judging
 from benchmarks.models import model_files
 from benchmarks.models.elsewhere import _content, _texts
 from benchmarks.settings import EvaluateConfig
+from mars.cluster.settings import EngineConfig
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.features import Features
 
@@ -32,7 +33,7 @@ def test_the_encoder_makes_its_own_passes_after_the_cluster_and_after_an_error(m
     features.encoder = encoder
     settings = SimpleNamespace(
         **{field.name: None for field in dataclasses.fields(EvaluateConfig)}
-        | {"cache": "cache", "device": "cpu", "threads": 1}
+        | {"cache": "cache", "device": "cpu", "engine": EngineConfig(), "threads": 1}
     )
     found = SimpleNamespace(revision="main")
     judged = SimpleNamespace(texts=SimpleNamespace(inputs=features), about={})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,8 @@ from support import ROOT
 
 from mars.augment import build_synonyms
 from mars.augment.eda import OPERATIONS, Eda, EdaConfig
-from mars.augment.rules import Rules, RulesConfig, _rules, rewrites
+from mars.augment.rules import Rules, RulesConfig, rewrites
+from mars.augment.rules_table import rules
 from mars.augment.synonyms import STOP_WORDS, thesaurus
 from mars.augment.variant import Request, why_unchanged
 from mars.augment.words import match_case, split_words, uniforms
@@ -407,7 +409,7 @@ def negations(text: str) -> int:
 
 
 def test_every_row_keeps_negations_and_digits():
-    for rule in (rule for rules in _rules().values() for rule in rules):
+    for rule in itertools.chain.from_iterable(rules().values()):
         for target in rule.targets:
             assert negations(rule.form) == negations(target), (rule.form, target)
             assert not re.search(r"\d", target)

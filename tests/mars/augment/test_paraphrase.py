@@ -10,7 +10,8 @@ import yaml
 from transformers import NoRepeatNGramLogitsProcessor
 
 from mars.augment.generation import NoRepeatOfNew, Passage
-from mars.augment.paraphrase import ParaphraseConfig, Paraphraser
+from mars.augment.paraphrase import Paraphraser
+from mars.augment.paraphrase_settings import ParaphraseConfig
 from mars.augment.variant import Request
 from mars.config import ConfigError, UserError, build
 from mars.preferences.dialogue import Message

@@ -11,7 +11,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-import torch
 from support.commands import run_here
 
 from mars.config import ConfigError
@@ -21,7 +20,6 @@ from mars.launch.workers import Waiting
 from mars.process import machine
 from mars.process.stopping import EXIT_CODE
 from mars.record.run_directory import finished_runs
-from mars.reward import share
 from mars.run import main
 
 TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8", "threads=1"]
@@ -186,23 +184,3 @@ def test_more_workers_than_cores_are_refused_before_the_first_run(tmp_path: Path
     line = "error: workers: 3 are more than the 2 cores that this process may use (auto: as many)"
     assert done.stderr.splitlines() == [line]
     assert not finished_runs(tmp_path / "study")
-
-
-def test_a_share_bounds_what_a_process_takes_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: list[tuple[float, int]] = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, card: parts.append((part, card)))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
-    card = torch.device("cuda")
-    share.take(card)
-    assert not parts
-    monkeypatch.setenv(machine.SHARE, "0.25")
-    share.take(torch.device("cpu"))
-    share.take(card)
-    share.take(torch.device("cuda", 1))
-    assert parts == [(0.25, 3), (0.25, 1)]
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (70, 100))
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", {3: 0.25}.__getitem__)
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
-    assert share.room(card) == 20
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)
-    assert share.room(card) == 70

@@ -23,7 +23,7 @@ from mars.method.hessian import (
 )
 from mars.reward.engine import Engine, Tuning
 from mars.reward.model import scalar_head
-from mars.theory.curvature import moments
+from mars.theory.moments import moments
 
 CPU = torch.device("cpu")
 MODES = ["full", "lora", "head"]

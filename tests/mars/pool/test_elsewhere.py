@@ -15,7 +15,7 @@ from mars.files import digest
 from mars.pool.elsewhere import Maker, _content, _requests, _variants
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
-from mars.reward import share
+from mars.process import devices
 
 PAIR = Pair("a/1", (Message("user", "Hi"), Message("assistant", "Ho\x00")), "half \ud800", "é\n", 0.1, "easy", True)
 
@@ -36,7 +36,7 @@ def test_requests_and_variants_are_the_same_on_the_other_side():
 
 def test_a_worker_binds_itself_to_its_part_of_the_card(tmp_path: Path, monkeypatch):
     taken: list[torch.device] = []
-    monkeypatch.setattr(share, "take", taken.append)
+    monkeypatch.setattr(devices, "take", taken.append)
     monkeypatch.setattr(Maker, "__init__", lambda self, augmenter, settings: None)
     fill.maker({"name": "none"}, str(tmp_path), "cpu", torch.get_num_threads(), "")
     assert taken == [torch.device("cpu")]

@@ -18,7 +18,8 @@ from support.backbones import backbone
 from mars.augment.planted import PlantedAugmenter
 from mars.augment.variant import Variant
 from mars.config import ConfigError, UserError
-from mars.pool.semantic import Refiner, SemanticConfig, semantic_config
+from mars.pool.semantic import Refiner
+from mars.pool.semantic_settings import SemanticConfig, semantic_config
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 from mars.reward.encoder import FrozenEncoder, sentence_embedder

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mars.config import UserError
 from mars.preferences import columns
-from mars.preferences.columns import Changed, PairFile, Picked, Stored, pick
-from mars.preferences.dataset import DatasetConfig, hold_out, load, shuffled
+from mars.preferences.columns import Changed, PairFile, Stored, pick
+from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import Message
 from mars.preferences.numbering import Numbering
 from mars.preferences.pair import DataError, Pair, pairs_digest
@@ -111,27 +111,6 @@ def test_generated_rows_on_disk_are_those_that_were_generated():
     rows, fresh = (load_planted(PlantedConfig(size=9)).base for _ in range(2))
     assert [rows[i] for i in (8, 3, 1, 8)] == [fresh[i] for i in (8, 3, 1, 8)]
     assert pairs_digest(rows) == pairs_digest(rows) == pairs_digest([fresh.world.pair("train", i) for i in range(9)])
-
-
-def held_out_one_by_one(pairs: list[Pair], number: int) -> tuple[list[Pair], list[Pair], int]:
-    by_prompt: dict[str, list[Pair]] = {}
-    for one in pairs:
-        by_prompt.setdefault(one.prompt[0].content, []).append(one)
-    held: list[Pair] = []
-    rest: list[Pair] = []
-    for group in by_prompt.values():
-        (held if len(held) < number else rest).extend(group)
-    return held[:number], rest, max(0, len(held) - number)
-
-
-@given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 35), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
-def test_whole_prompts_are_held_out_in_the_order_in_which_they_come(prompts, number, seed):
-    pairs = [Pair(str(i), (Message("user", f"w{word}"),), "a", "b") for i, word in enumerate(prompts)]
-    order = shuffled(pairs, seed, "train")
-    held, rest, in_neither = hold_out(order, number)
-    assert (list(held), list(rest), in_neither) == held_out_one_by_one(list(order), number)
-    assert isinstance(rest, Picked)
 
 
 @given(st.lists(st.lists(st.integers(0, 400), max_size=300), max_size=12))

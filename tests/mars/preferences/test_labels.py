@@ -7,7 +7,7 @@ import pytest
 from support.pool import Numbering, pairs
 
 from mars.pool.pool import Pool
-from mars.preferences.dataset import flipped
+from mars.preferences.draws import flipped
 from mars.preferences.labels import Labels, log_loss
 from mars.preferences.pair import DataError
 

@@ -22,7 +22,7 @@ from mars.choices import load
 from mars.cli import composed
 from mars.config import ConfigError, build, naming_runs
 from mars.method.settings import TrainConfig
-from mars.process import ranks
+from mars.process import devices, ranks
 from mars.process.stopping import Stop, Stopped
 from mars.record.ledger import Ledger
 from mars.reward import sharding
@@ -216,11 +216,11 @@ def test_each_process_has_a_gpu_of_its_own(second_of_two, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert assembly.device("auto") == torch.device("cuda:1")
-    assert assembly.device("cpu") == torch.device("cpu")
+    assert devices.device("auto") == torch.device("cuda:1")
+    assert devices.device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match=r"2 processes on this machine and 1 GPUs, one for each is needed"):
-        assembly.device("auto")
+        devices.device("auto")
 
 
 @pytest.mark.parametrize(

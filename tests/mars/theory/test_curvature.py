@@ -7,18 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mars.theory.bound import mixture_bound
-from mars.theory.curvature import (
-    Accumulator,
-    Span,
-    godambe,
-    godambe_spectrum,
-    grouped,
-    hessian_spectrum,
-    joined,
-    moments,
-    span,
-)
-from mars.theory.moments import curvature_weight
+from mars.theory.curvature import Span, godambe, godambe_spectrum, hessian_spectrum, span
+from mars.theory.moments import Accumulator, curvature_weight, grouped, joined, moments
 
 untimed = settings(deadline=None)
 

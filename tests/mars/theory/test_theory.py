@@ -20,7 +20,8 @@ from support import ROOT
 
 from mars.method import allocation
 from mars.theory.bound import mixture_bound
-from mars.theory.curvature import godambe, hessian_spectrum, moments, span
+from mars.theory.curvature import godambe, hessian_spectrum, span
+from mars.theory.moments import moments
 
 PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())
