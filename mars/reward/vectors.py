@@ -1,13 +1,15 @@
 """Vectors of texts, each made once: a matrix that only grows, shared by all runs of a process.
 
 The matrix lies in an unlinked temporary file that is mapped into memory, as token ids do (`mars.reward.tokens`). So it
-grows without being copied, there is one of it however many runs read it, and what of it is resident is bounded: after
-so many reads all pages are handed back to the system, which keeps them while nobody else needs the memory.
+grows without being copied, and there is one of it however many runs read it. Of a large one the rows that are asked for
+are read instead: one look at a mapped row may make two megabytes around it resident, so a few thousand would all.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,21 +20,21 @@ from mars.preferences.dialogue import Rendered
 from mars.preferences.numbering import Numbering
 from mars.reward.tokens import text_key
 
-_RESIDENT = 1 << 30  # bytes of the matrix that are resident at most
-_AROUND = 1 << 16  # bytes that one read makes resident: Linux maps the pages around the one asked for too
+MAPPED = 1 << 30  # bytes of the largest matrix that is mapped
 Fill = Callable[[Mapping[bytes, Rendered]], None]  # `Vectors.put`s the vectors of these texts
 
 
 class Vectors:
-    """[T, d] float32 by place, from 0. fill: makes or finds the vectors of texts that have none yet."""
+    """[T, d] float32 by place, from 0.
 
-    def __init__(self, fill: Fill):
-        self._fill = fill
+    fill: makes or finds the vectors of texts that have none yet. mapped: bytes of the largest matrix read as memory.
+    """
+
+    def __init__(self, fill: Fill, mapped: int = MAPPED):
+        self._fill, self._mapped = fill, mapped
         self._places = Numbering()
         self._file = files.scratch("mars-vectors-")  # lives as long as the memory map
-        self._pages: mmap.mmap | None = None
         self._matrix: torch.Tensor | None = None
-        self._reads = 0  # rows, since pages were handed back
         self.cuts = np.zeros(0, dtype=np.uint8)  # [T] what truncation took (`mars.reward.tokens`)
 
     def __len__(self) -> int:
@@ -53,8 +55,8 @@ class Vectors:
         files.append(self._file, vectors.astype(np.float32, copy=False).tobytes())
         self._places.add(keys)
         self.cuts = np.concatenate([self.cuts, cuts])
-        self._pages = mmap.mmap(self._file.fileno(), 0)
-        self._matrix = torch.frombuffer(self._pages, dtype=torch.float32).reshape(len(self), -1)
+        pages = mmap.mmap(self._file.fileno(), 0)
+        self._matrix = torch.frombuffer(pages, dtype=torch.float32).reshape(len(self), -1)
 
     @property
     def dimension(self) -> int:
@@ -65,12 +67,21 @@ class Vectors:
     def take(self, places: np.ndarray) -> torch.Tensor:
         """[n, d] float32: a copy of the vectors at [n] places, of which there is at least one in all."""
         assert self._matrix is not None
-        assert self._pages is not None
-        self._reads += len(places)
-        if self._reads * _AROUND > _RESIDENT and self._matrix.nbytes > _RESIDENT and hasattr(self._pages, "madvise"):
-            self._pages.madvise(mmap.MADV_DONTNEED)  # of a file: they are read again where they are needed
-            self._reads = 0
-        return self._matrix[torch.from_numpy(places)]
+        if self._matrix.nbytes <= self._mapped:
+            return self._matrix[torch.from_numpy(places)]
+        return torch.from_numpy(self._read(places))
+
+    def _read(self, places: np.ndarray) -> np.ndarray:
+        """[n, d] from the file, neighbours at once."""
+        found = np.empty((len(places), self.dimension), dtype=np.float32)
+        row = found.itemsize * self.dimension
+        starts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
+        for start, end in itertools.pairwise([*starts, len(places)]):
+            wanted, at = memoryview(found[start:end]).cast("B"), int(places[start]) * row
+            while wanted:  # two gigabytes at most come at once
+                got = os.preadv(self._file.fileno(), [wanted], at)
+                wanted, at = wanted[got:], at + got
+        return found
 
     def of(self, texts: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
         """([n, d] vectors, [n] cuts) of at least one text."""

@@ -1,10 +1,9 @@
-"""Vectors are made once, stay where they are while the matrix grows, and are the same after pages were handed back."""
+"""Vectors are made once, stay where they are while the matrix grows, and are the same read as mapped."""
 
 import numpy as np
-import pytest
+import torch
 
 from mars.preferences.dialogue import Rendered
-from mars.reward import vectors
 from mars.reward.tokens import text_key
 from mars.reward.vectors import Vectors
 
@@ -16,9 +15,9 @@ def texts(*numbers):
 class Counting:
     """Vectors of `texts`: d times the number; remembers which were asked for."""
 
-    def __init__(self, d=3):
+    def __init__(self, d=3, **bound):
         self.asked = []
-        self.vectors = Vectors(self._fill)
+        self.vectors = Vectors(self._fill, **bound)
         self._d = d
 
     def _fill(self, new):
@@ -49,13 +48,13 @@ def test_what_was_taken_is_a_copy_and_outlives_growth():
     np.testing.assert_array_equal(made.vectors.of(texts(1))[0], [[1] * 3])
 
 
-def test_handing_pages_back_changes_no_vector(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(vectors, "_RESIDENT", 1 << 17)
-    made = Counting(d=1000)
-    places = made.vectors.places(texts(*range(100)))  # 400 kB
-    for _ in range(3):
-        np.testing.assert_array_equal(made.vectors.take(places)[:, -1].numpy(), range(100))
-    assert made.vectors._reads == 0  # since they were handed back last
+def test_a_large_matrix_is_read_and_not_mapped_and_has_the_same_vectors():
+    made, large = Counting(), Counting(mapped=100)
+    places = [one.vectors.places(texts(*range(100)))[[3, 4, 5, 99, 0, 1, 0, 7]] for one in (made, large)]
+    mapped, read = (one.vectors.take(at) for one, at in zip((made, large), places, strict=True))
+    assert torch.equal(read, mapped)
+    assert read[:, 0].tolist() == [3, 4, 5, 99, 0, 1, 0, 7]
+    assert large.vectors.take(places[1][:0]).shape == (0, 3)
 
 
 def test_texts_are_told_apart_by_their_keys():
