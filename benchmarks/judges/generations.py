@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mars.files import file_digest, write_json
-from mars.preferences.dialogue import Message, render_plain
+from mars.preferences.dialogue import Message, transcript
 from mars.preferences.pair import DataError
 from mars.preferences.rows import Defect, messages_of
 from mars.preferences.sources import open_file
@@ -148,12 +148,7 @@ def instruction(prompt: Sequence[Message]) -> str:
     """The prompt as AlpacaEval's one text: a single user's turn as it is, several with their speakers."""
     if len(prompt) == 1 and prompt[0].role == "user":
         return prompt[0].content
-    return dialogue(prompt)
-
-
-def dialogue(prompt: Sequence[Message]) -> str:
-    """The turns with their speakers, without the reply's."""
-    return render_plain(prompt, "").prefix.removesuffix("Assistant:").rstrip()
+    return transcript(prompt)
 
 
 def write_model_outputs(path: Path, generator: str, rows: Iterable[Generation]) -> None:
