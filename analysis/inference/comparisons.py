@@ -32,7 +32,7 @@ from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, di
 from analysis.study.looks import FUTILE, key_of
 from analysis.study.naming import text
 from analysis.study.parallel import made
-from analysis.study.study import Study
+from analysis.study.study import Study, once_a_study
 from baselines import ARMS
 
 AGAINST = tuple(arm.name for arm in sorted(ARMS, key=lambda arm: arm.declared))  # in the order of the verdict
@@ -45,6 +45,7 @@ COLUMNS = [
 BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "not settled"  # verdicts
 
 
+@once_a_study
 def compare(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each endpoint and comparison: arms in focus against the reference and each of AGAINST.
 
@@ -56,11 +57,6 @@ def compare(study: Study) -> pd.DataFrame:
     `not_compared` says why there is none. Where replicates have test pairs of their own, `own_rows` says so of a
     comparison and examples are those of a replicate. Where runs kept their best models, KEPT are columns too.
     """
-    return _compare(study).copy()  # asked for by table, figure and verdict alike
-
-
-@functools.lru_cache(maxsize=4)
-def _compare(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for row in _of_group(group)]
     kept = [*KEPT] if any(math.isfinite(row[name]) for row in rows for name in KEPT) else []
     return as_family(rows, [*COLUMNS, *kept], study.settled)

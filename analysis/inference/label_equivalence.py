@@ -14,7 +14,6 @@ the smallest.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from analysis.inference.comparisons import counterpart
 from analysis.inference.contrasts import Judge, outcomes
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.study import NothingToShow, Study
+from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
     "dataset", "backbone", "split", "endpoint", "arm", "labels", "level", "reference", "equal", "equal_lo", "equal_hi",
@@ -75,15 +74,11 @@ def of_sizes(study: Study) -> list[Sizes]:
     return curves
 
 
+@once_a_study
 def equivalences(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each size, endpoint and pair of arms: the arm in focus against the reference, and the
     reference against NO_AUGMENTATION. Raises NothingToShow as `of_sizes`, and where no such two arms ran at all sizes.
     """
-    return _equivalences(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _equivalences(study: Study) -> pd.DataFrame:
     rows = [row for of in of_sizes(study) for row in _rows(study, of)]
     if not rows:
         raise NothingToShow(

@@ -11,7 +11,6 @@ the first of them, `rules` where it ran, so that each pool is one contrast.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ENDPOINTS
 from analysis.study.naming import place
-from analysis.study.study import NothingToShow, Study
+from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
     "dataset", "backbone", "split", "endpoint", "effect", "contrast", "difference", "difference_lo", "difference_hi",
@@ -75,13 +74,9 @@ def _is(strategy: str, asked: str) -> bool:
     return strategy.split()[0] == asked.split()[0] and set(asked.split()) <= set(strategy.split())
 
 
+@once_a_study
 def pool_effects(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each endpoint and contrast. Raises NothingToShow where no two arms ran with several pools."""
-    return _pool_effects(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _pool_effects(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for one in crossed(group) for row in _rows(group, one)]
     if not rows:
         raise NothingToShow(
