@@ -3,7 +3,7 @@ how many labels still hold.
 
 Numbers only: `analysis.exhibits.runs` shows them, the ranking warns of them. They stand apart from the tables because
 what may be compared hangs on pools too, and the tables hang on that. Only planted data can know whether a label still
-holds; elsewhere that is unknown, and so is what older runs did not record.
+holds; elsewhere that is unknown.
 """
 
 from __future__ import annotations
