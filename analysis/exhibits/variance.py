@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel
+from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
 from analysis.exhibits.table import Column, compared, number, records
 from analysis.inference.comparisons import declared_pairs
 from analysis.inference.components import Components, components, se_with
@@ -118,10 +118,7 @@ class Variance(Exhibit):
         )
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:
-        return [
-            Panel(f"{dataset} / {backbone}, {split}: {endpoint}", rows)
-            for (dataset, backbone, split, endpoint), rows in frame.groupby(list(self.by), sort=False)
-        ]
+        return panels_by(frame, self.by)
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
         names, row = style.names_room([name for panel in panels for name in compared(panel.frame)])
