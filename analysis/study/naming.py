@@ -157,6 +157,11 @@ def place_of_data(dataset: str) -> tuple[Any, ...]:
     return tuple(_by_number(dataset))
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Three names, and how many more there are."""
+    return ", ".join([*names[:3], *([f"{len(names) - 3} more"] if len(names) > 3 else [])])
+
+
 def _by_number(name: str) -> list[tuple[Any, ...]]:
     """The words of a name with settings to sort by: values that are numbers as numbers, and before words."""
     words = []
