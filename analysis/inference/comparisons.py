@@ -30,7 +30,7 @@ from analysis.inference.difference import detectable, equivalence_p, larger_stud
 from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.study.looks import FUTILE, key_of
-from analysis.study.naming import text
+from analysis.study.naming import fits, text
 from analysis.study.parallel import made
 from analysis.study.study import Study, once_a_study
 from baselines import ARMS
@@ -107,11 +107,10 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
 
     Of several such the one that names most of them: `mars keep=best` goes with `uniform keep=best`, not `uniform`.
     """
-    method, *named = reference.split()
-    candidates = [a for a in arms if a.split()[0] == method and set(named) <= set(a.split()[1:])]
+    candidates = [a for a in arms if fits(a, reference)]
     if arm in candidates or len(candidates) == 1:
         return arm if arm in candidates else candidates[0]
-    fitting = [a for a in candidates if set(a.split()[1:]) - set(named) <= set(arm.split()[1:])]
+    fitting = [a for a in candidates if set(a.split()) - set(reference.split()) <= set(arm.split()[1:])]
     most = max((len(a.split()) for a in fitting), default=0)
     fitting = [a for a in fitting if len(a.split()) == most]
     return fitting[0] if len(fitting) == 1 else None

@@ -27,6 +27,7 @@ from analysis.inference.comparisons import counterpart
 from analysis.inference.contrasts import Judge, outcomes
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import ENDPOINTS
+from analysis.study.naming import fits
 from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
@@ -118,10 +119,8 @@ def _rows(study: Study, of: Sizes) -> Iterator[dict[str, Any]]:
 def _pairs(arms: list[str], study: Study) -> Iterator[tuple[str, str]]:
     """(arm, reference) of the arms that ran at every size."""
     for focus, against in ((study.focus, study.reference), (study.reference, NO_AUGMENTATION)):
-        method, *named = focus.split()
         for arm in arms:
-            fits = arm.split()[0] == method and set(named) <= set(arm.split()[1:])
-            reference = counterpart(arms, arm, against) if fits else None
+            reference = counterpart(arms, arm, against) if fits(arm, focus) else None
             if reference not in (None, arm):
                 yield arm, reference
 

@@ -20,7 +20,7 @@ import pandas as pd
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.naming import place
+from analysis.study.naming import fits, place
 from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
@@ -60,7 +60,7 @@ def crossed(group: Study) -> list[Crossed]:
     in_focus = [strategy for strategy, arms in by_pool.items() if all(map(group.in_focus, arms.values()))]
     for ours in in_focus:
         for theirs in by_pool:
-            if ours == theirs or not _is(theirs, group.reference):
+            if ours == theirs or not fits(theirs, group.reference):
                 continue
             both = by_pool[ours].keys() & by_pool[theirs].keys()
             pools = sorted(both, key=lambda pool: (pool != _USUAL, place(f"pool {pool}")))
@@ -68,10 +68,6 @@ def crossed(group: Study) -> list[Crossed]:
                 arms = tuple((by_pool[ours][pool], by_pool[theirs][pool]) for pool in pools)
                 found.append(Crossed((ours, theirs), tuple(pools), arms))
     return found
-
-
-def _is(strategy: str, asked: str) -> bool:
-    return strategy.split()[0] == asked.split()[0] and set(asked.split()) <= set(strategy.split())
 
 
 @once_a_study
