@@ -11,7 +11,6 @@ gold margins or votes, of all its pairs with noisy labels. What cannot be known 
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from mars.choices import read
 from mars.config import UserError, build
 from mars.files import as_json, write_text
 from mars.preferences.pair import Preferences
-
-log = logging.getLogger("analysis.label_noise")  # also when it runs as __main__
 
 
 @dataclass(frozen=True)

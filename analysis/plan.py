@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from analysis.asked import Asked, asked
-from analysis.inference.difference import Spread
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.pilot import Named, Spreads, measured, median_and_widest, of_study
 from analysis.inference.power import (
@@ -147,10 +146,6 @@ def _needed(named: Named, size: float, pairs: int, level: float) -> dict[str, An
         ],
         "looks": {key: looked_at(asks, spread, pairs, size, level)._asdict() for key, asks in QUESTIONS.items()},
     }
-
-
-def _replicates(spread: Spread, examples: int, size: float, level: float) -> dict[str, float]:
-    return {key: replicates_needed(asks, spread, examples, size, level) for key, asks in QUESTIONS.items()}
 
 
 def _known(settings: PlanConfig, study: Asked) -> tuple[Spreads, dict[str, Any], Costs | None]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.boards.board import make
-from analysis.boards.entries import SUBMISSION, Place, Refused, file_digest, places, read
+from analysis.boards.entries import SUBMISSION, Place, Refused, places, read
 from mars.config import UserError, build
-from mars.files import write_json, writing
+from mars.files import file_digest, write_json, writing
 from mars.record.facts import SCHEMA_VERSION
 from mars.record.layout import PASSED_ON
 from mars.record.run_directory import RunDirectory

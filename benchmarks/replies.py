@@ -12,7 +12,6 @@ samples are in the cache. One that is not as long as the one that was scored sto
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ from mars.record.run_directory import RunDirectory, finished_runs
 
 if TYPE_CHECKING:
     from benchmarks.protocols.best_of_n import BestOfN
-
-log = logging.getLogger("benchmarks.replies")  # also when it runs as __main__
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,10 @@ class Settings:
     debug: bool
     logger: Literal["terminal", "wandb"]
     wandb: WandbConfig | None
-    # With values, for runs that were made before there were these settings.
-    checkpoint_minutes: float = 1.0
-    retry: Literal["failed"] | None = None
-    workers: int | Literal["auto"] = 1
-    focus: str = "mars"
+    checkpoint_minutes: float
+    retry: Literal["failed"] | None
+    workers: int | Literal["auto"]
+    focus: str
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads"):

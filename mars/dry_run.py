@@ -12,6 +12,7 @@ from mars.assembly import Pieces
 from mars.augment.variant import Request
 from mars.method.settings import RoundsConfig
 from mars.pool.store import Supply
+from mars.progress import counted
 
 
 def report(pieces: Pieces, rounds: RoundsConfig) -> str:
@@ -22,7 +23,7 @@ def report(pieces: Pieces, rounds: RoundsConfig) -> str:
     lines = [
         _line("pool", pieces.supply, pool.requests())
         + (", and more for pairs that the semantic layer rewrites" if pieces.refiner else "")
-        + f"; {_count(rounds.number, 'round')} of {_count(rounds.budget, 'row')} draw at most "
+        + f"; {counted(rounds.number, 'round')} of {counted(rounds.budget, 'row')} draw at most "
         f"{per_row * rounds.number * rounds.budget} of them, and an arm that scores the whole pool needs all"
     ]
     if pieces.refiner and pieces.writer:
@@ -30,7 +31,7 @@ def report(pieces: Pieces, rounds: RoundsConfig) -> str:
         config = pieces.refiner.config
         tries = [("rejected", config.tries_rejected), ("chosen", config.tries_chosen)]
         requests = [Request(pair, side, k) for pair in close for side, most in tries for k in range(most)]  # type: ignore[arg-type]
-        lines.append(_line(f"semantic layer, {_count(len(close), 'close pair')}", pieces.writer, requests))
+        lines.append(_line(f"semantic layer, {counted(len(close), 'close pair')}", pieces.writer, requests))
     return "\n".join(lines)
 
 
@@ -38,11 +39,7 @@ def _line(what: str, supply: Supply, requests: Sequence[Request]) -> str:
     missing = supply.missing(requests)
     calls = getattr(supply.augmenter, "calls", None)
     return (
-        f"{what}: {supply.augmenter.name}, at most {len(missing)} of {_count(len(requests), 'variant')} to make"
-        + (f", in at most {_count(calls(missing), 'call')}" if calls else "")
+        f"{what}: {supply.augmenter.name}, at most {len(missing)} of {counted(len(requests), 'variant')} to make"
+        + (f", in at most {counted(calls(missing), 'call')}" if calls else "")
         + ", the others are stored"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -282,6 +282,12 @@ def config_hash(config: Mapping[str, Any], data: Mapping[str, str]) -> str:
     return digest(identity)[:8]
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def state_digest(state: Mapping[str, Tensor]) -> str:
     """sha256 of a model's weights and their names, in hex."""
     import torch  # takes seconds, which a reader of a study's files need not wait for

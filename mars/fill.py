@@ -9,7 +9,6 @@ more makes the rest.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from mars.pool.pool import Pool
     from mars.pool.store import Supply
 
-log = logging.getLogger("mars.fill")  # also when it runs as __main__
 
 _TOKENS = 4096  # of a pass of the gates' encoder, as an evaluation takes them
 

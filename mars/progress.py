@@ -30,13 +30,13 @@ def counted(number: int, what: str) -> str:
 
 
 class Progress:
-    """Counts towards `total`, None if that is unknown; without a terminal it logs every `interval` seconds.
+    """Counts towards `total`, None if that is unknown; without a terminal it logs every 15 seconds.
 
     done: units that an earlier attempt counted.
     """
 
-    def __init__(self, total: int | None, what: str, unit: str, interval: float = 15.0, done: int = 0):
-        self.total, self.what, self.unit, self.interval = total, what, unit, interval
+    def __init__(self, total: int | None, what: str, unit: str, done: int = 0):
+        self.total, self.what, self.unit = total, what, unit
         self.done, self._before, self._start = done, done, time.monotonic()
         self._last = self._start
         shown = sys.stderr.isatty() and not ranks.number()
@@ -57,7 +57,7 @@ class Progress:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if now - self._last >= self.interval:
+        if now - self._last >= 15:
             self._last = now
             rate = (self.done - self._before) / (now - self._start)
             if self.total is None:

@@ -49,8 +49,6 @@ ORDER = (
         "mars.fill",
         "mars.conduct",
         "mars.dry_run",
-        "mars.strategy",
-        "mars.model",
     ),
     ("mars.commands",),
     ("mars.run", "mars"),

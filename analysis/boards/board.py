@@ -27,6 +27,7 @@ from analysis.boards.merging import Claim, Question, as_runs, as_studies, by_que
 from analysis.exhibits.table import Column, Table
 from analysis.inference.comparability import confounds
 from analysis.inference.stats import mean_interval
+from analysis.study.naming import first_few
 from analysis.study.study import BENCHMARK, Run, Study
 from benchmarks.choices import find, interval
 from benchmarks.protocol import Measure
@@ -60,7 +61,7 @@ def make(entries: Sequence[Entry]) -> tuple[list[Board], list[Refused], list[str
         board, wrong = _board(key, usable, runs)
         boards += [board] if board else []
         refused += wrong
-    remarks = [f"there more than once, alike, and counted once: {_some(repeated)}"] if repeated else []
+    remarks = [f"there more than once, alike, and counted once: {first_few(repeated)}"] if repeated else []
     twins = dict.fromkeys(found for claims in by_question(kept).values() for found in same_scores(claims))
     remarks += [f"of different names and with the same score on every example: {found}" for found in twins]
     return _titled(boards), list(dict.fromkeys(refused)), remarks
@@ -218,10 +219,6 @@ def _titled(boards: Sequence[Board]) -> list[Board]:
         else board
         for board in boards
     ]
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])
 
 
 def _column(measure: Measure, headline: str = "") -> Column:

@@ -10,7 +10,6 @@ model produced the scores; the manifest says how to run it again.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -33,7 +32,7 @@ from analysis.boards.evaluations import Scored, evaluations, measure
 from analysis.study.run_files import as_run
 from analysis.study.study import Run
 from mars.config import UserError
-from mars.files import digest
+from mars.files import digest, file_digest
 from mars.record.facts import check_schema, json_object
 from mars.record.layout import MANIFEST
 from mars.record.run_directory import RunDirectory
@@ -166,11 +165,6 @@ def check(place: Place) -> Entry:
     scored = evaluations(facts)
     run = replace(as_run(facts, place.by, directory), scores={}) if facts.trained else None
     return Entry(directory.name, place.by, directory, manifest, scored, place.hashes is not None, run)
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_entry(directory: Path) -> bool:

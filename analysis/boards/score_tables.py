@@ -32,7 +32,7 @@ _FITS: Mapping[Kind, tuple[str, Callable[[pa.DataType], bool]]] = {  # what belo
     "count": ("integer", pa.types.is_integer),
     "flag": ("true or false", pa.types.is_boolean),
 }
-_OLDER = frozenset({"turns", "gold_margin", "agreement"})  # which tables of before these were recorded lack
+_OPTIONAL = "agreement"  # left out where it is 1 in every row
 _EXAMPLE = ("split", "id", "edit", "response")  # those of a table's columns that name one of its rows
 
 
@@ -113,7 +113,7 @@ def _check_columns(schema: pa.Schema, columns: Mapping[str, Kind]) -> None:
         )
     if len(set(schema.names)) < len(schema.names):
         raise UserError("has a column twice")
-    if missing := [name for name in columns if name not in schema.names and name not in _OLDER]:
+    if missing := [name for name in columns if name not in schema.names and name != _OPTIONAL]:
         raise UserError(f"lacks {', '.join(missing)}")
     for field in schema:
         words, fits = _FITS[columns[field.name]]

@@ -21,7 +21,7 @@ from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.style import FEW
 from analysis.exhibits.table import Column
 from analysis.study.study import NothingToShow, Run, Study
-from mars.record.layout import ALLOCATION, SELECTION
+from mars.record.layout import ALLOCATION
 
 _BUDGETS = (
     Column("budget_min", "least", ".1f"),
@@ -48,7 +48,6 @@ GRID = np.linspace(0, 1, 101)
 MARGIN_BINS = 12  # of equally many pairs each
 
 
-_FILES = {ALLOCATION: ["round", "margin", "budget"], SELECTION: ["round", "parent"]}
 _LORENZ, _AT_MARGINS = "lorenz", "margins"
 
 
@@ -213,27 +212,12 @@ def _ends(run: Run) -> tuple[Spent, Spent, int] | None:
 
 
 def _table(run: Run) -> pd.DataFrame | None:
-    """round, margin and budget of each base pair of a run; older runs kept the rows they drew, and no margins."""
-    for name, columns in _FILES.items():
-        if file := run.file(name):
-            try:
-                table = pd.read_parquet(file, columns=columns)
-                return table.astype(float) if "budget" in columns else _counted(table, run)
-            except (OSError, ValueError, KeyError):  # damaged: the figure goes without this run
-                return None
-    return None
-
-
-def _counted(drawn: pd.DataFrame, run: Run) -> pd.DataFrame | None:
-    """Budgets from drawn rows and the number of base pairs."""
-    if "base_pairs" not in run.rounds or drawn.empty:
+    """round, margin and budget of each base pair of a run; None where they are not there."""
+    try:
+        file = run.file(ALLOCATION)
+        return pd.read_parquet(file, columns=["round", "margin", "budget"]).astype(float) if file else None
+    except (OSError, ValueError, KeyError):  # damaged: the figure goes without this run
         return None
-    pairs = int(run.rounds["base_pairs"].max())
-    frames = [
-        pd.DataFrame({"round": t, "margin": np.nan, "budget": np.bincount(rows["parent"], minlength=pairs)})
-        for t, rows in drawn.groupby("round")
-    ]
-    return pd.concat(frames, ignore_index=True)
 
 
 def _rows(kind: str, arm: str, x: np.ndarray, by_replicate: np.ndarray) -> pd.DataFrame:

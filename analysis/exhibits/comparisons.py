@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel
-from analysis.exhibits.table import Column, number, records
+from analysis.exhibits.table import Column, compared, number, records
 from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
 from analysis.inference.pairing import ACCURACY, INFORMATION, Endpoint
 from analysis.study.study import NothingToShow, Study
@@ -105,7 +105,7 @@ class Comparisons(Exhibit):
         ]
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
-        names, row = style.names_room([name for panel in panels for name in _names(panel.frame)])
+        names, row = style.names_room([name for panel in panels for name in compared(panel.frame)])
         size = (3.4, row * max(len(panel.frame) for panel in panels))
         return style.Layout(style.columns(len(panels), 2), size, left=names, right=_NUMBERS)
 
@@ -125,7 +125,7 @@ class Comparisons(Exhibit):
             _draw_row(axes, y, row, look.get(row["reference"], style.Look("0.3", "o", "-")), self.endpoint.scale)
             text = style.wrap_text(_numbers(row, self.endpoint), _NUMBERS - 0.2, style.SMALL)
             axes.text(1.03, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=style.SMALL)
-        style.name_rows(axes, _names(frame))
+        style.name_rows(axes, compared(frame))
         axes.set_xlabel(f"difference in {self.endpoint.metric}, {self.endpoint.unit}")
         axes.axvline(0, color="0.3", linewidth=1, zorder=1)
         for end in (-1, 1):
@@ -139,10 +139,6 @@ class Comparisons(Exhibit):
         for axes, _ in drawn:
             axes.set_xlim(*ends)
             style.few_ticks(axes)
-
-
-def _names(frame: pd.DataFrame) -> list[str]:
-    return [f"{row['arm']} −\u00a0{row['reference']}" for row in records(frame)]
 
 
 def _draw_row(axes: Axes, y: int, row: dict[str, Any], look: style.Look, scale: float) -> None:

@@ -1,6 +1,6 @@
 """Where the seconds of a round go, arm by arm: what is not training is what an arm's choice, and its record, cost.
 
-From the columns of rounds.csv that a run has since its rounds are timed in parts; of older runs nothing is shown.
+From the columns of rounds.csv that time a round in parts.
 """
 
 from __future__ import annotations

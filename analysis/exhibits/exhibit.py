@@ -114,6 +114,11 @@ class Exhibit:
         """Set what the panels share, such as a scale, once all are drawn."""
 
 
+def panels_by(frame: pd.DataFrame, keys: Sequence[str]) -> list[Panel | None]:
+    """A panel for each value of four columns, titled `dataset / backbone, split: endpoint`."""
+    return [Panel("{} / {}, {}: {}".format(*values), rows) for values, rows in frame.groupby(list(keys), sort=False)]
+
+
 def in_panels(parts: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """One frame of the rows of each (title, rows), with the panel's number and title before them."""
     numbered = []

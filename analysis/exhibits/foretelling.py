@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from analysis.exhibits import style
 from analysis.exhibits.downstream import HOW
-from analysis.exhibits.exhibit import Exhibit, Panel
+from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
 from analysis.exhibits.measures import whole
 from analysis.exhibits.table import Column
 from analysis.inference.foretelling import FEWEST_REPLICATES, OUTCOMES, PREDICTORS, foretelling
@@ -72,11 +72,7 @@ class Foretelling(Exhibit):
         )
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:
-        keys = ["dataset", "backbone", "label", "outcome"]
-        return [
-            Panel(f"{dataset} / {backbone}, {label}: {outcome}", rows)
-            for (dataset, backbone, label, outcome), rows in frame.groupby(keys, sort=False)
-        ]
+        return panels_by(frame, (*self.by, "outcome"))
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
         names, row = style.names_room(list(PREDICTORS.values()))

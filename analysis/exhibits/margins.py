@@ -27,7 +27,14 @@ MARGIN_BINS = 60  # v1's margin figure: 60 bins between the 1st and the 99th per
 SMALL_BIN = 30  # pairs below which a bin's accuracy is drawn faint
 
 
-class Margins(Exhibit):
+class _ByArm(Exhibit):
+    """Many arms are named beside their rows, so that a legend is for few."""
+
+    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
+        return [] if len(study.arms) > FEW else super().legend(study, frame)
+
+
+class Margins(_ByArm):
     """Density of the margins, runs pooled; shares are of all margins, also of those outside the window."""
 
     name, title = "margins", "Margins by arm"
@@ -47,9 +54,6 @@ class Margins(Exhibit):
             return style.Layout(across, (3.8, max(2.6, 1.25 * row * (len(study.arms) + 1))), left=names + 0.1)
         return style.Layout(across, (3.8, 2.6), left=0.75)
 
-    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
-        return [] if len(study.arms) > FEW else super().legend(study, frame)
-
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         crowded, look = len(study.arms) > FEW, style.looks(study.arms)
         edges = np.unique(frame[["low", "high"]].to_numpy(float))
@@ -66,7 +70,7 @@ class Margins(Exhibit):
         axes.set_xlabel("margin Δ = r(chosen) − r(rejected)")
 
 
-class Reliability(Exhibit):
+class Reliability(_ByArm):
     """Accuracy of the predicted winner against the confidence σ(|Δ|) in it, in the bins of the calibration error."""
 
     name, title = "reliability", "Reliability"
@@ -94,9 +98,6 @@ class Reliability(Exhibit):
             size = (5.2, row * max(panel.frame["arm"].nunique() for panel in panels))
             return style.Layout(style.columns(len(panels), 2), size, left=names)
         return style.Layout(style.columns(len(panels)), (3.2, 3.2), left=0.75)
-
-    def legend(self, study: Study, frame: pd.DataFrame) -> Sequence[str] | Mapping[str, Artist]:
-        return [] if len(study.arms) > FEW else super().legend(study, frame)
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:
         if len(study.arms) > FEW:

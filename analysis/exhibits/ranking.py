@@ -130,7 +130,7 @@ def _table(frame: pd.DataFrame, reference: str) -> Table:
 def _baselines(group: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Two rows in the columns of `table`: length alone and a coin, on the main split.
 
-    Numbers are averaged over the runs, whose test pairs may differ by replicate, and empty where older runs lack them.
+    Numbers are averaged over the runs, whose test pairs may differ by replicate.
     """
     main = group.splits[0]
 

@@ -11,7 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel
+from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
 from analysis.exhibits.measures import over_replicates, whole
 from analysis.exhibits.table import Column, number, records
 from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE
@@ -115,11 +115,7 @@ class Sensitivity(Exhibit):
         )
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:
-        keys = ["dataset", "backbone", "split", "line"]
-        return [
-            Panel(f"{dataset} / {backbone}, {split}: {line}", rows)
-            for (dataset, backbone, split, line), rows in frame.groupby(keys, sort=False)
-        ]
+        return panels_by(frame, self.by)
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
         return style.Layout(style.columns(len(panels)), (3.6, 2.8), left=0.75)

@@ -6,6 +6,7 @@ they are usually chosen by factors, with zero and negative ones among them, for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from analysis.exhibits.by_arm import split_panels
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.table import number
+from analysis.inference.sensitivity import line_of, value_of
 from analysis.study.study import NothingToShow, Study
 
 
@@ -31,15 +33,8 @@ class Point(NamedTuple):
 
 def points(arms: list[str], setting: str) -> list[Point]:
     """The arms that name the setting, by its value, of methods that ran with several of them."""
-    found = []
-    for arm in arms:
-        method, *named = arm.split()
-        values = dict(word.partition("=")[::2] for word in named)
-        try:
-            value = float(values[setting])
-        except (KeyError, ValueError):
-            continue
-        found.append(Point(arm, " ".join([method, *(w for w in named if w.partition("=")[0] != setting)]), value))
+    every = (Point(arm, line_of(arm, setting), value_of(arm, setting)) for arm in arms)
+    found = [point for point in every if not math.isnan(point.value)]
     several = {p.rest for p in found if len({q.value for q in found if q.rest == p.rest}) > 1}
     return sorted((p for p in found if p.rest in several), key=lambda p: p.value)
 

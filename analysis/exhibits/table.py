@@ -188,6 +188,11 @@ class Table:
         yield from (("csv", self.to_csv()), ("md", self.to_markdown()), ("tex", self.to_latex()))
 
 
+def compared(frame: pd.DataFrame) -> list[str]:
+    """The names of rows that compare an arm with a reference."""
+    return [f"{arm} −\u00a0{reference}" for arm, reference in zip(frame["arm"], frame["reference"], strict=True)]
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Its rows by column name."""
     names = [str(name) for name in frame]

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from analysis.exhibits import style
-from analysis.exhibits.exhibit import Exhibit, Panel
-from analysis.exhibits.table import Column, number, records
+from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
+from analysis.exhibits.table import Column, compared, number, records
 from analysis.inference.comparisons import declared_pairs
 from analysis.inference.components import Components, components, se_with
 from analysis.inference.design import design
@@ -118,13 +118,10 @@ class Variance(Exhibit):
         )
 
     def panels(self, study: Study, frame: pd.DataFrame) -> list[Panel | None]:
-        return [
-            Panel(f"{dataset} / {backbone}, {split}: {endpoint}", rows)
-            for (dataset, backbone, split, endpoint), rows in frame.groupby(list(self.by), sort=False)
-        ]
+        return panels_by(frame, self.by)
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
-        names, row = style.names_room([name for panel in panels for name in _names(panel.frame)])
+        names, row = style.names_room([name for panel in panels for name in compared(panel.frame)])
         size = (_BAR, row * max(len(panel.frame) for panel in panels) + _HEAD)
         right = _NUMBER * max(len(_known(panel.frame)) for panel in panels) + 0.35
         return style.Layout(1, size, left=names, right=right)
@@ -138,7 +135,7 @@ class Variance(Exhibit):
     def panel(self, axes: Axes, study: Study, frame: pd.DataFrame) -> None:
         for y, row in enumerate(records(frame)):
             _draw_row(axes, y, row)
-        style.name_rows(axes, _names(frame))
+        style.name_rows(axes, compared(frame))
         high = axes.get_position().height * axes.figure.get_figure(root=True).get_figheight()
         scale = (len(frame) + 0.2) / (high - _HEAD)  # rows to an inch
         axes.set_ylim(len(frame) - 0.4, -0.6 - _HEAD * scale)
@@ -211,10 +208,6 @@ def _predicted(frame: pd.DataFrame) -> str:
     """How to read the standard errors."""
     more = "twice the replicates or twice the test pairs" if "se_examples" in _known(frame) else "twice the replicates"
     return f"Standard error: as it is, and as predicted with {more}; no number of replicates goes below the floor."
-
-
-def _names(frame: pd.DataFrame) -> list[str]:
-    return [f"{row['arm']} −\u00a0{row['reference']}" for row in records(frame)]
 
 
 def _draw_row(axes: Axes, y: int, row: dict[str, Any]) -> None:

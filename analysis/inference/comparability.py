@@ -44,6 +44,7 @@ class _Check(NamedTuple):
 
 
 _NOT_THE_STRATEGY = "so their differences are not the strategy's"
+_LONGER = "so differences mix the strategy with training length"
 _CHECKS = {
     "start": _Check("starting weights", "started from different weights", _NOT_THE_STRATEGY, True),
     "weights": _Check("backbone weights", "have different backbones under one name", _NOT_THE_STRATEGY, True),
@@ -57,9 +58,12 @@ _CHECKS = {
         "validation pairs", "were validated on different pairs", "so their curves cannot be compared", False
     ),
     "commit": _Check("commits", "ran different commits of the code", "so a difference may be the code's", False),
-}
-_CHOSEN = _Check("validation pairs", "chose their models on different validation pairs", _NOT_THE_STRATEGY, True)
-_NEWER = {  # runs that did not record these are left out of the comparison, without a word
+    "steps": _Check(
+        "optimiser steps",
+        "took different numbers of optimiser steps",
+        f"{_LONGER} (method=none_matched or rounds.steps=N makes them equal)",
+        True,
+    ),
     "batch_size": _Check(
         "batch size", "trained at different batch sizes", "so equal steps are not equal numbers of pairs", False
     ),
@@ -67,11 +71,10 @@ _NEWER = {  # runs that did not record these are left out of the comparison, wit
         "training settings", "have different training settings (lr, schedule, …)", _NOT_THE_STRATEGY, False
     ),
 }
+_MEANT = _CHECKS["steps"]._replace(so=f"{_LONGER}, as this study means to", blocks=False)
+_CHOSEN = _Check("validation pairs", "chose their models on different validation pairs", _NOT_THE_STRATEGY, True)
 MANY_GROUPS = 6  # beyond so many a line names none of those it is said of
 _SPENT = 95  # percent of its budget an arm has to draw to pass without a note
-_STEPS = "took different numbers of optimiser steps"
-_LONGER = "so differences mix the strategy with training length"
-_EQUAL = " (method=none_matched or rounds.steps=N makes them equal)"
 
 
 def confounds(group: Study) -> list[Confound]:
@@ -86,13 +89,9 @@ def confounds(group: Study) -> list[Confound]:
 @functools.lru_cache(maxsize=64)  # asked for a group by every table
 def _confounds(group: Study) -> tuple[Confound, ...]:
     runs, arms = group.runs, group.arms
-    meant = bool("steps_may_differ" in runs and runs["steps_may_differ"].eq(True).all())
-    checks = {
-        **_CHECKS,
-        "steps": _Check(
-            "optimiser steps", _STEPS, _LONGER + (", as this study means to" if meant else _EQUAL), not meant
-        ),
-    }
+    checks = dict(_CHECKS)
+    if "steps_may_differ" in runs and runs["steps_may_differ"].eq(True).all():
+        checks["steps"] = _MEANT
     if runs.get("kept_step", pd.Series(dtype=float)).notna().any():
         checks["validation_sha256"] = _CHOSEN
     recorded = [field for field in checks if field in runs and runs[field].notna().any()]
@@ -100,11 +99,6 @@ def _confounds(group: Study) -> tuple[Confound, ...]:
         Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
         for field, (noun, what, so, blocks) in checks.items()
         if field in recorded and (unlike := _unlike(runs, arms, field))
-    ]
-    found += [
-        Confound(field, noun, f"arms {what} {_where(unlike, runs['seed'].nunique())}, {so}", blocks)
-        for field, (noun, what, so, blocks) in _NEWER.items()
-        if field in runs and (unlike := _unlike(runs[["seed", "arm", field]].dropna(), arms, field))
     ]
     found += [*_lengths(group), *_prompts(runs, arms), *_pools(group), *_undrawn(group), *_seeds(runs, arms)]
     missing = [checks[field].noun for field in checks if field not in recorded and field != "commit"]

@@ -31,9 +31,9 @@ from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.inference.settling import detectable, larger_study, more_replicates
 from analysis.study.looks import FUTILE, key_of
-from analysis.study.naming import text
+from analysis.study.naming import fits, text
 from analysis.study.parallel import made
-from analysis.study.study import Study
+from analysis.study.study import Study, once_a_study
 from baselines import ARMS
 
 AGAINST = tuple(arm.name for arm in sorted(ARMS, key=lambda arm: arm.declared))  # in the order of the verdict
@@ -46,6 +46,7 @@ COLUMNS = [
 BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "not settled"  # verdicts
 
 
+@once_a_study
 def compare(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each endpoint and comparison: arms in focus against the reference and each of AGAINST.
 
@@ -57,11 +58,6 @@ def compare(study: Study) -> pd.DataFrame:
     `not_compared` says why there is none. Where replicates have test pairs of their own, `own_rows` says so of a
     comparison and examples are those of a replicate. Where runs kept their best models, KEPT are columns too.
     """
-    return _compare(study).copy()  # asked for by table, figure and verdict alike
-
-
-@functools.lru_cache(maxsize=4)
-def _compare(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for row in _of_group(group)]
     kept = [*KEPT] if any(math.isfinite(row[name]) for row in rows for name in KEPT) else []
     return as_family(rows, [*COLUMNS, *kept], study.settled)
@@ -112,11 +108,10 @@ def counterpart(arms: list[str], arm: str, reference: str) -> str | None:
 
     Of several such the one that names most of them: `mars keep=best` goes with `uniform keep=best`, not `uniform`.
     """
-    method, *named = reference.split()
-    candidates = [a for a in arms if a.split()[0] == method and set(named) <= set(a.split()[1:])]
+    candidates = [a for a in arms if fits(a, reference)]
     if arm in candidates or len(candidates) == 1:
         return arm if arm in candidates else candidates[0]
-    fitting = [a for a in candidates if set(a.split()[1:]) - set(named) <= set(arm.split()[1:])]
+    fitting = [a for a in candidates if set(a.split()) - set(reference.split()) <= set(arm.split()[1:])]
     most = max((len(a.split()) for a in fitting), default=0)
     fitting = [a for a in fitting if len(a.split()) == most]
     return fitting[0] if len(fitting) == 1 else None

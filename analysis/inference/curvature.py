@@ -10,7 +10,6 @@ which one seed's lean on each other.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants
 from analysis.inference.regimes import split_arm
-from analysis.study.study import NothingToShow, Run, Study
+from analysis.study.study import NothingToShow, Run, Study, once_a_study
 from mars.record.layout import SPECTRA
 
 PARTS = ("base", "selection", "mixture")
@@ -109,6 +108,7 @@ def finals(group: Study) -> pd.DataFrame:
     return ours
 
 
+@once_a_study
 def correlations(study: Study) -> pd.DataFrame:
     """dataset, backbone, gain, outcome, rho, within, points and seeds: a row for each gain and outcome of each group.
 
@@ -117,11 +117,6 @@ def correlations(study: Study) -> pd.DataFrame:
     what other variants do to all of them, counts for nothing.
     points: of a seed, on average. Of several groups there are further rows, EVERYWHERE: a seed's mean over groups.
     """
-    return _correlations(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _correlations(study: Study) -> pd.DataFrame:
     found = pd.DataFrame(
         [row for _, group in study.groups() for row in _of_group(group)],
         columns=["dataset", "backbone", "gain", "outcome", "replicate", "rho", "within", "points"],

@@ -24,7 +24,7 @@ from analysis.inference.comparisons import COLUMNS, as_family, declared_comparis
 from analysis.inference.design import design
 from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
 from analysis.study.labels import labels_of
-from analysis.study.study import Pairs, Study
+from analysis.study.study import Pairs, Study, once_a_study
 from benchmarks import picks
 from benchmarks.align import outcome
 from mars.config import UserError
@@ -98,16 +98,12 @@ def gain_over(group: Study, arm: str, reference: str, label: str) -> Paired:
     return paired_difference(gains(group, arm, label), gains(group, reference, label), GAIN, overlap)
 
 
+@once_a_study
 def compare_gains(study: Study) -> pd.DataFrame:
     """The declared pairs of arms in gold gain, a row for each label of BENCHMARKS that both were judged under.
 
     Columns, adjustment and verdicts as of `comparisons.compare`, with `label` for `split`; the family is the rows here.
     """
-    return _compare_gains(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _compare_gains(study: Study) -> pd.DataFrame:
     every = [label for name in BENCHMARKS for label in labels_of(study, name)]
     rows = [row for _, group in study.groups() for label in every for row in _of_label(group, label)]
     return as_family(rows, _COLUMNS, None)

@@ -12,7 +12,6 @@ two arms apart moves both sides.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator, Mapping
 from statistics import NormalDist
@@ -26,7 +25,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
 from analysis.inference.downstream import BENCHMARKS
 from analysis.study.labels import labels_of
-from analysis.study.study import Study
+from analysis.study.study import Study, once_a_study
 from benchmarks.metrics import LEVEL, t_central, t_quantile
 
 FEWEST_REPLICATES = 3
@@ -53,16 +52,12 @@ class RankInterval(NamedTuple):
     p: float = math.nan
 
 
+@once_a_study
 def foretelling(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each predictor and outcome of each group of comparable arms that has four runs with both.
 
     p: of `within`; p_adjusted: by Holm's method over all rows.
     """
-    return _foretelling(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _foretelling(study: Study) -> pd.DataFrame:
     table = pd.DataFrame([row for _, group in study.groups() for row in _of_group(group)], columns=COLUMNS)
     table["p_adjusted"] = stats.holm(table["p"].to_numpy(float))
     return table

@@ -14,7 +14,6 @@ the smallest.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,8 @@ from analysis.inference.comparisons import counterpart
 from analysis.inference.contrasts import Judge, outcomes
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.study import NothingToShow, Study
+from analysis.study.naming import fits
+from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
     "dataset", "backbone", "split", "endpoint", "arm", "labels", "level", "reference", "equal", "equal_lo", "equal_hi",
@@ -75,15 +75,11 @@ def of_sizes(study: Study) -> list[Sizes]:
     return curves
 
 
+@once_a_study
 def equivalences(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each size, endpoint and pair of arms: the arm in focus against the reference, and the
     reference against NO_AUGMENTATION. Raises NothingToShow as `of_sizes`, and where no such two arms ran at all sizes.
     """
-    return _equivalences(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _equivalences(study: Study) -> pd.DataFrame:
     rows = [row for of in of_sizes(study) for row in _rows(study, of)]
     if not rows:
         raise NothingToShow(
@@ -123,10 +119,8 @@ def _rows(study: Study, of: Sizes) -> Iterator[dict[str, Any]]:
 def _pairs(arms: list[str], study: Study) -> Iterator[tuple[str, str]]:
     """(arm, reference) of the arms that ran at every size."""
     for focus, against in ((study.focus, study.reference), (study.reference, NO_AUGMENTATION)):
-        method, *named = focus.split()
         for arm in arms:
-            fits = arm.split()[0] == method and set(named) <= set(arm.split()[1:])
-            reference = counterpart(arms, arm, against) if fits else None
+            reference = counterpart(arms, arm, against) if fits(arm, focus) else None
             if reference not in (None, arm):
                 yield arm, reference
 

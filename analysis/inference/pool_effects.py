@@ -11,7 +11,6 @@ the first of them, `rules` where it ran, so that each pool is one contrast.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,8 +20,8 @@ import pandas as pd
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.naming import place
-from analysis.study.study import NothingToShow, Study
+from analysis.study.naming import fits, place
+from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
     "dataset", "backbone", "split", "endpoint", "effect", "contrast", "difference", "difference_lo", "difference_hi",
@@ -61,7 +60,7 @@ def crossed(group: Study) -> list[Crossed]:
     in_focus = [strategy for strategy, arms in by_pool.items() if all(map(group.in_focus, arms.values()))]
     for ours in in_focus:
         for theirs in by_pool:
-            if ours == theirs or not _is(theirs, group.reference):
+            if ours == theirs or not fits(theirs, group.reference):
                 continue
             both = by_pool[ours].keys() & by_pool[theirs].keys()
             pools = sorted(both, key=lambda pool: (pool != _USUAL, place(f"pool {pool}")))
@@ -71,17 +70,9 @@ def crossed(group: Study) -> list[Crossed]:
     return found
 
 
-def _is(strategy: str, asked: str) -> bool:
-    return strategy.split()[0] == asked.split()[0] and set(asked.split()) <= set(strategy.split())
-
-
+@once_a_study
 def pool_effects(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each endpoint and contrast. Raises NothingToShow where no two arms ran with several pools."""
-    return _pool_effects(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _pool_effects(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for one in crossed(group) for row in _rows(group, one)]
     if not rows:
         raise NothingToShow(

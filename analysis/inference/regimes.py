@@ -24,7 +24,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants, why_not
 from analysis.inference.design import design
 from analysis.inference.pairing import paired_difference
-from analysis.study.study import NothingToShow, Pairs, Study
+from analysis.study.study import NothingToShow, Pairs, Study, once_a_study
 from benchmarks.metrics import correctness
 
 COLUMNS = [
@@ -35,17 +35,13 @@ COLUMNS = [
 GOLD, LABEL = "gold", "label"
 
 
+@once_a_study
 def regimes(study: Study) -> pd.DataFrame:
     """COLUMNS, a row for each cell and arm but the reference. Raises NothingToShow for a study of one cell.
 
     variants: the augmenter's settings in which arms differ. strategy: the arm without these. measure: GOLD or LABEL,
     what a pair is right by. outcome: win, tie or loss by p_holm; empty where `not_compared` says why there is none.
     """
-    return _regimes(study).copy()
-
-
-@functools.lru_cache(maxsize=4)
-def _regimes(study: Study) -> pd.DataFrame:
     cells = {(title, split_arm(arm)[0]) for title, group in study.groups() for arm in group.arms}
     if len(cells) < 2:
         raise NothingToShow("one kind of data and of variants is no map (python -m mars.run experiment=regimes)")

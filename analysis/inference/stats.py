@@ -130,7 +130,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
-def probability_of_improvement(arm: Sequence[np.ndarray], reference: Sequence[np.ndarray], seed: int = 0) -> Interval:
+def probability_of_improvement(arm: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> Interval:
     """How probably a run of the arm scores higher than one of the reference on a task, a tie counting ½, mean over
     tasks (Agarwal et al. 2021, arXiv 2108.13264); each array is one task's scores over seeds.
 
@@ -148,16 +148,14 @@ def probability_of_improvement(arm: Sequence[np.ndarray], reference: Sequence[np
         ]
         return np.mean(by_task, axis=0)
 
-    return _stratified(wins, [*arm, *reference], seed)
+    return _stratified(wins, [*arm, *reference])
 
 
-def _stratified(
-    statistic: Callable[[list[np.ndarray]], np.ndarray], scores: Sequence[np.ndarray], seed: int
-) -> Interval:
+def _stratified(statistic: Callable[[list[np.ndarray]], np.ndarray], scores: Sequence[np.ndarray]) -> Interval:
     """`statistic` of [1 or RESAMPLES, S] draws of each array, with its percentile interval; none for single seeds."""
     observed = float(statistic([np.asarray(s, float)[None] for s in scores])[0])
     if any(len(s) < 2 for s in scores):
         return Interval(observed, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = [np.asarray(s, float)[rng.integers(0, len(s), (RESAMPLES, len(s)))] for s in scores]
     return Interval(observed, *percentiles(statistic(draws)))

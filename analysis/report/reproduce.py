@@ -11,7 +11,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from analysis.study.naming import first_few
 from analysis.study.study import BENCHMARK, Run, Study
+from mars.progress import counted
 
 Choices = dict[str, tuple[str, ...]]  # `seed=`: its values; a run takes one of each setting
 
@@ -102,26 +104,16 @@ def _after(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def _remarks(runs: Sequence[Run], by_commit: dict[str, list[Run]]) -> Iterable[str]:
     if silent := [run.name for run in runs if not _overrides(run)]:
-        yield f"{_runs(silent)} recorded no command: {_some(silent)}."
+        yield f"{counted(len(silent), 'run')} recorded no command: {first_few(silent)}."
     if len(by_commit) > 1:
         yield f"The runs were made at {len(by_commit)} commits; code that differs may give results that differ."
     if nameless := [run.name for run in by_commit.get("", [])]:
-        yield f"{_runs(nameless)} recorded no commit: {_some(nameless)}."
+        yield f"{counted(len(nameless), 'run')} recorded no commit: {first_few(nameless)}."
     if dirty := [run.name for run in runs if (run.manifest.get("git") or {}).get("dirty")]:
-        yield f"{_runs(dirty)} ran on code with changes that were never committed: {_some(dirty)}."
+        yield f"{counted(len(dirty), 'run')} ran on code with changes that were never committed: {first_few(dirty)}."
     judged = sorted({label for run in runs for label in run.metrics} - {BENCHMARK})
     if judged:
         yield (
             f"Judged besides on {', '.join(judged)}, with python -m benchmarks.evaluate unless the run did so itself; "
             "each run's evaluations hold the protocol."
         )
-
-
-def _runs(names: Sequence[str]) -> str:
-    return "1 run" if len(names) == 1 else f"{len(names)} runs"
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more])

@@ -9,7 +9,6 @@ counted only while it is of the replies that lie beside it, and of those that th
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from analysis.study.study import Run, Study
 from benchmarks.judges.generations import Comparison, read_generations, stem
 from benchmarks.judges.verdicts import COLUMNS, RECORD, VERDICTS
 from mars.config import UserError
+from mars.files import file_digest
 from mars.record.facts import json_object
 from mars.record.layout import judgements_of, replies_of
 
@@ -83,7 +83,7 @@ def _read(path: Path, run: Path) -> Judgement:
         raise UserError(f"{VERDICTS} lacks {', '.join(missing)}")
     (ours,) = record["ours"]["files"]
     now = run / replies_of(policy := stem(ours["file"]))
-    if now.exists() and hashlib.sha256(now.read_bytes()).hexdigest() != ours["sha256"]:
+    if now.exists() and file_digest(now) != ours["sha256"]:
         raise UserError(f"{replies_of(policy)} has changed since (judge it again with force=true)")
     sides = [read_generations(folder / name).rows for name in ("ours.json", "theirs.json")]
     first = table.iloc[0::2]

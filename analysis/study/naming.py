@@ -157,6 +157,16 @@ def place_of_data(dataset: str) -> tuple[Any, ...]:
     return tuple(_by_number(dataset))
 
 
+def fits(arm: str, asked: str) -> bool:
+    """Whether an arm is of the method, and has the settings, that `asked` names; it may have more."""
+    return arm.split()[0] == asked.split()[0] and set(asked.split()) <= set(arm.split())
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Three names, and how many more there are."""
+    return ", ".join([*names[:3], *([f"{len(names) - 3} more"] if len(names) > 3 else [])])
+
+
 def _by_number(name: str) -> list[tuple[Any, ...]]:
     """The words of a name with settings to sort by: values that are numbers as numbers, and before words."""
     words = []

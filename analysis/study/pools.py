@@ -3,17 +3,15 @@ how many labels still hold.
 
 Numbers only: `analysis.exhibits.runs` shows them, the ranking warns of them. They stand apart from the tables because
 what may be compared hangs on pools too, and the tables hang on that. Only planted data can know whether a label still
-holds; elsewhere that is unknown, and so is what older runs did not record.
+holds; elsewhere that is unknown.
 """
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pandas as pd
 
-from analysis.study.study import Study
+from analysis.study.study import Study, once_a_study
 
 COUNTS = ("looked_at", "made", "possible", "unchanged")
 REASONS = ("unchanged_by", "refused")  # counts by reason
@@ -21,6 +19,7 @@ _USAGE = ("usage", "writer.usage")
 _TOKENS = ("prompt_tokens", "completion_tokens")
 
 
+@once_a_study
 def pool_table(study: Study) -> pd.DataFrame:
     """dataset, backbone, arm, augmenter, runs, looked_at, made, possible, unchanged, unchanged_by_…, refused_…, rows,
     repeats, known, kept, true; where any run asked an endpoint, also calls, tokens, cost.
@@ -30,11 +29,6 @@ def pool_table(study: Study) -> pd.DataFrame:
     kept: share of them, of those that inherit a label, on which gold says what it says of the parent. true: share whose
     chosen side is the better one by gold. cost: in the currency of the prices, NaN where a part of it is not known.
     """
-    return _pool_table(study).copy()  # ranking, warnings and table ask for the same
-
-
-@functools.lru_cache(maxsize=64)
-def _pool_table(study: Study) -> pd.DataFrame:
     asked = any_paid(study)
     reasons = {
         f"{what}_{column.removeprefix(f'{what}.')}": column

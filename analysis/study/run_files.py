@@ -28,7 +28,6 @@ from mars.record.layout import MANIFEST, METRICS, ROUNDS, record_of, scores_of
 from mars.record.run_directory import RunDirectory
 
 _SHARES = ("accuracy", "auc", "length_controlled_accuracy", "gold_accuracy")
-_NEWER = ("information",)  # metrics that a run made before them lacks, and its scores have
 _EVIDENCE = (scores_of, record_of)
 _SHOWN = 3  # remarks on one run's numbers
 _INSTEAD = {
@@ -171,13 +170,12 @@ def _impossible(facts: Facts) -> list[str]:
 
 
 def _true(found: Mapping[str, float], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """`stated` as the scores have it, with what they have since been asked for.
+    """`stated` as the scores have it.
 
     A number that was put right loses its interval, which nobody vouches for.
     """
     wrong = {key for key, value in found.items() if key in stated and not agree(stated[key], value)}
     stated = {key: value for key, value in stated.items() if key not in _SHARES or key in wrong or _share(value)}
-    stated |= {key: found[key] for key in _NEWER if key in found and key not in stated}
     ends = {f"{key}{end}" for key in wrong for end in ("_lo", "_hi", "_half_width")}
     return {key: found[key] if key in wrong else value for key, value in stated.items() if key not in ends}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -228,6 +228,12 @@ class Study:
         gold: `chosen` is the response that is truly better, whatever the label says; NaN where none is known to be.
         """
         return _pairs(self, arm, split, gold)
+
+
+def once_a_study(table: Callable[[Study], pd.DataFrame]) -> Callable[[Study], pd.DataFrame]:
+    """`table` made once of a study, of which each caller has a copy: tables, figures and the page ask for the same."""
+    made = functools.lru_cache(maxsize=64)(table)
+    return functools.wraps(table)(lambda study: made(study).copy())
 
 
 @functools.lru_cache(maxsize=512)

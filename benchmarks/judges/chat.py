@@ -90,8 +90,7 @@ class ChatJudge:
     @property
     def usage(self) -> Mapping[str, float | None]:
         """`Chat.usage` and the cost, None where a price or a count of tokens is unknown."""
-        counts = self.chat.usage
-        return {**counts, "cost": self.config.spent(counts)}
+        return self.config.spent(self.chat.usage)
 
     def _call(self, showing: Showing) -> Call:
         config = self.config

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mars.files import write_json
-from mars.preferences.dialogue import Message, render_plain
+from mars.files import file_digest, write_json
+from mars.preferences.dialogue import Message, transcript
 from mars.preferences.pair import DataError
 from mars.preferences.rows import Defect, messages_of
 from mars.preferences.sources import open_file
@@ -99,7 +99,7 @@ def read_generations(path: Path) -> Generations:
     if len(named) > 1:
         (one, _), (other, number) = list(named.items())[:2]
         raise DataError(f'{label}:{number}: is by "{other}", rows before it by "{one}" (one file is one policy)')
-    identity = {"file": label, "sha256": _sha256(path), "rows": len(rows)}
+    identity = {"file": label, "sha256": file_digest(path), "rows": len(rows)}
     return Generations(next(iter(named), stem(path.name)), rows, label, identity)
 
 
@@ -148,12 +148,7 @@ def instruction(prompt: Sequence[Message]) -> str:
     """The prompt as AlpacaEval's one text: a single user's turn as it is, several with their speakers."""
     if len(prompt) == 1 and prompt[0].role == "user":
         return prompt[0].content
-    return dialogue(prompt)
-
-
-def dialogue(prompt: Sequence[Message]) -> str:
-    """The turns with their speakers, without the reply's."""
-    return render_plain(prompt, "").prefix.removesuffix("Assistant:").rstrip()
+    return transcript(prompt)
 
 
 def write_model_outputs(path: Path, generator: str, rows: Iterable[Generation]) -> None:
@@ -209,11 +204,6 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if row.value is None or row.defect:
             raise DataError(f"{path.name}:{row.number}: {row.defect}")
         yield row.number, row.value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _shown(prompt: Sequence[Message]) -> str:

@@ -208,7 +208,7 @@ class Agreement:
     kappa: Share
 
 
-def agreement(one: Units, other: Units, seed: int = 0) -> Agreement:
+def agreement(one: Units, other: Units) -> Agreement:
     """Of two judges on the same units. The interval of κ is the percentile bootstrap's over prompts."""
     both = one.read & other.read
     if not both.any():
@@ -219,7 +219,7 @@ def agreement(one: Units, other: Units, seed: int = 0) -> Agreement:
     _, prompt = np.unique(clusters.prompt, return_inverse=True)
     cells = np.zeros((prompt.max() + 1, 9))
     np.add.at(cells, (prompt, 3 * verdicts[0] + verdicts[1]), 1.0)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = [_kappa(counts @ cells) for counts in resample_counts(len(cells), _RESAMPLES, rng)]
     value = float(_kappa(cells.sum(axis=0, keepdims=True))[0])
     return Agreement(raw, Share(value, *percentiles(np.concatenate(drawn)), len(verdicts[0])))

@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from benchmarks.judges.generations import dialogue
 from benchmarks.judges.judge import Showing
+from mars.preferences.dialogue import transcript
 
 
 class Wording(NamedTuple):
@@ -58,7 +58,7 @@ def question(showing: Showing, name: str) -> str:
     """The one user turn that a judge is sent."""
     parts = [
         _MATERIAL,
-        _tagged("dialogue", dialogue(showing.prompt)),
+        _tagged("dialogue", transcript(showing.prompt)),
         _tagged("reply_A", showing.first),
         _tagged("reply_B", showing.second),
         WORDINGS[name].request,

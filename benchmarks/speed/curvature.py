@@ -24,6 +24,7 @@ import numpy as np
 from baselines.fisher import Fisher, greedy
 from baselines.fisher import whitened as fisher_rows
 from benchmarks.speed.clock import timed
+from benchmarks.speed.machine import peak_mebibytes
 from mars.method.training import few_threads
 from mars.theory.bound import mixture_bound
 from mars.theory.curvature import Spectrum, godambe_spectrum, hessian_spectrum, span
@@ -42,11 +43,6 @@ def write_differences(path: Path, pairs: int, features: int) -> np.ndarray:
             rows = min(_BLOCK, pairs - start)
             file.write((rng.standard_normal((rows, features), dtype=np.float32) * scales).data)
     return np.memmap(path, np.float32, "r", shape=(pairs, features))
-
-
-def peak_mebibytes() -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def large(differences: np.ndarray, theta: np.ndarray) -> None:

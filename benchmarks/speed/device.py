@@ -13,7 +13,6 @@ rows: HH-RLHF's. out: a name without its ending; the tables of the shapes lie be
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -149,7 +148,7 @@ def _kill_after_a_round(arguments: Sequence[str], place: RunDirectory, end: floa
 
 def _digests(run: Path) -> dict[str, str]:
     names = (scores_of(MAIN), SELECTION, "model/model.safetensors")
-    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
+    return {name: files.file_digest(run / name) for name in names}
 
 
 def _recorded(run: Path) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from unittest import mock
 
 import numpy as np
 import torch
-import yaml
 
 from benchmarks.speed.clock import Seconds, compare, timed
-from mars.config import build
+from benchmarks.speed.shapes import backbone_of
 from mars.preferences.dialogue import render_plain
 from mars.reward import encoder as encoding
-from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.weights import load_tokenizer, text_encoder
 from mars.worlds.planted import load_planted
@@ -29,8 +27,7 @@ from mars.worlds.planted_settings import PlantedConfig
 
 
 def main(texts: int = 400, repeats: int = 5) -> None:
-    conf = Path(__file__).resolve().parents[2] / "conf" / "backbone" / "minilm.yaml"
-    backbone = build(BackboneConfig, yaml.safe_load(conf.read_text()), "backbone")
+    backbone = backbone_of("minilm")
     pairs = load_planted(PlantedConfig(size=texts)).base
     rendered = [render_plain(pair.prompt, pair.chosen) for pair in pairs]
 

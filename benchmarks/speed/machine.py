@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,6 +68,13 @@ def with_peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, in
     before = _reset_resident()
     result = work()
     return result, None if before is None else max(0, _resident("VmHWM") - before)
+
+
+def peak_mebibytes() -> float:
+    """What this process had resident at most, on Linux since that was last cleared."""
+    if _STATUS.exists():
+        return _resident("VmHWM") / 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def _reset_resident() -> int | None:

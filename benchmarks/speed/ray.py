@@ -20,15 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
+from benchmarks.speed.shapes import backbone_of
 from mars.cluster.settings import EngineConfig
 from mars.cluster.shards import Actors, Shard, Work, open_actors
-from mars.config import build
 from mars.reward.backbone import BackboneConfig
 from mars.reward.encoder import FrozenEncoder
 
-ROOT = Path(__file__).resolve().parents[2]
 _TOKENS = 4096  # of a shard, which is a batch
 _LENGTH = 128  # tokens of a text
 
@@ -85,7 +83,7 @@ def measured(actors: Actors, backbone: BackboneConfig, shards: list[Shard], core
 
 
 def main(shards: int = 40, repeats: int = 3) -> None:
-    backbone = build(BackboneConfig, yaml.safe_load((ROOT / "conf/backbone/minilm.yaml").read_text()), "backbone")
+    backbone = backbone_of("minilm")
     rng, cores = np.random.default_rng(0), sorted(os.sched_getaffinity(0))[:2]
     ids = rng.integers(1000, 30000, (shards, _TOKENS), dtype=np.int32)
     todo = [Shard(str(number), texts.tobytes()) for number, texts in enumerate(ids)]

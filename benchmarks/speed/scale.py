@@ -21,7 +21,6 @@ each a process of its own: seconds and memory there include words, features and 
 
 from __future__ import annotations
 
-import resource
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ import yaml
 
 from baselines.uniform import Uniform
 from benchmarks.speed.clock import timed
+from benchmarks.speed.machine import peak_mebibytes
 from benchmarks.speed.report import measure
 from mars.augment.variant import Request, Variant
 from mars.config import build
@@ -137,16 +137,8 @@ def stage(name: str, work: Callable[[], T]) -> tuple[T, float]:
     except OSError:
         name += " (peak since the start)"
     result, seconds = timed(work)
-    print(f"{name}: {seconds}, peak {_peak():.0f} MiB", flush=True)
+    print(f"{name}: {seconds}, peak {peak_mebibytes():.0f} MiB", flush=True)
     return result, seconds.clock
-
-
-def _peak() -> float:
-    """MiB, since the peak was last cleared."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def begin(pairs: int, features: int, budget: int, folder: Path) -> tuple[Loop, float]:

@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from benchmarks.speed.clock import compare, timed
-from mars.config import build
+from benchmarks.speed.shapes import backbone_of
 from mars.preferences.dataset import DatasetConfig, load
 from mars.preferences.dialogue import render_plain
 from mars.preferences.pair import Pair
-from mars.reward.backbone import BackboneConfig
 from mars.reward.engine import Engine
 from mars.reward.model import RewardModel
 from mars.reward.packed_linear import pack_linears
@@ -33,7 +31,6 @@ from mars.reward.texts import Texts
 from mars.reward.tokens import Tokens
 from mars.reward.weights import text_encoder
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 4096  # padded, in one forward pass of ours: what `benchmarks.evaluate` takes
 
 
@@ -62,8 +59,7 @@ def main(
     batch: int = 16,
     repeats: int = 3,
 ) -> None:
-    settings = yaml.safe_load((ROOT / "conf" / "backbone" / f"{backbone}.yaml").read_text())
-    cfg = build(BackboneConfig, settings | {"max_length": length}, "backbone")
+    cfg = backbone_of(backbone, max_length=length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     engine = Engine(cfg, "full", device, TOKENS, Path(tempfile.gettempdir()))
     plain = engine.new_model(seed=0)

@@ -21,7 +21,7 @@ from mars.reward.model import load_reward_model
 from mars.reward.weights import load_tokenizer
 
 LENGTH = 512  # tokens of a text, at most
-_CONF = Path(__file__).resolve().parents[2] / "conf" / "backbone" / "minilm.yaml"
+_CONF = Path(__file__).resolve().parents[2] / "conf" / "backbone"
 _OWN = "minilm"  # its weights are at hand
 
 
@@ -85,9 +85,14 @@ _RANDOM: dict[
 SHAPES = (_OWN, *_RANDOM)
 
 
+def backbone_of(name: str, **changes: Any) -> BackboneConfig:
+    """A backbone as conf/backbone has it, with `changes`."""
+    return build(BackboneConfig, yaml.safe_load((_CONF / f"{name}.yaml").read_text()) | changes, "backbone")
+
+
 def minilm() -> BackboneConfig:
-    """MiniLM of conf/backbone, at this module's length."""
-    return build(BackboneConfig, yaml.safe_load(_CONF.read_text()) | {"max_length": LENGTH}, "backbone")
+    """MiniLM at this module's length."""
+    return backbone_of(_OWN, max_length=LENGTH)
 
 
 def write(shape: str, folder: Path) -> Weights:

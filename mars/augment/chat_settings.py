@@ -101,6 +101,7 @@ class ChatConfig:
             return None
         return (prompt_tokens * self.price_prompt + completion_tokens * self.price_completion) / 1e6
 
-    def spent(self, usage: Mapping[str, int]) -> float | None:
-        """The cost of `Chat.usage`; None where a price is unknown, or a reply came without token counts."""
-        return None if usage["uncounted"] else self.cost(usage["prompt_tokens"], usage["completion_tokens"])
+    def spent(self, usage: Mapping[str, int]) -> dict[str, float | None]:
+        """`Chat.usage` and its `cost`, which is None where a price is unknown, or a reply came without token counts."""
+        cost = None if usage["uncounted"] else self.cost(usage["prompt_tokens"], usage["completion_tokens"])
+        return {**usage, "cost": cost}

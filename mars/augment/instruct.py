@@ -28,7 +28,7 @@ from mars.augment.chat import Call, Reply
 from mars.augment.chat_settings import ChatConfig
 from mars.augment.variant import Request, Variant
 from mars.config import ConfigError, UserError
-from mars.preferences.dialogue import Message, render_plain
+from mars.preferences.dialogue import Message, transcript
 from mars.preferences.pair import SIDES, Pair, Part
 
 Task = Literal["paraphrase", "refine"]
@@ -87,12 +87,8 @@ class Instruct:
 
     @property
     def usage(self) -> dict[str, float | None]:
-        """`Chat.usage` and the `cost` in the currency of the prices.
-
-        The cost is None where a price is unknown, or a reply came without token counts.
-        """
-        counts = self.chat.usage
-        return {**counts, "cost": self.config.spent(counts)}
+        """`Chat.usage` and the `cost` in the currency of the prices; see `spent`."""
+        return self.config.spent(self.chat.usage)
 
     def identity(self, request: Request) -> str:
         """All that the model reads: the text, the dialogue before it and, to refine, the other reply.
@@ -199,19 +195,15 @@ def _paraphrase(request: Request) -> str:
     on_prompt = request.part == "prompt"
     before = request.pair.prompt[:-1] if on_prompt else request.pair.prompt
     order = _PARAPHRASE.format(what="user's message" if on_prompt else "assistant's reply")
-    context = [_tagged("dialogue", _dialogue(before))] if before else []
+    context = [_tagged("dialogue", transcript(before))] if before else []
     return "\n\n".join([_PURPOSE, *context, _tagged("text", request.source), order, _ANSWER])
 
 
 def _refine(request: Request) -> str:
     tag, other = ("better", request.pair.chosen) if request.part == "rejected" else ("worse", request.pair.rejected)
-    context = [_tagged("dialogue", _dialogue(request.pair.prompt)), _tagged(tag, other)]
+    context = [_tagged("dialogue", transcript(request.pair.prompt)), _tagged(tag, other)]
     order = _REFINE[request.part]
     return "\n\n".join([_PURPOSE, *context, _tagged("text", request.source), order, _QUIETLY, _ANSWER])
-
-
-def _dialogue(prompt: Sequence[Message]) -> str:
-    return render_plain(prompt, "").prefix.removesuffix("Assistant:").rstrip()
 
 
 def _tagged(tag: str, text: str) -> str:

@@ -28,7 +28,7 @@ from mars.commands.checks import NOTE, OK, PACKAGE, PROBLEM, Card, Finding
 from mars.config import UserError, build
 from mars.process import telemetry
 from mars.process.machine import cores
-from mars.process.program import program
+from mars.process.program import program, version
 
 _TIMEOUT = 3.0  # seconds
 
@@ -39,9 +39,9 @@ def findings() -> Iterator[Finding]:
 
     needed = _needed()
     yield Finding(OK, "python", f"{platform.python_version()} ({sys.executable})")
-    yield Finding(OK, "mars", f"{_installed(PACKAGE) or 'not installed'}, sources {program()['sources']}")
-    yield from checks.packages(needed, _installed)
-    yield from checks.extras(needed, _installed)
+    yield Finding(OK, "mars", f"{version(PACKAGE) or 'not installed'}, sources {program()['sources']}")
+    yield from checks.packages(needed, version)
+    yield from checks.extras(needed, version)
     yield checks.processors(cores(), os.environ)
     yield checks.memory(_text("/proc/meminfo"), _text("/sys/fs/cgroup/memory.max"))
     place = default_place()
@@ -93,13 +93,6 @@ def _needed() -> list[str]:
         return metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:
         return []
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _text(path: str) -> str:

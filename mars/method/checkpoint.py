@@ -11,7 +11,6 @@ of it is tensors and plain JSON, so that nothing that is loaded can carry code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -66,7 +65,7 @@ def write(directory: Path, tree: Any) -> None:
         aside.mkdir(parents=True)
         save_file(tensors, aside / _TENSORS)
         (aside / _PLAIN).write_text(json.dumps(plain, default=lambda value: value.item()), encoding="utf-8")
-        sums = {name: _sha256(aside / name) for name in (_TENSORS, _PLAIN)}
+        sums = {name: files.file_digest(aside / name) for name in (_TENSORS, _PLAIN)}
         files.sync(aside / _TENSORS, aside / _PLAIN)
         (aside / _MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": sums}, indent=2), encoding="utf-8")
         files.sync(aside / _MANIFEST, aside)
@@ -188,7 +187,7 @@ def _read(place: Path) -> Any:
         if known != FORMAT:
             raise _Torn(f"it has format {known}, and this version of mars reads format {FORMAT}", int(known))
         for name in (_TENSORS, _PLAIN):
-            if _sha256(place / name) != sums[name]:
+            if files.file_digest(place / name) != sums[name]:
                 raise _Torn(f"{name} is not what was written")
         plain = json.loads((place / _PLAIN).read_text(encoding="utf-8"))
         # Copies: the file may go while they live.
@@ -232,8 +231,3 @@ def _unpacked(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if "tensor" in value:
         return tensors[value["tensor"]]
     return dict(zip(value["keys"], _unpacked(value["values"], tensors), strict=True))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

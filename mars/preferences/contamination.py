@@ -43,26 +43,22 @@ def prompt_key(pair: Pair) -> str:
 def between(
     base: Sequence[Pair], validation: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]
 ) -> dict[str, dict[str, Any]]:
-    """`check` of every test split against base and validation, and of validation against base."""
-    asked = _Asked(itertools.chain(_all(tests), validation))
+    """JSON by split name: how many pairs of each test split are also in base or validation, in whole or in part.
+
+    So are those of `validation` that are in base. Each kind of hit has its count, its share of the split's pairs, and
+    the ids of the first 100 hits. `prompt`: a training pair has the same prompt. `prompt_response`: it has the same
+    prompt and one of the same responses. `prompt_ngram`, `response_ngram`, `any_ngram`: a run of 13 words occurs
+    anywhere in a training pair.
+    """
+    asked = _Asked(itertools.chain(*tests.values(), validation))
     in_base = asked.found_in(base)
     in_either = in_base | asked.found_in(validation)
     held_out = {"validation": validation}
     return _report(tests, in_either, len(base) + len(validation)) | _report(held_out, in_base, len(base))
 
 
-def check(train: Sequence[Pair], tests: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, Any]]:
-    """JSON by split name: how many pairs of each test split are also in `train`, in whole or in part.
-
-    Each kind of hit has its count, its share of the split's pairs, and the ids of the first 100 hits. `prompt`: a
-    training pair has the same prompt. `prompt_response`: it has the same prompt and one of the same responses.
-    `prompt_ngram`, `response_ngram`, `any_ngram`: a run of 13 words occurs anywhere in a training pair.
-    """
-    return _report(tests, _Asked(_all(tests)).found_in(train), len(train))
-
-
 def summary(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """For the log, of `check` or `between`: a line for each split with a hit, and one for all without."""
+    """For the log, of `between`: a line for each split with a hit, and one for all without."""
     clean = [name for name, overlap in report.items() if not any(overlap[kind]["count"] for kind in _KINDS)]
     lines = [f"{name}: {'; '.join(_hits(overlap))}" for name, overlap in report.items() if name not in clean]
     if clean:
@@ -82,10 +78,6 @@ def _hits(overlap: Mapping[str, Any]) -> Iterator[str]:
         counts = {part: overlap[f"{part}_ngram"]["count"] for part in ("prompt", "response")}
         where = ", ".join(f"{count} in the {part}" for part, count in counts.items() if count)
         yield f"{runs}{of} share {overlap['ngram']} words in a row{train} ({where})"
-
-
-def _all(tests: Mapping[str, Sequence[Pair]]) -> Iterable[Pair]:
-    return itertools.chain.from_iterable(tests.values())
 
 
 def _blocks(pairs: Iterable[Pair]) -> Iterator[list[_Words]]:
@@ -136,7 +128,7 @@ class _Asked:
 
 
 def _report(tests: Mapping[str, Sequence[Pair]], found: _Found, train: int) -> dict[str, dict[str, Any]]:
-    """See `check`. train: how many training pairs there are."""
+    """See `between`. train: how many training pairs there are."""
     report = {}
     for name, split in tests.items():
         hits: dict[str, list[bool]] = {kind: [] for kind in _KINDS}

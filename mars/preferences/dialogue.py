@@ -74,6 +74,11 @@ def render_plain(prompt: Sequence[Message], response: str) -> Rendered:
     return Rendered("\n\n".join([*turns, "Assistant:"]), f" {response}")
 
 
+def transcript(prompt: Sequence[Message]) -> str:
+    """The turns with their speakers, without the reply's."""
+    return render_plain(prompt, "").prefix.removesuffix("Assistant:").rstrip()
+
+
 def render_chat(prompt: Sequence[Message], response: str, tokenizer: Any) -> Rendered:
     """The dialogue in the tokenizer's own chat template, cut where the assistant's reply begins.
 

@@ -33,7 +33,6 @@ Kind = Literal[  # each has a policy
     "duplicate",  # prompt, chosen and rejected repeat an earlier row of the split
     "long_prompt",  # more characters than dataset.max_prompt_chars
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 PAIR = ("chosen", "rejected")
 
 Finding = Literal[  # what is counted and kept, because the row is a preference all the same

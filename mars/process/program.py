@@ -27,7 +27,7 @@ _SHOWN = 8  # characters of a digest
 def program() -> Mapping[str, str]:
     """{part: its version} of Python, of the packages that make numbers, and of our own sources, by their digest."""
     python = ".".join(platform.python_version_tuple()[:2])
-    versions = {package: _version(package) for package in _PACKAGES}
+    versions = {package: version(package) or "none" for package in _PACKAGES}
     return {"python": python, **versions, "sources": _sources()}
 
 
@@ -38,11 +38,13 @@ def differences(there: Mapping[str, str]) -> str:
     return ", ".join(f"{part} {here.get(part, 'none')} here, {there.get(part, 'none')} there" for part in unlike)
 
 
-def _version(package: str) -> str:
+@functools.cache
+def version(package: str) -> str | None:
+    """Of an installed package; None of one that is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "none"
+        return None
 
 
 def _sources() -> str:

@@ -8,7 +8,6 @@ import platform
 import resource
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from mars.pool.store import Supply
 from mars.pool.unchanged import listed, repeats, unchanged
 from mars.preferences.pair import Preferences
 from mars.process.machine import cores
+from mars.process.program import version
 from mars.record.facts import SCHEMA_VERSION
 from mars.reward.engine import Engine
 from mars.reward.weights import weights_id
@@ -139,7 +139,7 @@ def environment() -> dict[str, Any]:
     return {
         "git": _git(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
         "hardware": {
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
@@ -163,14 +163,6 @@ def _git() -> dict[str, Any] | None:
 
     status = git("status", "--porcelain")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
-
-
-@functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def peak_memory_bytes() -> dict[str, int | None]:

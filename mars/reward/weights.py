@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mars.config import ConfigError, UserError
+from mars.files import file_digest
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
 from mars.reward.tokens import Encoder
 from mars.worlds import gaussian
+
+file_sha256 = functools.cache(file_digest)  # a process reads a model's file once
 
 
 class BackboneError(UserError):
@@ -49,13 +52,6 @@ def safetensors_of(source: str) -> bool | None:
     makes tensors and runs no code.
     """
     return True if Path(source).is_dir() else None
-
-
-@functools.cache
-def file_sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_id(cfg: BackboneConfig) -> str:

@@ -93,8 +93,8 @@ class Spectrum:
         return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def span(coverage: np.ndarray, tolerance: float = 1e-9) -> Span:
-    """The span of the eigenvectors of the [d, d] base coverage whose eigenvalue exceeds `tolerance` times the largest.
+def span(coverage: np.ndarray) -> Span:
+    """The span of the eigenvectors of the [d, d] base coverage whose eigenvalue exceeds 1e-9 times the largest.
 
     With a frozen encoder the base differences never change, so one span serves a whole run. Raises ValueError where
     every difference is zero.
@@ -102,31 +102,29 @@ def span(coverage: np.ndarray, tolerance: float = 1e-9) -> Span:
     values = eigenvalues(coverage)
     if not values[-1] > 0:
         raise ValueError("coverage: every difference is zero, so there is no direction to measure")
-    if values[0] > tolerance * values[-1]:
+    if values[0] > 1e-9 * values[-1]:
         return Span(np.eye(len(coverage)))  # any basis will do, and this one costs no product
     values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(coverage)))
-    return Span(np.ascontiguousarray(vectors[:, values > tolerance * values[-1]]))
+    return Span(np.ascontiguousarray(vectors[:, values > 1e-9 * values[-1]]))
 
 
-def hessian_spectrum(moments: Moments, span: Span, ridge: float = 0.0) -> Spectrum:
-    """The spectrum of the average Hessian H = A / Σw on the span; ridge · trace / k is added to every eigenvalue."""
-    values = eigenvalues(span.project(moments.hessian) / moments.weight)
-    return _spectrum(values + ridge * values.mean())
+def hessian_spectrum(moments: Moments, span: Span) -> Spectrum:
+    """The spectrum of the average Hessian H = A / Σw on the span."""
+    return _spectrum(eigenvalues(span.project(moments.hessian) / moments.weight))
 
 
-def godambe_spectrum(moments: Moments, span: Span, ridge: float = 0.0) -> Spectrum | None:
+def godambe_spectrum(moments: Moments, span: Span) -> Spectrum | None:
     """The spectrum of G (see `godambe`); None where the labels do not determine it: at most k, or a singular score."""
-    information = _information(moments, span, ridge)
+    information = _information(moments, span)
     return None if information is None else _spectrum(eigenvalues(information))
 
 
-def godambe(moments: Moments, span: Span, ridge: float = 0.0) -> np.ndarray:
+def godambe(moments: Moments, span: Span) -> np.ndarray:
     """[k, k]: G = A C⁻¹ A / labels in the coordinates of the span; (labels · G)⁻¹ = A⁻¹ C A⁻¹ is the covariance of θ̂.
 
-    ridge: ridge · trace(C) / k is added to the diagonal of C before it is inverted. Raises ValueError where the labels
-    do not determine G: at most k of them, or a singular score.
+    Raises ValueError where the labels do not determine G: at most k of them, or a singular score.
     """
-    information = _information(moments, span, ridge)
+    information = _information(moments, span)
     if information is None:
         raise ValueError(f"{moments.labels} labels do not determine the information in {span.dimension} directions")
     return information
@@ -158,13 +156,11 @@ def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     return torch.linalg.solve_triangular(torch.from_numpy(factor), torch.from_numpy(right), upper=False).numpy()
 
 
-def _information(moments: Moments, span: Span, ridge: float) -> np.ndarray | None:
+def _information(moments: Moments, span: Span) -> np.ndarray | None:
     """[k, k]: G, or None where the labels do not determine it."""
-    k = span.dimension
-    if moments.labels <= k:
+    if moments.labels <= span.dimension:
         return None
-    score = span.project(moments.score)
-    factor = factored(score + ridge * float(score.trace()) / k * np.eye(k) if ridge else score)
+    factor = factored(span.project(moments.score))
     if factor is None:
         return None
     half = _solved(factor, span.project(moments.hessian))

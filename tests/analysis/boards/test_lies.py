@@ -22,11 +22,11 @@ import yaml
 from support.boards import model_of, study_of
 
 from analysis.boards.bounds import MOST_RUNS
-from analysis.boards.entries import SUBMISSION, file_digest, read
+from analysis.boards.entries import SUBMISSION, read
 from analysis.leaderboard import leaderboard
 from analysis.submission import SubmissionConfig, submit
 from mars.config import UserError
-from mars.files import config_hash
+from mars.files import config_hash, file_digest
 
 TABLE, RECORD = "scores/in_distribution.parquet", "evaluations/in_distribution.json"
 TEN_GB = 10 * 10**9

@@ -398,18 +398,6 @@ def test_allocation_is_drawn_from_what_a_run_kept(tmp_path: Path) -> None:
     assert {line.get_marker() for line in at_margins.lines} == {"D", "None"}  # uniform took no margins
     assert at_margins.get_ylim()[0] == 0
 
-    for run in study.iterdir():  # what older runs kept says the same of the budgets
-        kept = pd.read_parquet(run / "allocation.parquet")
-        drawn = kept.loc[kept.index.repeat(kept["budget"]), ["round", "pair"]].rename(columns={"pair": "parent"})
-        drawn.to_parquet(run / "selection.parquet")
-        (run / "allocation.parquet").unlink()
-        table = pd.read_csv(run / "rounds.csv").assign(base_pairs=4)
-        table.to_csv(run / "rounds.csv", index=False)
-    older = plots(load(study).figure("allocation"))
-    assert list(older) == ["planted / minilm, first round", "planted / minilm, last round"]
-    again = next(line for line in older["planted / minilm, last round"].lines if line.get_marker() == "D")
-    assert again.get_ydata() == pytest.approx(mars.get_ydata())
-
 
 def test_arms_of_a_sweep_are_joined_by_what_else_they_share() -> None:
     arms = ["uniform", "mars score=signed tau=2", "mars score=signed tau=0.5", "mars score=absolute tau=1", "eda tau=x"]

@@ -80,8 +80,6 @@ def test_arms_without_a_seed_in_common_are_not_ranked(tmp_path: Path) -> None:
 def test_batch_size_and_training_settings_are_notes(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1))
     make_study(tmp_path, {"mars": 0.9}, seeds=(0, 1), manifest={"batch_size": 32, "train_sha256": "f" * 64})
-    older = dict.fromkeys(("batch_size", "train_sha256", "pool_sha256", "semantic_layer", "drop_prompt"), LEFT_OUT)
-    make_study(tmp_path, {"eda": 0.9}, seeds=(0, 1), manifest=older)
     batch, training = _notes(tmp_path)
     assert batch.startswith("arms trained at different batch sizes (64: uniform; 32: mars), so")
     assert training.startswith("arms have different training settings (lr, schedule, …) (")

@@ -14,7 +14,6 @@ import pytest
 from support.downstream import training_table
 from support.study import make_run
 
-from analysis import load
 from analysis.study.run_files import measure
 from benchmarks.choices import interval, names, recompute, remade
 from benchmarks.protocol import Benchmark, essential_protocol, estimates_of
@@ -309,13 +308,3 @@ OTHER = [(0.5, math.nan), (None, 0.5), (0.5, 0.5001)]
 @pytest.mark.parametrize(("one", "other"), [*SAME, *OTHER])
 def test_agreement(one, other):
     assert agree(one, other) is ((one, other) in SAME)
-
-
-def test_a_run_made_before_information_was_asked_for_has_it_from_its_scores(tmp_path: Path) -> None:
-    run = RunDirectory(make_run(tmp_path, "mars", 0, 0.8))
-    metrics = json.loads((run.path / "metrics.json").read_text())
-    told = metrics["in_distribution"]["test"]
-    older = {key: value for key, value in told.items() if not key.startswith("information")}
-    (run.path / "metrics.json").write_text(json.dumps({"in_distribution": {"test": older}}))
-    study = load(tmp_path)
-    assert study.values("mars", "test", "information").tolist() == pytest.approx([told["information"]])

@@ -21,8 +21,14 @@ def pair(name: str, prompt: str = "", chosen: str = "", rejected: str = "") -> P
     return Pair(name, (Message("user", prompt),), chosen or text(f"{name}c"), rejected or text(f"{name}r"))
 
 
+def check(train, splits):
+    """What is found of these splits alone, with no validation pairs."""
+    found = contamination.between(train, [], splits)
+    return {name: found[name] for name in splits}
+
+
 def hits(train: list[Pair], *tests: Pair) -> dict[str, list[str]]:
-    found = contamination.check(train, {"test": tests})["test"]
+    found = check(train, {"test": tests})["test"]
     assert all(found[kind]["count"] == len(found[kind]["ids"]) for kind in KINDS)
     return {kind: found[kind]["ids"] for kind in KINDS if found[kind]["count"]}
 
@@ -78,33 +84,31 @@ def test_hits_go_to_the_split_they_are_in():
     run = text("run", 13)
     train = [pair("a", chosen=run)]
     splits = {"one": [pair("b"), pair("c", prompt=run)], "none": [pair("d")], "two": [pair("e", rejected=run)]}
-    found = contamination.check(train, splits)
+    found = check(train, splits)
     assert [found[s]["prompt_ngram"]["ids"] for s in splits] == [["c"], [], []]
     assert [found[s]["response_ngram"]["ids"] for s in splits] == [[], [], ["e"]]
 
 
 def test_the_stored_ids_are_capped_and_the_count_is_not():
     tests = [pair(f"c{i}", prompt="same") for i in range(150)]
-    found = contamination.check([pair("a", prompt="same")], {"test": tests})["test"]["prompt"]
+    found = check([pair("a", prompt="same")], {"test": tests})["test"]["prompt"]
     assert (found["count"], found["share"], len(found["ids"])) == (150, 1.0, contamination.LISTED)
 
 
 def test_empty_splits_have_no_hits():
-    found = contamination.check([], {"test": [pair("c")], "validation": []})
+    found = check([], {"test": [pair("c")], "validation": []})
     assert all(found[split][kind]["count"] == 0 for split in found for kind in KINDS)
 
 
 def test_the_summary_says_how_many_of_how_many():
     run = text("run", 13)
     train = [pair("a", prompt="same", chosen="yes"), pair("b", chosen=run)]
-    report = contamination.check(train, {"test": [pair("c", prompt="Same?", chosen="Yes."), pair("d", prompt=run)]})
+    report = check(train, {"test": [pair("c", prompt="Same?", chosen="Yes."), pair("d", prompt=run)]})
     assert contamination.summary(report) == [
         "test: 1 of 2 pairs share the prompt with a training pair, 1 a response to it too; "
         "1 share 13 words in a row (1 in the prompt)"
     ]
-    (only_words,) = contamination.summary(
-        contamination.check([pair("b", chosen=run)], {"test": [pair("d", prompt=run)]})
-    )
+    (only_words,) = contamination.summary(check([pair("b", chosen=run)], {"test": [pair("d", prompt=run)]}))
     assert only_words == "test: 1 of 1 pair share 13 words in a row with a training pair (1 in the prompt)"
 
 
@@ -113,7 +117,7 @@ def test_all_splits_at_once_are_what_each_is_on_its_own():
     base = [pair("a", prompt="Same?", chosen="Yes."), pair("b", chosen=run), pair("c")]
     validation = [pair("v", prompt=run), pair("w", prompt="Same?")]
     tests = {"test": [pair("d", prompt="Same?", rejected="yes"), pair("e", rejected=run)], "other": [pair("f")]}
-    alone = contamination.check([*base, *validation], tests) | contamination.check(base, {"validation": validation})
+    alone = check([*base, *validation], tests) | {"validation": check(base, {"alone": validation})["alone"]}
     assert contamination.between(base, validation, tests) == alone
     assert alone["validation"]["any_ngram"]["ids"] == ["v"]
     assert alone["test"]["prompt_response"]["ids"] == ["d"]
@@ -121,7 +125,7 @@ def test_all_splits_at_once_are_what_each_is_on_its_own():
 
 def test_splits_without_a_hit_share_one_line():
     train = [pair("a", prompt="same")]
-    report = contamination.check(train, {"one": [pair("c")], "two": [pair("d", prompt="Same?")], "three": [pair("e")]})
+    report = check(train, {"one": [pair("c")], "two": [pair("d", prompt="Same?")], "three": [pair("e")]})
     first, last = contamination.summary(report)
     assert first.startswith("two: 1 of 1 pair share")
     assert last == "no pair of one, three shares its prompt, or 13 words in a row, with a training pair"

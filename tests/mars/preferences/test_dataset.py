@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from mars.preferences.dataset import DatasetConfig, length_baseline, load
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Preferences
 from mars.preferences.policies import Policies
-from mars.preferences.rows import KINDS, Defect
+from mars.preferences.rows import Defect, Kind
 from mars.preferences.schemas import hh_rlhf, schema_of
 
 REAL = ROOT.parent / "shared" / "data"
@@ -257,7 +258,7 @@ KEPT = ("encoding", "prompts_differ", "empty", "identical", "tie", "duplicate", 
 
 
 def test_every_kind_of_defect_has_a_policy():
-    assert tuple(f.name for f in dataclasses.fields(Policies)) == KINDS == tuple(DAMAGED)
+    assert tuple(f.name for f in dataclasses.fields(Policies)) == get_args(Kind) == tuple(DAMAGED)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, line in DAMAGED.items() if line])
