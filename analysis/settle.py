@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.asked import choices_of, is_of
-from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
+from analysis.inference.comparisons import compare
 from analysis.inference.sequential import (
     STUDENT,
     conditional_power,
@@ -31,6 +31,7 @@ from analysis.inference.sequential import (
     one_sided_levels,
 )
 from analysis.inference.stats import ALPHA
+from analysis.inference.verdicts import BETTER, EQUIVALENT, WORSE
 from analysis.study import loading
 from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
 from analysis.study.study import MARGINS, REFERENCE

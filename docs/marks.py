@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.exhibits.table import number
-from analysis.inference.comparisons import EQUIVALENT, OPEN
 from analysis.inference.pairing import ENDPOINTS, Endpoint
 from analysis.inference.stats import mean_interval
+from analysis.inference.verdicts import EQUIVALENT, OPEN
 from analysis.report.wording import what_would
 from mars.config import UserError, nearest
 

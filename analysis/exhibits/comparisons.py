@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel
 from analysis.exhibits.table import Column, compared, number, records
-from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE, compare
+from analysis.inference.comparisons import compare
 from analysis.inference.pairing import ACCURACY, INFORMATION, Endpoint
+from analysis.inference.verdicts import BETTER, EQUIVALENT, WORSE
 from analysis.study.study import NothingToShow, Study
 
 _NUMBERS = 3.0  # inches beside a panel

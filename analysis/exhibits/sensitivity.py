@@ -14,8 +14,8 @@ from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
 from analysis.exhibits.measures import over_replicates, whole
 from analysis.exhibits.table import Column, number, records
-from analysis.inference.comparisons import BETTER, EQUIVALENT, WORSE
 from analysis.inference.sensitivity import LENGTH, RATE, SETTINGS, cells, change, hangs_on, line_of, value_of
+from analysis.inference.verdicts import BETTER, EQUIVALENT, WORSE
 from analysis.study.pools import numbers
 from analysis.study.study import NothingToShow, Study
 

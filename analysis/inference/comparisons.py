@@ -1,12 +1,7 @@
 """The comparisons a study is judged by, named before its numbers are seen: MARS against each other arm.
 
-Each is judged by two endpoints, accuracy and information, and gets one of three verdicts by either: one arm is
-*better*, the two are *equivalent* within a margin declared beforehand, or it is *not settled*. One family a study:
-every p is multiplied by the number of comparisons, over all datasets, backbones and both endpoints. A comparison is
-tested twice, for a difference and for equivalence, and counts once: no difference and a difference of at least the
-margin cannot both be true, so at most one of its two verdicts can be false. (Holm's method would not do here: an arm
-that is rightly called better leaves its other hypothesis standing.) So a false verdict of any kind appears in at most
-one study in twenty.
+Each is judged by two endpoints, accuracy and information, and gets a verdict by either. Which it is, all comparisons of
+a study being one family, is said by `analysis.inference.verdicts`.
 
     python -m analysis.report study=outputs/matched              # MARS against all others
     python -m analysis.report study=outputs/mine focus=my_arm    # an arm of your own
@@ -15,9 +10,8 @@ one study in twenty.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +20,10 @@ import pandas as pd
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.design import design
-from analysis.inference.difference import equivalence_p
 from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
-from analysis.inference.settling import detectable, larger_study, more_replicates
-from analysis.study.looks import FUTILE, key_of
+from analysis.inference.verdicts import as_family
 from analysis.study.naming import fits, text
-from analysis.study.parallel import made
 from analysis.study.study import Study, once_a_study
 from baselines import ARMS
 
@@ -43,7 +34,6 @@ COLUMNS = [
     "larger_replicates", "larger_examples", "larger_rows", "detectable", "bootstrap_lo", "bootstrap_hi", "mcnemar_p",
     "replicates", "examples", "steps", "reference_steps", "family", "not_compared",
 ]  # fmt: skip
-BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "not settled"  # verdicts
 
 
 @once_a_study
@@ -61,46 +51,6 @@ def compare(study: Study) -> pd.DataFrame:
     rows = [row for _, group in study.groups() for row in _of_group(group)]
     kept = [*KEPT] if any(math.isfinite(row[name]) for row in rows for name in KEPT) else []
     return as_family(rows, [*COLUMNS, *kept], study.settled)
-
-
-def as_family(rows: list[dict[str, Any]], columns: list[str], settled: Mapping[str, str] | None) -> pd.DataFrame:
-    """A table of compared arms (`numbers` with a margin each), judged as one family of all that have a p.
-
-    settled: of a study that was looked at while it grew (`Study`); None goes by p alone.
-    """
-    table = pd.DataFrame(rows, columns=columns)
-    if any(row.get("own_rows") for row in rows):
-        table["own_rows"] = [bool(row.get("own_rows")) for row in rows]
-    family = int(np.isfinite(table["p"].to_numpy(float)).sum())
-    level = stats.ALPHA / max(1, family)
-    spreads = [row.get("spread") for row in rows]
-    table["family"] = family
-    table["detectable"] = made(functools.partial(detectable, level=level), spreads)
-    of = list(zip(table["difference"], spreads, table["margin"], strict=True))
-    table["equivalence_p"] = [equivalence_p(*one) for one in of]
-    table["more_replicates"] = [more_replicates(*one, level) for one in of]
-    larger = [larger_study(*one, level) for one in of]
-    table["larger_replicates"] = [study.replicates for study in larger]
-    table["larger_examples"] = [study.examples for study in larger]
-    table["larger_rows"] = [row.get("size", 0) / study.overlap for row, study in zip(rows, larger, strict=True)]
-    for p in ("p", "equivalence_p"):
-        table[f"{p}_adjusted"] = (family * table[p].astype(float)).clip(upper=1.0)
-    table["verdict"] = [_verdict(row, settled) for row in table.to_dict("records")]
-    return table
-
-
-def _verdict(row: Mapping[Any, Any], settled: Mapping[str, str] | None) -> str:
-    """By one endpoint. A difference that is found but lies within the margin is a difference.
-
-    settled: of a study that was looked at while it grew, by its rule, which this p does not know of.
-    """
-    if math.isnan(row["p"]):
-        return ""
-    if settled is not None:
-        return settled.get(key_of(row), OPEN).replace(FUTILE, OPEN)
-    if row["p_adjusted"] < stats.ALPHA:
-        return BETTER if row["difference"] > 0 else WORSE
-    return EQUIVALENT if row["equivalence_p_adjusted"] < stats.ALPHA else OPEN
 
 
 def counterpart(arms: list[str], arm: str, reference: str) -> str | None:

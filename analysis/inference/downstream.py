@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference.comparability import why_not_comparable
-from analysis.inference.comparisons import COLUMNS, as_family, declared_comparisons, numbers
+from analysis.inference.comparisons import COLUMNS, declared_comparisons, numbers
 from analysis.inference.design import design
 from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
+from analysis.inference.verdicts import as_family
 from analysis.study.labels import labels_of
 from analysis.study.study import Pairs, Study, once_a_study
 from benchmarks import picks

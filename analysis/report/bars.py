@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
 from analysis.exhibits.table import number
-from analysis.inference.comparisons import BETTER, WORSE
+from analysis.inference.verdicts import BETTER, WORSE
 
 WIDEST = 110  # columns: a longer line is no easier to read
 _NARROWEST, _WANTED = 16, 30  # columns of the axis: never fewer; below the other no interval is written out

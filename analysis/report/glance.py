@@ -15,10 +15,10 @@ import pandas as pd
 
 from analysis.exhibits.table import number, points, records
 from analysis.inference.comparability import MANY_GROUPS
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.design import design
 from analysis.inference.lengths import BEST, EQUAL, at_best
 from analysis.inference.pairing import ACCURACY, INFORMATION
+from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.report.page import Fact, Glance
 from analysis.study.pools import numbers
 from analysis.study.study import Study

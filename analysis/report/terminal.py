@@ -18,9 +18,9 @@ import pandas as pd
 
 from analysis.exhibits.ranking import Ranking
 from analysis.exhibits.table import number, points, records
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import ACCURACY
 from analysis.inference.stats import ALPHA
+from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.report.bars import Bar, Screen, draw
 from analysis.report.glance import against, against_reference, headline, plain
 from analysis.report.wording import what_would

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from analysis.exhibits.table import number
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.inference.pairing import Endpoint
+from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN, WORSE
 
 MANY = 30  # comparisons, beyond which none has a sentence
 _ARE = {EQUIVALENT: ("is equivalent", "are equivalent"), OPEN: ("is not settled", "are not settled")}
@@ -48,7 +48,7 @@ def size_of(row: dict[str, Any], examples: str) -> str:
 
 
 def by_endpoint(row: dict[str, Any], endpoint: Endpoint, examples: str = "test pairs") -> str:
-    """The difference of a row of `comparisons.as_family`, and what it settles."""
+    """The difference of a row of `verdicts.as_family`, and what it settles."""
     metric, _, unit, scale, spec = endpoint
     estimate = f"{number(scale * row['difference'], f'+{spec}')} {unit} of {metric.replace('_', ' ')}"
     if row["not_compared"]:

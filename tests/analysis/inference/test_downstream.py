@@ -11,8 +11,9 @@ from support.downstream import add_picks, add_training
 from support.study import make_study
 
 from analysis import Study, load
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, compare
+from analysis.inference.comparisons import compare
 from analysis.inference.downstream import MARGIN, compare_gains, gains
+from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN
 from mars.record.layout import scores_of
 
 RISE = {"uniform": 0.1, "eda": 0.31, "mars": 0.3}

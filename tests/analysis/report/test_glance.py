@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from support.study import make_run, make_study
 
 from analysis.exhibits.ranking import rank
-from analysis.inference.comparisons import BETTER, EQUIVALENT, OPEN, WORSE, compare
+from analysis.inference.comparisons import compare
+from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.report.forest import forest
 from analysis.report.glance import glance, plain, sentence
 from analysis.study.loading import load
