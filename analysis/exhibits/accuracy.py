@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.measures import OVER_REPLICATES, arm_rows, over_replicates, whole
-from analysis.exhibits.table import Column
+from analysis.exhibits.reference import Published, citation, load_published, published_value
+from analysis.exhibits.table import Column, records
 from analysis.inference import stats
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart
@@ -22,7 +24,10 @@ _METRICS = ("accuracy", "information", "auc", "snr", "margin_mean")
 
 
 class Main(Exhibit):
-    """Arms on the main test split, as v1 has them: the first table of a results section."""
+    """Arms on the main test split, as v1 has them, with what was published: the first table of a results section.
+
+    reference: what is published, paper_reference.yaml unless told.
+    """
 
     name, title = "main", "Reward models on held-out pairs"
     by = ("dataset", "backbone", "split")
@@ -33,9 +38,14 @@ class Main(Exhibit):
         Column("auc", "AUC", ".3f", interval=True),
         Column("snr", "SNR", ".2f", interval=True),
         Column("margin_mean", "mean margin", ".3f", interval=True),
+        Column("published", "published", always=True),
         Column("replicates", "replicates", "d"),
         Column("examples", "pairs", ",d"),
     )
+
+    def __init__(self, reference: Iterable[Published] | None = None) -> None:
+        known = load_published() if reference is None else reference
+        self.known = [entry for entry in known if entry.table == self.name]
 
     def frame(self, study: Study) -> pd.DataFrame:
         if not study.splits:
@@ -50,7 +60,7 @@ class Main(Exhibit):
             f"On the main test split; {OVER_REPLICATES}. Accuracy: a tie counts ½. Information: bits that a "
             "model tells of a label, at the temperature of held-out pairs. AUC of all scores, chosen against "
             "rejected; SNR: mean over population sd of the margins; margins in units of the score, which differ "
-            "between models."
+            f"between models. {citation(self.known, records(frame))}"
         )
 
     def _rows(self, group: Study) -> list[dict[str, object]]:
@@ -59,6 +69,9 @@ class Main(Exhibit):
             row["split"] = split
             for metric in _METRICS:
                 row |= over_replicates(metric, group.values(arm, split, metric))
+                row[f"{metric}_published"] = published_value(self.known, row, metric)
+            known = {metric: row[f"{metric}_published"] for metric in _METRICS if row[f"{metric}_published"]}
+            row["published"] = "; ".join(f"{metric} {value}" for metric, value in known.items())
             row["replicates"] = len(group.values(arm, split, "accuracy"))
             rows.append(row | {"examples": group.values(arm, split, "n").mean()})
         return rows

@@ -5,7 +5,7 @@ What a benchmark's numbers are called and which of them head a table is here, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,7 +24,8 @@ from analysis.exhibits.measures import (
     values_by_arm,
     whole,
 )
-from analysis.exhibits.table import Column
+from analysis.exhibits.reference import Published, citation, load_published, published_value
+from analysis.exhibits.table import Column, records
 from analysis.inference.downstream import BENCHMARKS as DOWNSTREAM
 from analysis.study.labels import benchmark, labels
 from analysis.study.study import NothingToShow, Study
@@ -32,6 +33,9 @@ from benchmarks.choices import family
 from benchmarks.protocol import Benchmark, Measure
 
 _UNKNOWN = "no record: whether these are all its rows is not known"
+
+
+_PUBLISHED = "reward_bench_raw"  # v2's protocol: a number of another one has nothing published to stand beside
 
 
 _HEADLINE = {  # as benchmarks/card_results.py has them; the scale is 100 where a share is shown in %
@@ -53,11 +57,16 @@ class RewardBenchTable(Exhibit):
     """RewardBench sections by arm, as in v2's table: version 1 on the split `filtered`, v2's draws, version 2.
 
     One section of the table a label, since the protocols weigh rows differently and their numbers do not compare. A
-    file that is not the whole benchmark gives no RewardBench number, and says so beside its numbers.
+    file that is not the whole benchmark gives no RewardBench number, and says so beside its numbers. reference: what is
+    published, paper_reference.yaml unless told.
     """
 
     name, title = "rewardbench", "RewardBench by arm"
     by = ("dataset", "backbone", "label")
+
+    def __init__(self, reference: Iterable[Published] | None = None) -> None:
+        known = load_published() if reference is None else reference
+        self.known = [entry for entry in known if entry.table == self.name]
 
     def frame(self, study: Study) -> pd.DataFrame:
         rows, judged = [], family(REWARD_BENCH)
@@ -70,14 +79,18 @@ class RewardBenchTable(Exhibit):
                 "no run was judged on RewardBench (python -m benchmarks.evaluate study=DIR benchmark=reward_bench "
                 "benchmark.path=filtered.parquet)"
             )
+        for row in rows:
+            if row["protocol"] == _PUBLISHED:
+                row |= {f"{part}_published": published_value(self.known, row, part) for part in _sections()}
         return whole(pd.DataFrame(rows).sort_values(["dataset", "backbone"], kind="stable"), "replicates")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
+        theirs = records(frame[frame["protocol"] == _PUBLISHED])
         return (
             f"Accuracy in %, {OVER_REPLICATES}; of RewardBench 2's Ties its score. Sections by the weights of the "
             "protocol that heads them; overall is the mean of its four sections (Core) or six subsets, absent "
             "unless all are there. Numbers with a remark in the last column are of a part of the benchmark and are no "
-            "RewardBench numbers. No value is tested."
+            f"RewardBench numbers. No value is tested. {citation(self.known, theirs)}"
         )
 
     def table_columns(self, study: Study, frame: pd.DataFrame) -> tuple[Column, ...]:
@@ -85,6 +98,7 @@ class RewardBenchTable(Exhibit):
         for part in _sections():
             head = "overall (Core) %" if part == "overall" else f"{part} %"
             columns.append(Column(part, head, ".1f", 100, interval=True))
+            columns.append(Column(f"{part}_published", f"publ. {part}", always=part == "overall"))
         return (*columns, Column("replicates", "replicates", "d"), Column("not_the_benchmark", "not the benchmark"))
 
 

@@ -1,4 +1,4 @@
-"""Published win rates, to stand beside ours: what is known of them, from where, and nothing else.
+"""Published values, to stand beside ours: what is known of them, from where, and nothing else.
 
 Hardly any number of either version of the paper could be obtained, so `paper_reference.yaml` is nearly empty, and a
 reader who holds the paper fills it in. A value is shown as it is printed; whatever the source leaves open (a unit, an
@@ -19,15 +19,16 @@ import yaml
 from mars.config import UserError, nearest
 
 FILE = Path(__file__).with_name("paper_reference.yaml")
-_VERSIONS = ("v1", "v2")
+_CHOICES = {"version": ("v1", "v2"), "table": ("main", "rewardbench", "win_rates")}
 _OPEN = ("dataset", "backbone", "unit")  # may be null: the source does not say
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published value. dataset, backbone: None fits any."""
+    """One published value. table: the table of ours beside which it stands. dataset, backbone: None fits any."""
 
     version: str
+    table: str
     dataset: str | None
     backbone: str | None
     arm: str
@@ -92,8 +93,8 @@ def _entry(entry: Any, place: str) -> Published:
                 f"{place}: {name} is missing{' (null if the source does not say)' if name in _OPEN else ''}"
             )
         value = entry[name]
-        if name == "version" and value not in _VERSIONS:
-            raise UserError(f"{place}: version is {value!r}{nearest(str(value), _VERSIONS)}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise UserError(f"{place}: {name} is {value!r}{nearest(str(value), _CHOICES[name])}")
         if name == "value":
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise UserError(f"{place}: value is {value!r}, not a number (leave an unknown one out)")

@@ -6,7 +6,7 @@ in every report: one that always says A, a coin, the longer reply, the released 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels
 from analysis.exhibits.measures import whole
-from analysis.exhibits.reference import citation, load_published, published_value
+from analysis.exhibits.reference import Published, citation, load_published, published_value
 from analysis.exhibits.table import Column, records
 from analysis.inference.win_rates import KEYS, Judged, judged, judges_of, same_twice, win_rates
 from analysis.study.judgements import contests
@@ -34,7 +34,10 @@ _INTERVAL = "95 % intervals for new prompts and, where there are several, new re
 
 
 class ByArm(Exhibit):
-    """Each arm's policy against the opponent, and against the policy of the reference arm on the same prompts."""
+    """Each arm's policy against the opponent, and against the policy of the reference arm on the same prompts.
+
+    reference: what is published, paper_reference.yaml unless told.
+    """
 
     name, title = "win_rates", "Win rates by arm"
     by = tuple(KEYS)
@@ -56,11 +59,15 @@ class ByArm(Exhibit):
         Column("remark", "remark"),
     )
 
+    def __init__(self, reference: Iterable[Published] | None = None) -> None:
+        known = load_published() if reference is None else reference
+        self.known = [entry for entry in known if entry.table == self.name]
+
     def frame(self, study: Study) -> pd.DataFrame:
         frame = win_rates(study)
         if frame.empty:
             raise NothingToShow(_NOTHING)
-        frame = frame.assign(win_published=[published_value(load_published(), row, "win") for row in records(frame)])
+        frame = frame.assign(win_published=[published_value(self.known, row, "win") for row in records(frame)])
         return whole(frame, "replicates", "prompts")
 
     def table_caption(self, study: Study, frame: pd.DataFrame) -> str:
@@ -72,7 +79,7 @@ class ByArm(Exhibit):
             f"{_INTERVAL[0].upper()}{_INTERVAL[1:]}. Against the reference ({study.reference}): the difference in win "
             "rate on the same replicates and prompts. p: of a win rate of ½ and of a difference of 0, by Holm's method "
             "over all of this table; not of the declared comparisons. A judge that is useless gives none. "
-            f"{citation(load_published(), records(frame))}"
+            f"{citation(self.known, records(frame))}"
         )
 
 
@@ -176,7 +183,8 @@ class Bars(Exhibit):
         rows = win_rates(study)
         if rows.empty:
             raise NothingToShow(_NOTHING)
-        rows = rows.assign(published=[published_value(load_published(), row, "win") for row in records(rows)])
+        known = [entry for entry in load_published() if entry.table == self.name]
+        rows = rows.assign(published=[published_value(known, row, "win") for row in records(rows)])
         keys = ["dataset", "backbone", "judge", "opponent"]
         return in_panels((_heading(own.iloc[0]), own) for _, own in rows.groupby(keys, sort=False))
 

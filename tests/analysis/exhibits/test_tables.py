@@ -18,6 +18,8 @@ from support.study import LEFT_OUT, add_curvature, make_run, make_study
 
 from analysis import NothingToShow, Study, load
 from analysis.exhibits import TABLES
+from analysis.exhibits.accuracy import Main
+from analysis.exhibits.benchmarks import RewardBenchTable
 from analysis.exhibits.reference import citation, load_published, published_value
 from analysis.exhibits.table import LATEX_PACKAGES, Column, Table, anchor, cell, number
 from analysis.study.pools import changed_labels, pool_table
@@ -284,6 +286,13 @@ def test_a_metric_that_an_arm_lacks_is_an_empty_cell(tmp_path: Path) -> None:
     assert np.isnan(row_of(table, arm="uniform")["auc"])
 
 
+def test_the_published_column_is_there_and_empty(study: Study) -> None:
+    table = study.table("main")
+    assert "published" in [column.key for column in table.shown]
+    assert set(table.frame["published"]) == set(table.frame["accuracy_published"]) == {""}
+    assert "no value is known" in table.caption
+
+
 # The other tables
 
 
@@ -359,6 +368,7 @@ def test_reward_bench_sections_by_arm_and_parts_of_it_are_marked(tmp_path: Path,
     row = row_of(table, arm="mars")
     assert row["Safety"] == pytest.approx(0.75)
     shown = [c.key for c in table.shown]
+    assert "overall_published" in shown
     if rows is ROWS:
         assert row["overall"] == pytest.approx(0.75, abs=0.01)
         assert row["not_the_benchmark"] == ""
@@ -367,6 +377,18 @@ def test_reward_bench_sections_by_arm_and_parts_of_it_are_marked(tmp_path: Path,
         assert np.isnan(row["overall"])
         assert row["not_the_benchmark"].endswith("not a RewardBench number")
         assert "not a RewardBench number" in table.to_markdown()
+
+
+def test_what_is_published_stands_beside_its_own_protocol_only(tmp_path: Path) -> None:
+    entry = ENTRY.replace("main", "rewardbench").replace("accuracy", "overall").replace("hh_rlhf", "null")
+    (tmp_path / "reference.yaml").write_text(entry)
+    run = make_run(tmp_path, "mars", 0, 0.5)
+    for label in ("reward_bench", "reward_bench_raw"):
+        judge(run, label, {"overall": {"accuracy": 0.5}}, benchmark=label)
+    table = RewardBenchTable(load_published(tmp_path / "reference.yaml")).table(load(tmp_path))
+    shown = table.frame.set_index("label")["overall_published"].fillna("")
+    assert dict(shown) == {"reward_bench": "", "reward_bench_raw": "71.5 %"}
+    assert "mars 71.5 % (v1, Table 9" in table.caption
 
 
 def test_reward_bench_without_a_record_is_not_taken_for_whole(path: Path, study: Study, tmp_path: Path) -> None:
@@ -516,10 +538,11 @@ def test_pools_of_older_runs_are_empty_cells(tmp_path: Path, pool: object) -> No
 
 ENTRY = """
 - version: v1
+  table: main
   dataset: hh_rlhf
   backbone: null
   arm: mars
-  metric: win
+  metric: accuracy
   value: 71.50
   unit: "%"
   source: Table 9
@@ -529,10 +552,10 @@ ENTRY = """
 
 def test_the_known_values_are_the_three_win_rates_with_their_caveats() -> None:
     known = load_published()
-    assert [(e.dataset, e.arm, e.metric, e.text) for e in known] == [
-        ("hh_rlhf", "mars", "win", "62"),
-        ("pku_saferlhf", "mars", "win", "0.58"),
-        ("ultrafeedback", "mars", "win", "55"),
+    assert [(e.table, e.dataset, e.arm, e.metric, e.text) for e in known] == [
+        ("win_rates", "hh_rlhf", "mars", "win", "62"),
+        ("win_rates", "pku_saferlhf", "mars", "win", "0.58"),
+        ("win_rates", "ultrafeedback", "mars", "win", "55"),
     ]
     assert all("second hand" in e.source and "not stated" in e.note and e.unit is None for e in known)
 
@@ -542,11 +565,14 @@ def test_an_entry_stands_beside_its_arm_in_any_setting(tmp_path: Path) -> None:
     file.write_text(ENTRY)
     known = load_published(file)
     row = {"dataset": "hh_rlhf", "backbone": "minilm", "arm": "mars tau=2"}
-    assert published_value(known, row, "win") == "71.5 %"
+    assert published_value(known, row, "accuracy") == "71.5 %"
     for other in ({"dataset": "planted"}, {"arm": "uniform"}):
-        assert published_value(known, row | other, "win") == ""
-    assert published_value(known, row, "tie") == ""
+        assert published_value(known, row | other, "accuracy") == ""
+    assert published_value(known, row, "auc") == ""
     assert "mars 71.5 % (v1, Table 9; read off a plot)" in citation(known, [row])
+    table = Main(known).table(load(make_study(tmp_path / "study", {"uniform": 0.5, "mars": 0.5}, dataset="hh_rlhf")))
+    assert list(table.frame["accuracy_published"]) == ["", "71.5 %"]
+    assert "v1, Table 9" in table.to_latex()
 
 
 def change(old: str, new: str) -> Callable[[str], str]:
@@ -563,7 +589,7 @@ def change(old: str, new: str) -> Callable[[str], str]:
         (change("Table 9", '""'), "entry 1: source is empty"),
         (change("  unit: \"%\"\n", ""), r"entry 1: unit is missing \(null if the source does not say\)"),
         (change("arm: mars", "arm: 3"), "entry 1: arm is 3, not text"),
-        (change("version: v1", "version: v11"), r"entry 1: version is 'v11' \(did you mean \"v1\"\?\)"),
+        (change("table: main", "table: mian"), r"entry 1: table is 'mian' \(did you mean \"main\"\?\)"),
         (lambda text: ENTRY + "- nonsense\n", "entry 2: keys and values are expected, not 'nonsense'"),
         (lambda text: "version: v1", "a list of entries is expected"),
         (lambda text: "- [", "cannot be read"),
