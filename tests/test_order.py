@@ -49,6 +49,8 @@ ORDER = (
         "mars.fill",
         "mars.conduct",
         "mars.dry_run",
+        "mars.strategy",
+        "mars.model",
     ),
     ("mars.commands",),
     ("mars.run", "mars"),
