@@ -16,6 +16,8 @@ from mars.process import ranks
 
 log = logging.getLogger(__name__)
 
+_INTERVAL = 15.0  # seconds
+
 
 def lasting(seconds: float) -> str:
     """A time as people say it: "40 s", "3 min", "2.5 h"."""
@@ -30,7 +32,7 @@ def counted(number: int, what: str) -> str:
 
 
 class Progress:
-    """Counts towards `total`, None if that is unknown; without a terminal it logs every 15 seconds.
+    """Counts towards `total`, None if that is unknown; without a terminal it logs every quarter of a minute.
 
     done: units that an earlier attempt counted.
     """
@@ -57,7 +59,7 @@ class Progress:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if now - self._last >= 15:
+        if now - self._last >= _INTERVAL:
             self._last = now
             rate = (self.done - self._before) / (now - self._start)
             if self.total is None:

@@ -26,6 +26,8 @@ import torch
 
 from mars.theory.moments import Moments, gram
 
+_TOLERANCE = 1e-9  # of the largest eigenvalue: at or below, a direction is none of the data's
+
 
 @dataclass(frozen=True)
 class Span:
@@ -102,10 +104,10 @@ def span(coverage: np.ndarray) -> Span:
     values = eigenvalues(coverage)
     if not values[-1] > 0:
         raise ValueError("coverage: every difference is zero, so there is no direction to measure")
-    if values[0] > 1e-9 * values[-1]:
+    if values[0] > _TOLERANCE * values[-1]:
         return Span(np.eye(len(coverage)))  # any basis will do, and this one costs no product
     values, vectors = (part.numpy() for part in torch.linalg.eigh(torch.from_numpy(coverage)))
-    return Span(np.ascontiguousarray(vectors[:, values > 1e-9 * values[-1]]))
+    return Span(np.ascontiguousarray(vectors[:, values > _TOLERANCE * values[-1]]))
 
 
 def hessian_spectrum(moments: Moments, span: Span) -> Spectrum:
