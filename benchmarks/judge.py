@@ -12,7 +12,6 @@ those of its runs, RUN/replies/NAME.json, and judgements go into RUN/judgements/
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,5 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

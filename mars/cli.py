@@ -134,6 +134,7 @@ def command(
         atexit.register(gc.freeze)  # or the interpreter's last collection looks for cycles in all of torch, for 0.6 s
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: `one_line` words them
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         with _worded(config_name, after_interrupt, failures), sweeps(Asked(config_name, by_ledger, began), failures):
             job()
         if failures:

@@ -21,6 +21,7 @@ from mars.process import reader
 MEASUREMENTS = {
     "augmenters": ("benchmarks.speed.augmenters:main", "variants per second of the augmenters that need no model"),
     "checkpoints": ("benchmarks.speed.checkpoints:main", "what checkpoints add to a fine-tune"),
+    "compiling": ("benchmarks.speed.compiling:main", "whether torch.compile repays, and after how many steps"),
     "coverage": ("analysis.inference.coverage:main", "whether the 95 %% intervals hold the truth 95 times in 100"),
     "curvature": ("benchmarks.speed.curvature:main", "seconds and memory that curvature takes"),
     "device": ("benchmarks.speed.device:main", "every check that needs a GPU, within minutes, into one JSON"),

@@ -4,9 +4,9 @@
 
 Tests of what computes on a device; a fine-tune repeated, and one killed and resumed, which have to end in the same
 bits; a paper preset at full size, with random DeBERTa-v3 weights and EDA variants in the place of what a hub has; a
-policy of Qwen3-0.6B's shape trained by RLOO; and `benchmarks.speed training` shape by shape, with peak memory. Each has
-a limit of its own and what is left of the whole; one that fails or runs out of time does not stop the next. Exit: 0 if
-all passed, 1 if not, 2 without a GPU.
+policy of Qwen3-0.6B's shape trained by RLOO; `benchmarks.speed training` shape by shape, with peak memory; and whether
+`torch.compile` repays. Each has a limit of its own and what is left of the whole; one that fails or runs out of time
+does not stop the next. Exit: 0 if all passed, 1 if not, 2 without a GPU.
 
 rows: HH-RLHF's. out: a name without its ending; the tables of the shapes lie beside it.
 """
@@ -201,6 +201,12 @@ def policy(folder: Path, seconds: float) -> dict[str, Any]:
     return {key: record[key] for key in ("speed", "peak_memory_bytes")} | {"steps": record["data"]["training"]}
 
 
+def compiling(rows: str, seconds: float) -> dict[str, Any]:
+    """What `benchmarks.speed compiling` says of BERT-base."""
+    arguments = [sys.executable, "-m", "benchmarks.speed", "compiling", rows, "--shape", "bert-base", "--pairs", "64"]
+    return {"said": _end(command(arguments, seconds)).splitlines()[-2:]}
+
+
 def main(rows: str = "../shared/data/hh_rlhf/harmless-base", out: str = "outputs/device_check") -> None:
     if not torch.cuda.is_available():
         print("device: there is no GPU that PyTorch can use, and all of these checks need one", file=sys.stderr)
@@ -224,6 +230,7 @@ def main(rows: str = "../shared/data/hh_rlhf/harmless-base", out: str = "outputs
             checks.append(
                 Check(f"speed of {shape}", 75, lambda seconds, s=shape, b=beside: bench(s, rows, b, seconds))  # type: ignore[misc]
             )
+        checks.append(Check("torch.compile", 60, lambda seconds: compiling(rows, seconds)))
         passed = carry_out(checks, WHOLE, note)
     print(f"{out}.json")
     raise SystemExit(0 if passed else 1)
