@@ -1,6 +1,6 @@
 """How a trained reward model is judged: one file per evaluation protocol.
 
-protocol, choices   what a benchmark is, and which there are
+protocol, registry  what a benchmark is, and which there are
 protocols/          the benchmarks
 metrics, pair_metrics, group_metrics, edit_metrics, calibration   scores to numbers
 evaluate, settings, judging, models/   the command, and any model judged

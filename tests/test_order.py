@@ -63,7 +63,7 @@ ORDER = (
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
     "hydra": {"mars.cli", "mars.launch.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
-    "wandb": {"mars.method.logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
+    "wandb": {"mars.method.wandb_logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
     "wandb_workspaces": {"analysis.wandb_report"},
 }
 

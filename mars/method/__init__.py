@@ -9,6 +9,6 @@ targets      what the loss makes of votes and strengths
 state        what a run is resumed from
 row_inputs   pool rows to model inputs
 observer, hessian   curvature, recorded beside what a round did
-logger       the terminal, and W&B
+logger, wandb_logger   the terminal; the W&B run
 settings     `rounds.*` and `train.*`
 """

@@ -8,10 +8,10 @@ rows             what a raw row is read as, and the defects it may have
 turns            turns as people store them, and where a prompt ends
 schemas          a raw row to a pair, one function for each dataset
 conventions      rows as TRL, ShareGPT and Alpaca have them, whatever the dataset
-comparisons      rows of several replies and a label: a winner, votes, scores, ranks
+ranked_replies   rows of several replies and a label: a winner, votes, scores, ranks
 shapes           all these by name, and the user's names of columns
 recognition      which of them a file is in
-policies         rows with a defect: dropped, kept or an error, and counted
+bad_rows         rows with a defect: counted, and dropped, kept or an error
 draws            what a seed decides: the order of pairs, the prompts held out, the labels flipped
 dataset          all of it in order: read, choose by seed, split
 contamination    test pairs that the training data already hold

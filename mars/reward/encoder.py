@@ -26,8 +26,8 @@ from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
-from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.model import autocast_dtype, last_position, load_transformer
+from mars.reward.on_workers import Elsewhere, Ids, passed
 from mars.reward.packed_linear import pack_linears
 from mars.reward.tokens import Tokens
 from mars.reward.vectors import Vectors

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.study.wandb_runs import offline, records
-from mars.method.logger import _id, artifact_name
+from mars.method.wandb_logger import _id, artifact_name
 from mars.run import execute
 
 wandb = pytest.importorskip("wandb")

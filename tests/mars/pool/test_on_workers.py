@@ -12,7 +12,7 @@ from mars import fill
 from mars.augment.variant import Request, Variant
 from mars.cluster.shards import _packed
 from mars.files import digest
-from mars.pool.elsewhere import Maker, _content, _requests, _variants
+from mars.pool.on_workers import Maker, _content, _requests, _variants
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 from mars.process import devices
