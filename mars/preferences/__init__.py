@@ -2,7 +2,9 @@
 
 pair, dialogue   the unit that everything works on, and the one way its text is put together
 labels           votes, ties and strength as arrays
-containers       what lies in a file: JSON, separated text, Parquet and Arrow, compressed or not; inventory: its columns
+candidates       several replies to a prompt, with a gold reward where there is one
+containers/      what lies in a file: JSON, separated text, Parquet and Arrow, compressed or not
+inventory        what stands in a file's columns
 sources          files, folders and the hub: raw rows, one after the other
 rows             what a raw row is read as, and the defects it may have
 turns            turns as people store them, and where a prompt ends
@@ -12,6 +14,7 @@ ranked_replies   rows of several replies and a label: a winner, votes, scores, r
 shapes           all these by name, and the user's names of columns
 recognition      which of them a file is in
 bad_rows         rows with a defect: counted, and dropped, kept or an error
+columns, numbering   pairs and keys by the million, in little memory
 draws            what a seed decides: the order of pairs, the prompts held out, the labels flipped
 dataset          all of it in order: read, choose by seed, split
 contamination    test pairs that the training data already hold
