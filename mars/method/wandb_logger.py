@@ -55,7 +55,7 @@ class WandbLogger(Logger):
         self._directory = directory.resolve()
         kept = directory / "wandb" / "id"
         try:
-            self.run = self._start(cfg, directory, config, group, _id(kept))
+            self.run = self._start(cfg, directory, config, group, kept_id(kept))
         except wandb.Error as error:
             raise UserError(f"wandb: {error} (wandb.mode=offline needs no account)") from error
         self.run.define_metric("round/*", step_metric="round/round")
@@ -120,7 +120,7 @@ def artifact_name(kind: str, of: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", f"{kind}-{of}")[:128]
 
 
-def _id(kept: Path) -> str:
+def kept_id(kept: Path) -> str:
     """The run's id at W&B: the one that is kept, a fresh one where there is none or another than was written."""
     with suppress(OSError, ValueError):
         if re.fullmatch("[0-9a-f]{16}", found := kept.read_text(encoding="utf-8")):

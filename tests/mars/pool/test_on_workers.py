@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
 import torch
+from support.cluster import RAY, Here
 
 from mars import fill
 from mars.augment.variant import Request, Variant
-from mars.cluster.shards import _packed
+from mars.cluster.settings import Need
+from mars.cluster.shards import Work
 from mars.files import digest
-from mars.pool.on_workers import Maker, _content, _requests, _variants
+from mars.pool.on_workers import Distributed, Maker
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import Pair
 from mars.process import devices
@@ -20,18 +21,31 @@ from mars.process import devices
 PAIR = Pair("a/1", (Message("user", "Hi"), Message("assistant", "Ho\x00")), "half \ud800", "é\n", 0.1, "easy", True)
 
 
-def test_requests_and_variants_are_the_same_on_the_other_side():
+class Same:
+    """Augmenter of one variant a pass."""
+
+    name, together, batch = "same", 1, 1
+    settings: ClassVar = {"a": 1}
+    asked: ClassVar[list[Request]] = []
+
+    def identity(self, request):
+        return request.source
+
+    def make(self, requests):
+        self.asked.extend(requests)
+        return [Variant(None if one.number else one.pair.chosen, "same", {"n": one.number}) for one in requests]
+
+
+def maker():
+    return Maker(Same(), digest(Same.settings))
+
+
+def test_requests_and_variants_are_the_same_on_the_other_side(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Same, "asked", asked := [])
     requests = [Request(PAIR, "prompt", 0), Request(PAIR, "rejected", 3)]
-    assert _requests(_content(requests)) == requests
-
-    class Same:
-        settings: ClassVar = {"a": 1}
-
-        def make(self, requests):
-            return [Variant(None if one.number else one.pair.chosen, "same", {"n": one.number}) for one in requests]
-
-    made = Maker(Same(), digest(Same.settings))(_content(requests))
-    assert _variants(pa.ipc.open_stream(_packed(made)).read_all()) == Same().make(requests)
+    made = Distributed(Same(), Here(RAY, Need(), 1, tmp_path), Work(f"{__name__}:maker", (), "same")).make(requests)
+    assert asked == requests
+    assert made == Same().make(requests)
 
 
 def test_a_worker_binds_itself_to_its_part_of_the_card(tmp_path: Path, monkeypatch):
