@@ -4,8 +4,17 @@
     study = load("outputs/quick")
     study.table("main"); study.figure("margins"); study.verdict()
 
-The rooms, lowest first: `study` (run directories → `Study`), `inference` (how sure we are), `exhibits` (tables and
-figures by topic), `report` and `boards` (what a reader gets).
+The rooms, lowest first, and the commands beside them:
+
+study/             run directories → `Study`
+inference/         how sure we are
+exhibits/          tables and figures by topic
+report/, boards/   what a reader gets
+plan, plan_text, planned_sweep   how many replicates a study needs, and what it would run
+settle             a study that adds replicates until its comparisons are settled
+label_noise        how many labels are wrong, and where
+leaderboard, submission   studies of many people on one board
+wandb_report       the report at W&B
 """
 
 from __future__ import annotations

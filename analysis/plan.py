@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.asked import Asked, asked
 from analysis.inference.pairing import ENDPOINTS
 from analysis.inference.pilot import Named, Spreads, measured, median_and_widest, of_study
 from analysis.inference.power import (
@@ -38,8 +37,9 @@ from analysis.inference.power import (
 )
 from analysis.inference.stats import ALPHA, FEWEST
 from analysis.plan_text import in_text
-from analysis.study.costs import Costs, costs
+from analysis.planned_sweep import Asked, asked
 from analysis.study.loading import load
+from analysis.study.run_costs import Costs, costs
 from analysis.study.study import Study
 from analysis.study.workers import Workers
 from mars.config import UserError, build

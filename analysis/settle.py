@@ -21,7 +21,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.asked import choices_of, is_of
 from analysis.inference.comparisons import compare
 from analysis.inference.sequential import (
     STUDENT,
@@ -32,6 +31,7 @@ from analysis.inference.sequential import (
 )
 from analysis.inference.stats import ALPHA
 from analysis.inference.verdicts import BETTER, EQUIVALENT, WORSE
+from analysis.planned_sweep import choices_of, is_of
 from analysis.study import loading
 from analysis.study.looks import FUTILE, Looks, Rule, key_of, read
 from analysis.study.study import MARGINS, REFERENCE
@@ -78,7 +78,7 @@ def _compared(place: Path, rule: Rule) -> pd.DataFrame:
 
 
 def choices(arguments: Sequence[str]) -> dict[str, dict[str, str]]:
-    """`analysis.asked.choices_of` of the sweep, in which some arms may lack a setting of others (`method.tau=1`)."""
+    """`choices_of` of the sweep, in which some arms may lack a setting of others (`method.tau=1`)."""
     own = [argument for argument in arguments if argument.startswith("method.")]
     config, axes = swept("config", [argument for argument in arguments if argument not in own])
     return choices_of(config, axes | {argument.partition("=")[0]: [] for argument in own})

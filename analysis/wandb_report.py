@@ -22,7 +22,7 @@ from analysis.study.naming import short
 from analysis.study.study import Study
 from mars.config import UserError, build
 from mars.files import write_text
-from mars.method.logger import artifact_name
+from mars.method.wandb_logger import artifact_name
 from mars.process import telemetry
 from mars.record.layout import MAIN
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.align.outcome import STEP
 from benchmarks.card_text import cell, number, plain, public, table
-from benchmarks.choices import find, names
 from benchmarks.picks import CURVE
+from benchmarks.registry import find, names
 from mars import files
 
 # In the order of the table, under the field's names.

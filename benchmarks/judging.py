@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.card import write_card
 from benchmarks.models import model_files, pretrained
-from benchmarks.models.elsewhere import ModelAsked, ModelElsewhere
+from benchmarks.models.on_workers import ModelAsked, ModelElsewhere
 from benchmarks.protocol import Asked
 from benchmarks.settings import EvaluateConfig
 from mars import assembly, choices, files
@@ -24,7 +24,7 @@ from mars.cluster.shards import Actors
 from mars.config import ConfigError, UserError
 from mars.files import digest
 from mars.method.journal import Journal
-from mars.method.logger import WandbConfig, WandbLogger
+from mars.method.wandb_logger import WandbConfig, WandbLogger
 from mars.preferences.pair import SIDES, Preferences
 from mars.process import devices
 from mars.record.layout import record_of, scores_of

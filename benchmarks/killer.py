@@ -32,7 +32,7 @@ PHASES = {  # what a process is at: the functions that do it
     "scoring": ("mars.reward.scoring:ModelScorer._score",),
     "training": ("mars.method.trainer:train_round",),
     "checkpointing": ("mars.method.state:State.save",),
-    "W&B logging": ("mars.method.logger:WandbLogger.step", "mars.method.logger:WandbLogger.round"),
+    "W&B logging": ("mars.method.wandb_logger:WandbLogger.step", "mars.method.wandb_logger:WandbLogger.round"),
     "model writing": ("mars.reward.engine:Engine.save",),
     "score writing": ("mars.record.run_directory:RunDirectory.write_evaluation",),
     "table writing": ("mars.conduct:Conductor._write_tables",),

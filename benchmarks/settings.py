@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mars.cluster.settings import EngineConfig
-from mars.method.logger import WandbConfig
+from mars.method.wandb_logger import WandbConfig
 from mars.preferences.dialogue import Template
 from mars.reward.backbone import Truncation
 

@@ -6,7 +6,7 @@ This is also the public place of what code outside this repository builds on: ar
 
 The rooms of this package, lowest first; a room asks only rooms below it:
 
-    config plugins files progress cache claims each_once   the ground
+    config, plugins, files, progress, cache, claims, each_once   the ground
     process/       what a process is and may: cores, cards, signals, its rank among several
     cluster/       a Ray cluster: reached, found fit, given work in shards
     preferences/   what a preference is, and how rows become base, validation and test pairs
@@ -18,7 +18,7 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
     launch/        a sweep: its jobs, and the processes that carry them out
-    choices assembly conduct dry_run cli mistakes fill   from a config to a run
+    choices, assembly, conduct, dry_run, cli, mistakes, fill   from a config to a run
     commands/      sub-commands that train nothing: look, show, status, doctor, cache
     run            the entrance
 """

@@ -1,7 +1,7 @@
 """From a resolved config to the pieces of a run: choices by name, and every setting checked before anything is written.
 
 With `mars/run.py` the only module that knows every room. What a name stands for is said in `mars.choices`, for
-benchmarks in `benchmarks.choices`.
+benchmarks in `benchmarks.registry`.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     if settings.deterministic:
         determinism.prepare()
     place = Path(settings.cache).expanduser(), devices.device(settings.device)
-    usual = resolve("benchmarks.choices:USUAL")
+    usual = resolve("benchmarks.registry:USUAL")
     first = [] if settings.benchmark.get("name") == usual["name"] else [usual]
     asked = [benchmark(one, place) for one in (*first, settings.benchmark)]
     questions = [(one, question(one, preferences, settings.dataset, {})) for one in asked]
@@ -183,7 +183,7 @@ def benchmark(settings: Mapping[str, Any], place: tuple[Path, torch.device], lab
     def fill(augmenter: Mapping[str, Any], path: str) -> Callable[[Sequence[Request]], list[Variant]]:
         return _renaming(supply_of(augmenter, path, *place).fill, path)
 
-    return resolve("benchmarks.choices:ask")(settings, fill, label).at(*place)
+    return resolve("benchmarks.registry:ask")(settings, fill, label).at(*place)
 
 
 def supply_of(settings: Mapping[str, Any], path: str, cache: Path, device: torch.device) -> Supply:

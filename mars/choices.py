@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from mars.augment.named import AUGMENTERS
 from mars.config import ConfigError, build
-from mars.method.logger import WandbConfig
 from mars.method.settings import Plan, RoundsConfig, TrainConfig
+from mars.method.wandb_logger import WandbConfig
 from mars.plugins import find, resolve
 from mars.pool.rows import PoolConfig
 from mars.preferences import contamination

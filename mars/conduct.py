@@ -19,11 +19,12 @@ from mars.choices import Settings
 from mars.config import UserError
 from mars.method.checkpoint import Keeper
 from mars.method.journal import Journal
-from mars.method.logger import Logger, WandbConfig, WandbLogger
+from mars.method.logger import Logger
 from mars.method.loop import Loop, run_rounds
 from mars.method.observer import MOST_NUMBERS, Observer
 from mars.method.state import COSTS, State
 from mars.method.trainer import Trainer
+from mars.method.wandb_logger import WandbConfig, WandbLogger
 from mars.plugins import resolve
 from mars.pool import unchanged
 from mars.process.ranks import Ranks

@@ -22,7 +22,7 @@ from mars.files import digest
 from mars.pool.rows import PoolConfig
 
 if TYPE_CHECKING:
-    from mars.pool.elsewhere import Maker
+    from mars.pool.on_workers import Maker
     from mars.pool.pool import Pool
     from mars.pool.store import Supply
 
@@ -69,7 +69,7 @@ def _filled(settings: FillConfig, actors: Actors | None) -> tuple[Supply, Pool]:
     import torch  # takes seconds, which a mistake need not wait for
 
     from mars import assembly
-    from mars.pool.elsewhere import Distributed
+    from mars.pool.on_workers import Distributed
     from mars.pool.pool import Pool
     from mars.pool.store import Supply
     from mars.process import devices
@@ -113,7 +113,7 @@ def maker(augmenter: dict[str, Any], cache: str, device: str, threads: int, sett
     import torch
 
     from mars import assembly
-    from mars.pool.elsewhere import Maker
+    from mars.pool.on_workers import Maker
     from mars.process import devices
 
     torch.set_num_threads(threads)

@@ -53,7 +53,7 @@ COMMANDS = {
     "show": "mars.commands.show",
     "status": "mars.commands.status",
     "doctor": "mars.commands.doctor",
-    "cache": "mars.commands.tidy",
+    "cache": "mars.commands.cache",
 }
 _OTHER = re.compile(r"\w[\w-]*$|until=|hydra/(launcher|sweeper)=")  # arguments of what is not one run
 log = logging.getLogger("mars.run")  # also when it runs as __main__

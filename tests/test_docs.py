@@ -19,6 +19,7 @@ import pytest
 import yaml
 from support import ROOT
 from support.commands import run_here
+from support.docs import of_docs
 
 from baselines import ARMS
 from mars.run import COMMANDS
@@ -51,17 +52,6 @@ ENTRIES = {
 def hooks() -> ModuleType:
     """docs/hooks.py, which mkdocs loads by its path."""
     return of_docs("hooks")
-
-
-def of_docs(name: str) -> ModuleType:
-    """docs/NAME.py, which is in no package."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where a dataclass looks for its module
-    spec.loader.exec_module(module)
-    return module
 
 
 def commands() -> Iterator[tuple[str, str, list[str]]]:

@@ -7,6 +7,7 @@ Read from the syntax trees, so that an import inside a function or under TYPE_CH
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,9 +66,13 @@ ORDER = (
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
     "hydra": {"mars.cli", "mars.launch.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
-    "wandb": {"mars.method.logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
+    "wandb": {"mars.method.wandb_logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
     "wandb_workspaces": {"analysis.wandb_report"},
 }
+
+
+MAP = re.compile(r"^ *([\w/]+(?:, [\w/]+)*) {2,}\S", re.MULTILINE)  # `module, another   what they are for`
+OPEN = {"benchmarks.protocols"}  # listed, not imported: a file is all that a new module of it needs
 
 
 def modules() -> dict[str, Path]:
@@ -139,6 +144,19 @@ def test_every_room_says_what_it_is_for() -> None:
         if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not silent
+
+
+@pytest.mark.parametrize("room", sorted({name.rpartition(".")[0] for name in MODULES} - OPEN - {""}))
+def test_a_room_names_every_module_of_its_own_and_no_other(room: str) -> None:
+    """On its map, or where it has none in what it says of itself and in what it declares as "room.module:Name"."""
+    source = MODULES[room].read_text(encoding="utf-8")
+    said = ast.get_docstring(ast.parse(source)) or ""
+    inside = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == room} - {"__main__"}
+    if on_map := {name.rstrip("/") for line in MAP.findall(said) for name in line.split(", ")}:
+        assert on_map == inside
+    else:
+        declared = re.findall(rf'"{re.escape(room)}\.(\w+):', source)
+        assert inside <= {*re.findall(r"`(\w+)[.`]", said), *declared}
 
 
 def test_arms_and_settings_are_read_without_torch_and_runs_are_made_without_transformers() -> None:

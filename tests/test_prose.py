@@ -5,9 +5,9 @@ A method without one counts as documented where it overrides a method that has o
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+
 ROOMS = ("mars", "baselines", "benchmarks", "analysis")
 LEAST = 0.95
 Methods = dict[str, tuple[list[str], set[str]]]  # {class: (its bases, its methods that have a docstring)}

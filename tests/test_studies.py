@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from support import ROOT
+from support.docs import of_docs
 from support.study import make_study
-from test_docs import of_docs
 
 from analysis.report.build import report
 from mars.config import UserError

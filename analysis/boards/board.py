@@ -29,8 +29,8 @@ from analysis.inference.comparability import confounds
 from analysis.inference.stats import mean_interval
 from analysis.study.naming import first_few
 from analysis.study.study import BENCHMARK, Run, Study
-from benchmarks.choices import find, interval
 from benchmarks.protocol import Measure
+from benchmarks.registry import find, interval
 
 
 @dataclass(frozen=True)

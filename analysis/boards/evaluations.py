@@ -16,9 +16,9 @@ import pandas as pd
 
 from analysis.boards.score_tables import read_scores
 from analysis.study.study import BENCHMARK
-from benchmarks.choices import names, remade
 from benchmarks.pair_metrics import VALIDATION
 from benchmarks.protocol import essential_protocol
+from benchmarks.registry import names, remade
 from mars.config import UserError
 from mars.files import digest
 from mars.record.facts import Facts, Measured, Parts

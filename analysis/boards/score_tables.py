@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.boards.bounds import LONGEST_NAME
-from benchmarks.choices import find
 from benchmarks.pair_metrics import VALIDATION
 from benchmarks.protocol import Kind
+from benchmarks.registry import find
 from mars.config import UserError, nearest
 
 MOST_EXAMPLES = 2_000_000  # rows of a table

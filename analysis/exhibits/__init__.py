@@ -1,7 +1,9 @@
 """What a study shows, one file a topic: its tables and its figures, each in the order a reader wants them.
 
 `TABLES` and `FIGURES` name every `Exhibit`; reports and `LoadedStudy.table` and `.figure` loop over them. A further one
-is a class in its topic's file and a line here.
+is a class in its topic's file and a line here. Beside the topics stand `exhibit` (what one is), `table`, `sheet`,
+`style` and `fonts` (how all of them look), `measures`, `ranking` and `downstream` (what several take from a study) and
+`reference` (published numbers).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ from analysis.exhibits.table import Column, records
 from analysis.inference.downstream import BENCHMARKS as DOWNSTREAM
 from analysis.study.labels import benchmark, labels
 from analysis.study.study import NothingToShow, Study
-from benchmarks.choices import family
 from benchmarks.protocol import Benchmark, Measure
+from benchmarks.registry import family
 
 _UNKNOWN = "no record: whether these are all its rows is not known"
 

@@ -1,8 +1,9 @@
 """What judges said of an arm's policies, over its replicates: win rate, bias, controls, and arms against each other.
 
 The verdicts of an arm's runs are one set of units, in which prompts and replicates are crossed random factors
-(`benchmarks.judges.shares`), so an interval is for new ones of both. Two arms whose policies met the same opponent are
-compared prompt by prompt, as on the same test pairs. A judge that is useless on all replies of a group gives no p.
+(`benchmarks.judges.clustered_shares`), so an interval is for new ones of both. Two arms whose policies met the same
+opponent are compared prompt by prompt, as on the same test pairs. A judge that is useless on all replies of a group
+gives no p.
 
 Every p that the judges of a study give, of a win rate of ½ and of a difference of 0, is adjusted for all of them
 together (Holm): so no false "better" among all that is said, with 95 %.
@@ -27,9 +28,9 @@ from analysis.inference.design import design
 from analysis.inference.pairing import Endpoint, Paired, of_prompts, paired_difference
 from analysis.study.judgements import Contest, Judgement, contests, judgement
 from analysis.study.study import Pairs, Study
+from benchmarks.judges.clustered_shares import Clusters
 from benchmarks.judges.findings import SameTwice, flag
 from benchmarks.judges.generations import Comparison
-from benchmarks.judges.shares import Clusters
 from benchmarks.judges.winrate import Agreement, Findings, Units, agreement, measure
 
 KEYS = ["dataset", "backbone", "policy", "opponent", "judge"]

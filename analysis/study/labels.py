@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.study.study import BENCHMARK, Study
-from benchmarks.choices import names
+from benchmarks.registry import names
 
 
 def labels(study: Study) -> list[str]:

@@ -20,8 +20,8 @@ from pyarrow.compute import count_distinct
 from analysis.study import naming
 from analysis.study.study import BENCHMARK, Run
 from analysis.study.wandb_runs import Logged
-from benchmarks.choices import names, recompute
 from benchmarks.pair_metrics import PAIRS, decided, recompute_splits, split_bits
+from benchmarks.registry import names, recompute
 from mars.config import UserError
 from mars.record.facts import Facts, Measured, Parts, agree, check_manifest, shaping, unreadable
 from mars.record.layout import MANIFEST, METRICS, ROUNDS, record_of, scores_of

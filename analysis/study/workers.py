@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analysis.study.costs import Costs
+from analysis.study.run_costs import Costs
 
 
 class Start(NamedTuple):

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from benchmarks.judges.clustered_shares import Share
 from benchmarks.judges.controls import SHOWN, control
 from benchmarks.judges.generations import Comparison
 from benchmarks.judges.judge import Judge, Showing
-from benchmarks.judges.shares import Share
 from benchmarks.judges.verdicts import verdicts
 from benchmarks.judges.winrate import FEWEST, Agreement, Findings, Units, agreement, measure
 

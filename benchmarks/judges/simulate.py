@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.judges.clustered_shares import Clusters, Share
 from benchmarks.judges.findings import flag
-from benchmarks.judges.shares import Clusters, Share
 from benchmarks.judges.winrate import TIE, A, B, Findings, Units, measure
 from benchmarks.metrics import coin_half_width
 from mars.worlds.planted_latents import CAREFUL, CARELESS, draw_response, gold

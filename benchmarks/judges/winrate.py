@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmarks.judges.shares import Clusters, Share, clustered_mean, p_of_half, share
+from benchmarks.judges.clustered_shares import Clusters, Share, clustered_mean, p_of_half, share
 from benchmarks.metrics import LEVEL, percentiles, resample_counts, sigmoid, t_quantile
 
 SAID = ("A", "B", "tie", "unparsable")  # of the reply shown first, of the one shown second

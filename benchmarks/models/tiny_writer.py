@@ -53,7 +53,6 @@ _TEMPLATE = (
 _RARE = 0.1  # share of prompts that ask for a source: more than usual, for a policy has to know how to name one
 _WARMUP = 0.05  # share of the steps
 _SPREAD = 0.06  # of the weights at first: three times what is usual, which as small a model learns faster from
-_WAIT = 1.0  # seconds between two looks at what another process is making
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +90,11 @@ def named_writer(source: str, cache: Path) -> str:
     return str(tiny_writer(cache, WriterConfig(dialogues=int(number)) if number else None))
 
 
-def tiny_writer(cache: Path, config: WriterConfig | None = None) -> Path:
+def tiny_writer(cache: Path, config: WriterConfig | None = None, look: float = 1.0) -> Path:
     """The model's directory under `cache`, made where it is not there yet; another process that makes it is waited for.
 
-    Raises UserError where nothing can be stored under `cache`.
+    look: seconds between two looks at what another process is making. Raises UserError where nothing can be stored
+    under `cache`.
     """
     config = config or WriterConfig()
     home = cache / "writers"
@@ -110,7 +110,7 @@ def tiny_writer(cache: Path, config: WriterConfig | None = None) -> Path:
             if not waiting:
                 log.info("%s: waiting for %s, which is making it", SOURCE, claim.others[key])
             waiting = True
-            time.sleep(_WAIT)
+            time.sleep(look)
     return directory
 
 

@@ -24,8 +24,8 @@ from benchmarks.pair_metrics import LABEL_TIES, decided, soft_estimates
 from benchmarks.protocol import PAIR_KINDS, Benchmark, Measure, Parts, Result, Scorer, finite, pair_table
 from mars.config import UserError, renamed
 from mars.files import digest
+from mars.preferences.bad_rows import Policies, Policy, Ties, Unusable, read_split
 from mars.preferences.pair import DataError, Pair, Preferences
-from mars.preferences.policies import Policies, Policy, Ties, Unusable, read_split
 from mars.preferences.recognition import open_rows
 from mars.preferences.shapes import Columns, Ranked, Reading
 from mars.preferences.sources import open_split

@@ -43,7 +43,7 @@ _TESTS = (
     "tests/mars/method/test_hessian.py",
     "tests/mars/theory/test_curvature.py",
     "tests/mars/test_run.py",
-    "tests/mars/test_arms.py",
+    "tests/baselines/test_arms.py",
     "tests/benchmarks/models/test_pretrained.py",
 )
 _RUN = [sys.executable, "-m", "mars.run"]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.choices import recompute
+from benchmarks.registry import recompute
 from benchmarks.speed.clock import Seconds, timed
 from mars.cli import composed
 from mars.config import UserError, choose

@@ -71,7 +71,7 @@ class Writer:
     """A transformers model that writes; its weights are loaded when the first text is written.
 
     `identity` names the model exactly: a sha256 over local files, or hub id and commit. Raises ConfigError for a model
-    that cannot be found.
+    that cannot be found. budget: tokens of one pass, smaller from when they do not fit; 0: a text at a time.
     """
 
     def __init__(self, config: ParaphraseConfig, device: torch.device):
@@ -81,7 +81,7 @@ class Writer:
         )
         self.dtype = autocast_dtype(self._backbone, device) or torch.float32
         self.identity = self._identity()
-        self._budget = 0 if config.do_sample or device.type == "cpu" else config.token_budget
+        self.budget = 0 if config.do_sample or device.type == "cpu" else config.token_budget
 
     def write(self, passages: Sequence[Passage]) -> list[Written]:
         """`config.returned` texts for each passage, in order.
@@ -116,7 +116,7 @@ class Writer:
     def _fitting(self, waiting: Sequence[_Input]) -> int:
         """The number of `waiting` texts, longest first, that one pass takes: those of one limit, within the budget."""
         alike = sum(one.limit == waiting[0].limit for one in waiting)
-        return min(alike, max(1, self._budget // self._cost(waiting[0])))
+        return min(alike, max(1, self.budget // self._cost(waiting[0])))
 
     def _search(self, batch: Sequence[_Input]) -> list[list[list[int]]] | None:
         """[len(batch)][returned] lists of new token ids; None, and a smaller budget, where the GPU is too small."""
@@ -129,7 +129,7 @@ class Writer:
                     "(lower augmenter.max_input or augmenter.beams)"
                 ) from error
         torch.cuda.empty_cache()
-        self._budget = self._cost(batch[0]) * (len(batch) // 2)
+        self.budget = self._cost(batch[0]) * (len(batch) // 2)
         log.info("paraphrase: %d texts at once do not fit the GPU's memory, going on with half", len(batch))
         return None
 

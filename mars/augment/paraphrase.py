@@ -36,9 +36,9 @@ class Paraphraser:
         self.together = config.returned
         # An interruption loses half a minute or so: on a CPU a text takes seconds.
         self.batch = config.returned * (128 if device.type == "cuda" else 4)
-        self._writer = Writer(config, device)
+        self.writer = Writer(config, device)
         self._operation = "sample" if config.do_sample else "beam"
-        self.settings: Mapping[str, Any] = _settings(config, self._writer, device)
+        self.settings: Mapping[str, Any] = _settings(config, self.writer, device)
 
     def identity(self, request: Request) -> str:
         """The text and whether it is a prompt, which has its own limit; pairs with the same text share variants."""
@@ -53,7 +53,7 @@ class Paraphraser:
         passages = [
             self._passage(key, r) for key, r in distinct.items() if r.source.strip()
         ]  # a blank text has no variants
-        written = self._writer.write(passages)
+        written = self.writer.write(passages)
         variants = {p.key: self._variants(found) for p, found in zip(passages, written, strict=True)}
         return [self._numbered(variants.get(self.identity(r), []), r.number) for r in requests]
 

@@ -32,7 +32,7 @@ from mars.process.program import differences
 
 log = logging.getLogger("raylet")  # who says it; a library, so a sweep's terminal shows its warnings
 
-_PATIENCE = 5.0  # seconds for a head to answer
+PATIENCE = 5.0  # seconds for a head to answer
 _TRIES = 6  # to reach a head that was there before
 LOOK = 5.0  # seconds between two looks at the nodes of a cluster that is waited for
 _LACKING = 60.0  # seconds without a node that could do the work
@@ -109,27 +109,30 @@ def _check_answers(address: str, key: str) -> None:
             f'{key}: "{address}" is no address (local, auto, or HOST:PORT of the head, such as 10.0.0.1:6379)'
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"{key}: no Ray cluster answers at {address} ({error})") from None
 
 
-def nodes(ray: Any) -> list[dict[str, Any]]:
-    """The living nodes, as Ray describes them. Raises UserError where the head is gone, which Ray would wait for."""
-    _check_head(ray.get_runtime_context().gcs_address)
+def nodes(ray: Any, patience: float = PATIENCE) -> list[dict[str, Any]]:
+    """The living nodes, as Ray describes them. patience: seconds for the head to answer, and between two tries.
+
+    Raises UserError where the head is gone, which Ray would wait for.
+    """
+    _check_head(ray.get_runtime_context().gcs_address, patience)
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _check_head(address: str) -> None:
+def _check_head(address: str, patience: float) -> None:
     host, _, port = address.rpartition(":")
     for left in reversed(range(_TRIES)):
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=patience).close()
             return
         except OSError as error:
             if not left:
                 raise UserError(f"ray: the head of the cluster at {address} is gone: {error} ({_GOES_ON})") from None
-        time.sleep(_PATIENCE)
+        time.sleep(patience)
 
 
 class Lack:

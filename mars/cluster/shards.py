@@ -111,7 +111,7 @@ class Actors:
         rows = [{"shard": number, "content": content} for number, content in contents.items()]
         left = set(contents)
         try:
-            for row in self._heard(self._mapped(work, rows)):
+            for row in self._heard(self.dataset(work, rows)):
                 if row["mistake"]:
                     raise UserError(row["mistake"])
                 left.discard(row["shard"])
@@ -156,7 +156,8 @@ class Actors:
         of = self.ray.exceptions
         return of.RayActorError, of.OutOfMemoryError, of.WorkerCrashedError, of.NodeDiedError
 
-    def _mapped(self, work: Work, rows: list[dict[str, Any]]) -> Any:
+    def dataset(self, work: Work, rows: list[dict[str, Any]]) -> Any:
+        """A dataset of Ray whose rows are what an `Actor` makes of `rows`, in the order in which they are done."""
         import ray.data
 
         for name in ("ray", "ray.data"):
@@ -167,7 +168,7 @@ class Actors:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `max_restarts` has no other way in before Ray 2.64
             return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                _Actor,
+                Actor,
                 fn_constructor_args=(home, self.need.gpus, work.target, work.arguments),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=min(self.number, len(rows)), max_tasks_in_flight_per_actor=2),
@@ -189,7 +190,7 @@ def open_actors(engine: EngineConfig, cache: Path) -> Iterator[Actors | None]:
         yield Actors(ray, engine.need, number, cache / "shards")
 
 
-class _Actor:
+class Actor:
     """An actor: what it works with, made once. A user's mistake comes back as its text, an error is raised."""
 
     def __init__(self, home: Home, gpus: float, target: str, arguments: tuple[Any, ...]):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mars.cache import default_place
-from mars.commands import checks, tidy
+from mars.commands import cache, checks
 from mars.commands.checks import NOTE, OK, PACKAGE, PROBLEM, Card, Finding
 from mars.config import UserError, build
 from mars.process import telemetry
@@ -45,7 +45,7 @@ def findings() -> Iterator[Finding]:
     yield checks.processors(cores(), os.environ)
     yield checks.memory(_text("/proc/meminfo"), _text("/sys/fs/cgroup/memory.max"))
     place = default_place()
-    yield checks.cache(place, sum(entry.size for entry in tidy.entries(place)), _writable(place))
+    yield checks.cache(place, sum(entry.size for entry in cache.entries(place)), _writable(place))
     for name, path in (("outputs", Path("outputs")), ("the cache", place)):
         yield checks.disk(name, path, shutil.disk_usage(_existing(path)).free)
     yield checks.hub(constants.ENDPOINT, constants.HF_HUB_OFFLINE, _asked)

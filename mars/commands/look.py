@@ -21,11 +21,11 @@ import numpy as np
 
 from mars.commands.suggestion import WIDTH, Found, Place, suggestion
 from mars.config import UserError
+from mars.preferences.bad_rows import Policies, explain_split
 from mars.preferences.dataset import length_baseline
 from mars.preferences.dialogue import render_plain
 from mars.preferences.inventory import Columns
 from mars.preferences.pair import SIDES, DataError, Pair
-from mars.preferences.policies import Policies, explain_split
 from mars.preferences.recognition import open_rows
 from mars.preferences.shapes import PLAIN, Reading
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +53,26 @@ class Status:
     failed: Sequence[Failed]
     waiting: Sequence[str]
     seconds: float | None
+
+    @classmethod
+    def of(cls, runs: Mapping[str, RunDirectory], ledger: Contents) -> Status:
+        """Runs by what became of them. runs: those that have a directory, by name."""
+        done, running, failed, waiting = list[str](), list[Running](), list[Failed](), list[str]()
+        asked = {run or job: None for job, run in ledger.jobs.items()}
+        for name in dict.fromkeys([*runs, *asked, *ledger.runs]):
+            entry = ledger.runs.get(name)
+            if entry and entry.who:
+                running.append(Running(name, entry.who, entry.began or 0.0))
+            elif name in runs and runs[name].finished:
+                done.append(name)
+            elif entry and entry.why:
+                failed.append(Failed(name, entry.why, str(runs[name].file(LOG) or "") if name in runs else ""))
+            elif name in runs or name in asked:  # else it was done and its directory deleted
+                waiting.append(name)
+        ended = [entry for entry in ledger.runs.values() if not entry.why]
+        took = [entry.ended - entry.began for entry in ended if entry.began and entry.ended]
+        took = [seconds for seconds in took if seconds > 0]  # less: the clock was set back meanwhile
+        return cls(done, running, failed, waiting, statistics.median(took) if took else None)
 
     @property
     def total(self) -> int:
@@ -99,26 +119,7 @@ def status(study: Path) -> Status:
         runs[study.name] = RunDirectory(study)
     if not runs and not ledger.runs and not ledger.jobs:
         raise UserError(f"study: {study} holds no run and no {FILE}")
-    return _sorted_out(runs, ledger)
-
-
-def _sorted_out(runs: dict[str, RunDirectory], ledger: Contents) -> Status:
-    done, running, failed, waiting = list[str](), list[Running](), list[Failed](), list[str]()
-    asked = {run or job: None for job, run in ledger.jobs.items()}
-    for name in dict.fromkeys([*runs, *asked, *ledger.runs]):
-        entry = ledger.runs.get(name)
-        if entry and entry.who:
-            running.append(Running(name, entry.who, entry.began or 0.0))
-        elif name in runs and runs[name].finished:
-            done.append(name)
-        elif entry and entry.why:
-            failed.append(Failed(name, entry.why, str(runs[name].file(LOG) or "") if name in runs else ""))
-        elif name in runs or name in asked:  # else it was done and its directory deleted
-            waiting.append(name)
-    ended = [entry for entry in ledger.runs.values() if not entry.why]
-    took = [entry.ended - entry.began for entry in ended if entry.began and entry.ended]
-    took = [seconds for seconds in took if seconds > 0]  # less: the clock was set back meanwhile
-    return Status(done, running, failed, waiting, statistics.median(took) if took else None)
+    return Status.of(runs, ledger)
 
 
 def _arguments(given: Sequence[str]) -> tuple[Path, bool]:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mars.preferences.bad_rows import HARMLESS
 from mars.preferences.dataset import DatasetConfig
 from mars.preferences.draws import hold_out, shuffled
 from mars.preferences.pair import Pair
-from mars.preferences.policies import HARMLESS
 from mars.preferences.rows import Finding, Kind
 from mars.preferences.sources import Source
 

@@ -3,5 +3,5 @@
 jobs, sweep   the jobs as Hydra hands them over, and what the terminal shows of them
 tasks         a job as plain data, for other processes
 launching     which processes: here, workers, or those of a launcher
-workers, nursery, slurm, slurm_job, ray   one file a way
+workers, forked, slurm, slurm_job, ray   one file a way
 """

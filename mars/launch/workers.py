@@ -1,6 +1,6 @@
 """Processes of this machine that share the jobs of a sweep: `workers=N`.
 
-Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.nursery`), and carries out
+Each is forked from a process that has imported torch and the pieces of a run (`mars.launch.forked`), and carries out
 one task after another, first those on the data that it has read. Cores are dealt out as threads, GPUs round robin, and
 the memory of a GPU in equal parts (`mars.process.devices`). A process that dies takes its run with it and no other:
 that run has failed, and another process is started.
@@ -83,7 +83,7 @@ class Workers:
 
     def __init__(self, number: int, device: str = "auto"):
         self.environments = environments(number, device)
-        forkserver.set_forkserver_preload(["mars.launch.nursery"])
+        forkserver.set_forkserver_preload(["mars.launch.forked"])
         with _environment(self.environments[0]):  # its libraries read there how many threads they may have
             forkserver.ensure_running()
 

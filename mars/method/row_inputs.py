@@ -13,14 +13,15 @@ from mars.method.clock import Clock
 from mars.pool.pool import Pool
 from mars.reward.texts import Texts
 
-_BLOCK = 1 << 19  # rows looked up at once
-
 
 class RowInputs:
-    """Text numbers of a pool's rows. clock: charged for the variants and the tokens it takes to have them."""
+    """Text numbers of a pool's rows. clock: charged for the variants and the tokens it takes to have them.
 
-    def __init__(self, pool: Pool, texts: Texts, clock: Clock | None = None):
-        self.pool, self._texts, self._clock = pool, texts, clock or Clock()
+    block: rows looked up at once.
+    """
+
+    def __init__(self, pool: Pool, texts: Texts, clock: Clock | None = None, block: int = 1 << 19):
+        self.pool, self._texts, self._clock, self._block = pool, texts, clock or Clock(), block
         pairs, prompts, sides, _ = pool.shape
         # Text number plus one by prompt, parent and text, 0 where there is none yet. With the prompt first, and zeros
         # that take no memory until they are written to, prompts that no row has cost nothing.
@@ -30,12 +31,12 @@ class RowInputs:
         """[M, 2] text numbers of the chosen and rejected sides of [M] rows that the gates let pass."""
         found = np.empty((len(rows), 2), dtype=np.int64)
         missing = []
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
+        for start in range(0, len(rows), self._block):
+            block = rows[start : start + self._block]
             parents, prompts, chosen, rejected = self.pool.address(block)
             cells = np.broadcast_arrays(parents[:, None], prompts[:, None], np.stack([chosen, rejected], axis=1))
             known = self._known[cells[1], cells[0], cells[2]]
-            found[start : start + _BLOCK] = known
+            found[start : start + self._block] = known
             if not known.all():
                 self._check(block)
                 missing.append(np.ravel_multi_index(cells, self.pool.shape[:3])[known == 0])
@@ -53,8 +54,8 @@ class RowInputs:
 
     def _add(self, cells: np.ndarray) -> None:
         """Number the texts in these cells: [K] int, (parent, prompt, text) raveled, in their order."""
-        for start in range(0, len(cells), _BLOCK):
-            parents, prompts, texts = np.unravel_index(cells[start : start + _BLOCK], self.pool.shape[:3])
+        for start in range(0, len(cells), self._block):
+            parents, prompts, texts = np.unravel_index(cells[start : start + self._block], self.pool.shape[:3])
             places = zip(parents.tolist(), prompts.tolist(), texts.tolist(), strict=True)
             said = ((self.pool.prompt(parent, prompt), self.pool.text(parent, text)) for parent, prompt, text in places)
             with self._clock("tokenising"):

@@ -20,10 +20,10 @@ import numpy as np
 
 from mars.config import ConfigError
 from mars.preferences import contamination
+from mars.preferences.bad_rows import Policies, read_split
 from mars.preferences.columns import Picked, pick
 from mars.preferences.draws import flipped, hold_out, in_order, shuffled
 from mars.preferences.pair import DataError, Pair, Preferences
-from mars.preferences.policies import Policies, read_split
 from mars.preferences.recognition import open_rows
 from mars.preferences.schemas import schema_of
 from mars.preferences.shapes import Columns, Ranked, Reading

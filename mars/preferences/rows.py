@@ -2,7 +2,7 @@
 
 Also the readers of single fields that every schema uses, and what is checked of a row whatever its schema. Nothing here
 reads a file or decides a policy. A row that is doubtful but usable carries its doubts in `Row.doubts`, so that one
-place decides which rows are dropped (`mars.preferences.policies`).
+place decides which rows are dropped (`mars.preferences.bad_rows`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A schema function returns a `Row` or raises a `Defect`; it reads no file and decides no policy. A row that is doubtful
 but usable carries its doubts in `Row.doubts`, so that one place decides which rows are dropped
-(`mars.preferences.policies`). Text is taken as it is, except that HH-RLHF dialogues lose the white space around each
+(`mars.preferences.bad_rows`). Text is taken as it is, except that HH-RLHF dialogues lose the white space around each
 turn.
 
     files({"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}).rejected  # "No."

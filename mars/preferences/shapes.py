@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from mars.config import ConfigError, choose
-from mars.preferences import comparisons, conventions, schemas
-from mars.preferences.comparisons import RANKED, RANKED_COLUMNS, Ranked
+from mars.preferences import conventions, ranked_replies, schemas
+from mars.preferences.ranked_replies import RANKED, RANKED_COLUMNS, Ranked
 from mars.preferences.rows import (
     PAIR,
     Defect,
@@ -53,7 +53,7 @@ SHAPES: dict[str, dict[str, Schema]] = {
     "pku": _preferred("pku_saferlhf", schemas.pku_saferlhf),
     "arena": {
         "": Schema(
-            comparisons.arena,
+            ranked_replies.arena,
             (
                 ("conversation_a", "conversation_b", "winner"),
                 ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b"),
@@ -64,14 +64,14 @@ SHAPES: dict[str, dict[str, Schema]] = {
     },
     "judgebench": {
         "": Schema(
-            comparisons.judgebench,
+            ranked_replies.judgebench,
             (("question", "response_A", "response_B", "label"),),
             '"label" A>B or B>A names the better response',
         )
     },
     "helpsteer_preference": {
         "": Schema(
-            comparisons.helpsteer_preference,
+            ranked_replies.helpsteer_preference,
             (
                 ("context", "response1", "response2", "preference_strength"),
                 ("context", "response1", "response2", "overall_preference"),
@@ -82,14 +82,14 @@ SHAPES: dict[str, dict[str, Schema]] = {
     },
     "shp": {
         "": Schema(
-            comparisons.shp,
+            ranked_replies.shp,
             (("history", "human_ref_A", "human_ref_B", "labels"),),
             '"labels" is 1 where A is better; the strength is the log ratio of the scores, or their difference',
         )
     },
     "pandalm": {
         "": Schema(
-            comparisons.pandalm,
+            ranked_replies.pandalm,
             (("instruction", "response1", "response2", "annotator1"),),
             "the response with more votes; the agreement is its share, a vote for a tie counting half for each",
         )
@@ -106,7 +106,7 @@ SHAPES: dict[str, dict[str, Schema]] = {
         )
     },
     "ranked": {
-        rule: Schema(partial(comparisons.ranked, rule=rule), RANKED_COLUMNS, f"of the ranked replies {told}")
+        rule: Schema(partial(ranked_replies.ranked, rule=rule), RANKED_COLUMNS, f"of the ranked replies {told}")
         for rule, told in zip(
             RANKED,
             (

@@ -73,12 +73,12 @@ def job_of(overrides: Sequence[str]) -> str:
 
 
 class Ledger:
-    """The ledger of one directory, which is made when it is first needed."""
+    """The ledger of one directory, which is made when it is first needed. lease: see `claims.LEASE`, in seconds."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, lease: float = claims.LEASE):
         remedy = "delete the file; finished runs stay finished"
         self.file = Cache(directory / FILE, "runs", "name", _TABLES, remedy, durable=False, kept=True)
-        self._claims = claims.Claims(self.file)
+        self._claims = claims.Claims(self.file, lease)
 
     @contextmanager
     def work(self, name: str, job: str) -> Iterator[None]:

@@ -26,8 +26,8 @@ from mars.preferences.dialogue import Rendered
 from mars.progress import Progress
 from mars.reward.backbone import BackboneConfig
 from mars.reward.batching import micro_batches
-from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.model import autocast_dtype, last_position, load_transformer
+from mars.reward.on_workers import Elsewhere, Ids, passed
 from mars.reward.packed_linear import pack_linears
 from mars.reward.tokens import Tokens
 from mars.reward.vectors import Vectors
@@ -39,7 +39,6 @@ Embed = Callable[[Sequence[str]], np.ndarray]  # at least one text → [T, d] of
 TABLE = f"""
 CREATE TABLE IF NOT EXISTS features (text BLOB PRIMARY KEY, vector BLOB, cut INTEGER) WITHOUT ROWID;
 {claims.TABLE}"""
-_TOKENISED = 4096  # texts at a time
 _UNIT = 1e-3  # how far the square of a unit vector's length may be from 1
 # What a process claims of the texts that are to be encoded, in full token budgets: what an interruption loses, and what
 # another process may have to wait for. Some seconds, on a GPU too.
@@ -78,11 +77,13 @@ class FrozenEncoder:
     """A backbone without a head: rendered texts → unit-length features, cached on disk.
 
     Unit length, because the embedded backbone was trained for cosine similarity and a length that varies with the text
-    would make the scale of a margin depend on the topic.
+    would make the scale of a margin depend on the topic. tokenised: texts at a time, for lists of ids are large.
     """
 
-    def __init__(self, cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int):
-        self.cfg, self.device, self.token_budget = cfg, device, token_budget
+    def __init__(
+        self, cfg: BackboneConfig, cache: Path, device: torch.device, token_budget: int, tokenised: int = 4096
+    ):
+        self.cfg, self.device, self.token_budget, self._tokenised = cfg, device, token_budget, tokenised
         self.elsewhere: Elsewhere | None = None  # who makes the passes, where it is not this process
         self.weights = weights_id(cfg)
         shaping = {k: getattr(cfg, k) for k in ("template", "max_length", "truncation", "pooling", "attention")}
@@ -206,9 +207,9 @@ class FrozenEncoder:
             self.padded_vectors.put([keys[i] for i in places], vectors, tokens.cuts[numbers[places]])
 
     def _tokens(self, texts: Sequence[Rendered], width: int = 0) -> tuple[Tokens, np.ndarray]:
-        """(`texts` as tokens of at least that width, their numbers), tokenised in parts: lists of ids are large."""
-        tokens = Tokens(text_encoder(self.cfg, self.tokenizer), self.device, width)
-        parts = [tokens.add(texts[start : start + _TOKENISED]) for start in range(0, len(texts), _TOKENISED)]
+        """(`texts` as tokens of at least that width, their numbers), tokenised in parts."""
+        tokens, size = Tokens(text_encoder(self.cfg, self.tokenizer), self.device, width), self._tokenised
+        parts = [tokens.add(texts[start : start + size]) for start in range(0, len(texts), size)]
         return tokens, np.concatenate(parts)
 
     def _features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -29,11 +29,11 @@ from mars.process.ranks import Ranks
 from mars.progress import Progress
 from mars.reward import sharding
 from mars.reward.batching import Step
-from mars.reward.elsewhere import Elsewhere, Ids, passed
 from mars.reward.features import Features
 from mars.reward.feeding import Feed
 from mars.reward.memory import Budget, each_that_fits
 from mars.reward.model import RewardModel, scalar_head
+from mars.reward.on_workers import Elsewhere, Ids, passed
 from mars.reward.texts import Texts
 from mars.reward.tokens import Inputs, Tokens
 

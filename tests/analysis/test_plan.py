@@ -12,7 +12,6 @@ from support.commands import run_here
 from support.study import make_study
 
 from analysis import load
-from analysis.asked import asked
 from analysis.inference.comparisons import compare
 from analysis.inference.difference import Spread
 from analysis.inference.pilot import Named, as_rows, median_and_widest, of_study
@@ -20,7 +19,8 @@ from analysis.inference.pilot import measured as measured_of
 from analysis.inference.power import DIFFERENCE, cautious, predicted, replicate_sd, replicates_needed
 from analysis.inference.stats import ALPHA
 from analysis.plan import main
-from analysis.study.costs import Costs, costs
+from analysis.planned_sweep import asked
+from analysis.study.run_costs import Costs, costs
 from analysis.study.workers import STARTS, Workers
 from mars.config import UserError
 

@@ -13,10 +13,10 @@ from support.commands import run_here
 from support.study import make_study
 
 from analysis import load
-from analysis.asked import is_of
 from analysis.inference.comparisons import compare
 from analysis.inference.sequential import STUDENT, levels
 from analysis.inference.stats import ALPHA
+from analysis.planned_sweep import is_of
 from analysis.report.build import report
 from analysis.settle import choices, look_at
 from analysis.study.looks import FILE, FUTILE, Looks, Rule, key_of, read

@@ -21,7 +21,7 @@ from support import ROOT
 from support.downstream import training_table
 from support.voted import voted
 
-from benchmarks import choices, evaluate
+from benchmarks import evaluate, registry
 from benchmarks.protocols import reward_bench, reward_bench_2, reward_bench_raw
 from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
@@ -84,7 +84,7 @@ def tables(tmp_path_factory):
     scored = {name: judged.score(texts_as_hashes, preferences)[0] for name, judged in built.items()}
     built["trained_policy"] = TrainedPolicy(TrainedPolicyConfig(**few))
     scored["trained_policy"] = training_table()
-    assert built.keys() == choices.names()
+    assert built.keys() == registry.names()
     return {name: (table, built[name].evaluate(table).metrics) for name, table in scored.items()}
 
 

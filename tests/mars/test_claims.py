@@ -134,12 +134,14 @@ def test_a_claim_that_could_not_be_dropped_is_free_at_last(tmp_path: Path, monke
     assert not held(tmp_path)
 
 
-def test_what_this_process_could_not_drop_is_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("mars.claims._drop", lambda *_: None)  # as on a full disk
-        with claims(tmp_path).claim(free([A])):
-            assert held(tmp_path)
+def test_what_this_process_could_not_drop_is_free_at_once(tmp_path: Path) -> None:
+    with claims(tmp_path).claim(free([A])):
+        assert held(tmp_path)
+        with claims(tmp_path).file.open() as database:  # nothing can be dropped, as on a full disk
+            database.execute("CREATE TRIGGER full BEFORE DELETE ON claims BEGIN SELECT RAISE(IGNORE); END")
     assert len(owners(tmp_path)) == 1
+    with claims(tmp_path).file.open() as database:
+        database.execute("DROP TRIGGER full")
     assert not held(tmp_path)
 
 

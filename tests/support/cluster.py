@@ -1,4 +1,4 @@
-"""What tests of a Ray cluster give its workers to do."""
+"""What tests of a Ray cluster give its workers to do, and workers without a cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+from mars.cluster.nodes import Home
+from mars.cluster.shards import Actor, Actors, Work
 from mars.launch.sweep import Outcome
+from mars.process.program import program
 from mars.run import Run, execute_in_sweep
+
+DEAD = dict.fromkeys(("RayActorError", "OutOfMemoryError", "WorkerCrashedError", "NodeDiedError"), RuntimeError)
+RAY = SimpleNamespace(exceptions=SimpleNamespace(**DEAD))
+
+
+class Here(Actors):
+    """Actors that are this process. made: the shards that they make."""
+
+    made: ClassVar[list[int]] = []
+
+    def dataset(self, work: Work, rows: list[dict[str, Any]]) -> SimpleNamespace:
+        actor = Actor(Home(program(), os.getcwd()), 1, work.target, work.arguments)
+        done = [actor({name: [row[name]] for name in row}) for row in rows]
+        self.made.extend(row["shard"] for row in rows)
+        return SimpleNamespace(iter_rows=lambda: ({name: one[name][0] for name in one} for one in done))
 
 
 class Square:

@@ -45,7 +45,7 @@ def run_apart(main: Callable[[], object], arguments: Sequence[str], heard: Path)
     It is forked from one that has imported what a run needs.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mars.launch.nursery"])
+    context.set_forkserver_preload(["mars.launch.forked"])
     process = context.Process(target=_called, args=(main, ["command", *arguments], heard))
     process.start()
     return process

@@ -102,9 +102,11 @@ def test_runs_of_one_choice_are_told_apart_by_what_they_differ_in(tmp_path: Path
 
 
 def test_an_arms_name_does_not_hang_on_the_order_of_sets() -> None:
-    program = """from analysis.study.naming import _telling
+    program = """import pandas as pd
+from analysis.study.naming import arms
 a = {"semantic.encoder.name": 1, "semantic.writer.name": 1, "semantic.writer.mode": 1, "pool.width": 1, "pool.rows": 1}
-print(_telling([a, {key: 2 for key in a}], [0, 0]))"""
+runs = pd.DataFrame({"run": ["r", "s"], "dataset": "d", "backbone": "b", "method": "mars", "seed": 0})
+print(arms(runs, [a, {key: 2 for key in a}]))"""
     told = {
         subprocess.run(
             [sys.executable, "-c", program],

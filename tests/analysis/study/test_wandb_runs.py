@@ -16,7 +16,7 @@ from support.study import make_run
 from analysis import load
 from analysis.study import wandb_runs
 from mars.config import UserError
-from mars.method.logger import WandbConfig, WandbLogger
+from mars.method.wandb_logger import WandbConfig, WandbLogger
 from mars.record.manifest import logged_manifest
 
 wandb = pytest.importorskip("wandb")

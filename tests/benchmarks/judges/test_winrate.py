@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.judges import simulate
+from benchmarks.judges.clustered_shares import Clusters, clustered_mean, p_of_half, share
 from benchmarks.judges.findings import flag, verdict
-from benchmarks.judges.shares import Clusters, clustered_mean, p_of_half, share
 from benchmarks.judges.winrate import TIE, UNPARSABLE, A, B, Units, agreement, length_controlled, measure
 
 

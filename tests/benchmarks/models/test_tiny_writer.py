@@ -91,11 +91,10 @@ def test_what_another_process_is_making_is_waited_for_and_not_made_twice(
     home = tmp_path / "cache" / "writers"
     file = Cache(home / "claims.sqlite", "claims", "owner", TABLE, "")
     file.create()
-    monkeypatch.setattr(module, "_WAIT", 0.01)
     monkeypatch.setattr(module, "train", lambda config: pytest.fail("made twice"))
     with Claims(file).claim(free([key_of(done.name)])):
         found: list[Path] = []
-        waiting = threading.Thread(target=lambda: found.append(tiny_writer(tmp_path / "cache", NONE)))
+        waiting = threading.Thread(target=lambda: found.append(tiny_writer(tmp_path / "cache", NONE, look=0.01)))
         waiting.start()
         waiting.join(0.1)
         assert waiting.is_alive()

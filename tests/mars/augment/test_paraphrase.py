@@ -82,7 +82,7 @@ def test_a_variant_is_the_same_whatever_is_made_beside_it(kind, sampled):
 def test_a_batch_padded_to_its_longest_text_gives_what_each_text_gives_alone(kind):
     asked = requests([pair(n) for n in range(4)])
     batched = paraphraser(kind)
-    batched._writer._budget = 5 * 3 * 60  # as on a GPU: three texts a pass
+    batched.writer.budget = 5 * 3 * 60  # as on a GPU: three texts a pass
     assert texts_by(batched, asked) == texts_by(paraphraser(kind), asked)
 
 
@@ -126,7 +126,7 @@ def test_nothing_to_rewrite_gives_nothing():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_that_ends_at_once_gives_nothing(kind):
     augmenter = paraphraser(kind, beams=1, returned=1)
-    model = augmenter._writer._model
+    model = augmenter.writer._model
     model.generation_config.update(forced_eos_token_id=2)
     assert augmenter.make(reply("word")[:1])[0].text  # forced at the limit only
     model.generation_config.update(suppress_tokens=[i for i in range(260) if i != 2])
@@ -149,7 +149,7 @@ def test_a_chat_template_wraps_the_text_and_survives_truncation(tmp_path):
     tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<reply>"
     tokenizer.save_pretrained(tmp_path)
     local = {"source": str(tmp_path), "prefix": "Reword: "}
-    writer = paraphraser(**local)._writer
+    writer = paraphraser(**local).writer
     decoded = tokenizer.decode(writer._ids("hello"))
     assert decoded == "<user>Reword: hello</user><reply>"
     ids, cut = writer._fitted("hello " * 20)
@@ -166,7 +166,7 @@ def test_a_chat_template_wraps_the_text_and_survives_truncation(tmp_path):
 
 def token_rows(augmenter, monkeypatch, texts):
     """(input ids, new ids up to the end) of every row that is generated for `texts`."""
-    model, rows = augmenter._writer._model, []
+    model, rows = augmenter.writer._model, []
     generate = model.generate
 
     def recorded(input_ids, **given):
@@ -202,7 +202,7 @@ def test_a_causal_model_may_say_what_it_has_read(monkeypatch):
 
 def test_only_a_seq2seq_model_reads_the_end_of_its_input():
     for kind, ends in (("t5", True), ("qwen3", False)):
-        given = paraphraser(kind)._writer._input(Passage("key", "red", 4))
+        given = paraphraser(kind).writer._input(Passage("key", "red", 4))
         assert (given.ids[-1] == 2) is ends  # [SEP]
 
 
@@ -233,7 +233,7 @@ def test_settings_name_the_model_exactly_without_loading_it(t5_directory, tmp_pa
     edited = shutil.copytree(copy, tmp_path / "edited")  # file hashes are kept for a process's lifetime
     assert paraphraser(source=str(edited)).settings != local.settings
     assert paraphraser("qwen3").settings != paraphraser("t5").settings
-    assert "_model" not in vars(local._writer)
+    assert "_model" not in vars(local.writer)
     yaml.safe_dump(local.settings)
 
 
@@ -260,8 +260,8 @@ def test_a_batch_that_does_not_fit_the_gpu_is_halved(monkeypatch, caplog):
     asked = requests([pair(n) for n in range(4)], parts=("chosen",))
     expected = texts_by(paraphraser(), asked)
     small = paraphraser()
-    small._writer._budget = 10**6
-    model = small._writer._model
+    small.writer.budget = 10**6
+    model = small.writer._model
     generate, sizes = model.generate, []
 
     def out_of_memory(input_ids, **given):

@@ -53,27 +53,26 @@ def ray_at(port: int, *alive: dict[str, float]) -> SimpleNamespace:
     return SimpleNamespace(get_runtime_context=lambda: context, nodes=lambda: found)
 
 
-def test_a_head_that_is_gone_is_one_line(monkeypatch):
-    monkeypatch.setattr(nodes, "_PATIENCE", 0.001)
+def test_a_head_that_is_gone_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as head:
         port = head.getsockname()[1]
         assert nodes.nodes(ray_at(port, {"CPU": 1.0})) == [{"Alive": True, "Resources": {"CPU": 1.0}}]
     line = rf"^ray: the head of the cluster at 127\.0\.0\.1:{port} is gone: .+ \(the same command goes on\)$"
     with pytest.raises(UserError, match=line):
-        nodes.nodes(ray_at(port))
+        nodes.nodes(ray_at(port), patience=0.001)
 
 
 def test_a_minute_without_a_node_that_could_do_the_work_is_said_once(monkeypatch, caplog):
     clock = iter(range(0, 1000, 25))
     monkeypatch.setattr(nodes.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(nodes, "_check_head", lambda address: None)
     lack, small, large = nodes.Lack(Need(cpus=2)), {"CPU": 1.0}, {"CPU": 4.0}
-    with caplog.at_level(logging.WARNING, "raylet"):
-        assert [lack.look(ray_at(1, small)) for _ in range(2)] == [0, 0]
-        assert lack.look(ray_at(1, small, large)) == 2
+    with socket.create_server(("127.0.0.1", 0)) as head, caplog.at_level(logging.WARNING, "raylet"):
+        port = head.getsockname()[1]
+        assert [lack.look(ray_at(port, small)) for _ in range(2)] == [0, 0]
+        assert lack.look(ray_at(port, small, large)) == 2
         assert not caplog.records
         for _ in range(6):
-            lack.look(ray_at(1))
+            lack.look(ray_at(port))
     assert [record.getMessage() for record in caplog.records] == [
         "ray: no node with 2 CPU is left, and the work waits for one"
     ]
@@ -83,7 +82,7 @@ def test_sigterm_stays_whose_it_was(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(nodes, "_connect", lambda *_: signal.signal(signal.SIGTERM, lambda *_: None))
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
     before = signal.getsignal(signal.SIGTERM)
     with nodes.connected("local", "engine.address"):
         assert signal.getsignal(signal.SIGTERM) == before

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.commands import run_here
 
-from mars.commands.status import Failed, Running, Status, _sorted_out, status
+from mars.commands.status import Failed, Running, Status, status
 from mars.config import UserError
 from mars.record.layout import DONE, LOG, STAMP
 from mars.record.ledger import FILE, Contents, Entry, Ledger
@@ -57,7 +57,7 @@ def test_a_clock_that_jumped_is_not_taken_for_a_run_s_time() -> None:
     """Runs that took 10 s, one of them as the clock was set back and one as it was set forward."""
     ended = {"a": (0, 10), "b": (20, 31), "c": (40, -1e6), "d": (-1e6, 60), "e": (70, 79)}
     runs = {name: Entry(1e7 + began, 1e7 + end, "") for name, (began, end) in ended.items()}
-    found = _sorted_out({}, Contents({**runs, "f": Entry(1e7 + 100, None, "", "process 1")}, {}))
+    found = Status.of({}, Contents({**runs, "f": Entry(1e7 + 100, None, "", "process 1")}, {}))
     assert found.seconds == 10.5
     assert found.left(now=1e7) == 10.5  # that which runs began in a time to come
 

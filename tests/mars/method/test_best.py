@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.protocol import Asked
 from mars.assembly import assemble
 from mars.choices import Settings, load
 from mars.config import ConfigError, build, naming_runs
@@ -147,8 +148,6 @@ def test_a_run_that_is_left_and_gone_on_with_keeps_the_same_model(way, compose, 
 
 
 def test_a_run_that_is_killed_while_it_is_judged_is_judged_by_the_best_model(compose, tmp_path, monkeypatch):
-    from mars.conduct import Conductor
-
     settings = [*TOY, *WAYS["head"], "rounds.keep=best"]
     whole = execute(compose(*settings, f"out={tmp_path}/whole"))
 
@@ -156,7 +155,7 @@ def test_a_run_that_is_killed_while_it_is_judged_is_judged_by_the_best_model(com
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Conductor, "_judged", killed)
+        patch.setattr(Asked, "judge", killed)
         with pytest.raises(KeyboardInterrupt):
             execute(compose(*settings, f"out={tmp_path}/left"))
     left = execute(compose(*settings, f"out={tmp_path}/left"))

@@ -1,10 +1,8 @@
 """A row's text numbers do not depend on how many rows are looked up at once."""
 
 import numpy as np
-import pytest
 from support.pool import Numbering, pairs
 
-from mars.method import row_inputs
 from mars.method.row_inputs import RowInputs
 from mars.pool.pool import Pool
 from mars.preferences.dialogue import Rendered
@@ -21,12 +19,11 @@ class Listed:
         return np.array([self.numbers.setdefault(text, len(self.numbers)) for text in texts])
 
 
-def test_rows_are_numbered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_numbered_in_blocks() -> None:
     found = []
     for block in (1 << 19, 3):
-        monkeypatch.setattr(row_inputs, "_BLOCK", block)
         pool = Pool(pairs(10), Numbering())
-        inputs = RowInputs(pool, Texts(Listed(), rendering("plain", None)))
+        inputs = RowInputs(pool, Texts(Listed(), rendering("plain", None)), block=block)
         rows = np.concatenate([pool.copies, pool.inherited()[::7], pool.copies[:5]])
         found.append([inputs.numbers(pool.copies), inputs.numbers(rows)])
     for whole, parted in zip(*found, strict=True):

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mars.preferences import contamination
+from mars.preferences.bad_rows import Policies
 from mars.preferences.containers.raw import LONGEST_LINE
 from mars.preferences.dataset import DatasetConfig, load, summary
 from mars.preferences.pair import DataError, Preferences
-from mars.preferences.policies import Policies
 
 HUMAN, ASSISTANT = "\n\nHuman: ", "\n\nAssistant: "
 DEEP = 300  # levels of lists, fewer than the JSON reader gives up at

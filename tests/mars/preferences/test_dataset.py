@@ -14,10 +14,10 @@ from support import ROOT
 
 from mars.config import ConfigError, build
 from mars.preferences import contamination
+from mars.preferences.bad_rows import Policies
 from mars.preferences.dataset import DatasetConfig, length_baseline, load
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Preferences
-from mars.preferences.policies import Policies
 from mars.preferences.rows import Defect, Kind
 from mars.preferences.schemas import hh_rlhf, schema_of
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mars.preferences.bad_rows import Policies, read_split
 from mars.preferences.candidates import Tally, read_candidates
 from mars.preferences.containers.raw import RawRow
 from mars.preferences.dialogue import Message, parse_hh, render_plain, split_last_assistant
 from mars.preferences.pair import DataError, Pair
-from mars.preferences.policies import Policies, read_split
 from mars.preferences.recognition import fitting
 from mars.preferences.rows import Defect, Row, Schema, examine
 from mars.preferences.schemas import SCHEMAS, hh_rlhf

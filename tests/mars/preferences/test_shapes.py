@@ -16,10 +16,10 @@ import pytest
 from support import SHARED
 
 from mars.config import ConfigError, build
+from mars.preferences.bad_rows import Policies
 from mars.preferences.dataset import DatasetConfig, load, summary
 from mars.preferences.dialogue import Message
 from mars.preferences.pair import DataError, Pair, Preferences
-from mars.preferences.policies import Policies
 from mars.preferences.recognition import fitting
 from mars.preferences.rows import Defect
 from mars.preferences.shapes import SHAPES as KNOWN

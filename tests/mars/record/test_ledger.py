@@ -113,8 +113,7 @@ def test_where_there_can_be_no_ledger_runs_go_on_and_that_is_said_once(
 
 
 def test_a_claim_whose_file_was_lost_is_made_again(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    ledger._claims.lease = 0.2
+    ledger = Ledger(tmp_path, lease=0.2)
     with ledger.work("a", ""):
         (tmp_path / FILE).unlink()
         end = time.monotonic() + 30

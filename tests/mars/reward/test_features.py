@@ -11,7 +11,6 @@ import torch
 from support.backbones import backbone, pairs
 
 from mars.preferences.dialogue import Rendered
-from mars.reward import encoder as encoding
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.engine import Engine
 from mars.reward.features import Features
@@ -166,10 +165,9 @@ def test_two_runs_share_an_encoders_vectors_and_number_texts_each_for_itself(tmp
     assert (len(first.lengths), len(second.lengths)) == (5, 4)
 
 
-def test_a_thousand_texts_have_the_features_they_have_alone(tmp_path, monkeypatch):
-    """They are tokenised in parts, and what is not yet on the disk is in memory."""
+def test_a_thousand_texts_have_the_features_they_have_alone(tmp_path):
+    """They are tokenised in parts, and claimed in parts; what is not yet on the disk is in memory."""
     whole, _ = encoder(tmp_path / "a")(texts(60))
-    monkeypatch.setattr(encoding, "_TOKENISED", 7)
-    monkeypatch.setattr(encoding, "_BUDGETS", {True: 0.02})
-    np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)
-    np.testing.assert_array_equal(encoder(tmp_path / "b")(texts(60))[0], whole)  # from disk
+    for _ in range(2):  # the second time from disk
+        parted = FrozenEncoder(backbone(), tmp_path / "b", CPU, token_budget=5, tokenised=7)
+        np.testing.assert_array_equal(parted(texts(60))[0], whole)

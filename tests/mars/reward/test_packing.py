@@ -16,7 +16,7 @@ from mars.reward import packing
 from mars.reward.engine import Engine, Tuning
 from mars.reward.fast_paths import CannotPackError, packing_of, take_fast_paths
 from mars.reward.feeding import Feed
-from mars.reward.model import RewardModel, load_reward_model
+from mars.reward.model import load_reward_model
 from mars.reward.packing import ATTENTION, Packing, attend, pack
 from mars.reward.shared_prompts import forest, path
 from mars.reward.weights import load_tokenizer
@@ -204,13 +204,14 @@ def test_a_model_that_ignores_the_layout_is_found_out(kind):
     assert model.model.config._attn_implementation == "sdpa"
 
 
-def test_a_model_that_fails_at_a_packed_row_stays_padded(monkeypatch, caplog):
+def test_a_model_that_fails_at_a_packed_row_stays_padded(caplog):
     model = reward_model("qwen3")
 
-    def refuse(*_inputs, **_settings):
-        raise TypeError("no such keyword: layout")
+    def refuse(_module, _inputs, settings):
+        if "layout" in settings:
+            raise TypeError("no such keyword: layout")
 
-    monkeypatch.setattr(RewardModel, "_packed", refuse)
+    model.model.base_model.register_forward_pre_hook(refuse, with_kwargs=True)
     with caplog.at_level(logging.INFO):
         take_fast_paths(model, "auto", 128)
     assert caplog.messages == ["texts are padded: qwen3 does not take packed texts: no such keyword: layout"]

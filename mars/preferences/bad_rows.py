@@ -1,4 +1,4 @@
-"""What happens to rows with a defect, and the count of it: this is where a bad row is dropped, kept or an error.
+"""Where a bad row is counted, and dropped, kept or an error.
 
 There is one policy for each kind of defect; a finding (`rows.Finding`) has none and is kept. The count names the
 first places of each kind, because the reader of "12 rows dropped" wants to look at one. A split that loses too many

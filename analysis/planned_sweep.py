@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.inference.comparisons import AGAINST
-from analysis.study.costs import read_pairs
 from analysis.study.naming import flat, short, text
+from analysis.study.run_costs import read_pairs
 from analysis.study.study import REFERENCE
 from mars.cli import composed, swept
 from mars.config import UserError

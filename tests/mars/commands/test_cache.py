@@ -17,7 +17,7 @@ from mars.augment.chat import Chat
 from mars.augment.chat_settings import Patience
 from mars.cache import Cache, default_place
 from mars.cli import composed
-from mars.commands.tidy import KINDS, Entry, Rule, contents, delete, entries, in_use, prune
+from mars.commands.cache import KINDS, Entry, Rule, contents, delete, entries, in_use, prune
 from mars.config import UserError
 from mars.files import size
 from mars.pool.store import TABLES

@@ -15,7 +15,6 @@ from support.downstream import training_table
 from support.study import make_run
 
 from analysis.study.run_files import measure
-from benchmarks.choices import interval, names, recompute, remade
 from benchmarks.protocol import Benchmark, essential_protocol, estimates_of
 from benchmarks.protocols.best_of_n import BestOfN, BestOfNConfig
 from benchmarks.protocols.files import PreferenceFiles
@@ -26,6 +25,7 @@ from benchmarks.protocols.reward_bench_2 import SUBSETS, RewardBench2
 from benchmarks.protocols.reward_bench_raw import DRAWS, RewardBenchRaw, stratified_draws
 from benchmarks.protocols.robustness import Robustness, RobustnessConfig
 from benchmarks.protocols.trained_policy import TrainedPolicy, TrainedPolicyConfig
+from benchmarks.registry import interval, names, recompute, remade
 from mars.config import UserError
 from mars.files import write_json
 from mars.record.facts import agree

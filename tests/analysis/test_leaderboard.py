@@ -18,8 +18,8 @@ from analysis.boards.entries import SUBMISSION, read
 from analysis.inference.stats import mean_interval
 from analysis.leaderboard import Leaderboard, leaderboard, main, run, write
 from analysis.submission import SubmissionConfig, submit
-from benchmarks.choices import find, names
 from benchmarks.protocols.reward_bench import RewardBench
+from benchmarks.registry import find, names
 from mars.config import UserError
 from mars.record.run_directory import RunDirectory
 

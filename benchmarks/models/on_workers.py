@@ -18,10 +18,10 @@ from benchmarks.models import model_files, pretrained
 from mars.cluster.shards import Actors, Shard, Work
 from mars.config import ConfigError
 from mars.process import devices
-from mars.reward.elsewhere import Ids
 from mars.reward.encoder import FrozenEncoder
 from mars.reward.features import Features
 from mars.reward.memory import Budget
+from mars.reward.on_workers import Ids
 from mars.reward.scoring import ModelScorer
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ class Passes:
 
 
 class ModelElsewhere:
-    """`mars.reward.elsewhere.Elsewhere` of one model, made by the workers of a cluster."""
+    """`mars.reward.on_workers.Elsewhere` of one model, made by the workers of a cluster."""
 
     def __init__(self, actors: Actors, asked: ModelAsked):
         found = asked.found
         paths = () if found.revision else (str(found.directory.resolve()),)
         identity = [model_files.weights(found), asked.options, asked.most, asked.device, asked.threads, asked.about]
         self._actors = actors
-        self._work = Work("benchmarks.models.elsewhere:Passes", (asked,), identity, paths)
+        self._work = Work("benchmarks.models.on_workers:Passes", (asked,), identity, paths)
 
     def __call__(self, shards: Sequence[Ids], width: int) -> Iterator[tuple[int, np.ndarray]]:
         """(number of a shard, [texts] scores or [texts, d] features), as they are done. Raises UserError."""

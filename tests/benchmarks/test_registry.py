@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from benchmarks.choices import find, names
 from benchmarks.protocol import Benchmark
+from benchmarks.registry import find, names
 from mars.cli import composed
 from mars.config import ConfigError
 
@@ -75,7 +75,7 @@ import hydra
 from omegaconf import OmegaConf
 from analysis import load
 from analysis.leaderboard import leaderboard
-from benchmarks.choices import recompute
+from benchmarks.registry import recompute
 import pandas as pd
 from benchmarks import evaluate
 from mars.run import execute

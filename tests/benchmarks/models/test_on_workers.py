@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import judging
 from benchmarks.models import model_files
-from benchmarks.models.elsewhere import _content, _texts
+from benchmarks.models.on_workers import _content, _texts
 from benchmarks.settings import EvaluateConfig
 from mars.cluster.settings import EngineConfig
 from mars.reward.encoder import FrozenEncoder

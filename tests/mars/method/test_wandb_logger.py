@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.study.wandb_runs import offline, records
-from mars.method.logger import _id, artifact_name
+from mars.method.wandb_logger import artifact_name, kept_id
 from mars.run import execute
 
 wandb = pytest.importorskip("wandb")
@@ -93,9 +93,9 @@ def test_wandb_that_fails_is_told_of_once_and_stops_nothing(compose, monkeypatch
 @pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"../../another"])
 def test_a_damaged_id_is_drawn_anew_and_a_whole_one_is_kept(damage, tmp_path):
     file = tmp_path / "wandb" / "id"
-    first = _id(file)
-    assert _id(file) == first == file.read_text()
+    first = kept_id(file)
+    assert kept_id(file) == first == file.read_text()
     file.write_bytes(damage)
-    again = _id(file)
+    again = kept_id(file)
     assert len(again) == 16
-    assert _id(file) == again != first
+    assert kept_id(file) == again != first
