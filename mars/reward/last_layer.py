@@ -47,8 +47,9 @@ def at_first(hidden: torch.Tensor, layout: Any) -> torch.Tensor:
 
 def last_attention(model: nn.Module) -> nn.Module | None:
     """The attention of the last layer of BERT and its kind, which its submodule `output` follows; None of others."""
-    found = None
+    found: nn.Module | None = None
     for layer in model.modules():
         if all(hasattr(layer, name) for name in ("attention", "intermediate", "output")):
-            found = layer.attention if hasattr(layer.attention, "output") else None
+            attention = layer.get_submodule("attention")
+            found = attention if hasattr(attention, "output") else None
     return found

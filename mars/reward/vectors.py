@@ -77,9 +77,10 @@ class Vectors:
         row = found.itemsize * self.dimension
         starts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
         for start, end in itertools.pairwise([*starts, len(places)]):
-            wanted, at = memoryview(found[start:end]).cast("B"), int(places[start]) * row
+            wanted, at = found[start:end].data.cast("B"), int(places[start]) * row
             while wanted:  # two gigabytes at most come at once
                 got = os.preadv(self._file.fileno(), [wanted], at)
+                assert got
                 wanted, at = wanted[got:], at + got
         return found
 
