@@ -21,6 +21,7 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     choices, assembly, conduct, dry_run, cli, mistakes, fill   from a config to a run
     commands/      sub-commands that train nothing: look, show, status, doctor, cache
     run            the entrance
+    strategy, model   names by which packages and model cards of others know what is in method/ and reward/
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 clock, machine, shapes     what measurements share: time, memory, backbones
 training, ways, trl_trainer, training_table   beside TRL's trainer and a plain loop
+compiling                  whether torch.compile repays
 scoring, encoder           texts scored, and encoded
 augmenters, writer, preservation   variants and replies: how fast, and how many keep their label
 checkpoints, curvature     what these add to a run

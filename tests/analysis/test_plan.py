@@ -91,7 +91,7 @@ def test_without_a_pilot_it_is_what_was_measured_and_no_time() -> None:
 def test_a_pilot_of_other_data_is_said_to_be_that(tmp_path: Path) -> None:
     skills = {"uniform": 0.7, "mars": 0.8}
     path = make_study(tmp_path / "s", skills, dataset="hh_rlhf", own_rows=True, manifest={"wall_seconds": 1.0})
-    done = run_here(main, *SETTLE, f"pilot={path}")
+    done = run_here(main, *SETTLE, ARMS, f"pilot={path}")
     assert "! The pilot ran on hh_rlhf / minilm, the plan is for planted / minilm." in done.stdout
 
 
@@ -257,7 +257,7 @@ def test_a_replicate_is_run_to_measure_time_and_room(tmp_path: Path) -> None:
         (["experiment=settle", "detect=1", "detct=2"], 'error: detct: no such setting (did you mean "detect"?)'),
         ([*SETTLE, "method=mrs,uniform"], 'error: method: "mrs" is unknown (did you mean "mars"?)'),
         (
-            ["experiment=settle", "detect=1", "pilot=nowhere"],
+            [*SETTLE, ARMS, "pilot=nowhere"],
             "error: pilot: nowhere is not a directory (give the directory that holds the runs)",
         ),
         (
@@ -270,7 +270,7 @@ def test_a_replicate_is_run_to_measure_time_and_room(tmp_path: Path) -> None:
             "mars (give method=uniform,mars or more, or another experiment)",
         ),
         (
-            ["experiment=settle", "detect=1", "dataset=ultrafeedback"],
+            [*SETTLE, ARMS, "dataset=ultrafeedback"],
             "error: pilot: nothing was measured of ultrafeedback / minilm / head (run two replicates or more and "
             "give their directory as pilot=DIR; measured: planted / minilm / head, gaussian / gaussian / head, "
             "hh_rlhf / minilm / head)",
@@ -294,7 +294,7 @@ def test_a_pilot_that_shows_no_spread_is_one_line(
     skills: dict[str, float], seeds: tuple[int, ...], line: str, tmp_path: Path
 ) -> None:
     path = make_study(tmp_path / "study", skills, seeds=seeds, manifest={"wall_seconds": 1.0})
-    done = run_here(main, *SETTLE, f"pilot={path}")
+    done = run_here(main, *SETTLE, ARMS, f"pilot={path}")
     assert done.returncode == 1
     assert done.stderr.startswith("error: pilot: study: ")
     assert line in done.stderr
