@@ -35,11 +35,10 @@ class Way:
         model = engine.new_model(seed=0)
         if compiled:
             compile_parts(model)
-        train = TrainConfig()
-        self._passes = Passes(engine, self.model, TrainingSet(numbers, None, [""] * len(numbers)), train)
-        self._steps = [
-            self._passes.cut(rows, engine.token_budget) for rows in np.arange(len(numbers)).reshape(-1, batch)
-        ]
+        data = TrainingSet(numbers, None, [""] * len(numbers))
+        self._passes = Passes(engine, model, data, TrainConfig())
+        rows = np.arange(len(numbers)).reshape(-1, batch)
+        self._steps = [self._passes.cut(of_step, engine.token_budget) for of_step in rows]
         self._device = engine.device
 
     def steps(self) -> tuple[float, list[float]]:
@@ -53,7 +52,7 @@ class Way:
 def compile_parts(model: nn.Module) -> None:
     """What of `model` works token by token is compiled at its first use, for batches of any size."""
     for name, module in model.named_modules():
-        if name.rpartition(".")[2] in _TOKEN_BY_TOKEN and any(module.parameters()):
+        if name.rpartition(".")[2] in _TOKEN_BY_TOKEN:
             module.compile(dynamic=True)
 
 
