@@ -23,15 +23,16 @@ from support.plugins import distribution
 
 from mars.cli import composed
 from mars.plugins import declared
+from mars.process.machine import cores
 
 _UNSET = "of-the-test"  # in the place of a test's own directories
 
-torch.set_num_threads(1)  # tensors are small, and two workers share the cores
+torch.set_num_threads(1)  # tensors are small, and several workers share the cores
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: a third of the time a test waits for other processes."""
-    return (os.cpu_count() or 1) * 3 // 2
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many again as there are cores, since many a test waits for other processes; None: xdist's own way."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores() * 3 // 2
 
 
 @pytest.fixture

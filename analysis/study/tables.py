@@ -46,7 +46,7 @@ def assemble(name: str, members: list[Run], left_out: list[dict[str, str]], rema
 
 
 def _declared_focus(members: Sequence[Run]) -> str:
-    """The arm that all runs declare, FOCUS where they declare several or are older than the setting."""
+    """The arm that all runs declare, FOCUS where they declare several."""
     declared = {str(run.config.get("focus", FOCUS)) for run in members}
     return declared.pop() if len(declared) == 1 else FOCUS
 

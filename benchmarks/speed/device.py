@@ -32,7 +32,7 @@ from mars.config import UserError
 from mars.record.layout import MAIN, MANIFEST, ROUNDS, SELECTION, scores_of
 from mars.record.run_directory import RunDirectory
 
-WHOLE = 560.0  # seconds of all checks together
+WHOLE = 475.0  # seconds of all checks together
 _TAIL = 15  # lines kept of what a check said
 _TESTS = (
     "tests/mars/reward/test_model.py",

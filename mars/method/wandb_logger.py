@@ -1,4 +1,4 @@
-"""Where the W&B run of a run is opened, and told of its steps, rounds and files (`logger=wandb`).
+"""Where a run is opened at W&B, and its steps, rounds and files are told there (`logger=wandb`).
 
 W&B is offline unless `wandb.mode=online`. A run's W&B id is drawn once and kept in its directory, so a resumed run is
 the same W&B run; the group is the study. All that W&B gets is also in the run directory: a window, not the record.

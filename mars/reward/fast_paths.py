@@ -55,26 +55,26 @@ def take_fast_paths(reward: RewardModel, packing: Wanted, max_length: int, dropo
     log.info("texts go without padding%s", ", and what they share at their start once" if reward.causal else "")
 
 
-def leave_out_unread(reward: RewardModel, max_length: int) -> bool:
-    """Whether `reward` drops, from now on, the tokens of its last layer that no score reads."""
+def leave_out_unread(reward: RewardModel, max_length: int) -> None:
+    """Makes `reward` drop the tokens of its last layer that no score reads, where its scores stay the same."""
     attention = last_attention(reward.model)
-    if attention is None or reward.causal or _pools_mean(reward.model):
-        return False
-    batches = _alone(reward, _texts(reward, max_length))
+    if attention is None or reward.unread or reward.causal or _pools_mean(reward.model):
+        return
+    if getattr(reward.model.config, "attention_type", "") == "block_sparse":
+        return  # BigBird's, which short texts turn off for good
     precision, reward.autocast = reward.autocast, None
     try:
+        batches = _alone(reward, _texts(reward, max_length))
         expected = torch.cat([_head_inputs(reward, one) for one in batches])
-        unread = Unread(attention)
-        try:
-            error = _error(torch.cat([_head_inputs(reward, one) for one in batches]), expected)
-        except Exception:  # of any type, from a model's own code
-            error = float("inf")
+        reward.unread = Unread(attention)
+        alike = _error(torch.cat([_head_inputs(reward, one) for one in batches]), expected) <= _ROUNDING[None]
+    except Exception:  # of any type, from a model's own code
+        alike = False
     finally:
         reward.autocast = precision
-    if not error <= _ROUNDING[None]:
-        unread.remove()
-        return False
-    return True
+    if reward.unread and not alike:
+        reward.unread.remove()
+        reward.unread = None
 
 
 def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> Packing:

@@ -24,6 +24,7 @@ from torch import nn
 from mars.config import ConfigError, build
 from mars.reward import tiny
 from mars.reward.backbone import BackboneConfig
+from mars.reward.last_layer import Unread
 from mars.reward.packing import Layout, Packing, texts_as_rows
 from mars.reward.weights import BackboneError, locate, safetensors_of, unavailable, weights_id
 
@@ -48,6 +49,7 @@ class RewardModel(nn.Module):
         self.adapter: Any = None  # the PEFT wrapper of `model`, whose layers then carry the adapters
         self.sharded = False  # whether this process holds a part of it (`mars.reward.sharding`)
         self.packing: Packing | None = None  # how it takes texts without padding, where it does
+        self.unread: Unread | None = None  # drops the tokens of the last layer that no score reads, where it may
         # Same parameters and names, so saving and loading see a plain Linear.
         scalar_head(model).__class__ = ScalarHead
 

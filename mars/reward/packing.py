@@ -241,7 +241,7 @@ def texts_as_rows(model: Any, layout: Layout) -> Iterator[None]:
 def read(hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
     """[B, 1, d] what the score of each text is read from, of [1, T, d], or of the [1, B, d] that `Unread` leaves."""
     if not layout.mean:
-        unread = hidden.shape[1] > len(layout.scored)  # where texts have one token each, both are the same
-        return hidden[0, layout.scored if unread else slice(None), None]
+        whole = hidden.shape[1] > len(layout.scored)  # where texts have one token each, both are the same
+        return hidden[0, layout.scored if whole else slice(None), None]
     mean = torch.segment_reduce(hidden[0].float(), "mean", lengths=layout.lengths, axis=0, unsafe=True)
     return mean[:, None].to(hidden.dtype)

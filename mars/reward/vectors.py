@@ -2,7 +2,8 @@
 
 The matrix lies in an unlinked temporary file that is mapped into memory, as token ids do (`mars.reward.tokens`). So it
 grows without being copied, and there is one of it however many runs read it. Of a large one the rows that are asked for
-are read instead: one look at a mapped row may make two megabytes around it resident, so a few thousand would all.
+are read instead. A look at a mapped row may make two megabytes around it resident, so after a few thousand looks the
+whole matrix would be.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mars.preferences.numbering import Numbering
 from mars.reward.tokens import text_key
 
 MAPPED = 1 << 30  # bytes of the largest matrix that is mapped
+_AT_ONCE = 1 << 30  # bytes of one read; no system takes two gigabytes
 Fill = Callable[[Mapping[bytes, Rendered]], None]  # `Vectors.put`s the vectors of these texts
 
 
@@ -78,8 +80,8 @@ class Vectors:
         starts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
         for start, end in itertools.pairwise([*starts, len(places)]):
             wanted, at = found[start:end].data.cast("B"), int(places[start]) * row
-            while wanted:  # two gigabytes at most come at once
-                got = os.preadv(self._file.fileno(), [wanted], at)
+            while wanted:
+                got = os.preadv(self._file.fileno(), [wanted[:_AT_ONCE]], at)
                 assert got
                 wanted, at = wanted[got:], at + got
         return found

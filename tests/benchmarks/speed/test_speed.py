@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
+from support.backbones import backbone, pairs
 
 from benchmarks.speed.__main__ import MEASUREMENTS, main
+from benchmarks.speed.compiling import Way, compile_parts
+from mars.reward.engine import Engine
 
 
 def test_the_bare_command_lists_what_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +48,21 @@ def test_the_stages_of_a_round_are_printed_in_order(capsys: pytest.CaptureFixtur
     stages = ["subset", "texts numbered", "margins", "allocation and selection", "rows", "training", "record"]
     assert [line.split(":")[0].split(",")[0].split(" (")[0] for line in printed[:7]] == stages
     assert "300 pairs × 8 features, 64 rows drawn, 6 steps" in printed
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen3"])
+def test_steps_are_timed_and_the_feed_forward_of_every_layer_would_be_compiled(kind: str, tmp_path: Path) -> None:
+    engine = Engine(backbone(kind), "full", torch.device("cpu"), 4096, tmp_path)
+    numbers = engine.texts.add_pairs(pairs(8))
+    way = Way(engine, numbers, batch=4, compiled=False)
+    seconds, losses = way.steps()
+    assert seconds > 0
+    assert losses == way.steps()[1]
+    assert len(losses) == 2
+    model = engine.new_model(0)
+    compile_parts(model)  # at their first use, which takes half a minute
+    compiled = [name for name, module in model.named_modules() if module._compiled_call_impl]
+    assert sum("attention" not in name and name.endswith(("output", "mlp")) for name in compiled) == 2  # of two layers
 
 
 @pytest.mark.parametrize(

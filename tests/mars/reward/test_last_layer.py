@@ -67,7 +67,7 @@ def test_a_padded_batch_has_the_same_scores_and_gradients(kind):
     model = reward_model(kind)
     expected = scores_and_gradient(model, padded())
     assert rows_of_the_last_layer(model, padded()) == len(LENGTHS) * max(LENGTHS)
-    assert leave_out_unread(model, 96)
+    leave_out_unread(model, 96)
     assert_alike(scores_and_gradient(model, padded()), expected)
     assert rows_of_the_last_layer(model, padded()) == len(LENGTHS)
 
@@ -90,7 +90,9 @@ def test_texts_of_one_token_each_keep_their_order():
     how = packing_of(model, 96)
     batch = pack([np.array([n]) for n in (9, 5, 7)], how, CPU)
     expected = scores_and_gradient(model, batch)
-    assert leave_out_unread(model, 96)
+    for _ in range(2):  # the second changes nothing
+        leave_out_unread(model, 96)
+    assert model.unread
     assert_alike(scores_and_gradient(model, batch), expected)
 
 
@@ -98,7 +100,8 @@ def test_texts_of_one_token_each_keep_their_order():
 def test_other_models_are_left_as_they_are(kind):
     model = reward_model(kind)
     assert last_attention(model.model) is None
-    assert not leave_out_unread(model, 96)
+    leave_out_unread(model, 96)
+    assert model.unread is None
 
 
 class MeanPooler(nn.Module):
@@ -110,7 +113,8 @@ def test_a_model_that_reads_other_tokens_is_found_out():
     model = reward_model("bert")
     model.model.bert.pooler = MeanPooler()
     expected = scores_and_gradient(model, padded())
-    assert not leave_out_unread(model, 96)
+    leave_out_unread(model, 96)
+    assert model.unread is None
     assert_alike(scores_and_gradient(model, padded()), expected)
     assert rows_of_the_last_layer(model, padded()) == len(LENGTHS) * max(LENGTHS)
 
@@ -120,5 +124,24 @@ def test_a_model_that_fails_without_them_is_left_as_it_is():
     last = model.model.bert.encoder.layer[-1]
     last.register_forward_hook(lambda _module, inputs, output: output + 0 * inputs[0].view(output.shape))
     expected = scores_and_gradient(model, padded())
-    assert not leave_out_unread(model, 96)
+    leave_out_unread(model, 96)
+    assert model.unread is None
     assert_alike(scores_and_gradient(model, padded()), expected)
+
+
+def test_a_model_that_takes_no_token_ids_at_random_is_left_as_it_is():
+    model = reward_model("bert")
+    model.model.get_input_embeddings = None  # as CANINE, which hashes characters
+    leave_out_unread(model, 96)
+    assert model.unread is None
+
+
+def test_sparse_attention_is_not_turned_off_by_the_short_texts_that_are_tried():
+    from transformers import BigBirdConfig, BigBirdForSequenceClassification
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BigBirdConfig(vocab_size=300, num_labels=1, attention_type="block_sparse", **sizes)
+    model = RewardModel(BigBirdForSequenceClassification(config))
+    take_fast_paths(model, "auto", 96)
+    assert model.model.config.attention_type == model.model.bert.attention_type == "block_sparse"
+    assert model.unread is None
