@@ -2,9 +2,9 @@
 
 The attention of the last layer needs keys and values of every token. What follows it works token by token: its output
 projection, the feed-forward and two norms, three quarters of a layer's products. In BERT and its kind the score reads
-one token of all that, so the others are dropped there. Scores and gradients are the same, to rounding. With dropout they
-are so in distribution, since fewer random numbers are drawn. Six layers of MiniLM do an eighth less work, twelve of BERT
-or DeBERTa a sixteenth.
+one token of all that, so the others are dropped there. Six layers of MiniLM do an eighth less work, twelve of BERT or
+DeBERTa a sixteenth. Scores and gradients are the same, to rounding. With dropout they are so in distribution, since
+fewer random numbers are drawn.
 
 Whether a model is of that kind is found out before it is used (`mars.reward.fast_paths`).
 """
