@@ -138,7 +138,7 @@ def _opened(browser: Any, file: Path) -> Iterator[Any]:
     tab.on("requestfailed", lambda request: troubles.append(f"failed: {request.url[:80]}"))
     tab.on("request", lambda request: _foreign(request.url, file) and troubles.append(f"asked: {request.url[:80]}"))
     tab.goto(file.as_uri())
-    assert tab.evaluate(_MOVED) == 0
+    assert tab.evaluate(_MOVED) < 1e-3  # of the window; a tenth is called good, and 1e-5 may be rounding
     yield tab
     context.close()
     assert troubles == []
