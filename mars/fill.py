@@ -77,7 +77,8 @@ def _filled(settings: FillConfig, actors: Actors | None) -> tuple[Supply, Pool]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     cache, preferences = Path(settings.cache).expanduser(), load(settings.dataset)
-    device = torch.device(settings.engine.device(settings.device)) if actors else devices.device(settings.device)
+    there = settings.engine.device(settings.device)
+    device = devices.device(settings.device) if actors is None else torch.device(there)
     supply = assembly.supply_of(settings.augmenter, "augmenter", cache, device)
     if not getattr(supply.augmenter, "stored", True) or supply.augmenter.name == "none":
         raise ConfigError(f"augmenter: no variant of {supply.augmenter.name} is ever stored, so there is none to make")

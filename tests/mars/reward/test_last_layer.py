@@ -6,6 +6,7 @@ import torch
 from support.backbones import backbone
 from torch import nn
 
+from mars.reward.engine import Engine, Tuning
 from mars.reward.fast_paths import leave_out_unread, packing_of, take_fast_paths
 from mars.reward.last_layer import last_attention
 from mars.reward.model import RewardModel, load_reward_model
@@ -83,6 +84,20 @@ def test_so_has_a_packed_row_where_activations_are_computed_again_too(kind, kept
     take_fast_paths(model, "auto", 96)
     assert_alike(scores_and_gradient(model, batch), expected)
     assert rows_of_the_last_layer(model, batch) == len(LENGTHS)
+
+
+def test_a_model_with_adapters_has_them_and_scores_as_without(tmp_path):
+    pytest.importorskip("peft", reason="the extra lora")
+    engine = Engine(backbone("bert"), "lora", CPU, 4096, tmp_path, Tuning(lora={"r": 2}))
+    model = engine.new_model(0)
+    assert model.unread
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1)
+    found = scores_and_gradient(model, padded())
+    model.unread.remove()
+    assert_alike(found, scores_and_gradient(model, padded()))
 
 
 def test_texts_of_one_token_each_keep_their_order():

@@ -270,6 +270,7 @@ def test_what_can_be_packed_is_packed_of_itself_and_a_checkpoint_shows_nothing_o
         engine = Engine(backbone(kind), "full", CPU, 4096, tmp_path)
         model = engine.new_model(0)
         assert (model.packing is not None) == packed
+        assert (model.unread is not None) == (kind != "qwen3")
         engine.save(model, tmp_path / kind)
         assert "attn_implementation" not in (tmp_path / kind / "config.json").read_text()
 
