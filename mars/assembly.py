@@ -114,8 +114,7 @@ def assemble(settings: Settings, preferences: Preferences) -> Pieces:
     _check_keep(settings, preferences)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    if settings.deterministic:
-        determinism.prepare()
+    determinism.prepare()
     place = Path(settings.cache).expanduser(), devices.device(settings.device)
     usual = resolve("benchmarks.registry:USUAL")
     first = [] if settings.benchmark.get("name") == usual["name"] else [usual]

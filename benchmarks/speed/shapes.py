@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from mars.config import build, choose
 from mars.reward.backbone import BackboneConfig
@@ -113,10 +113,19 @@ def write(shape: str, folder: Path) -> Weights:
 
 def write_writer(shape: str, directory: Path) -> None:
     """A causal `shape` that writes, in `directory`: random weights, MiniLM's tokenizer and a chat template."""
-    tokenizer = load_tokenizer(minilm())
-    tokenizer.eos_token, tokenizer.chat_template, tokenizer.model_max_length = tokenizer.sep_token, _CHAT, 4 * LENGTH
+    theirs = load_tokenizer(minilm())
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=theirs.backend_tokenizer,
+        model_input_names=["input_ids", "attention_mask"],  # BERT's third is unknown to a causal model
+        model_max_length=4 * LENGTH,
+        pad_token=theirs.pad_token,
+        unk_token=theirs.unk_token,
+        bos_token=theirs.cls_token,
+        eos_token=theirs.sep_token,
+        chat_template=_CHAT,
+    )
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(_config(shape, tokenizer)).save_pretrained(directory)
+    AutoModelForCausalLM.from_config(_config(shape, theirs)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 

@@ -29,7 +29,10 @@ _NAMED = re.compile(
 
 
 def prepare() -> None:
-    """Before a GPU is first used: gives cuBLAS the workspace without which it has no deterministic products."""
+    """Before a GPU is first used: gives cuBLAS the workspace without which it has no deterministic products.
+
+    Also for a run that needs none: cuBLAS reads it once a process, and a later run of the same sweep may.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 

@@ -9,7 +9,8 @@ where other kernels are at work, to that one's. What is unread (`mars.reward.las
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from mars.config import ConfigError
 from mars.reward import sharding
 from mars.reward.last_layer import Unread, last_attention
 from mars.reward.model import RewardModel, scalar_head
-from mars.reward.packing import ATTENTION, Packing, kernel_error, pack, register
+from mars.reward.packing import ATTENTION, SIXTEEN_BITS, Packing, flash_kernel, kernel_error, pack, register
 from mars.reward.scoring import evaluating
 
 log = logging.getLogger(__name__)
@@ -28,12 +29,16 @@ log = logging.getLogger(__name__)
 Wanted = Literal["auto", True, False]  # the setting: as the backbone allows; packed or an error; padded
 
 _TOKENS = 96  # of the longest text
-_ROUNDING = {None: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.1}  # relative, of what the scalar head reads
+_FP32, _BITS = 1e-4, 0.1  # relative rounding of what the scalar head reads, in fp32 and in 16 bits
 _KERNEL = 0.02  # relative, of one attention in 16 bits
 
 
 class CannotPackError(Exception):
-    """Why a model's texts stay padded."""
+    """Why a model's texts stay padded. surprising: it is of a kind that should be packed."""
+
+    def __init__(self, why: str, surprising: bool = False):
+        super().__init__(why)
+        self.surprising = surprising
 
 
 def take_fast_paths(reward: RewardModel, packing: Wanted, max_length: int, dropout: bool = False) -> None:
@@ -50,7 +55,7 @@ def take_fast_paths(reward: RewardModel, packing: Wanted, max_length: int, dropo
     except CannotPackError as reason:
         if packing is True:
             raise ConfigError(f"train.packing: {reason} (set it to false)") from None
-        log.info("texts are padded: %s", reason)
+        log.log(logging.WARNING if reason.surprising else logging.INFO, "texts are padded: %s", reason)
         return
     log.info("texts go without padding%s", ", and what they share at their start once" if reward.causal else "")
 
@@ -62,16 +67,14 @@ def leave_out_unread(reward: RewardModel, max_length: int) -> None:
         return
     if getattr(reward.model.config, "attention_type", "") == "block_sparse":
         return  # BigBird's, which short texts turn off for good
-    precision, reward.autocast = reward.autocast, None
     try:
-        batches = _alone(reward, _texts(reward, max_length))
-        expected = torch.cat([_head_inputs(reward, one) for one in batches])
-        reward.unread = Unread(attention)
-        alike = _error(torch.cat([_head_inputs(reward, one) for one in batches]), expected) <= _ROUNDING[None]
+        with _in_fp32(reward):
+            batches = _alone(reward, _texts(reward, max_length))
+            expected = torch.cat([_head_inputs(reward, one) for one in batches])
+            reward.unread = Unread(attention)
+            alike = _error(torch.cat([_head_inputs(reward, one) for one in batches]), expected) <= _FP32
     except Exception:  # of any type, from a model's own code
         alike = False
-    finally:
-        reward.autocast = precision
     if reward.unread and not alike:
         reward.unread.remove()
         reward.unread = None
@@ -84,35 +87,70 @@ def packing_of(reward: RewardModel, max_length: int, dropout: bool = False) -> P
     config, before = reward.model.config, reward.model.config._attn_implementation
     if before not in ("sdpa", ATTENTION):
         raise CannotPackError(f'attention of {config.model_type} is "{before}", and only "sdpa" can be exchanged')
+    device, in_bits = next(reward.parameters()).device, _sixteen_bits(reward)
+    if device.type == "cuda":
+        _check_kernel(in_bits)
     packing = Packing(reward.causal, _padding(reward.model), _pools_mean(reward.model))
     texts = _texts(reward, max_length)
-    alone = _alone(reward, texts)
-    device = alone[0]["input_ids"].device
-    packed = pack(texts, packing, device)
-    precision = reward.autocast
+    alone, packed = _alone(reward, texts), pack(texts, packing, device)
+
+    def check(most: float) -> None:
+        reward.model.set_attn_implementation(before)
+        expected = torch.cat([_head_inputs(reward, one) for one in alone])
+        reward.model.set_attn_implementation(ATTENTION)
+        error = _error(_head_inputs(reward, packed), expected)
+        if not error <= most:
+            why = f"{config.model_type} reads packed texts otherwise than alone ({error:.1%} off)"
+            raise CannotPackError(why, surprising=True)
+
     register()
     try:
-        for reward.autocast in dict.fromkeys([None, precision]):
-            reward.model.set_attn_implementation(before)
-            expected = torch.cat([_head_inputs(reward, one) for one in alone])
-            reward.model.set_attn_implementation(ATTENTION)
-            found = _head_inputs(reward, packed)
-            error = _error(found, expected)
-            if not error <= _ROUNDING[reward.autocast]:
-                raise CannotPackError(f"{config.model_type} reads packed texts otherwise than alone ({error:.1%} off)")
-        if device.type == "cuda" and precision is not None:
-            error = kernel_error(packed["layout"], reward.causal, precision)
-            if not error <= _KERNEL:
-                raise CannotPackError(f"the flash kernel of this device is {error:.1%} off")
+        with _in_fp32(reward):
+            check(_FP32)
+        if in_bits:
+            check(_BITS)
+        if in_bits and device.type == "cuda":
+            off = kernel_error(packed["layout"], reward.causal, in_bits)
+            if not off <= _KERNEL:
+                raise CannotPackError(f"the flash kernel of this device is {off:.1%} off", surprising=True)
     except Exception as error:  # of any type, from a model's own code
         reward.model.set_attn_implementation(before)
         if isinstance(error, CannotPackError):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise CannotPackError(f"{config.model_type} does not take packed texts: {reason}") from error
-    finally:
-        reward.autocast = precision
+        why = f"{config.model_type} does not take packed texts: {reason}"
+        raise CannotPackError(why, surprising=True) from error
     return packing
+
+
+@contextmanager
+def _in_fp32(reward: RewardModel) -> Iterator[None]:
+    """Inside, `reward` computes in fp32, also where its weights are held in 16 bits: no fault looks like rounding."""
+    autocast, held = reward.autocast, [(p, p.dtype) for p in reward.parameters() if p.dtype in SIXTEEN_BITS]
+    try:
+        reward.autocast = None
+        for parameter, _ in held:
+            parameter.data = parameter.data.float()
+        yield
+    finally:
+        reward.autocast = autocast
+        for parameter, dtype in held:
+            parameter.data = parameter.data.to(dtype)
+
+
+def _check_kernel(in_bits: torch.dtype | None) -> None:
+    """Raises CannotPackError where a GPU would attend to one packed text after the other. in_bits: of the model."""
+    if in_bits is None:
+        raise CannotPackError("the model computes in fp32, in which a GPU has no attention over packed texts")
+    if flash_kernel() is None:
+        why = f"torch {torch.__version__} has no attention over packed texts (torch 2.11 and later has)"
+        raise CannotPackError(why, surprising=True)
+
+
+def _sixteen_bits(reward: RewardModel) -> torch.dtype | None:
+    """The 16-bit type that `reward` computes in, by autocast or as its weights are held; None: in fp32."""
+    held = next(reward.parameters()).dtype
+    return held if held in SIXTEEN_BITS else reward.autocast
 
 
 def _error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -17,15 +17,16 @@ _START = 64  # tokens; texts that begin with the same ones are near neighbours
 
 @dataclass(frozen=True)
 class Feed:
-    """The texts of `inputs` as `model` takes them."""
+    """The texts of `inputs` as `model` takes them. pack: False pads them also for a model that takes them packed."""
 
     model: nn.Module
     inputs: Inputs
+    pack: bool = True
 
     @property
     def packing(self) -> Packing | None:
         """How texts are packed; None where they are padded."""
-        packable = isinstance(self.inputs, Tokens) and not self.inputs.width
+        packable = self.pack and isinstance(self.inputs, Tokens) and not self.inputs.width
         return getattr(self.model, "packing", None) if packable else None
 
     def batch(self, numbers: np.ndarray, share: bool = True) -> dict[str, Any]:

@@ -7,8 +7,8 @@ one token to another, so its other layers need only the right positions.
 The row is made of spans. A text is one span, or several where a causal model shares what texts have in common
 (`mars.reward.shared_prompts`): two replies to a prompt are three spans, the prompt's and one for each reply. A span's
 queries are its own tokens, its keys those of its path from the start of the text on. That is what the flash kernels for
-sequences of different lengths compute (`varlen_attn`: on a GPU, in bf16 or fp16). Anywhere else it is one call a span,
-which is the plain statement of what has to come out.
+sequences of different lengths compute (`varlen_attn` of torch 2.11 and later: on a GPU, in bf16 or fp16). Anywhere else
+it is one call a span, which is the plain statement of what has to come out.
 
 The attention is registered with transformers by name, and `Layout` reaches it as a keyword that models hand through to
 their attention. Whether a model does so is found out before it is used (`mars.reward.fast_paths`). transformers is
@@ -17,7 +17,9 @@ imported when a model is, and never by a run whose features are cached.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,7 @@ from mars.reward import shared_prompts
 from mars.reward.memory import moved
 
 ATTENTION = "mars_packed"  # the name of `attend` among the attentions of transformers
+SIXTEEN_BITS = (torch.bfloat16, torch.float16)  # what the flash kernels compute in
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def attend(
     query, key = query.to(value.dtype), key.to(value.dtype)
     if layout.gathered is not None:
         key, value = (_gather(tensor, layout.gathered) for tensor in (key, value))
-    fused = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+    fused = query.is_cuda and query.dtype in SIXTEEN_BITS
     causal, window = getattr(module, "is_causal", True), settings.get("sliding_window")
     return (_fused if fused else _reference)(layout, (query, key, value), settings.get("scaling"), causal, window), None
 
@@ -136,26 +139,42 @@ def _gather(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 Attended = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # query [1, H, T, D], key and value [1, G, K, D]
 
 
+def flash_kernel() -> Callable[..., Any] | None:
+    """torch's attention over sequences of different lengths; None where this torch has none that takes a window."""
+    try:
+        from torch.nn.attention import varlen  # not in every version, nor in every build
+    except ImportError:
+        return None
+    return varlen.varlen_attn if "window_size" in _keywords(varlen.varlen_attn) else None
+
+
+@functools.cache
+def _keywords(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
 def _fused(layout: Layout, attended: Attended, scale: float | None, causal: bool, window: int | None) -> torch.Tensor:
     """[1, T, H, D] by one flash kernel over all spans; a span's queries are the last of its keys."""
-    from torch.nn.attention.varlen import varlen_attn  # not in every build of torch
-
+    kernel = flash_kernel()
+    assert kernel is not None  # or the model would not be given packed texts
     query, key, value = (tensor[0].transpose(0, 1).contiguous() for tensor in attended)
     before = -1 if window is None else window - 1
     longest = [max(side) for side in zip(*layout.spans, strict=True)]
-    result = varlen_attn(
-        query,
-        key,
-        value,
-        layout.queries,
-        layout.keys,
-        *longest,
-        scale=scale,
-        window_size=(before, 0 if causal else before),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    settings: dict[str, Any] = {"scale": scale, "window_size": (before, 0 if causal else before)}
+    if query.shape[1] != key.shape[1]:
+        if "enable_gqa" in _keywords(kernel):  # since torch 2.12
+            settings["enable_gqa"] = True
+        else:
+            key, value = (_for_each_query(tensor, query.shape[1]) for tensor in (key, value))
+    result = kernel(query, key, value, layout.queries, layout.keys, *longest, **settings)
     assert isinstance(result, torch.Tensor)
     return result[None]
+
+
+def _for_each_query(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """[K, H, D] of [K, G, D]: each of G heads as often as query heads share it, one after the other."""
+    tokens, groups, size = tensor.shape
+    return tensor[:, :, None].expand(tokens, groups, heads // groups, size).reshape(tokens, heads, size)
 
 
 def kernel_error(layout: Layout, causal: bool, dtype: torch.dtype) -> float:

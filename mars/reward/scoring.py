@@ -230,7 +230,8 @@ class ModelScorer:
         """
         model = self.model
         assert isinstance(model, RewardModel)
-        head, feed = scalar_head(model), Feed(model, inputs)
+        # In fp32 a GPU has no attention over packed texts, and would take them one by one.
+        head, feed = scalar_head(model), Feed(model, inputs, pack=next(model.parameters()).device.type == "cpu")
         heard: deque[torch.Tensor] = deque(maxlen=1)
         hook = head.register_forward_pre_hook(lambda _module, arguments: heard.append(arguments[0]))
         autocast, model.autocast = model.autocast, None

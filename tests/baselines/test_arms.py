@@ -137,7 +137,9 @@ def test_a_budget_makes_at_most_the_variants_it_draws(compose):
 
 @pytest.mark.parametrize("mode", ["head", "full"])
 def test_scoring_a_whole_pool_costs_twelve_texts_a_pair_and_gives_every_rows_margin(mode, compose):
-    settings = build(RunSettings, compose("scale=tiny", f"train={mode}", "augmenter=planted", "dataset.size=200"), "")
+    exact = ["backbone.dtype=float32"]  # on a GPU as well
+    config = compose("scale=tiny", f"train={mode}", "augmenter=planted", "dataset.size=200", *exact)
+    settings = build(RunSettings, config, "")
     pieces = assemble(settings, load(settings.dataset))
     pool, engine = pieces.pool, pieces.engine
     inputs = RowInputs(pool, engine.texts)

@@ -144,7 +144,12 @@ def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history,
 def test_a_resumed_run_cuts_its_steps_as_it_did(compose, tmp_path, interrupt_at):
     """What the memory taught the run is in its state, and at last in its manifest."""
     config = compose(
-        "scale=tiny", "train=full", "train.packing=false", "backbone.max_length=512", f"out={tmp_path}/run"
+        "scale=tiny",
+        "train=full",
+        "train.packing=false",
+        "train.token_budget=4096",
+        "backbone.max_length=512",
+        f"out={tmp_path}/run",
     )
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):

@@ -6,9 +6,11 @@ import time
 
 import pytest
 import torch
+from support import ROOT
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.speed import device
-from benchmarks.speed.device import Check, CheckError, carry_out, command
+from benchmarks.speed import device, shapes
+from benchmarks.speed.device import Check, CheckError, carry_out, checks_of, command
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -65,3 +67,22 @@ def _lives(pid: str) -> bool:
 def test_a_command_that_fails_shows_its_last_lines():
     with pytest.raises(CheckError, match=r"^exit 3\nwhy$"):
         command([sys.executable, "-c", "import sys; print('why'); sys.exit(3)"], 60)
+
+
+def test_every_shape_has_a_check_and_the_tests_that_are_run_are_there(tmp_path):
+    names = [check.name for check in checks_of("rows", "out", tmp_path)]
+    assert len(set(names)) == len(names)
+    assert set(shapes.SHAPES) - set(names) == {"qwen3-tiny"}  # which is a CPU's
+    for test in device._TESTS:
+        file, _, function = test.partition("::")
+        assert f"def {function}" in (ROOT / file).read_text()
+
+
+def test_a_writer_of_a_shape_takes_whatever_its_tokenizer_returns(tmp_path):
+    shapes.write_writer("qwen3-tiny", tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}], return_tensors="pt", return_dict=True
+    )
+    written = AutoModelForCausalLM.from_pretrained(tmp_path).generate(**prompt, max_new_tokens=2, do_sample=False)
+    assert "hello" in tokenizer.decode(written[0])

@@ -132,7 +132,7 @@ def test_a_pool_of_one_prompt_is_the_prompt_once():
     assert sum(span.stop - span.start for span in forest(ids)[0]) == 200 + 12 * 31
 
 
-def documented(query, key, value, cu_q, cu_k, max_q, max_k, *, scale, window_size, enable_gqa):
+def documented(query, key, value, cu_q, cu_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False):
     """What the documentation of `varlen_attn` says, written out: a span's queries are the last of its keys."""
     assert enable_gqa == (query.shape[1] != key.shape[1])
     assert (max_q, max_k) == (int(cu_q.diff().max()), int(cu_k.diff().max()))
@@ -148,10 +148,21 @@ def documented(query, key, value, cu_q, cu_k, max_q, max_k, *, scale, window_siz
     return torch.cat(results)
 
 
+def documented_in_2_11(query, key, value, cu_q, cu_k, max_q, max_k, *, scale=None, window_size=(-1, -1)):
+    """The same before it knew of groups of heads."""
+    return documented(query, key, value, cu_q, cu_k, max_q, max_k, scale=scale, window_size=window_size)
+
+
+def documented_in_2_10(query, key, value, cu_q, cu_k, max_q, max_k, is_causal=False):
+    """The same before it had a window."""
+    raise AssertionError("is not to be called")
+
+
 @pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 9), (False, None), (False, 9)])
 @pytest.mark.parametrize("scale", [None, 0.3])
-def test_the_flash_kernel_is_asked_for_the_same_attention(causal, window, scale, monkeypatch):
-    monkeypatch.setattr(varlen, "varlen_attn", documented)
+@pytest.mark.parametrize("kernel", [documented, documented_in_2_11])
+def test_the_flash_kernel_is_asked_for_the_same_attention(causal, window, scale, kernel, monkeypatch):
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
     layout = pack(texts(), Packing(causal=causal), CPU)["layout"]
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, layout.positions.shape[1], 8) for heads in (4, 2, 2))
@@ -163,6 +174,31 @@ def test_the_flash_kernel_is_asked_for_the_same_attention(causal, window, scale,
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_a_torch_whose_kernel_has_no_window_has_none_to_pack_for(monkeypatch):
+    assert packing.flash_kernel() is varlen.varlen_attn
+    monkeypatch.setattr(varlen, "varlen_attn", documented_in_2_10)
+    assert packing.flash_kernel() is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 9), (False, None), (False, 9)])
+@pytest.mark.parametrize("groups", [2, 4])
+def test_the_flash_kernel_has_the_outputs_and_gradients_of_the_plain_statement(causal, window, groups):
+    """Spans that share their start, and groups of heads, among them."""
+    gpu = torch.device("cuda")
+    layout = pack(texts(), Packing(causal=causal), gpu)["layout"]
+    torch.manual_seed(0)
+    given = [torch.randn(1, heads, layout.positions.shape[1], 64) for heads in (4, groups, groups)]
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):  # by the kernel; span by span
+        tensors = [tensor.bfloat16().to(gpu, dtype).requires_grad_() for tensor in given]
+        attended, _ = attend(SimpleNamespace(is_causal=causal), *tensors, None, layout, sliding_window=window)
+        (attended.float() * torch.linspace(-1, 1, attended.shape[1], device=gpu)[None, :, None, None]).sum().backward()
+        found.append([attended, *(tensor.grad for tensor in tensors)])
+    for by_kernel, plain in zip(*found, strict=True):
+        assert (by_kernel.float() - plain).norm() < 0.02 * plain.norm()
+
+
 def test_queries_that_autocast_left_in_fp32_meet_their_values_in_bf16():
     layout = pack(texts(), Packing(causal=True), CPU)["layout"]
     query, key, value = (torch.randn(1, 2, layout.positions.shape[1], 8) for _ in range(3))
@@ -170,6 +206,20 @@ def test_queries_that_autocast_left_in_fp32_meet_their_values_in_bf16():
     mixed, _ = attend(module, query, key, value.bfloat16(), None, layout)
     assert mixed.dtype == torch.bfloat16
     assert torch.equal(mixed, attend(module, *(x.bfloat16() for x in (query, key, value)), None, layout)[0])
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen3"])
+def test_weights_held_in_16_bits_are_tried_in_fp32_and_stay_as_they_were(kind):
+    model = reward_model(kind)
+    model.model.bfloat16()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    take_fast_paths(model, True, 128)
+    assert (model.unread is not None) == (kind == "bert")
+    assert all(tensor.dtype == before[name].dtype for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    alone = torch.cat([model(**padded(ids)) for ids in texts()])
+    together = model(**pack(texts(), model.packing, CPU))
+    torch.testing.assert_close(together, alone, atol=0.05, rtol=0.05)
 
 
 # Models that do not take packed texts
@@ -182,6 +232,9 @@ def test_attention_that_cannot_be_exchanged_stays_padded_and_says_so(kind, caplo
         packing_of(model, 128)
     with pytest.raises(ConfigError, match=r"^train.packing: attention of .* \(set it to false\)$"):
         take_fast_paths(model, True, 128)
+    with caplog.at_level(logging.INFO):
+        take_fast_paths(model, "auto", 128)
+    assert caplog.records[-1].levelno == logging.INFO
     assert model.packing is None
 
 
@@ -212,9 +265,10 @@ def test_a_model_that_fails_at_a_packed_row_stays_padded(caplog):
             raise TypeError("no such keyword: layout")
 
     model.model.base_model.register_forward_pre_hook(refuse, with_kwargs=True)
-    with caplog.at_level(logging.INFO):
-        take_fast_paths(model, "auto", 128)
-    assert caplog.messages == ["texts are padded: qwen3 does not take packed texts: no such keyword: layout"]
+    take_fast_paths(model, "auto", 128)
+    (said,) = caplog.records
+    assert said.levelno == logging.WARNING  # unlike a kind of model that is always padded
+    assert said.message == "texts are padded: qwen3 does not take packed texts: no such keyword: layout"
     assert model.packing is None
 
 
