@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.inference.comparisons import AGAINST
+from analysis.study.arm_names import method_of, settings_of
 from analysis.study.naming import flat, short, text
 from analysis.study.run_costs import read_pairs
 from analysis.study.study import REFERENCE
@@ -59,7 +60,7 @@ def asked(overrides: Sequence[str]) -> Asked:
     groups = _product(values for key, values in axes.items() if _is_of_data(key))
     others = {key: values for key, values in axes.items() if key not in _ANEW and not _is_of_data(key)}
     settings = _product(values for key, values in others.items() if key != "method")
-    method = focus.split()[0]
+    method = method_of(focus)
     against = (set(AGAINST) | {REFERENCE}) & set(methods) - {method}
     siblings = methods.count(method) - len(ours)
     comparisons = groups * settings * len(ours) * (len(against) + siblings)
@@ -99,9 +100,8 @@ def choices_of(config: Mapping[str, Any], axes: Mapping[str, Sequence[str]]) -> 
 
 def is_of(arm: str, settings: Mapping[str, str]) -> bool:
     """Whether a choice of `method` with these settings may have made the arm, by what the arm's name says."""
-    method, *words = arm.split()
-    named = (word.partition("=") for word in words)
-    return settings["name"] == method and all(settings.get(key, value) == value for key, _, value in named)
+    named = settings_of(arm).items()
+    return settings["name"] == method_of(arm) and all(settings.get(key, value) == value for key, value in named)
 
 
 def _first(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.report.build import PAGE
+from analysis.study.arm_names import settings_of
 from analysis.study.loading import load
 from analysis.study.naming import short
 from analysis.study.study import Study
@@ -116,7 +117,7 @@ def _grid(wr: Any, study: Study, groups: list[str]) -> Any:
 
 def _telling(study: Study) -> list[str]:
     """The settings that tell arms of one method apart, by their keys in a config."""
-    named = {word.partition("=")[0] for arm in study.arms for word in arm.split()[1:]}
+    named = {key for arm in study.arms for key in settings_of(arm)}
     return sorted({key for run in study.members.values() for key in run.config if short(key) in named})
 
 

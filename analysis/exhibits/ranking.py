@@ -26,6 +26,7 @@ from analysis.inference.comparability import blocking, confounds, say_once
 from analysis.inference.comparisons import counterpart
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import difference_of
+from analysis.study.arm_names import method_of
 from analysis.study.pools import changed_labels, numbers, pool_table
 from analysis.study.study import Pairs, Study
 from benchmarks.metrics import coin_half_width
@@ -154,11 +155,11 @@ def _baselines(group: Study, table: pd.DataFrame) -> pd.DataFrame:
 def _settings(group: Study) -> list[str]:
     """One line on what the arms' strategies were set to, beyond what their names say; none if they have no settings."""
     listed = []
-    for method in dict.fromkeys(arm.split()[0] for arm in group.arms):
+    for method in dict.fromkeys(map(method_of, group.arms)):
         own = {
             arm: " ".join(f"{key}={value}" for key, value in group.settings(arm).items())
             for arm in group.arms
-            if arm.split()[0] == method
+            if method_of(arm) == method
         }
         shared = {method: next(iter(own.values()))} if len(set(own.values())) == 1 else own
         listed += [f"{arm} {settings}" for arm, settings in shared.items() if settings]

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from analysis.study.arm_names import method_of
 from mars.config import UserError, nearest
 
 FILE = Path(__file__).with_name("paper_reference.yaml")
@@ -47,7 +48,7 @@ class Published:
         """Whether it is published of what a row shows. An arm of several settings is known by its method."""
         return (
             self.metric == metric
-            and self.arm in (row["arm"], str(row["arm"]).split()[0])
+            and self.arm in (row["arm"], method_of(str(row["arm"])))
             and self.dataset in (None, row["dataset"])
             and self.backbone in (None, row["backbone"])
         )

@@ -22,6 +22,7 @@ from analysis.exhibits.exhibit import Exhibit, Panel
 from analysis.exhibits.table import Column, number, records
 from analysis.inference.regimes import GOLD, regimes
 from analysis.inference.stats import ALPHA
+from analysis.study.arm_names import method_of, settings_of
 from analysis.study.naming import place, place_of_data
 from analysis.study.study import Study
 
@@ -91,10 +92,11 @@ class Regimes(Exhibit):
         """Of each kind of variants its rows, with `x` and `y`, the cell of the map."""
         _, _, x, y = _axes_of_the_map(frame)
         placed = frame.assign(x=x, y=y)
-        kinds = sorted(dict.fromkeys(frame["variants"]), key=lambda variants: place(f"variants {variants}"))
+        named = {variants: f"variants {variants}".strip() for variants in frame["variants"]}
+        titles = {v: f"variants: {_listed(settings_of(named[v]))}" if v else "" for v in named}
         return [
-            Panel(f"variants: {_listed(_values(kind))}" if kind else "", placed[placed["variants"] == kind])
-            for kind in kinds
+            Panel(titles[kind], placed[placed["variants"] == kind])
+            for kind in sorted(named, key=lambda variants: place(named[variants]))
         ]
 
     def layout(self, study: Study, panels: Sequence[Panel]) -> style.Layout:
@@ -212,20 +214,17 @@ def _signed_square(x: Any) -> Any:
 
 def _row_names(table: pd.DataFrame) -> list[str]:
     """A row's kind of data; the dataset's and the backbone's names only where they differ."""
-    ids = table["dataset"].str.partition(" ")[0]
+    ids = table["dataset"].map(method_of)
     several, backbones = ids.nunique() > 1, table["backbone"].nunique() > 1
     return [
-        ", ".join(
-            filter(None, [name if several else "", backbone if backbones else "", _said(dataset.partition(" ")[2])])
-        )
-        or name
+        ", ".join(filter(None, [name if several else "", backbone if backbones else "", _said(dataset)])) or name
         for name, dataset, backbone in zip(ids, table["dataset"], table["backbone"], strict=True)
     ]
 
 
-def _said(settings: str) -> str:
-    """Settings in words, label noise first: `flips 25 %, rare 10 %`."""
-    values = _values(settings)
+def _said(dataset: str) -> str:
+    """A dataset's settings in words, label noise first: `flips 25 %, rare 10 %`."""
+    values = settings_of(dataset)
     noise, flips, temperature = (values.pop(key, "") for key in ("noise", "flip_rate", "temperature"))
     labels = {"bradley_terry": "Bradley–Terry", "none": "clean", "flip": "flips"}.get(noise, noise)
     labels = labels or ("flips" if flips else "temperature" if temperature else "")
@@ -236,10 +235,6 @@ def _said(settings: str) -> str:
 
 def _listed(values: dict[str, str]) -> str:
     return ", ".join(f"{key} {_number(value)}".strip() for key, value in values.items())
-
-
-def _values(settings: str) -> dict[str, str]:
-    return dict(word.partition("=")[::2] for word in settings.split())
 
 
 def _number(value: str) -> str:
@@ -259,17 +254,15 @@ def _percent(share: str) -> str:
 
 def _column_name(strategy: str) -> str:
     """An arm as a column says it: `mars absolute τ=2`."""
-    method, _, settings = strategy.partition(" ")
-    values = _values(settings)
+    values = settings_of(strategy)
     named = {"score": "", "tau": "τ="}
     said = [f"{named.get(key, f'{key}=')}{_number(value)}" for key, value in values.items()]
-    return " ".join([method, *said])
+    return " ".join([method_of(strategy), *said])
 
 
 def _data_order(dataset: str) -> tuple[Any, ...]:
     """Bradley–Terry labels, the noisiest first, then clean ones, then flips, the fewest first; rare pairs within."""
-    name, _, settings = dataset.partition(" ")
-    values = _values(settings)
+    values = settings_of(dataset)
 
     def at(key: str) -> float:
         try:
@@ -279,4 +272,4 @@ def _data_order(dataset: str) -> tuple[Any, ...]:
 
     kinds = ("bradley_terry", "none", "flip")
     kind = kinds.index(values["noise"]) if values.get("noise") in kinds else len(kinds)
-    return at("rare_share"), name, kind, -at("temperature"), at("flip_rate"), place_of_data(dataset)
+    return at("rare_share"), method_of(dataset), kind, -at("temperature"), at("flip_rate"), place_of_data(dataset)

@@ -14,8 +14,9 @@ from analysis.exhibits import style
 from analysis.exhibits.exhibit import Exhibit, Panel, panels_by
 from analysis.exhibits.measures import over_replicates, whole
 from analysis.exhibits.table import Column, number, records
-from analysis.inference.sensitivity import LENGTH, RATE, SETTINGS, cells, change, hangs_on, line_of, value_of
+from analysis.inference.sensitivity import LENGTH, RATE, SETTINGS, cells, change, hangs_on
 from analysis.inference.verdicts import BETTER, EQUIVALENT, WORSE
+from analysis.study.arm_names import method_of, value_of, without
 from analysis.study.pools import numbers
 from analysis.study.study import NothingToShow, Study
 
@@ -53,13 +54,13 @@ class Rates(Exhibit):
 
 def _rates(study: Study) -> Iterator[dict[str, object]]:
     """Of each group and line of arms that differ in the rate alone, a row a rate."""
-    method = study.reference.split()[0]
+    method = method_of(study.reference)
     for _, group in study.groups():
         runs = group.runs.assign(held_out=_held_out(group)).dropna(subset=["held_out"])
-        swept = [arm for arm in group.arms if arm.split()[0] == method and not math.isnan(value_of(arm, RATE))]
-        for line in dict.fromkeys(line_of(arm, RATE) for arm in swept):
+        swept = [arm for arm in group.arms if method_of(arm) == method and not math.isnan(value_of(arm, RATE))]
+        for line in dict.fromkeys(without(arm, RATE) for arm in swept):
             rows = []
-            for arm in sorted((a for a in swept if line_of(a, RATE) == line), key=lambda a: value_of(a, RATE)):
+            for arm in sorted((a for a in swept if without(a, RATE) == line), key=lambda a: value_of(a, RATE)):
                 own = runs[runs["arm"] == arm]
                 by_replicate = own.groupby("replicate")["held_out"].mean()
                 row = {**group.runs[["dataset", "backbone"]].iloc[0], "arm": line, "rate": value_of(arm, RATE)}

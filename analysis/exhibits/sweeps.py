@@ -19,7 +19,7 @@ from analysis.exhibits.by_arm import split_panels
 from analysis.exhibits.exhibit import Exhibit, Panel, in_panels, most_replicates
 from analysis.exhibits.measures import CHANCE, by_replicate
 from analysis.exhibits.table import number
-from analysis.inference.sensitivity import line_of, value_of
+from analysis.study.arm_names import method_of, value_of, without
 from analysis.study.study import NothingToShow, Study
 
 
@@ -33,7 +33,7 @@ class Point(NamedTuple):
 
 def points(arms: list[str], setting: str) -> list[Point]:
     """The arms that name the setting, by its value, of methods that ran with several of them."""
-    every = (Point(arm, line_of(arm, setting), value_of(arm, setting)) for arm in arms)
+    every = (Point(arm, without(arm, setting), value_of(arm, setting)) for arm in arms)
     found = [point for point in every if not math.isnan(point.value)]
     several = {p.rest for p in found if len({q.value for q in found if q.rest == p.rest}) > 1}
     return sorted((p for p in found if p.rest in several), key=lambda p: p.value)
@@ -57,7 +57,7 @@ class _Sweep(Exhibit):
             levels = [
                 {"line": arm, "arm": arm, "value": np.nan, **means.loc[arm]}
                 for arm in group.arms
-                if arm.split()[0] == "uniform" and arm not in {p.arm for p in swept}
+                if method_of(arm) == "uniform" and arm not in {p.arm for p in swept}
             ]
             parts.append((title, pd.DataFrame([*levels, *lines])))
         return in_panels(parts)
@@ -68,7 +68,7 @@ class _Sweep(Exhibit):
     def legend(self, study: Study, frame: pd.DataFrame) -> list[str]:
         """The levels, then the lines by their first value."""
         swept = points(study.arms, self.setting)
-        levels = [arm for arm in study.arms if arm.split()[0] == "uniform" and arm not in {p.arm for p in swept}]
+        levels = [arm for arm in study.arms if method_of(arm) == "uniform" and arm not in {p.arm for p in swept}]
         return [*levels, *dict.fromkeys(p.rest for p in swept)]
 
     def foot(self, study: Study, frame: pd.DataFrame) -> str:

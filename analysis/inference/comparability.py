@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.inference.lengths import kept_steps
+from analysis.study.arm_names import method_of
 from analysis.study.pools import numbers
 from analysis.study.study import Study
 
@@ -213,7 +214,7 @@ def _pools(group: Study) -> list[Confound]:
 def _lengths(group: Study) -> list[Confound]:
     """Arms judged by their best models where the reference has only last ones, or the other way round."""
     best = kept_steps(group).reindex(group.arms).notna()
-    of_reference = {best[arm] for arm in group.arms if arm.split()[0] == group.reference.split()[0]}
+    of_reference = {best[arm] for arm in group.arms if method_of(arm) == method_of(group.reference)}
     unlike = [arm for arm in group.arms if of_reference and best[arm] not in of_reference]
     if not unlike:
         return []

@@ -23,7 +23,8 @@ from analysis.inference.design import design
 from analysis.inference.lengths import KEPT, kept_steps
 from analysis.inference.pairing import ACCURACY, ENDPOINTS, Endpoint, Paired, difference_of
 from analysis.inference.verdicts import as_family
-from analysis.study.naming import fits, text
+from analysis.study.arm_names import fits, method_of, settings_of
+from analysis.study.naming import text
 from analysis.study.study import Study, once_a_study
 from baselines import ARMS
 
@@ -114,8 +115,8 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
     those that were judged at the same length where there are any.
     """
     ours = [arm for arm in group.arms if group.in_focus(arm)]
-    method = group.focus.split()[0]
-    siblings = [arm for arm in group.arms if arm.split()[0] == method and arm not in ours]
+    method = method_of(group.focus)
+    siblings = [arm for arm in group.arms if method_of(arm) == method and arm not in ours]
     steps = group.runs.groupby("arm")["steps"].mean() if "steps" in group.runs else pd.Series(dtype=float)
     kept, place = kept_steps(group), group.runs[["dataset", "backbone"]].iloc[0]
     for arm in ours:
@@ -123,7 +124,7 @@ def declared_comparisons(group: Study) -> Iterator[dict[str, Any]]:
         as_long = [other for other in siblings if math.isnan(kept[other]) == math.isnan(kept[arm])]
         for other in dict.fromkeys((group.reference, *AGAINST, *(as_long or siblings))):
             reference = counterpart(group.arms, arm, other)
-            if reference in told or not any(a.split()[0] == other.split()[0] for a in group.arms):
+            if reference in told or not any(method_of(a) == method_of(other) for a in group.arms):
                 continue
             told |= {reference} - {None}
             yield {
@@ -153,8 +154,8 @@ def same_variants(group: Study, arm: str, reference: str) -> bool:
     A reference that ran with one kind of variants is not named by it, and would otherwise stand for every kind.
     """
     config = group.of(reference)[0].config
-    named = (word.partition("=") for word in arm.split()[1:] if word.startswith(("augmenter.", "augmenter=")))
-    return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, _, value in named)
+    named = {key: value for key, value in settings_of(arm).items() if key.partition(".")[0] == "augmenter"}
+    return all(text(config.get(key if "." in key else f"{key}.name")) == value for key, value in named.items())
 
 
 def numbers(found: Paired, endpoint: Endpoint, example: str = "pair") -> dict[str, Any]:

@@ -27,7 +27,7 @@ from analysis.inference.comparisons import counterpart
 from analysis.inference.contrasts import Judge, outcomes
 from analysis.inference.difference import Difference
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.naming import fits
+from analysis.study.arm_names import fits, settings_of, without
 from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
@@ -64,11 +64,9 @@ def of_sizes(study: Study) -> list[Sizes]:
     found: dict[tuple[str, str], dict[int, Study]] = {}
     for _, group in study.groups():
         dataset, backbone = group.runs[["dataset", "backbone"]].iloc[0]
-        words = dataset.split()
-        size = next((word.removeprefix("size=") for word in words[1:] if word.startswith("size=")), "")
+        size = settings_of(dataset).get("size", "")
         if size.isdigit():
-            rest = " ".join(word for word in words if not word.startswith("size="))
-            found.setdefault((rest, backbone), {})[int(size)] = group
+            found.setdefault((without(dataset, "size"), backbone), {})[int(size)] = group
     curves = [Sizes(*key, dict(sorted(groups.items()))) for key, groups in found.items() if len(groups) > 1]
     if not curves:
         raise NothingToShow("no dataset ran with several sizes (python -m mars.run experiment=learning_curves)")

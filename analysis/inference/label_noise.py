@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference.noise_evidence import FEWEST, Known, Noise, flat, noise_of
+from analysis.study.arm_names import method_of
 from analysis.study.run_files import by_split
 from analysis.study.study import BENCHMARK, NothingToShow, Study
 from mars.config import UserError
@@ -71,7 +72,7 @@ def of_study(study: Study) -> tuple[Found, ...]:
 
 
 def _arm(group: Study) -> str:
-    methods = {arm: arm.split()[0] for arm in group.arms}
+    methods = {arm: method_of(arm) for arm in group.arms}
     wanted = (*BASE_ARMS, group.reference)
     return next((arm for name in wanted for arm, method in methods.items() if method == name), group.arms[0])
 

@@ -20,7 +20,8 @@ import pandas as pd
 from analysis.inference.comparability import why_not_comparable
 from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ENDPOINTS
-from analysis.study.naming import fits, place
+from analysis.study.arm_names import fits, parted
+from analysis.study.naming import place
 from analysis.study.study import NothingToShow, Study, once_a_study
 
 COLUMNS = [
@@ -44,10 +45,8 @@ class Crossed(NamedTuple):
 
 def split_pool(arm: str) -> tuple[str, str]:
     """(pool, strategy) of an arm: `mars augmenter=eda tau=2` is (`eda`, `mars tau=2`)."""
-    words = arm.split()
-    of_pool = [word for word in words[1:] if word.startswith(_WORDS)]
-    pool = " ".join(word.removeprefix("augmenter=").removeprefix("augmenter.") for word in of_pool)
-    return pool, " ".join(word for word in words if word not in of_pool)
+    of_pool, strategy = parted(arm, *_WORDS)
+    return " ".join(word.removeprefix("augmenter=").removeprefix("augmenter.") for word in of_pool), strategy
 
 
 def crossed(group: Study) -> list[Crossed]:

@@ -22,6 +22,7 @@ import yaml
 from analysis.inference.noise_evidence import Noise
 from analysis.inference.noise_model import Estimate, wrong_by_margin
 from analysis.inference.regimes import regimes
+from analysis.study.arm_names import settings_of
 from analysis.study.loading import load
 from analysis.study.study import Study
 from mars.worlds.gaussian import COMMON, GOLD, SCALES
@@ -103,7 +104,7 @@ def of_study(study: Study) -> list[dict[str, Any]]:
         arm = STEERING.get(strategy.partition(" ")[2])
         if arm is None or outcome not in OUTCOMES:
             continue
-        settings = dict(word.partition("=")[::2] for word in dataset.split()[1:])
+        settings = settings_of(dataset)
         noise = float(settings.get("flip_rate", 0)), float(settings.get("temperature", 0))
         found.setdefault(noise, {}).setdefault(arm, dict.fromkeys(OUTCOMES, 0))[outcome] += 1
     order = sorted(found, key=lambda noise: (noise[0], -noise[1]))

@@ -24,6 +24,7 @@ from analysis.inference.comparability import why_not_comparable
 from analysis.inference.comparisons import counterpart, same_variants, why_not
 from analysis.inference.design import design
 from analysis.inference.pairing import paired_difference
+from analysis.study.arm_names import parted
 from analysis.study.study import NothingToShow, Pairs, Study, once_a_study
 from benchmarks.metrics import correctness
 
@@ -58,11 +59,8 @@ def regimes(study: Study) -> pd.DataFrame:
 
 def split_arm(arm: str) -> tuple[str, str]:
     """An arm's variants and its strategy: `mars augmenter.noise=0.3 tau=2` is (`noise=0.3`, `mars tau=2`)."""
-    words = arm.split()
-    variants = [word for word in words[1:] if word.startswith(("augmenter.", "augmenter="))]
-    return " ".join(word.removeprefix("augmenter.") for word in variants), " ".join(
-        w for w in words if w not in variants
-    )
+    variants, strategy = parted(arm, "augmenter.", "augmenter=")
+    return " ".join(word.removeprefix("augmenter.") for word in variants), strategy
 
 
 def _of_group(group: Study) -> Iterator[dict[str, Any]]:

@@ -18,26 +18,13 @@ from analysis.inference.comparisons import compare
 from analysis.inference.contrasts import outcomes
 from analysis.inference.pairing import ACCURACY, INFORMATION
 from analysis.inference.stats import Interval
+from analysis.study.arm_names import method_of, value_of, without
 from analysis.study.study import Study
 
 RATE, LENGTH = "train.lr", "rounds.steps"
 SETTINGS = {"rate": RATE, "length": LENGTH}
 _NUMBERS = ["difference", "difference_lo", "difference_hi", "verdict"]
 _PAIR = ["dataset", "backbone", "split", "arm", "reference"]
-
-
-def value_of(arm: str, setting: str) -> float:
-    """The number that an arm's name gives a setting; NaN where it names none."""
-    named = dict(word.partition("=")[::2] for word in arm.split()[1:])
-    try:
-        return float(named[setting])
-    except (KeyError, ValueError):
-        return math.nan
-
-
-def line_of(arm: str, *settings: str) -> str:
-    """An arm's name without these settings: what the arms of a sweep share."""
-    return " ".join(word for word in arm.split() if word.partition("=")[0] not in settings)
 
 
 def cells(study: Study) -> pd.DataFrame:
@@ -48,12 +35,12 @@ def cells(study: Study) -> pd.DataFrame:
     margin of accuracy, not_compared.
     """
     compared = compare(study)
-    of_reference = compared["reference"].astype(str).str.split().str[0] == study.reference.split()[0]
+    of_reference = compared["reference"].astype(str).map(method_of) == method_of(study.reference)
     found = compared[of_reference]
     rates, lengths = ([value_of(arm, setting) for arm in found["arm"]] for setting in (RATE, LENGTH))
     found = found.assign(rate=rates, length=lengths).dropna(subset=["rate", "length"])
     line = [
-        " − ".join(line_of(arm, RATE, LENGTH) for arm in pair)
+        " − ".join(without(arm, RATE, LENGTH) for arm in pair)
         for pair in zip(found["arm"], found["reference"], strict=True)
     ]
     found = found.assign(line=line)

@@ -34,6 +34,7 @@ from analysis.report.page import GENERATOR, Missing, Picture, render
 from analysis.report.run_list import list_runs
 from analysis.report.terminal import shown
 from analysis.report.verdict import sentences, warnings
+from analysis.study.arm_names import has
 from analysis.study.loading import load, without_collecting
 from analysis.study.parallel import made
 from analysis.study.results_table import tidy, to_parquet
@@ -113,10 +114,9 @@ def report(sources: str | Path | Sequence[str | Path], out: str | Path | None = 
 
 def _check_named(study: Study, way: Mapping[str, Any]) -> None:
     """Raises UserError for an arm that was named and did not run; that the usual ones may be missing is no mistake."""
-    words = set(study.reference.split())
     fitting = {
         "focus": [arm for arm in study.arms if study.in_focus(arm)],
-        "reference": [arm for arm in study.arms if words <= set(arm.split())],
+        "reference": [arm for arm in study.arms if has(arm, study.reference)],
     }
     for key, usual in (("focus", FOCUS), ("reference", REFERENCE)):
         if (named := way.get(key, usual)) != usual and not fitting[key]:

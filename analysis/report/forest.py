@@ -19,6 +19,7 @@ from analysis.exhibits.table import anchor, number, points, records
 from analysis.inference.pairing import ACCURACY
 from analysis.report.glance import against_reference, plain
 from analysis.report.page import Forest, Line, Mark
+from analysis.study.arm_names import has, method_of
 from analysis.study.study import Study
 
 ROOMY = 8  # rows: of more none has a second line
@@ -72,9 +73,8 @@ def _known(row: dict[str, Any]) -> bool:
 
 def _of_arms(study: Study, board: pd.DataFrame) -> list[dict[str, Any]]:
     """A row for each arm of a study of one group, the reference among them."""
-    reference = set(study.reference.split())
     arms = records(board[board["kind"] == "arm"])
-    rows = [row for row in arms if _known(row) or reference <= set(row["arm"].split())]
+    rows = [row for row in arms if _known(row) or has(row["arm"], study.reference)]
     for row in rows:
         row |= {"name": row["arm"], "focus": study.in_focus(row["arm"])}
         row["aside"] = f"{number(100 * row['accuracy'], '.1f')} %"
@@ -88,7 +88,7 @@ def _of_comparisons(study: Study, compared: pd.DataFrame) -> tuple[str, list[dic
         rows = records(against_reference(study, by_accuracy))
         several = len({row["arm"] for row in rows}) > 1
         names = [f"{r['dataset']} / {r['backbone']}" + (f", {r['arm']}" if several else "") for r in rows]
-        title = f"Accuracy of {plain(study.focus)} against {plain(rows[0]['reference'].split()[0])}"
+        title = f"Accuracy of {plain(study.focus)} against {plain(method_of(rows[0]['reference']))}"
     else:
         rows = records(by_accuracy)
         names = [f"{row['arm']} against {row['reference']}" for row in rows]

@@ -20,6 +20,7 @@ from analysis.inference.lengths import BEST, EQUAL, at_best
 from analysis.inference.pairing import ACCURACY, INFORMATION
 from analysis.inference.verdicts import BETTER, EQUIVALENT, OPEN, WORSE
 from analysis.report.page import Fact, Glance
+from analysis.study.arm_names import method_of
 from analysis.study.pools import numbers
 from analysis.study.study import Study
 
@@ -65,7 +66,7 @@ def _not_told(study: Study, compared: pd.DataFrame) -> Iterator[str]:
     shown = against_reference(study, compared)
     if shown.empty:
         return
-    if shown["reference"].iloc[0].split()[0] != study.reference.split()[0]:
+    if method_of(shown["reference"].iloc[0]) != method_of(study.reference):
         yield f"{study.reference} did not run: the sentence above compares with {plain(shown['reference'].iloc[0])}"
     told = set(zip(shown["dataset"], shown["backbone"], strict=True))
     others = dict.fromkeys(zip(compared["dataset"], compared["backbone"], strict=True))
@@ -78,8 +79,7 @@ def _not_told(study: Study, compared: pd.DataFrame) -> Iterator[str]:
 
 def against_reference(study: Study, compared: pd.DataFrame) -> pd.DataFrame:
     """The comparisons with the study's reference; where it did not run, with the first arm that was declared."""
-    method = study.reference.split()[0]
-    of_it = compared[compared["reference"].astype(str).str.split().str[0] == method]
+    of_it = compared[compared["reference"].astype(str).map(method_of) == method_of(study.reference)]
     if of_it.empty and len(compared):
         return compared[compared["reference"] == compared["reference"].iloc[0]]
     return of_it

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.study.arm_names import method_of
 from baselines import ARMS
 from mars.choices import SEEDS
 from mars.config import WITHOUT_EFFECT, UserError
@@ -149,17 +150,12 @@ def text(value: Any) -> str:
 
 def place(arm: str) -> tuple[Any, ...]:
     """Where an arm stands: by its method, then by its settings."""
-    return _ORDER.get(arm.split()[0], len(ARMS) - 1), _by_number(arm)
+    return _ORDER.get(method_of(arm), len(ARMS) - 1), _by_number(arm)
 
 
 def place_of_data(dataset: str) -> tuple[Any, ...]:
     """Where a dataset stands: by its name, then by its settings, so that size=200 comes before size=1600."""
     return tuple(_by_number(dataset))
-
-
-def fits(arm: str, asked: str) -> bool:
-    """Whether an arm is of the method, and has the settings, that `asked` names; it may have more."""
-    return arm.split()[0] == asked.split()[0] and set(asked.split()) <= set(arm.split())
 
 
 def first_few(names: Sequence[str]) -> str:

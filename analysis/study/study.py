@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.study.arm_names import method_of, settings_of
 from analysis.study.naming import flat, place, place_of_data, short, text
 from mars.config import UserError
 from mars.record.layout import MAIN
@@ -177,11 +178,10 @@ class Study:
 
     def in_focus(self, arm: str) -> bool:
         """Whether `focus` means this arm: its method, and each setting it names, be that in the arm's name or not."""
-        method, *named = self.focus.split()
-        if arm.split()[0] != method:
+        if method_of(arm) != method_of(self.focus):
             return False
         known = {f"{short(key)}={text(value)}" for run in self.of(arm)[:1] for key, value in run.config.items()}
-        return set(named) <= known | set(arm.split())
+        return set(self.focus.split()) <= known | set(arm.split())
 
     def of(self, arm: str) -> list[Run]:
         """The arm's runs by seed; of one group there is one a seed."""
@@ -219,7 +219,7 @@ class Study:
     def settings(self, arm: str) -> dict[str, str]:
         """What the arm's strategy was set to, as text, less what its name says already."""
         recorded = self.runs.loc[self.runs["arm"] == arm, "strategy"].iloc[0]
-        said = {word.partition("=")[0] for word in arm.split()[1:]}
+        said = settings_of(arm)
         return {k: text(v) for key, v in flat(recorded).items() if (k := short(key)) not in said}
 
     def pairs(self, arm: str, split: str, gold: bool = False) -> Pairs:

@@ -12,7 +12,8 @@ from support.study import make_run, make_study
 
 from analysis import NothingToShow, Study, load
 from analysis.exhibits.sensitivity import Rates, Sensitivity, dependence
-from analysis.inference.sensitivity import cells, change, hangs_on, line_of, value_of
+from analysis.inference.sensitivity import cells, change, hangs_on
+from analysis.study.arm_names import value_of, without
 
 RATES, LENGTHS = (0.01, 0.1), (23, 47, 94)
 
@@ -40,7 +41,7 @@ def steep(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def test_names_give_their_numbers_and_their_rest() -> None:
     arm = "mars rounds.steps=47 tau=2 train.lr=2e-05"
     assert (value_of(arm, "train.lr"), value_of(arm, "rounds.steps")) == (2e-5, 47)
-    assert line_of(arm, "train.lr", "rounds.steps") == "mars tau=2"
+    assert without(arm, "train.lr", "rounds.steps") == "mars tau=2"
     assert pd.isna(value_of("mars", "train.lr"))
 
 
