@@ -4,10 +4,10 @@
 
 same-bits: a fine-tune repeated, and one killed and resumed, which have to end in the same bits. tests: of what computes
 on a device. bert-base and other shapes: `benchmarks.speed training`, with peak memory; texts have to go without padding
-where they can. paper-preset: one at full size, with random DeBERTa-v3 weights and EDA variants in the place of what a
-hub has. policy: of Qwen3-0.6B's shape, trained by RLOO. compile: whether `torch.compile` repays. Each has a limit of
-its own and what is left of the whole; one that fails or runs out of time does not stop the next. Exit: 0 if all passed,
-1 if not, 2 without a GPU.
+where they can. sweep: 35 fine-tunes of MiniLM by five workers. paper-preset: one at full size, with random DeBERTa-v3
+weights and EDA variants in the place of what a hub has. policy: of Qwen3-0.6B's shape, trained by RLOO. compile:
+whether `torch.compile` repays. Each has a limit of its own and what is left of the whole; one that fails or runs out of
+time does not stop the next. Exit: 0 if all passed, 1 if not, 2 without a GPU.
 
 rows: HH-RLHF's. only: some checks. out: a name without its ending; the tables of the shapes lie beside it.
 """
@@ -48,6 +48,7 @@ _RUN = [sys.executable, "-m", "mars.run"]
 _FINE_TUNE = ["backbone=minilm", "train=full", "dataset=planted", "dataset.size=512", "dataset.test_size=128"]
 _FINE_TUNE += ["rounds.number=3", "rounds.steps=20", "rounds.budget=512", "batch_size=16", "seed=1"]
 _SHAPES = ("bert-base", "qwen3-0.6b", "deberta-v3-base", "modernbert-base", "minilm")
+_ARMS = ("none_matched", "uniform", "stratified", "eda", "mars", "mars_tempered", "mars_signed")  # of the sweep
 _PADDED = ("deberta-v3-base",)  # whose attention cannot be exchanged
 _RECORDED = ("steps", "seconds", "pairs_per_second", "tokens", "padding_efficiency", "train_loss")
 
@@ -192,6 +193,19 @@ def bench(shape: str, rows: str, out: Path, seconds: float) -> dict[str, Any]:
     return found
 
 
+def sweep(rows: str, folder: Path, seconds: float) -> dict[str, Any]:
+    """Seconds of 35 fine-tunes of MiniLM on one card, of 7 arms by 5 seeds, and what one of them recorded."""
+    settings = [f"method={','.join(_ARMS)}", "seed=0,1,2,3,4", "train=full", "backbone=minilm", "augmenter=rules"]
+    settings += ["dataset=hh_rlhf", f"dataset.path={rows}", "dataset.validation=100", "dataset.test_size=200"]
+    settings += ["rounds.number=5", "rounds.steps=47", "rounds.budget=2000", "batch_size=64"]
+    began = time.monotonic()
+    command([*_RUN, "-m", *settings, "save_model=false", "workers=5", f"study={folder}"], seconds)
+    found = {"seconds": time.monotonic() - began, **_recorded(next(folder.glob("mars-*")))}
+    if (made := sum(RunDirectory(run).finished for run in folder.glob("*-*"))) != 35:
+        raise CheckError(f"{made} of 35 runs are finished", found)
+    return found
+
+
 def policy(folder: Path, seconds: float) -> dict[str, Any]:
     """Speed and memory of four steps of RLOO of a random Qwen3-0.6B, with a small reward model."""
     end, weights, run = time.monotonic() + seconds, folder / "qwen3", folder / "run"
@@ -225,6 +239,7 @@ def checks_of(rows: str, out: str, folder: Path) -> list[Check]:
         *shapes_of_all[:3],
         Check("tests", 100, tests),
         Check("paper-preset", 80, partial(preset, rows, folder)),
+        Check("sweep", 110, partial(sweep, rows, folder / "sweep")),
         *shapes_of_all[3:],
         Check("policy", 70, partial(policy, folder / "policy")),
         Check("compile", 60, partial(compiling, rows)),
