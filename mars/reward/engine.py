@@ -25,6 +25,7 @@ from mars.reward.encoder import frozen_encoder
 from mars.reward.fast_paths import Wanted, take_fast_paths
 from mars.reward.features import Features
 from mars.reward.leading import LeadingScorer
+from mars.reward.lookups import order_lookups
 from mars.reward.memory import Budget
 from mars.reward.model import LINEAR, LinearReward, RewardModel, autocast_dtype, load_reward_model, scalar_head
 from mars.reward.scoring import Journal, ModelScorer
@@ -119,6 +120,7 @@ class Engine:
     def _transformer(self, device: torch.device) -> RewardModel:
         reward = load_reward_model(self.backbone, self.tokenizer, device, self._tuning.dropout)
         reward.autocast = autocast_dtype(self.backbone, self.device)
+        order_lookups(reward)
         if self._tuning.lora is not None:
             reward.adapter = _with_lora(reward, self._tuning.lora)
         if self._tuning.gradient_checkpointing:

@@ -36,10 +36,19 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 _ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+_DEBERTA_V3 = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
 _SHAPES: dict[str, dict[str, Any]] = {
     "bert": _ENCODER,
     "roberta": _ENCODER,
-    "deberta-v2": _ENCODER,
+    "deberta-v2": {**_ENCODER, **_DEBERTA_V3},
     "mpnet": _ENCODER,
     "modernbert": {**_ENCODER, "num_hidden_layers": 4, "local_attention": 16},
     "llama": {**_ENCODER, "num_key_value_heads": 1},
