@@ -9,7 +9,7 @@ feeding, batching   texts padded or packed into batches; which pairs share a ste
 packing, shared_prompts, last_layer, fast_paths   what need not be computed, and whether a model allows leaving it out
 loss                what a step minimises
 memory              how many tokens go through at once
-determinism, lookups   the same bits on one GPU; DeBERTa's look-ups, which would be slow so
+determinism, lookups   the same bits on one GPU; what DeBERTa's look-ups need for that
 scoring             where scores, margins and feature differences are computed
 leading, sharding   scores over several ranks; a model in parts, one on each
 on_workers          forward passes made by other processes

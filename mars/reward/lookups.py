@@ -1,10 +1,10 @@
-"""DeBERTa's look-ups by relative position, with a gradient that a GPU adds fast and in one order.
+"""DeBERTa's look-ups by relative position, with a gradient that a GPU adds up in one order by matrix products.
 
 The attention of DeBERTa takes a score from a table for each pair of tokens, by how far they are apart: a gather whose
 index is the same for every text and head. Going back, many pairs add to one place of the table. A GPU does so in
-whatever order its threads finish; its deterministic form sorts every index first, for 90 bytes and some ten
-operations a pair of tokens. Here the sum is one matrix product for each row of the index, over a matrix of zeros and
-ones: tensor cores do it, in the same order each time. What is looked up has the same bits as before.
+whatever order its threads finish, and PyTorch's deterministic form sorts an index for each pair, text and head first. Here the
+sum is one matrix product for each row of the index, with a matrix of zeros and ones, which has one order. What is
+looked up has the same bits as before.
 """
 
 from __future__ import annotations
