@@ -2,9 +2,9 @@
 
 The attention of DeBERTa takes a score from a table for each pair of tokens, by how far they are apart: a gather whose
 index is the same for every text and head. Going back, many pairs add to one place of the table. A GPU does so in
-whatever order its threads finish, and PyTorch's deterministic form sorts an index for each pair, text and head first. Here the
-sum is one matrix product for each row of the index, with a matrix of zeros and ones, which has one order. What is
-looked up has the same bits as before.
+whatever order its threads finish, and PyTorch's deterministic form first sorts an index for each pair, text and head.
+Here the sum is one matrix product for each row of the index, with a matrix of zeros and ones, which has one order. What
+is looked up has the same bits as before.
 """
 
 from __future__ import annotations
