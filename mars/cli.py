@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import functools
 import gc
 import logging
 import os
@@ -33,6 +34,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mars.config import ConfigError
+from mars.launch.compositions import Compositions
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
 from mars.launch.sweep import Outcome, Terminal, log_to, show
@@ -180,9 +182,7 @@ def _in_this_process() -> bool:
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """conf/`config_name`.yaml with `overrides`, resolved to plain data, for what is no command of its own."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        cfg = hydra.compose(config_name, list(overrides))
+    cfg = _compositions(config_name, False, _plugins()).of(overrides)
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
@@ -194,15 +194,39 @@ def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
     parse = OverridesParser.create().parse_overrides
     given = {one.get_key_element(): _values(one) for one in parse(list(overrides))}
     first = [f"{key}={values[0]}" for key, values in given.items()]
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        cfg = hydra.compose(config_name, first, return_hydra_config=True)
-        params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
+    cfg = _compositions(config_name, True, _plugins()).of(first)
+    params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
     with open_dict(cfg):
         del cfg["hydra"]
     of_config = parse([f"{key}={value}" for key, value in params.items()])
     axes = {one.get_key_element(): _values(one) for one in of_config} | given
     return OmegaConf.to_container(cfg, resolve=True), axes  # type: ignore[return-value]
+
+
+@functools.cache
+def _compositions(config_name: str, with_hydra: bool, plugins: tuple[str, ...]) -> Compositions:
+    """Those of conf/`config_name`.yaml. plugins: packages whose choices are there too."""
+
+    @contextmanager
+    def inside() -> Iterator[GlobalHydra]:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_module("conf", version_base="1.3"):
+            yield GlobalHydra.instance()
+
+    def compose(overrides: list[str]) -> DictConfig:
+        with inside():
+            return hydra.compose(config_name, overrides, return_hydra_config=with_hydra)
+
+    @functools.cache
+    def is_group(key: str) -> bool:
+        with inside() as context:
+            return bool(context.config_loader().get_group_options(key))
+
+    return Compositions(compose, is_group)
+
+
+def _plugins() -> tuple[str, ...]:
+    return tuple(point.value for point in declared("mars.conf").values())
 
 
 def _values(override: Override) -> list[str]:

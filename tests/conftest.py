@@ -12,6 +12,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, by whi
 
 import copy
 import functools
+import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -34,6 +35,13 @@ torch.set_num_threads(1)  # tensors are small, and several workers share the cor
 def pytest_xdist_auto_num_workers() -> int | None:
     """Half as many again as there are cores, since many a test waits for other processes; None: xdist's own way."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores() * 3 // 2
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported and collected by now lives as long as the process: no collection need look through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ class Response:
     risk: int | None  # the risk advised if unsafe, warned of if safe
     source_asked: bool  # the prompt asks for a source: the only prompts where `sourced` is worth anything
 
+    def said(self, length: int, style: int) -> Response:
+        """The same with these nuisances."""
+        causal = self.on_topic, self.correct, self.complete, self.polite, self.safe, self.sourced
+        return Response(*causal, length, style, self.topic, self.fact, self.tips, self.risk, self.source_asked)
+
 
 def gold(response: Response) -> float:
     """r* of a response: the weighted sum of its causal attributes, rounded so that equal sums are equal floats."""
@@ -78,10 +83,16 @@ def pick(rng: random.Random, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
-def shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:
-    """`items` in random order, drawn with `random()` for the same reason as in `pick`."""
+def shuffled(rng: random.Random, items: Sequence[T], count: int | None = None) -> list[T]:
+    """`items` in random order, drawn with `random()` for the same reason as in `pick`.
+
+    count: as many of them, the first; whatever it is, as many numbers are drawn.
+    """
     left = list(items)
-    return [left.pop(int(rng.random() * len(left))) for _ in range(len(left))]
+    found = [left.pop(int(rng.random() * len(left))) for _ in range(len(left) if count is None else count)]
+    for _ in left:
+        rng.random()
+    return found
 
 
 def draw_response(topic: int, fact: int, rare: bool, care: Care, rng: random.Random) -> Response:

@@ -240,7 +240,7 @@ def answer(response: Response, rng: random.Random) -> str:
     words = {"topic": about.name, "claim": claim, "Claim": claim[0].upper() + claim[1:]}
     tips = " and ".join(about.tips[i] for i in shuffled(rng, response.tips))
     body = [pick(rng, TIPS).format(tip=tips)] if tips else []
-    body += shuffled(rng, FILLERS)[: response.length]
+    body += shuffled(rng, FILLERS, response.length)
     if response.risk is not None:
         body.append(pick(rng, WARNINGS if response.safe else RISKS).format(risk=about.risks[response.risk]))
     if response.sourced or response.source_asked:
