@@ -7,6 +7,9 @@ DATA ?= ../shared/data
 ROWS ?= $(DATA)/hh_rlhf/harmless-base
 RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python
 
+# Where the environment forbids it, each of hundreds of processes compiles all it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: reproduce studies test lint docs device-check clean
 
 reproduce: $(VENV)/ready

@@ -213,13 +213,13 @@ def _two_tails(distance: float, se: np.ndarray) -> np.ndarray:
         return np.asarray(_erfc(distance / (se * math.sqrt(2))), float)
 
 
-def half_width(spread: Spread, level: float = ALPHA) -> float:
+def half_width(spread: Spread, level: float = ALPHA, least: float = 0.0) -> float:
     """How far from the mean `p_value` falls to `level`: by Newton's method, from where it is too near.
 
-    p is convex in the distance, so that no step goes too far.
+    p is convex in the distance, so that no step goes too far. least: a distance that is known to be too near.
     """
     se, weights = _possible(spread)
-    distance, step = _NORMAL.inv_cdf(1 - level / 2) * float(se.min()), math.inf
+    distance, step = max(least, _NORMAL.inv_cdf(1 - level / 2) * float(se.min())), math.inf
     while step > 1e-12 * distance:
         slope = 2 * weights @ (np.exp(-0.5 * (distance / se) ** 2) / se) / math.sqrt(2 * math.pi)
         step = float((weights @ _two_tails(distance, se) - level) / slope)

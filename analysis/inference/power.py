@@ -127,8 +127,10 @@ def _widths(spread: Spread, level: float) -> list[float]:
     """Half widths at `level` that studies with this spread see, as their mean square between replicates varies."""
     if spread.replicates > _EXACT:
         return [-_NORMAL.inv_cdf(level / 2) * spread.se]
-    seen = spread.between_replicates * chi2_quantiles(spread.replicates - 1, _DRAWS)
-    return [half_width(spread._replace(between_replicates=float(square)), level) for square in seen]
+    widths = [0.0]
+    for square in spread.between_replicates * chi2_quantiles(spread.replicates - 1, _DRAWS):  # ascending, as widths are
+        widths.append(half_width(spread._replace(between_replicates=float(square)), level, widths[-1]))
+    return widths[1:]
 
 
 def replicates_needed(question: Question, spread: Spread, examples: int, size: float, level: float) -> float:
