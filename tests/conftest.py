@@ -5,7 +5,8 @@ import tempfile
 
 from support import SHARED
 
-os.environ["MARS_CACHE"] = tempfile.mkdtemp(prefix="mars-tests-")
+_CACHE = tempfile.TemporaryDirectory(prefix="mars-tests-", ignore_cleanup_errors=True)  # for as long as this process
+os.environ["MARS_CACHE"] = _CACHE.name
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, by whichever test first uses a GPU
