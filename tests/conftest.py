@@ -5,12 +5,12 @@ import tempfile
 
 from support import SHARED
 
-_CACHE = tempfile.TemporaryDirectory(prefix="mars-tests-", ignore_cleanup_errors=True)  # for as long as this process
-os.environ["MARS_CACHE"] = _CACHE.name
+os.environ["MARS_CACHE"] = tempfile.mkdtemp(prefix="mars-tests-")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline", WANDB_SILENT="true")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, by whichever test first uses a GPU
 
+import atexit
 import copy
 import functools
 import gc
@@ -28,6 +28,7 @@ from mars.cli import composed
 from mars.plugins import declared
 from mars.process.machine import cores
 
+atexit.register(shutil.rmtree, os.environ["MARS_CACHE"], ignore_errors=True)
 _UNSET = "of-the-test"  # in the place of a test's own directories
 
 torch.set_num_threads(1)  # tensors are small, and several workers share the cores
