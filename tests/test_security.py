@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 from support import ROOT, audit
 
@@ -146,6 +147,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     keys["WANDB_API_KEY"] = (CANARY.replace("-", "") * 3)[:40]
     clean = {name: value for name, value in os.environ.items() if name not in ("WANDB_SILENT", "WANDB_MODE")}
     environment = {**clean, **keys, "PYTHONPATH": str(ROOT), "HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
+    environment["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # where its list of fonts is, which takes seconds to make
     for name in ("home", "tmp"):
         (place / name).mkdir()
     done = subprocess.run(

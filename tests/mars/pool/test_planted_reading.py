@@ -2,10 +2,11 @@
 
 import dataclasses
 import random
+import re
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mars.augment.eda import Eda, EdaConfig
@@ -15,6 +16,7 @@ from mars.augment.variant import Augmenter, Request
 from mars.config import ConfigError
 from mars.pool.planted_reading import gold_margin, preserved, read
 from mars.preferences.pair import SIDES, Pair
+from mars.worlds import planted_words as words
 from mars.worlds.planted import World, load_planted
 from mars.worlds.planted_latents import Response, gold
 from mars.worlds.planted_phrases import Hearing, Phrase, Phrases
@@ -280,6 +282,12 @@ def test_no_two_endings_of_opposite_meaning_sound_alike():
             assert right.isdisjoint(wrong)
 
 
+MANNERS = (*words.WARM_OPENINGS, *words.WARM_CLOSINGS, *words.RUDE_OPENINGS, *words.RUDE_CLOSINGS)
+OF_MANNERS = set(re.findall(r"[a-z]{4,}", " ".join(MANNERS).lower()))
+
+
 @given(st.text(max_size=200) | st.text("the of dough.! \n", max_size=400))
 def test_any_text_can_be_read_and_junk_says_nothing(text):
-    assert causal(read(text, id_about(0, 0, rare=False))) == PLAIN | {"on_topic": False, "correct": False}
+    found = read(text, id_about(0, 0, rare=False))
+    assume(not OF_MANNERS & set(re.findall(r"[a-z]+", text.lower())))  # "ALL:BEST" is heard as a wish
+    assert causal(found) == PLAIN | {"on_topic": False, "correct": False}
