@@ -16,8 +16,9 @@ reproduce: $(VENV)/ready
 studies: $(VENV)/ready
 	$(RUN) docs/studies.py --data $(DATA) $(if $(GPU),--gpu) $(if $(filter tiny,$(SCALE)),--tiny) $(STUDIES)
 
+# Bytecode is kept, or each of its many processes would compile the packages and the tests anew.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

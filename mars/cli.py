@@ -22,9 +22,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -32,6 +30,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mars.composition import composition, parse
 from mars.config import ConfigError
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
@@ -180,10 +179,7 @@ def _in_this_process() -> bool:
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """conf/`config_name`.yaml with `overrides`, resolved to plain data, for what is no command of its own."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        cfg = hydra.compose(config_name, list(overrides))
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+    return OmegaConf.to_container(composition(config_name, overrides), resolve=True)  # type: ignore[return-value]
 
 
 def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -191,13 +187,10 @@ def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
 
     Of the keys in hydra.sweeper.params and in `overrides`, which win; a key with one value is there as well.
     """
-    parse = OverridesParser.create().parse_overrides
     given = {one.get_key_element(): _values(one) for one in parse(list(overrides))}
     first = [f"{key}={values[0]}" for key, values in given.items()]
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        cfg = hydra.compose(config_name, first, return_hydra_config=True)
-        params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
+    cfg = composition(config_name, first, with_hydra=True)
+    params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
     with open_dict(cfg):
         del cfg["hydra"]
     of_config = parse([f"{key}={value}" for key, value in params.items()])

@@ -11,6 +11,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 import copy
 import functools
+import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -33,6 +34,13 @@ torch.set_num_threads(1)  # tensors are small, and several workers share the cor
 def pytest_xdist_auto_num_workers() -> int | None:
     """Half as many again as there are cores, since many a test waits for other processes; None: xdist's own way."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores() * 3 // 2
+
+
+def pytest_collection_finish() -> None:
+    """What libraries and collected tests are made of lives as long as the process: no collection looks through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000)  # as a run has it
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ ORDER = (
         "mars.choices",
         "mars.assembly",
         "mars.cli",
+        "mars.composition",
         "mars.mistakes",
         "mars.launch",
         "mars.fill",
@@ -65,7 +66,14 @@ ORDER = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
-    "hydra": {"mars.cli", "mars.launch.jobs", "mars.mistakes", "mars.launch.launching", "mars.launch.ray"},
+    "hydra": {
+        "mars.cli",
+        "mars.composition",
+        "mars.launch.jobs",
+        "mars.mistakes",
+        "mars.launch.launching",
+        "mars.launch.ray",
+    },
     "wandb": {"mars.method.wandb_logger", "analysis.study.wandb_runs", "analysis.wandb_report"},
     "wandb_workspaces": {"analysis.wandb_report"},
 }

@@ -10,7 +10,6 @@ the same data and backbone follow each other, however they were asked for, so th
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 import re
@@ -19,15 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from mars.composition import composition, key_of, parse, setting, with_settings
+
 log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
-_PLAIN = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
 
 check_all = Sweeper.validate_batch_is_legal
 
@@ -45,7 +42,7 @@ def prepare(sweeper: Any, batch: list[list[str]]) -> None:
     met: set[str] = set()
     few: list[Sequence[str]] = []
     for job in batch:
-        choices = {override for override in job if is_group(_key(override))}
+        choices = {override for override in job if is_group(key_of(override))}
         if not few or not met.issuperset(choices):
             few.append(job)
         met |= choices
@@ -58,19 +55,14 @@ def _groups(sweeper: Any) -> Callable[[str], bool]:
     return functools.cache(lambda key: bool(options(key)))
 
 
-def _key(override: str) -> str:
-    """What an override is about, without the package that a group is put into."""
-    return re.split("[@=]", override)[0].lstrip("+~")
-
-
 def _leave_out(sweeper: Any, batch: list[list[str]], is_group: Callable[[str], bool]) -> None:
     """Settings that some choice of a swept group has and others lack are taken out of the jobs of these others."""
-    for group in dict.fromkeys(_key(one) for job in batch for one in job if is_group(_key(one)) and "@" not in one):
+    for group in dict.fromkeys(key_of(one) for job in batch for one in job if is_group(key_of(one)) and "@" not in one):
         of_choice: dict[str, list[str]] = {}  # a job of each
         for job in batch:
             of_choice.setdefault(_choice(job, group), job)
         package = group.replace("/", ".") + "."
-        keys = dict.fromkeys(found[1] for job in batch for one in job if (found := _PLAIN.match(one)))
+        keys = dict.fromkeys(key for job in batch for one in job if (key := setting(one)))
         settings = [key for key in keys if key.startswith(package)]
         if len(of_choice) < 2 or not settings:
             continue
@@ -102,7 +94,7 @@ def _put_together(sweeper: Any, batch: list[list[str]]) -> None:
     numbers: dict[tuple[str, ...], int] = {}
 
     def number(job: Sequence[str]) -> int:
-        loaded = tuple(one for one in job if _key(one).partition(".")[0] in dear)
+        loaded = tuple(one for one in job if key_of(one).partition(".")[0] in dear)
         return numbers.setdefault(loaded, len(numbers))
 
     batch.sort(key=number)
@@ -124,27 +116,26 @@ def has(config: Any, key: str) -> bool:
 
 
 def choices_with(key: str, choices: Sequence[str]) -> list[str]:
-    """Those of a group's `choices` that have a setting, whose `key` begins with the group. Inside a Hydra context."""
+    """Those of a group's `choices` that have a setting, whose `key` begins with the group."""
     group = key.partition(".")[0]
-    with hydra.initialize_config_module("conf", version_base="1.3"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files that do not say where they stand among their defaults
-        return [choice for choice in choices if has(hydra.compose(f"{group}/{choice}"), key)]
+        return [choice for choice in choices if has(composition(f"{group}/{choice}"), key)]
 
 
 @contextmanager
 def composed_once(sweeper: Any) -> Iterator[None]:
     """Inside, jobs of the same choices share one composition: Hydra takes a tenth of a second for each."""
     loader, is_group = sweeper.hydra_context.config_loader, _groups(sweeper)
-    load, parse = loader.load_sweep_config, OverridesParser.create().parse_overrides
+    load = loader.load_sweep_config
     made: dict[tuple[str, ...], DictConfig] = {}
 
     def load_sweep_config(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        plain = [one for one in sweep_overrides if _PLAIN.match(one) and not is_group(_key(one))]
+        plain = [one for one in sweep_overrides if setting(one) and not is_group(key_of(one))]
         alike = tuple(one for one in sweep_overrides if one not in plain)
         if alike not in made:
             made[alike] = load(master_config, list(alike))
-        config = copy.deepcopy(made[alike])
-        ConfigLoaderImpl._apply_overrides_to_config(parse(plain), config)
+        config = with_settings(made[alike], parse(plain))
         config.hydra.overrides.task = list(sweep_overrides)
         return config
 
