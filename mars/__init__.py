@@ -18,7 +18,7 @@ The rooms of this package, lowest first; a room asks only rooms below it:
     method/        allocation, strategies, the round loop, training
     record/        what a run leaves behind
     launch/        a sweep: its jobs, and the processes that carry them out
-    choices, assembly, conduct, dry_run, cli, mistakes, fill   from a config to a run
+    choices, assembly, conduct, dry_run, cli, composition, mistakes, fill   from a config to a run
     commands/      sub-commands that train nothing: look, show, status, doctor, cache
     run            the entrance
     strategy, model   names by which packages and model cards of others know what is in method/ and reward/

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import functools
 import gc
 import logging
 import os
@@ -23,9 +22,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -33,8 +30,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mars.composition import composition, parse
 from mars.config import ConfigError
-from mars.launch.compositions import Compositions
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
 from mars.launch.sweep import Outcome, Terminal, log_to, show
@@ -182,8 +179,7 @@ def _in_this_process() -> bool:
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """conf/`config_name`.yaml with `overrides`, resolved to plain data, for what is no command of its own."""
-    cfg = _compositions(config_name, False, _plugins()).of(overrides)
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+    return OmegaConf.to_container(composition(config_name, overrides), resolve=True)  # type: ignore[return-value]
 
 
 def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -191,42 +187,15 @@ def swept(config_name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, An
 
     Of the keys in hydra.sweeper.params and in `overrides`, which win; a key with one value is there as well.
     """
-    parse = OverridesParser.create().parse_overrides
     given = {one.get_key_element(): _values(one) for one in parse(list(overrides))}
     first = [f"{key}={values[0]}" for key, values in given.items()]
-    cfg = _compositions(config_name, True, _plugins()).of(first)
+    cfg = composition(config_name, first, with_hydra=True)
     params = OmegaConf.to_container(cfg.hydra.sweeper, resolve=True).get("params") or {}  # type: ignore[union-attr]
     with open_dict(cfg):
         del cfg["hydra"]
     of_config = parse([f"{key}={value}" for key, value in params.items()])
     axes = {one.get_key_element(): _values(one) for one in of_config} | given
     return OmegaConf.to_container(cfg, resolve=True), axes  # type: ignore[return-value]
-
-
-@functools.cache
-def _compositions(config_name: str, with_hydra: bool, plugins: tuple[str, ...]) -> Compositions:
-    """Those of conf/`config_name`.yaml. plugins: packages whose choices are there too."""
-
-    @contextmanager
-    def inside() -> Iterator[GlobalHydra]:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_module("conf", version_base="1.3"):
-            yield GlobalHydra.instance()
-
-    def compose(overrides: list[str]) -> DictConfig:
-        with inside():
-            return hydra.compose(config_name, overrides, return_hydra_config=with_hydra)
-
-    @functools.cache
-    def is_group(key: str) -> bool:
-        with inside() as context:
-            return bool(context.config_loader().get_group_options(key))
-
-    return Compositions(compose, is_group)
-
-
-def _plugins() -> tuple[str, ...]:
-    return tuple(point.value for point in declared("mars.conf").values())
 
 
 def _values(override: Override) -> list[str]:

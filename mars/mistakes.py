@@ -8,13 +8,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mars import files
+from mars.composition import composition, key_of, options
 from mars.config import UserError, nearest
 from mars.launch import jobs
 
@@ -48,7 +47,7 @@ def one_line(error: Exception, config_name: str) -> str:
         group = key.split(".")[0]
         if "." not in key and key in _known_keys(config_name):
             return f"{key}: is chosen for runs, and not here"
-        if having := jobs.choices_with(key, _options(group)):
+        if having := jobs.choices_with(key, options(group)):
             chosen = [argument for argument in sys.argv[1:] if argument.startswith(f"{group}=")]
             return f"{key}: not a setting of {(chosen or [f'this {group}'])[-1]}, but of {', '.join(having)}"
         known = _known_keys(config_name)
@@ -58,12 +57,12 @@ def one_line(error: Exception, config_name: str) -> str:
         group, name = match.groups()
         if name in LACKING:
             return f"{group}: {LACKING[name]}"
-        return f'{group}: "{name}" is unknown{nearest(name, _options(group))}'
+        return f'{group}: "{name}" is unknown{nearest(name, options(group))}'
     if match := re.search(r"Ambiguous value for argument '([^']*)'", causes):
         return f"{match.group(1)}: several values make a sweep (add -m)"
     if match := re.search(r"You must specify '([^']+)'", causes):
         group = match.group(1)
-        return f"{group}: is required (known: {', '.join(_options(group))})"
+        return f"{group}: is required (known: {', '.join(options(group))})"
     if match := re.search(r"Error parsing override '([^']*)'", causes):
         return f"{match.group(1)}: cannot be read as key=value"
     if match := re.search(r"raised while resolving interpolation: (.*)\s+full_key: (\S+)", causes):
@@ -78,15 +77,11 @@ def _compose(config_name: str, of_hydra: bool = False) -> DictConfig:
 
     of_hydra: with Hydra's own settings.
     """
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        options = GlobalHydra.instance().config_loader().get_group_options
-        choices = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+(@[\w.]+)?=[\w-]+", a)]
-        chosen = [choice for choice in choices if options(re.split("[@=]", choice)[0])]
-        try:
-            return hydra.compose(config_name, chosen, return_hydra_config=of_hydra)
-        except HydraException:
-            return hydra.compose(config_name, return_hydra_config=of_hydra)
+    choices = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+(@[\w.]+)?=[\w-]+", a)]
+    try:
+        return composition(config_name, [choice for choice in choices if options(key_of(choice))], of_hydra)
+    except HydraException:
+        return composition(config_name, with_hydra=of_hydra)
 
 
 def _known_keys(config_name: str, of_hydra: bool = False) -> list[str]:
@@ -102,10 +97,3 @@ def _known_keys(config_name: str, of_hydra: bool = False) -> list[str]:
 
     plain = OmegaConf.to_container(_compose(config_name, of_hydra), resolve=False)
     return walk(plain, "") if isinstance(plain, Mapping) else []
-
-
-def _options(group: str) -> list[str]:
-    """Choices of a config group, those of installed plugins included."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        return sorted(GlobalHydra.instance().config_loader().get_group_options(group))

@@ -45,6 +45,7 @@ ORDER = (
         "mars.choices",
         "mars.assembly",
         "mars.cli",
+        "mars.composition",
         "mars.mistakes",
         "mars.launch",
         "mars.fill",
@@ -67,7 +68,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 EDGE = {
     "hydra": {
         "mars.cli",
-        "mars.launch.compositions",
+        "mars.composition",
         "mars.launch.jobs",
         "mars.mistakes",
         "mars.launch.launching",

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import hydra
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from mars.launch.compositions import PLAIN, Compositions, key_of
+from mars.composition import composition, key_of, parse, setting, with_settings
 
 log = logging.getLogger("mars.launch.sweep")  # among what a sweep shows
 
@@ -63,7 +62,7 @@ def _leave_out(sweeper: Any, batch: list[list[str]], is_group: Callable[[str], b
         for job in batch:
             of_choice.setdefault(_choice(job, group), job)
         package = group.replace("/", ".") + "."
-        keys = dict.fromkeys(found[1] for job in batch for one in job if (found := PLAIN.match(one)))
+        keys = dict.fromkeys(key for job in batch for one in job if (key := setting(one)))
         settings = [key for key in keys if key.startswith(package)]
         if len(of_choice) < 2 or not settings:
             continue
@@ -117,24 +116,26 @@ def has(config: Any, key: str) -> bool:
 
 
 def choices_with(key: str, choices: Sequence[str]) -> list[str]:
-    """Those of a group's `choices` that have a setting, whose `key` begins with the group. Inside a Hydra context."""
+    """Those of a group's `choices` that have a setting, whose `key` begins with the group."""
     group = key.partition(".")[0]
-    with hydra.initialize_config_module("conf", version_base="1.3"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files that do not say where they stand among their defaults
-        return [choice for choice in choices if has(hydra.compose(f"{group}/{choice}"), key)]
+        return [choice for choice in choices if has(composition(f"{group}/{choice}"), key)]
 
 
 @contextmanager
 def composed_once(sweeper: Any) -> Iterator[None]:
-    """Inside, jobs of the same choices share one composition."""
-    loader = sweeper.hydra_context.config_loader
+    """Inside, jobs of the same choices share one composition: Hydra takes a tenth of a second for each."""
+    loader, is_group = sweeper.hydra_context.config_loader, _groups(sweeper)
     load = loader.load_sweep_config
-    made: Compositions | None = None
+    made: dict[tuple[str, ...], DictConfig] = {}
 
     def load_sweep_config(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        nonlocal made
-        made = made or Compositions(functools.partial(load, master_config), _groups(sweeper))
-        config = made.of(sweep_overrides)
+        plain = [one for one in sweep_overrides if setting(one) and not is_group(key_of(one))]
+        alike = tuple(one for one in sweep_overrides if one not in plain)
+        if alike not in made:
+            made[alike] = load(master_config, list(alike))
+        config = with_settings(made[alike], parse(plain))
         config.hydra.overrides.task = list(sweep_overrides)
         return config
 

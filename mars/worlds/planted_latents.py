@@ -5,6 +5,7 @@ gold(draw_response(topic=0, fact=0, rare=False, care=CAREFUL, rng=random.Random(
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import random
@@ -49,8 +50,12 @@ class Response:
 
 def gold(response: Response) -> float:
     """r* of a response: the weighted sum of its causal attributes, rounded so that equal sums are equal floats."""
-    reward = sum(map(operator.mul, WEIGHTS.values(), _levels(response)))
-    return round(reward + SOURCE_WEIGHT * (response.source_asked and response.sourced), 6)
+    return _reward(_levels(response), response.source_asked and response.sourced)
+
+
+@functools.cache
+def _reward(levels: tuple[int, ...], sourced: bool) -> float:
+    return round(sum(map(operator.mul, WEIGHTS.values(), levels)) + SOURCE_WEIGHT * sourced, 6)
 
 
 def _margins() -> Iterator[float]:

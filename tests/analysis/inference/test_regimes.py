@@ -8,17 +8,17 @@ import itertools
 import json
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from mars.augment.eda import Eda
 from mars.augment.planted import PlantedAugmenter
 from mars.augment.rules import Rules
 from mars.augment.variant import Request
+from mars.cli import composed
+from mars.composition import composition
 from mars.config import ConfigError, build
 from mars.preferences.dataset import DatasetConfig, load, summary
 from mars.run import execute
@@ -27,12 +27,6 @@ from mars.worlds.planted_settings import PlantedConfig
 
 SEEDS = range(2)
 ARMS = ("uniform", "mars", "mars_signed")
-
-
-def composed(*overrides, hydra_too=False):
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_module("conf", version_base="1.3"):
-        return hydra.compose("config", list(overrides), return_hydra_config=hydra_too)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,7 @@ def leads(tmp_path_factory):
             f"study={place}/study",
             f"cache={place}/cache",
         ]
-        config = OmegaConf.to_container(composed("experiment=regimes", *overrides), resolve=True)
+        config = composed("config", ["experiment=regimes", *overrides])
         metrics = json.loads((execute(config) / "metrics.json").read_text())
         found[labels, arm, seed] = metrics["in_distribution"]["test"]["gold_accuracy"]
     return {
@@ -78,7 +72,7 @@ def test_under_bradley_terry_noise_signed_margins_lose_much_and_absolute_ones_ga
 @pytest.mark.parametrize("experiment", ["regimes", "regimes_planted", "regimes_flips"])
 def test_runs_of_one_dataset_follow_each_other(experiment):
     """As the presets list them, so that a study that was stopped has whole worlds."""
-    config = composed(f"experiment={experiment}", hydra_too=True)
+    config = composition("config", [f"experiment={experiment}"], with_hydra=True)
     params = {key: str(values).split(",") for key, values in config.hydra.sweeper.params.items()}
     of_data = [key == "labels" or key.startswith("dataset.") for key in params]
     if "${" in str(OmegaConf.to_container(config.dataset, resolve=False)["seed"]):
