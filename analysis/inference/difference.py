@@ -21,10 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.inference.stats import ALPHA, FEWEST
+from analysis.inference.stats import ALPHA, FEWEST, erfc
 
 _NORMAL = NormalDist()
-_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 class Draws(NamedTuple):
@@ -210,7 +209,7 @@ def _two_tails(distance: float, se: np.ndarray) -> np.ndarray:
     if distance == 0:
         return np.ones_like(se)
     with np.errstate(divide="ignore"):
-        return np.asarray(_erfc(distance / (se * math.sqrt(2))), float)
+        return erfc(distance / (se * math.sqrt(2)))
 
 
 def half_width(spread: Spread, level: float = ALPHA, least: float = 0.0) -> float:

@@ -14,6 +14,7 @@ The spread is taken as known. Of a pilot of few replicates it is not: `cautious`
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
@@ -133,6 +134,7 @@ def _widths(spread: Spread, level: float) -> list[float]:
     return widths[1:]
 
 
+@functools.cache
 def replicates_needed(question: Question, spread: Spread, examples: int, size: float, level: float) -> float:
     """The fewest replicates, two or more, with 80 % power for `size` at `level` on so many test examples.
 

@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.inference.stats import erfc
+
 # Of alpha to spend where p is Student's t. In simulations with alphas from 0.1 to 0.0001 and two to forty looks, null
 # studies cross up to 1.09 times as often as they should with batches of two replicates or more, which this share makes
 # good, and up to 1.2 times with batches of one, which it does not.
@@ -35,7 +37,6 @@ NEGLIGIBLE = 1e-100  # probability: a look that may spend less than this spends 
 _NORMAL = NormalDist()
 _HIGHEST = -_NORMAL.inv_cdf(NEGLIGIBLE)  # z that no study reaches
 _PANEL = np.polynomial.legendre.leggauss(8)
-_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 class _Followed(NamedTuple):
@@ -144,7 +145,7 @@ def _bound(scores: np.ndarray, mass: np.ndarray, sd: float, spend: float, fracti
     bound, step = min(z * math.sqrt(fraction), float(scores[-1]) + z * sd), math.inf
     while step > 1e-12 * bound:
         away = (bound - scores) / sd
-        crossing = float(mass @ np.asarray(_erfc(away / math.sqrt(2)), float))  # two sides of half of it
+        crossing = float(mass @ erfc(away / math.sqrt(2)))  # two sides of half of it
         slope = 2 * float(mass @ _density(away)) / sd
         step = math.log(spend / crossing) * crossing / slope
         bound -= step
