@@ -8,7 +8,6 @@ stop (`mars.process.stopping`).
 from __future__ import annotations
 
 import atexit
-import copy
 import gc
 import logging
 import os
@@ -20,76 +19,24 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mars.composition import composition, parse
-from mars.config import ConfigError
 from mars.launch.launching import Asked, sweeps
 from mars.launch.ray import RayLauncher
 from mars.launch.sweep import Outcome, Terminal, log_to, show
 from mars.launch.tasks import Task
 from mars.mistakes import MISTAKES, is_mistake, one_line
-from mars.plugins import declared
 from mars.process import ranks, reader, telemetry
 from mars.process.stopping import EXIT_CODE, Stopped
-
-# `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
-OmegaConf.register_new_resolver(
-    "scaled", lambda full, tiny, *, _root_: tiny if _root_.scale == "tiny" else full, replace=True
-)
-
-
-def _times(factor: int, count: int | None) -> int:
-    """`${times:2,${dataset.size}}` in a config: twice as many."""
-    if count is None:
-        raise ConfigError("is a multiple of what is null (give numbers for both, as dataset.size and rounds.budget)")
-    return factor * count
-
-
-OmegaConf.register_new_resolver("times", _times, replace=True)
-
 
 _SWEEPS = ("-m", "--multirun")  # may stand anywhere
 
 
-class _ReadOnce(ImportlibResourcesConfigSource):
-    """Config files of a package, each parsed once: a sweep composes the same twenty for every job."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "once"
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        key = self.path, config_path
-        if key not in _PARSED:
-            _PARSED[key] = super().load_config(config_path)
-        return copy.deepcopy(_PARSED[key])  # Hydra takes the defaults list out of what it is given
-
-
-_PARSED: dict[tuple[str, str], ConfigResult] = {}
-
-
-class _SearchPath(SearchPathPlugin):
-    """Adds the config packages of installed plug-ins behind our own, and has all of them read once."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for point in declared("mars.conf").values():
-            search_path.append(provider=point.name, path=f"pkg://{point.value}")
-        for element in search_path.get_path():
-            if element.path and element.path.startswith("pkg://"):
-                element.path = element.path.replace("pkg://", "once://", 1)
-
-
-Plugins.instance().register(_ReadOnce)
-Plugins.instance().register(_SearchPath)
 # Hydra takes launchers of its plugins' package alone, and asks here what their names stand for.
 Plugins.instance().class_name_to_class["hydra_plugins.mars.RayLauncher"] = RayLauncher
 

@@ -16,12 +16,65 @@ from collections.abc import Sequence
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
 
+from mars.config import ConfigError
 from mars.plugins import declared
+
+# `${scaled:FULL,TINY}` in a config: what stands there at full size, and what under scale=tiny.
+OmegaConf.register_new_resolver(
+    "scaled", lambda full, tiny, *, _root_: tiny if _root_.scale == "tiny" else full, replace=True
+)
+
+
+def _times(factor: int, count: int | None) -> int:
+    """`${times:2,${dataset.size}}` in a config: twice as many."""
+    if count is None:
+        raise ConfigError("is a multiple of what is null (give numbers for both, as dataset.size and rounds.budget)")
+    return factor * count
+
+
+OmegaConf.register_new_resolver("times", _times, replace=True)
+
+
+class _ReadOnce(ImportlibResourcesConfigSource):
+    """Config files of a package, each parsed once: a sweep composes the same twenty for every job."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "once"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        key = self.path, config_path
+        if key not in _PARSED:
+            _PARSED[key] = super().load_config(config_path)
+        return copy.deepcopy(_PARSED[key])  # Hydra takes the defaults list out of what it is given
+
+
+_PARSED: dict[tuple[str, str], ConfigResult] = {}
+
+
+class _SearchPath(SearchPathPlugin):
+    """Adds the config packages of installed plug-ins behind our own, and has all of them read once."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for point in declared("mars.conf").values():
+            search_path.append(provider=point.name, path=f"pkg://{point.value}")
+        for element in search_path.get_path():
+            if element.path and element.path.startswith("pkg://"):
+                element.path = element.path.replace("pkg://", "once://", 1)
+
+
+Plugins.instance().register(_ReadOnce)
+Plugins.instance().register(_SearchPath)
 
 _SETTING = re.compile(r"(\w+(?:\.\w+)*)=")  # key=value, without + ++ ~ or @
 parse = OverridesParser.create().parse_overrides
