@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -10,8 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-pytest.importorskip("trl", reason="the extra align")
 
 from benchmarks.align.replies import divergence, repetition
 from benchmarks.models.policy import Policy, PolicyConfig
@@ -22,6 +21,7 @@ from mars.preferences.dialogue import Message
 from mars.worlds.planted import load_planted
 from mars.worlds.planted_settings import PlantedConfig
 
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("trl"), reason="the extra align")
 CPU = torch.device("cpu")
 SMALL = WriterConfig(width=32, layers=1, heads=2, phrases=100, dialogues=64)
 
