@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from safetensors.torch import save_file
+from support import BRIEFLY
 from support.commands import run_here
 from support.faults import Disk, bound_by_rights, mounted
 
@@ -31,7 +32,7 @@ from mars.reward.encoder import frozen_encoder
 from mars.run import execute, main
 
 SETTINGS = ["scale=tiny", "rounds.number=2", "rounds.warmup=1", "rounds.budget=8", "pool.width=2", "curvature=false"]
-SETTINGS += ["dataset.test_size=8", "benchmark.resamples=10"]
+SETTINGS += ["dataset.test_size=8", *BRIEFLY]
 BITS = ("metrics.json", "selection.parquet", "allocation.parquet", "variants.parquet", "scores/in_distribution.parquet")
 BITS += ("model/model.safetensors",)
 

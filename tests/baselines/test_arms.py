@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import BRIEFLY
 
 from baselines import ARMS
 from mars import files
@@ -22,7 +23,8 @@ from mars.record.manifest import total
 from mars.run import execute
 
 TIMES = ["seconds", "pairs_per_second", *SECONDS]
-LOOP = ["scale=tiny", "rounds.number=2", "rounds.budget=40"]
+FILES = ["scale=tiny", "rounds.number=2", "rounds.budget=40"]
+LOOP = [*FILES, *BRIEFLY]
 
 
 def manifest(directory):
@@ -51,7 +53,7 @@ def test_the_released_presets_take_the_released_steps(experiment, method, steps,
         "backbone=tiny",
         "backbone.max_length=16",
     ]
-    quick = ["augmenter=planted", "pool.prompts=false", "train=head"]
+    quick = ["augmenter=planted", "pool.prompts=false", "train=head", *BRIEFLY]
     directory = execute(compose(f"experiment={experiment}", f"method={method}", *small, *quick))
     assert manifest(directory)["steps"] == rounds_of(directory)["steps"].sum() == steps
 
@@ -74,7 +76,8 @@ def test_the_faithful_presets_cut_from_the_right_and_lose_the_prompts_they_lost(
 
 def test_matched_arms_take_equal_steps_from_one_start_per_seed(compose):
     found = {
-        name: manifest(execute(compose("experiment=matched", "scale=tiny", f"method={name}"))) for name, *_ in ARMS
+        name: manifest(execute(compose("experiment=matched", "scale=tiny", *BRIEFLY, f"method={name}")))
+        for name, *_ in ARMS
     }
     assert {m["steps"] for m in found.values()} == {12}
     assert len({m["start"] for m in found.values()}) == 1
@@ -83,7 +86,7 @@ def test_matched_arms_take_equal_steps_from_one_start_per_seed(compose):
 
 def test_a_warm_start_is_trained_once_and_shared_by_arms_and_seeds(compose, tmp_path):
     arms = [("mars", 0), ("uniform", 0), ("mars", 1)]
-    shared = ["experiment=shared_start", "scale=tiny"]
+    shared = ["experiment=shared_start", "scale=tiny", *BRIEFLY]
     starts = {manifest(execute(compose(*shared, f"method={m}", f"seed={s}")))["start"] for m, s in arms}
     assert len(starts) == 1
     assert len(list((tmp_path / "cache" / "starts").iterdir())) == 1
@@ -95,7 +98,7 @@ def test_a_warm_start_is_trained_once_and_shared_by_arms_and_seeds(compose, tmp_
 
 def test_a_fixed_number_of_steps_holds_for_few_and_for_many_rows(compose):
     for budget in (0, 500):
-        table = rounds_of(execute(compose("scale=tiny", "rounds.steps=7", f"rounds.budget={budget}")))
+        table = rounds_of(execute(compose("scale=tiny", *BRIEFLY, "rounds.steps=7", f"rounds.budget={budget}")))
         assert table["steps"].tolist() == [7, 7]
 
 
@@ -115,7 +118,7 @@ def test_an_interrupted_arm_resumes_and_ends_in_the_same_bits(method, compose, t
 
 
 def test_adaboost_carries_its_weights_from_round_to_round(compose):
-    table = rounds_of(execute(compose("scale=tiny", "method=adaboost", "rounds.number=4", "train.lr=0.5")))
+    table = rounds_of(execute(compose("scale=tiny", *BRIEFLY, "method=adaboost", "rounds.number=4", "train.lr=0.5")))
     assert table["effective_weights"].iloc[-1] < table["effective_weights"].iloc[0] <= 32
     assert table["weighted_error"].between(0, 0.5).all()
 
@@ -131,7 +134,9 @@ def test_a_repeated_study_makes_no_variant(compose, tmp_path):
 
 
 def test_a_budget_makes_at_most_the_variants_it_draws(compose):
-    pool = manifest(execute(compose("scale=tiny", "dataset.size=100", "rounds.number=1", "rounds.budget=20")))["pool"]
+    pool = manifest(
+        execute(compose("scale=tiny", *BRIEFLY, "dataset.size=100", "rounds.number=1", "rounds.budget=20"))
+    )["pool"]
     assert pool["looked_at"] <= 2 * 20 < pool["possible"] == 1000
 
 
@@ -158,7 +163,7 @@ def test_scoring_a_whole_pool_costs_twelve_texts_a_pair_and_gives_every_rows_mar
 
 
 def test_won_says_in_the_records_what_it_scored(compose):
-    table = rounds_of(execute(compose("scale=tiny", "method=won", "augmenter=planted")))
+    table = rounds_of(execute(compose("scale=tiny", *BRIEFLY, "method=won", "augmenter=planted")))
     assert (table["texts_scored"] <= 10 * 32).all()
     assert (table["texts_scored"] > 9 * 32).all()  # two wordings may coincide
 
@@ -166,7 +171,7 @@ def test_won_says_in_the_records_what_it_scored(compose):
 def test_noise_is_on_the_drawn_rows_in_training_alone(compose):
     """With α = 0 the arm is none_matched to the bit; with noise it is not, and it scores without any."""
     for train in ("head", "full"):
-        start = ["scale=tiny", f"train={train}"]
+        start = ["scale=tiny", *BRIEFLY, f"train={train}"]
         plain = execute(compose(*start, "method=none_matched"))
         silent = execute(compose(*start, "method=representation", "method.alpha=0", "method.feature_alpha=0"))
         noisy = execute(compose(*start, "method=representation", "method.alpha=50", "method.feature_alpha=5"))
@@ -229,7 +234,7 @@ def test_a_run_on_texts_that_eda_cannot_edit_says_so(compose, tmp_path, caplog):
         rows = [{"prompt": f"{split}{i}问", "chosen": f"好主意{i}。", "rejected": f"不是{i}。"} for i in range(40)]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = [f"dataset.{split}={tmp_path / split}.jsonl" for split in ("train", "test")]
-    directory = execute(compose(*LOOP, "dataset=files", *files, "augmenter=eda"))
+    directory = execute(compose(*FILES, "dataset=files", *files, "augmenter=eda"))
     pool, table = manifest(directory)["pool"], pd.read_parquet(directory / "variants.parquet")
     assert pool["unchanged_by"] == table["unchanged"].value_counts().to_dict() == {"no word to edit": len(table)}
     assert pool["repeats"] == pool["rows"] > 0
@@ -247,7 +252,9 @@ def test_the_similarity_gate_runs_on_an_encoder_of_its_own(compose):
 
 def test_on_planted_rows_the_true_preservation_rate_is_in_the_record(compose):
     paraphrase, eda = (
-        manifest(execute(compose("scale=tiny", "dataset.size=150", "rounds.budget=600", f"augmenter={a}", *x)))["pool"]
+        manifest(
+            execute(compose("scale=tiny", *BRIEFLY, "dataset.size=150", "rounds.budget=600", f"augmenter={a}", *x))
+        )["pool"]
         for a, x in (("planted", []), ("eda", ["augmenter.alpha_swap=0.5", "augmenter.alpha_delete=0.5"]))
     )
     assert paraphrase["preservation"]["kept"] == 1.0

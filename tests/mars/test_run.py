@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from support import ROOT
+from support import BRIEFLY, ROOT
 from support.commands import run_here
 from transformers import AutoModelForSequenceClassification
 
@@ -97,8 +97,12 @@ def test_a_run_leaves_what_the_contract_says(method, compose):
 
 def test_the_same_seed_is_the_same_run_bit_for_bit(compose, tmp_path):
     for train in ("head", "full"):
-        one = execute(compose("scale=tiny", f"train={train}", f"out={tmp_path}/{train}1", f"cache={tmp_path}/c1"))
-        two = execute(compose("scale=tiny", f"train={train}", f"out={tmp_path}/{train}2", f"cache={tmp_path}/c2"))
+        one = execute(
+            compose("scale=tiny", *BRIEFLY, f"train={train}", f"out={tmp_path}/{train}1", f"cache={tmp_path}/c1")
+        )
+        two = execute(
+            compose("scale=tiny", *BRIEFLY, f"train={train}", f"out={tmp_path}/{train}2", f"cache={tmp_path}/c2")
+        )
         assert same_weights(one, two)
         assert (one / "metrics.json").read_bytes() == (two / "metrics.json").read_bytes()
         other = execute(compose("scale=tiny", f"train={train}", f"out={tmp_path}/{train}3", "seed=1"))
@@ -106,7 +110,7 @@ def test_the_same_seed_is_the_same_run_bit_for_bit(compose, tmp_path):
 
 
 def test_a_finished_run_is_skipped_unless_forced(compose):
-    config = compose("scale=tiny", "method=none")
+    config = compose("scale=tiny", "method=none", *BRIEFLY)
     directory = execute(config)
     stamp = (directory / "metrics.json").stat().st_mtime_ns
     assert execute(config) == directory
@@ -123,7 +127,7 @@ def test_a_finished_run_is_skipped_unless_forced(compose):
     ],
 )
 def test_an_interrupted_run_resumes_and_ends_in_the_same_bits(schedule, history, bf16, compose, tmp_path, interrupt_at):
-    settings = ["scale=tiny", "rounds.number=3", f"rounds.schedule={schedule}", f"rounds.history={history}"]
+    settings = ["scale=tiny", *BRIEFLY, "rounds.number=3", f"rounds.schedule={schedule}", f"rounds.history={history}"]
     settings += ["train=full", "train.dropout=true", f"train.bf16_weights={str(bf16).lower()}"]
     whole = execute(compose(*settings, f"out={tmp_path}/whole"))
 
@@ -145,6 +149,7 @@ def test_a_resumed_run_cuts_its_steps_as_it_did(compose, tmp_path, interrupt_at)
     """What the memory taught the run is in its state, and at last in its manifest."""
     config = compose(
         "scale=tiny",
+        *BRIEFLY,
         "train=full",
         "train.packing=false",
         "train.token_budget=4096",
@@ -166,7 +171,7 @@ def test_a_resumed_run_cuts_its_steps_as_it_did(compose, tmp_path, interrupt_at)
 
 
 def test_a_forced_run_touches_nothing_that_is_not_its_own(compose, tmp_path):
-    config = compose("scale=tiny", "method=none", f"out={tmp_path}/mine")
+    config = compose("scale=tiny", *BRIEFLY, "method=none", f"out={tmp_path}/mine")
     execute(config)
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     execute({**config, "force": True})
@@ -191,7 +196,7 @@ def test_a_run_is_named_by_its_rows_and_not_by_where_they_are(compose, tmp_path)
 
 @pytest.mark.parametrize("damage", [b"", b"text", None])
 def test_a_damaged_checkpoint_starts_the_run_afresh_and_says_so(damage, compose, tmp_path, interrupt_at):
-    config = compose("scale=tiny", f"out={tmp_path}/run")
+    config = compose("scale=tiny", *BRIEFLY, f"out={tmp_path}/run")
     interrupt_at(2)
     with pytest.raises(KeyboardInterrupt):
         execute(config)
@@ -205,9 +210,9 @@ def test_a_damaged_checkpoint_starts_the_run_afresh_and_says_so(damage, compose,
 def test_another_config_never_resumes_an_unfinished_run(compose, tmp_path, interrupt_at):
     interrupt_at(1)
     with pytest.raises(KeyboardInterrupt):
-        execute(compose("scale=tiny", f"out={tmp_path}/run"))
+        execute(compose("scale=tiny", *BRIEFLY, f"out={tmp_path}/run"))
     with pytest.raises(ConfigError, match="holds a run of another config"):
-        execute(compose("scale=tiny", f"out={tmp_path}/run", "seed=1"))
+        execute(compose("scale=tiny", *BRIEFLY, f"out={tmp_path}/run", "seed=1"))
 
 
 WEIGHTED = """
@@ -229,31 +234,31 @@ def test_a_weighted_arm_refuses_to_accumulate(compose, plugin):
 
 def test_accumulating_trains_on_every_draw_so_far_and_reinitialising_starts_over(compose):
     replace, accumulate = (
-        pd.read_csv(execute(compose("scale=tiny", "rounds.number=3", f"rounds.history={h}")) / "rounds.csv")
+        pd.read_csv(execute(compose("scale=tiny", *BRIEFLY, "rounds.number=3", f"rounds.history={h}")) / "rounds.csv")
         for h in ("replace", "accumulate")
     )
     assert replace["synthetic_pairs"].tolist() == [32, 32, 32]
     assert accumulate["synthetic_pairs"].is_monotonic_increasing
     assert accumulate["synthetic_pairs"].iloc[-1] > 64
-    fresh = execute(compose("scale=tiny", "rounds.start=reinitialise", "method=none", "train.lr=1e-9"))
-    again = execute(compose("scale=tiny", "rounds.number=1", "method=none", "train.lr=1e-9"))
+    fresh = execute(compose("scale=tiny", *BRIEFLY, "rounds.start=reinitialise", "method=none", "train.lr=1e-9"))
+    again = execute(compose("scale=tiny", *BRIEFLY, "rounds.number=1", "method=none", "train.lr=1e-9"))
     torch.testing.assert_close(weights(fresh)["theta"], weights(again)["theta"])
 
 
 def test_a_full_fine_tune_loads_with_plain_transformers(compose):
-    directory = execute(compose("scale=tiny", "train=full", "method=none"))
+    directory = execute(compose("scale=tiny", *BRIEFLY, "train=full", "method=none"))
     model = AutoModelForSequenceClassification.from_pretrained(directory / "model")
     assert model.config.num_labels == 1
     assert not list((directory / "model").glob("*.bin"))
 
 
 def test_flat_margins_are_said_in_words(compose):
-    directory = execute(compose("scale=tiny", "method.tau=0.01"))
+    directory = execute(compose("scale=tiny", *BRIEFLY, "method.tau=0.01"))
     assert (
         "round 0: the margins steer nothing: every pair gets 1 row, its equal share"
         in (directory / "run.log").read_text()
     )
-    steered = execute(compose("scale=tiny", "method.tau=1000"))
+    steered = execute(compose("scale=tiny", *BRIEFLY, "method.tau=1000"))
     assert "the margins steer nothing" not in (steered / "run.log").read_text()
     assert pd.read_csv(steered / "rounds.csv")["budget_max"].min() > 2
 

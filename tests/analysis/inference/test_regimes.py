@@ -41,6 +41,7 @@ def leads(tmp_path_factory):
             f"seed={seed}",
             f"study={place}/study",
             f"cache={place}/cache",
+            "benchmark.resamples=1",  # intervals are not looked at
         ]
         config = composed("config", ["experiment=regimes", *overrides])
         metrics = json.loads((execute(config) / "metrics.json").read_text())

@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from support import BRIEFLY
 from support.commands import run_apart, run_here
 
 from mars.launch import sweep
@@ -24,12 +25,13 @@ from mars.record.run_directory import finished_runs
 from mars.run import Run, execute, main
 
 Compose = Callable[..., dict[str, Any]]
-TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8"]
+SHORT = ["scale=tiny", "rounds.number=1", "rounds.steps=1"]
+TINY = [*SHORT, "dataset.test_size=8", *BRIEFLY]
 
 
-def sweeping(path: Path, *arguments: str) -> CompletedProcess[str]:
+def sweeping(path: Path, *arguments: str, settings: Sequence[str] = TINY) -> CompletedProcess[str]:
     """A sweep that is called in this process."""
-    return run_here(main, "-m", *TINY, f"study={path}/study", f"cache={path}/cache", *arguments)
+    return run_here(main, "-m", *settings, f"study={path}/study", f"cache={path}/cache", *arguments)
 
 
 def starts(path: Path) -> Counter[str]:
@@ -177,13 +179,13 @@ def test_an_error_of_the_program_is_a_failed_run_too(
 
 def test_a_job_without_a_run_is_shown_with_its_reason_and_tried_each_time(tmp_path: Path) -> None:
     missing = ["dataset=files", f"dataset.train={tmp_path}/rows.jsonl", "dataset.test_from_train=0.2", "method=none"]
-    done = sweeping(tmp_path, *missing, "seed=0,1")
+    done = sweeping(tmp_path, *missing, "seed=0,1", settings=SHORT)
     assert done.returncode == 1
     assert sum(line.startswith("error: ") for line in lines(done)) == 1  # one reason, two jobs
     assert [entry.why for entry in Ledger(tmp_path / "study").contents().runs.values() if "rows.jsonl" in entry.why]
     assert len(lines(done)[-2:]) == 2
     assert all("seed=" in line for line in lines(done)[-2:])
-    again = sweeping(tmp_path, *missing, "seed=0,1")
+    again = sweeping(tmp_path, *missing, "seed=0,1", settings=SHORT)
     assert "not tried again" not in again.stderr
 
 

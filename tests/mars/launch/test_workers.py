@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from support import BRIEFLY
 from support.commands import run_here
 
 from mars.config import ConfigError
@@ -23,6 +24,7 @@ from mars.record.run_directory import finished_runs
 from mars.run import main
 
 TINY = ["scale=tiny", "rounds.number=1", "rounds.steps=1", "dataset.test_size=8", "threads=1"]
+TINY += BRIEFLY
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import BRIEFLY
 from torch import nn
 
 from benchmarks.protocol import Asked
@@ -34,7 +35,7 @@ WAYS = {
     "anew": ["train=full", "train.lr=0.005", "rounds.start=reinitialise"],
 }
 TOY = ["scale=tiny", "batch_size=8", "rounds.number=3", "rounds.steps=9"]
-TOY += ["dataset.test_size=8", "benchmark.resamples=20", "curvature=false"]
+TOY += ["dataset.test_size=8", "curvature=false", *BRIEFLY]
 
 
 def test_information_by_hand():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import BRIEFLY
 from support.commands import run_here
 
 from mars import files
@@ -196,7 +197,7 @@ RUNS = {
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_run_left_within_a_round_ends_in_the_same_bits(kind, compose, tmp_path, signal_at, caplog):
     caplog.set_level(logging.INFO, "mars")
-    settings = ["scale=tiny", *RUNS[kind], "batch_size=8", "rounds.number=2", "rounds.steps=8"]
+    settings = ["scale=tiny", *BRIEFLY, *RUNS[kind], "batch_size=8", "rounds.number=2", "rounds.steps=8"]
     whole = execute(compose(*settings, f"out={tmp_path}/whole"))
     config = compose(*settings, f"out={tmp_path}/left")
     for steps in (3, 7):  # in the first round, and from there on in the second
@@ -219,7 +220,7 @@ def test_a_run_left_within_a_round_ends_in_the_same_bits(kind, compose, tmp_path
 
 def test_every_step_can_be_kept_and_a_torn_one_falls_back_a_step(compose, tmp_path, signal_at, caplog):
     caplog.set_level(logging.INFO, "mars")
-    settings = ["scale=tiny", "train=full", "batch_size=16", "rounds.number=1"]
+    settings = ["scale=tiny", *BRIEFLY, "train=full", "batch_size=16", "rounds.number=1"]
     whole = execute(compose(*settings, f"out={tmp_path}/whole"))
     config = compose(*settings, "checkpoint_minutes=0", f"out={tmp_path}/left")
     signal_at(3)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import BRIEFLY
 
 from mars import conduct
 from mars.assembly import Pieces, assemble
@@ -24,7 +25,7 @@ from mars.pool.pool import Pool
 from mars.run import execute
 
 TIMES = ["seconds", "pairs_per_second", *SECONDS]
-SMALL = ["scale=tiny", "dataset.size=60", "rounds.budget=90", "train.lr=5"]  # margins that differ
+SMALL = ["scale=tiny", *BRIEFLY, "dataset.size=60", "rounds.budget=90", "train.lr=5"]  # margins that differ
 
 
 def looped(compose, *overrides: str, strategy=None, prepare=lambda pieces: None) -> tuple[State, Pieces]:
