@@ -124,7 +124,7 @@ def queued_again(job: str) -> bool:
 
 def test_jobs_that_give_way_go_on_and_all_end_in_the_bits_of_one_process(node: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
-    settings = ["rounds.steps=60", "checkpoint_minutes=0", "seed=0,1"]
+    settings = ["rounds.steps=120", "checkpoint_minutes=0", "seed=0,1"]  # long enough to be met under way
 
     def disturb() -> None:
         ways = {"s0": ("scancel", "--signal=USR2"), "s1": ("scontrol", "requeue")}  # out of time, and preempted
