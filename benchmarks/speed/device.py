@@ -188,7 +188,7 @@ def bench(shape: str, rows: str, out: Path, seconds: float) -> dict[str, Any]:
     except CheckError as error:
         raise CheckError(str(error), json.loads(file.read_text()) if file.exists() else None) from None
     found = json.loads(file.read_text(encoding="utf-8"))
-    if shape not in _PADDED and not all(one["packed"] for one in found["records"] if one["way"] == "ours"):
+    if shape not in _PADDED and not all(one.get("packed") for one in found["records"] if one["way"] == "ours"):
         raise CheckError("its texts were padded, or ours failed", found)
     return found
 

@@ -160,7 +160,7 @@ class World:
         better, worse = (one, other) if rewards[0] > rewards[1] else (other, one)
         agree = 1 - self.config.nuisance if kind.reversed_nuisance else self.config.nuisance
         lengths, styles = draw_nuisance(LENGTHS, agree, rng), draw_nuisance(STYLES, agree, rng)
-        return better.said(lengths[0], styles[0]), worse.said(lengths[1], styles[1])
+        return better.with_nuisances(lengths[0], styles[0]), worse.with_nuisances(lengths[1], styles[1])
 
 
 def _error_rate(config: PlantedConfig, margin: float) -> float:

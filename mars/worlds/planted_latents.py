@@ -42,7 +42,7 @@ class Response:
     risk: int | None  # the risk advised if unsafe, warned of if safe
     source_asked: bool  # the prompt asks for a source: the only prompts where `sourced` is worth anything
 
-    def said(self, length: int, style: int) -> Response:
+    def with_nuisances(self, length: int, style: int) -> Response:
         """The same with these nuisances."""
         causal = self.on_topic, self.correct, self.complete, self.polite, self.safe, self.sourced
         return Response(*causal, length, style, self.topic, self.fact, self.tips, self.risk, self.source_asked)

@@ -3,29 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from support.backbones import backbone
+from support.backbones import backbone, reward_model
 from torch import nn
 
 from mars.reward.engine import Engine, Tuning
 from mars.reward.fast_paths import leave_out_unread, packing_of, take_fast_paths
 from mars.reward.last_layer import last_attention
-from mars.reward.model import RewardModel, load_reward_model
+from mars.reward.model import RewardModel
 from mars.reward.packing import pack
-from mars.reward.weights import load_tokenizer
 
 CPU = torch.device("cpu")
 READS_THE_FIRST = ("bert", "roberta", "deberta-v2")
 LENGTHS = (5, 30, 1, 17)
-
-
-def reward_model(kind: str) -> RewardModel:
-    """A tiny model whose weights all matter to its scores."""
-    torch.manual_seed(0)
-    model = load_reward_model(backbone(kind), load_tokenizer(backbone(kind)), CPU)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.train()
 
 
 def ids() -> list[np.ndarray]:

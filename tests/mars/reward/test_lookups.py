@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from support.backbones import backbone
+from support.backbones import reward_model
 
 from mars.reward import lookups
 from mars.reward.lookups import LookUp, order_lookups
-from mars.reward.model import load_reward_model
-from mars.reward.weights import load_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -23,15 +21,6 @@ def test_it_has_the_bits_of_a_gather_and_its_gradient(at_once, monkeypatch):
     ours, theirs = (torch.autograd.grad((values * weights).sum(), table)[0] for values in (found, expected))
     torch.testing.assert_close(ours, theirs)
     assert torch.autograd.gradcheck(lambda one: LookUp.apply(one, index), table)
-
-
-def reward_model(kind="deberta-v2"):
-    torch.manual_seed(0)
-    model = load_reward_model(backbone(kind), load_tokenizer(backbone(kind)), CPU)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.train()
 
 
 def batch():
@@ -61,7 +50,7 @@ def count(scores):
 
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_debertas_scores_have_the_same_bits_and_the_same_gradient(recomputed):
-    model = reward_model()
+    model = reward_model("deberta-v2")
     if recomputed:
         model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     scores, before = gradient(model)
@@ -74,7 +63,7 @@ def test_debertas_scores_have_the_same_bits_and_the_same_gradient(recomputed):
 
 
 def test_it_is_left_alone_on_other_devices_without_gradients_and_in_other_models():
-    model = reward_model()
+    model = reward_model("deberta-v2")
     order_lookups(model)  # on a GPU
     assert count(model(*batch())) == 0
     order_lookups(model, ["cpu"])
@@ -86,7 +75,7 @@ def test_it_is_left_alone_on_other_devices_without_gradients_and_in_other_models
 
 
 def test_what_follows_an_attention_is_an_ordinary_gather_and_so_it_is_after_an_error():
-    model = reward_model()
+    model = reward_model("deberta-v2")
     order_lookups(model, ["cpu"])
     table, index = torch.randn(4, 3, 5, requires_grad=True), torch.randint(5, (3, 2)).expand(4, 3, 2)
     model(*batch())
@@ -99,7 +88,7 @@ def test_what_follows_an_attention_is_an_ordinary_gather_and_so_it_is_after_an_e
 
 
 def test_an_index_of_each_text_is_no_lookup():
-    model = reward_model()
+    model = reward_model("deberta-v2")
     order_lookups(model, ["cpu"])
     table, found = torch.randn(4, 3, 5, requires_grad=True), []
     layer = next(module for module in model.modules() if getattr(module, "pos_att_type", None))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.backbones import backbone, pairs
+from support.backbones import backbone, pairs, reward_model
 from torch.nn.attention import varlen
 
 from mars.config import ConfigError
@@ -16,7 +16,6 @@ from mars.reward import packing
 from mars.reward.engine import Engine, Tuning
 from mars.reward.fast_paths import CannotPackError, packing_of, take_fast_paths
 from mars.reward.feeding import Feed
-from mars.reward.model import load_reward_model
 from mars.reward.packing import ATTENTION, Packing, attend, pack
 from mars.reward.shared_prompts import forest, path
 from mars.reward.weights import load_tokenizer
@@ -32,16 +31,6 @@ def texts():
     prompt, *others = (rng.integers(4, 200, n) for n in (40, 3, 60, 9))
     replies = [np.concatenate([prompt, rng.integers(4, 200, n)]) for n in (5, 30, 17)]
     return [*replies, *others, replies[0], replies[1][:50], np.concatenate([replies[1], [7, 8]])]
-
-
-def reward_model(kind, **changes):
-    """A tiny model whose attention matters to its scores."""
-    torch.manual_seed(0)
-    model = load_reward_model(backbone(kind, **changes), load_tokenizer(backbone(kind)), CPU)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
 
 
 def padded(ids):
