@@ -221,7 +221,7 @@ def finite(table: pd.DataFrame, columns: Sequence[str], benchmark: str) -> np.nd
         raise UserError(f"{benchmark}: the score table lacks {', '.join(missing)}")
     if table.empty:
         raise UserError(f"{benchmark}: there is nothing to judge (no examples)")
-    scores = table[list(columns)].to_numpy(float)
+    scores = np.column_stack([table[column].to_numpy(float) for column in columns])
     bad = np.argwhere(~np.isfinite(scores))
     if len(bad):
         row, column = bad[0]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from support import ROOT
 from support.docs import of_docs
+from support.reports import figures
 from support.study import make_study
 
 from analysis.report.build import report
@@ -98,7 +99,8 @@ def test_a_study_is_kept_with_all_its_numbers(
     collect: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_study(tmp_path / "mine", {"uniform": 0.7, "mars": 0.8}, manifest={"wall_seconds": 30.0})
-    report(path)
+    with figures("accuracy"):
+        report(path)
     collect.collect(path)
     kept = tmp_path / "data" / "mine"
     found = {file.name for file in kept.iterdir()}
@@ -125,7 +127,8 @@ def test_a_study_is_kept_with_all_its_numbers(
 def test_a_study_that_lacks_runs_or_mixes_versions_is_refused_unless_told(collect: ModuleType, tmp_path: Path) -> None:
     path = make_study(tmp_path / "mine", {"uniform": 0.7, "eda": 0.6})
     make_study(path, {"mars": 0.8}, manifest={"git": {"commit": "1" * 40, "dirty": False}, "packages": {"torch": "2"}})
-    report(path)
+    with figures("accuracy"):
+        report(path)
     shutil.rmtree(next(path.glob("eda-*-s1-*")))
     with pytest.raises(UserError) as refused:
         collect.collect(path)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.metrics import LEVEL, percentiles, resample_counts, t_quantile
+from benchmarks.metrics import LEVEL, percentiles, percentiles_of_each, resample_counts, t_quantile
 
 ALPHA = 1 - LEVEL
 POWER = 0.8
@@ -60,7 +60,7 @@ def bootstrap_intervals(differences: np.ndarray, seed: int = 0, resamples: int =
     flat = differences.reshape(-1, examples).T
     by_seed = np.concatenate([counts @ flat for counts in resample_counts(examples, resamples, rng)])
     draws = np.einsum("rcs,rs->cr", by_seed.reshape(resamples, comparisons, seeds), seed_counts) / (seeds * examples)
-    return np.array([percentiles(drawn) for drawn in draws])
+    return percentiles_of_each(draws)
 
 
 def mcnemar(arm: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reports import figures
 from support.study import make_run, make_study
 
 from analysis import load
@@ -27,7 +28,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (run / "wandb" / "id").write_text("0" * 16)
         config = run / "config.yaml"
         config.write_text(f"{config.read_text()}study: outputs/watched\nwandb: {{entity: null, project: mars}}\n")
-    report(study)
+    with figures("accuracy"):
+        report(study)
     return study
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.protocols.in_distribution import InDistribution
+from benchmarks.pair_metrics import VALIDATION
+from benchmarks.protocols.in_distribution import InDistribution, split_metrics
+from benchmarks.splits import margins_of, test_splits
 from mars.method import allocation
 from mars.method.clock import COLUMNS as SECONDS
 from mars.record.facts import SCHEMA_VERSION
@@ -22,6 +24,7 @@ from mars.record.layout import ALLOCATION, MAIN, ROUNDS, SPECTRA, scores_of
 from mars.record.run_directory import RunDirectory
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
+_RESAMPLES = 20  # for intervals
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it
 
 LEFT_OUT = object()  # as a manifest's value: it is not recorded
@@ -94,7 +97,7 @@ def _write_run(run: Path, asked: _Asked, manifest: dict[str, Any]) -> None:
         split: _table(split, asked.examples, asked.skill * left, asked.seed, rng, named)
         for split, left in SPLITS.items()
     }
-    tables["validation"] = _table("validation", 20, asked.skill, asked.seed, rng)
+    tables[VALIDATION] = _table(VALIDATION, 20, asked.skill, asked.seed, rng)
     scores = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
     test_rows = _sha(f"test{named}")
     measured = write_scores(run, scores, dict.fromkeys(SPLITS, test_rows))
@@ -145,12 +148,25 @@ def _write_run(run: Path, asked: _Asked, manifest: dict[str, Any]) -> None:
 
 
 def write_scores(run: Path, table: pd.DataFrame, rows: Mapping[str, str]) -> dict[str, Any]:
-    """The in-distribution evaluation of `table`; returns its metrics. rows: {split: digest of its pairs}."""
-    result = InDistribution(resamples=20).evaluate(table)
-    record = {"schema_version": SCHEMA_VERSION, "benchmark": MAIN, "label": MAIN, "protocol": result.protocol}
-    metrics = {part: dict(values) for part, values in result.metrics.items()}
+    """The in-distribution evaluation of `table`, without its details; returns its metrics.
+
+    table: of validation pairs, too. rows: {split: digest of its pairs}.
+    """
+    held_out = margins_of(table[table["split"] == VALIDATION])
+    splits = test_splits(table, MAIN)
+    metrics = {split: split_metrics(part, _RESAMPLES, 0, held_out) for split, part in splits.items()}
+    record = {"schema_version": SCHEMA_VERSION, "benchmark": MAIN, "label": MAIN, "protocol": _protocol()}
     RunDirectory(run).write_evaluation(MAIN, table, {**record, "metrics": metrics, "data": {"sha256": rows}})
     return metrics
+
+
+@functools.cache
+def _protocol() -> Mapping[str, Any]:
+    """Of the in-distribution evaluation of any table with validation pairs."""
+    table = pd.concat(
+        [_table(split, 2, 1.0, 0, np.random.default_rng(0)).assign(split=split) for split in ("test", VALIDATION)]
+    )
+    return InDistribution(_RESAMPLES).evaluate(table).protocol
 
 
 def make_study(

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from support.reports import figures
 from support.study import make_run, make_study
 
 from analysis.exhibits import FIGURES, TABLES
@@ -102,7 +103,8 @@ def test_two_studies_of_two_groups_make_one_report_in_which_every_link_leads_som
     make_run(tmp_path / "two", "mars", 9, 0.5, done=False)
     out = tmp_path / "reports" / "both"
     arms = {"reference": "mars tau=2", "focus": "mars tau=0.5"}
-    run({"study": studies, "out": str(out), "allow_confounded": True, **arms})
+    with figures("accuracy", "comparisons", "margins", "rounds"):
+        run({"study": studies, "out": str(out), "allow_confounded": True, **arms})
 
     page = _Reader(out / "index.html")
     assert sorted(page.ids) == sorted(set(page.ids))
@@ -131,7 +133,8 @@ def test_confounded_arms_are_not_in_the_results(tmp_path: Path, caplog: pytest.L
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.9}, seeds=(0, 1), examples=20)
     make_study(tmp_path, {"uniform": 0.5}, seeds=(0, 1), dataset="hh_rlhf", examples=20)
     make_study(tmp_path, {"mars": 0.9}, (0, 1), dataset="hh_rlhf", examples=20, manifest={"steps": 80})
-    directory = report(tmp_path)
+    with figures():
+        directory = report(tmp_path)
     assert caplog.messages == [
         "hh_rlhf / minilm: not ranked: arms differ in optimiser steps; allow_confounded=true ranks them anyway"
     ]
@@ -155,7 +158,8 @@ def test_runs_without_scores_show_what_can_be_shown(tmp_path: Path) -> None:
     make_study(tmp_path, {"uniform": 0.5, "mars": 0.9}, seeds=(0, 1), examples=20)
     for scores in tmp_path.glob("*/scores"):
         shutil.rmtree(scores)
-    directory = report(tmp_path)
+    with figures("accuracy", "margins", "reliability"):
+        directory = report(tmp_path)
     page = _Reader(directory / "index.html")
     assert {"margins", "reliability"} <= set(page.terms)
     assert (directory / "tables" / "main.csv").exists()
@@ -215,7 +219,8 @@ def test_a_report_that_was_stopped_can_be_made_again(study: Path, first: dict[st
     out.mkdir()
     (out / "index.html").write_bytes((study / "report" / "index.html").read_bytes())  # the page is put there first
     path = make_study(tmp_path / "small", {"mars": 0.8}, seeds=(0,), examples=20)
-    assert report(path, out) == out
+    with figures("accuracy"):
+        assert report(path, out) == out
     assert (out / "tables" / "main.csv").is_file()
     assert not left.exists()
 
@@ -235,7 +240,8 @@ def test_damaged_rounds_and_allocations_cost_their_figure(tmp_path: Path) -> Non
         file.write_bytes(file.read_bytes()[:50])
     for file in path.glob("mars-*/rounds.csv"):
         file.write_text("round,steps\n0,many\n")
-    directory = report(path)
+    with figures("allocation", "rounds"):
+        directory = report(path)
     assert not (directory / "figures" / "allocation.png").exists()
     assert (directory / "figures" / "rounds.png").is_file()
     assert "rounds.csv" in (directory / "verdict.md").read_text(encoding="utf-8")
@@ -245,6 +251,7 @@ def test_a_study_without_rounds_has_no_table_of_them(tmp_path: Path) -> None:
     path = make_study(tmp_path, {"uniform": 0.5, "mars": 0.8}, seeds=(0, 1), examples=20)
     for file in path.glob("*/rounds.csv"):
         file.unlink()
-    tables = {file.stem for file in (report(path) / "tables").iterdir()}
+    with figures():
+        tables = {file.stem for file in (report(path) / "tables").iterdir()}
     assert "main" in tables
     assert "allocation" not in tables
