@@ -217,10 +217,11 @@ class SilentHandler(http.server.SimpleHTTPRequestHandler):
 def test_everybody_can_read_the_site(site: str, browser: Any, scheme: str):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     tab = browser.new_page(color_scheme=scheme)
+    rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else None  # of the schemes the colours alone differ
     for page in ("guides/own_data/", "results/archive/", "reference/commands/"):
         tab.goto(f"{site}/{page}")
         tab.wait_for_timeout(600)  # wide tables are wrapped after the page is shown
-        found = axe.Axe().run(tab).response["violations"]
+        found = axe.Axe().run(tab, options=rules).response["violations"]
         assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")], page
     tab.close()
 
