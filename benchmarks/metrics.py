@@ -135,7 +135,7 @@ def percentiles(draws: np.ndarray) -> tuple[float, float]:
 
 
 def percentiles_of_each(draws: np.ndarray) -> np.ndarray:
-    """[M, 2] the `percentiles` of every row of `draws` [M, R], all at once, for a call takes longer than what it does."""
+    """[M, 2] the `percentiles` of every row of `draws` [M, R]: of many short rows a call each would take longer."""
     ends, undefined = np.full((len(draws), 2), math.nan), np.isnan(draws)
     whole = ~undefined.any(axis=1)
     if draws.shape[1] and whole.any():

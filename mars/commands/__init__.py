@@ -7,4 +7,5 @@ look, suggestion       what a file of preferences holds, and the command that tr
 doctor, checks         what this machine can do
 show, status           what an arm trained on, and how far a study is
 cache                  what the cache holds, and what of it may go
+printing               how those that print lines are called
 """

@@ -15,9 +15,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 from mars import claims, files
 from mars.cache import default_place, of_layout
+from mars.commands.printing import printing
 from mars.config import UserError, nearest
 from mars.plugins import resolve
 from mars.progress import lasting
@@ -260,22 +260,16 @@ def _arguments(given: Sequence[str]) -> _Asked:
     return _Asked(place, Rule(float(older), what), dry_run == "true")
 
 
-def main() -> None:
-    """`cache [prune]`; one line and exit code 1 for a mistake."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
-    try:
-        asked, now = _arguments(sys.argv[1:]), time.time()
-        if asked.place.exists() and not asked.place.is_dir():
-            raise UserError(f"cache: {asked.place} is no directory")
-        if asked.rule and not is_cache(asked.place):
-            raise UserError(f"cache: {asked.place} holds no features, variants, replies or starts of mars")
-        if asked.rule is None:
-            lines = contents(asked.place, now)
-        else:
-            lines = prune(asked.place, asked.rule, now, None if asked.dry_run else delete)
-        for line in lines:
-            print(line)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def _lines(arguments: Sequence[str]) -> Iterable[str]:
+    """Of `cache [prune]`."""
+    asked, now = _arguments(arguments), time.time()
+    if asked.place.exists() and not asked.place.is_dir():
+        raise UserError(f"cache: {asked.place} is no directory")
+    if asked.rule and not is_cache(asked.place):
+        raise UserError(f"cache: {asked.place} holds no features, variants, replies or starts of mars")
+    if asked.rule is None:
+        return contents(asked.place, now)
+    return prune(asked.place, asked.rule, now, None if asked.dry_run else delete)
+
+
+main = printing(_lines, __doc__)

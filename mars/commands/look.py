@@ -10,8 +10,6 @@ or trained.
 
 from __future__ import annotations
 
-import io
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mars.commands.printing import printing
 from mars.commands.suggestion import WIDTH, Found, Place, suggestion
 from mars.config import UserError
 from mars.preferences.bad_rows import Policies, explain_split
@@ -202,21 +201,14 @@ def _cut(text: str, most: int) -> str:
     return plain if len(plain) <= most else f"{plain[: most // 2]}…{plain[-(most - most // 2 - 1) :]}"
 
 
-def main() -> None:
-    """`look FILE_OR_FOLDER`; one line and exit code 1 for a mistake."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
-    try:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal need not have every character of the data
-        if len(sys.argv) != 2:
-            raise UserError(_USAGE)
-        for line in look(Path(sys.argv[1])):
-            print(line)
-    except UserError as error:
-        sys.stdout.flush()
-        sys.exit(f"error: {error}")
+def _asked(arguments: Sequence[str]) -> Iterator[str]:
+    """`look FILE_OR_FOLDER`."""
+    if len(arguments) != 1:
+        raise UserError(_USAGE)
+    return look(Path(arguments[0]))
+
+
+main = printing(_asked, __doc__)
 
 
 if __name__ == "__main__":

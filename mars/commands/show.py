@@ -8,8 +8,7 @@ A run's directory has no texts. They are read from the store, or made again, und
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from mars import files
 from mars.assembly import assemble
 from mars.choices import Settings, load
+from mars.commands.printing import printing
 from mars.config import UserError, build
 from mars.preferences.pair import SIDES
 from mars.record.layout import CONFIG, SELECTION
@@ -49,16 +49,11 @@ def show(directory: Path, count: int) -> Iterator[str]:
             yield f"  of      {base.side(side)}"
 
 
-def main() -> None:
-    """`show RUN [COUNT]`; one line and exit code 1 for a mistake."""
-    arguments = sys.argv[1:]
-    if "--help" in arguments:
-        print(__doc__)
-        return
-    try:
-        if len(arguments) not in (1, 2) or (len(arguments) == 2 and not arguments[1].isdecimal()):
-            raise UserError("usage: show RUN [COUNT]")
-        for line in show(Path(arguments[0]), int(arguments[1]) if len(arguments) == 2 else 5):
-            print(line)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def _asked(arguments: Sequence[str]) -> Iterator[str]:
+    """`show RUN [COUNT]`."""
+    if len(arguments) not in (1, 2) or (len(arguments) == 2 and not arguments[1].isdecimal()):
+        raise UserError("usage: show RUN [COUNT]")
+    return show(Path(arguments[0]), int(arguments[1]) if len(arguments) == 2 else 5)
+
+
+main = printing(_asked, __doc__)

@@ -12,10 +12,12 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mars.commands.printing import printing
 from mars.config import UserError
 from mars.progress import counted, lasting
 from mars.record.layout import LOG
@@ -122,29 +124,20 @@ def status(study: Path) -> Status:
     return Status.of(runs, ledger)
 
 
-def _arguments(given: Sequence[str]) -> tuple[Path, bool]:
-    """(the study, whether to look again and again) of `STUDY --watch` or `study=STUDY watch=true`."""
-    studies = [one.removeprefix("study=") for one in given if one not in ("--watch", "watch=true", "watch=false")]
+def _asked(arguments: Sequence[str]) -> Iterator[str]:
+    """Of `STUDY --watch`, or `study=STUDY watch=true`: how far it is, and again until all is done."""
+    studies = [one.removeprefix("study=") for one in arguments if one not in ("--watch", "watch=true", "watch=false")]
     if len(studies) != 1 or not studies[0] or studies[0].startswith("-"):
-        sys.exit(f"error: {_USAGE}")
-    return Path(studies[0]), "--watch" in given or "watch=true" in given
-
-
-def main() -> None:
-    """`status STUDY`; one line and exit code 1 for a mistake."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
-    study, watch = _arguments(sys.argv[1:])
-    try:
+        raise UserError(_USAGE)
+    study, watch = Path(studies[0]), "--watch" in arguments or "watch=true" in arguments
+    with suppress(KeyboardInterrupt):
         while True:
             found = status(study)
             text = "\n".join(found.lines(study, time.time()))
-            print(f"{_CLEAR if watch and sys.stdout.isatty() else ''}{text}", flush=True)
+            yield f"{_CLEAR if watch and sys.stdout.isatty() else ''}{text}"
             if not watch or not (found.running or found.waiting):
                 return
             time.sleep(_EVERY)
-    except KeyboardInterrupt:
-        return
-    except UserError as error:
-        sys.exit(f"error: {error}")
+
+
+main = printing(_asked, __doc__)
