@@ -225,6 +225,19 @@ def test_interval_is_the_percentiles_of_a_naive_bootstrap() -> None:
         assert [result[f"{name}_lo"], result[f"{name}_hi"]] == pytest.approx(list(expected), abs=1e-9)
 
 
+def test_what_is_undefined_on_a_resample_is_left_out_of_its_metric_s_interval_alone() -> None:
+    draws = np.random.default_rng(0).normal(size=(4, 60))
+    draws[1, ::3] = math.nan
+    draws[2] = math.nan
+    ends = metrics.percentiles_of_each(draws)
+    for row in (0, 1, 3):
+        defined = [value for value in draws[row] if not math.isnan(value)]
+        np.testing.assert_allclose(ends[row], np.quantile(defined, [0.025, 0.975]), rtol=1e-9)
+        assert tuple(ends[row]) == metrics.percentiles(draws[row])
+    assert np.isnan(ends[2]).all()
+    assert np.isnan(metrics.percentiles(np.empty(0))).all()
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     truth = 0.5 * (1 + math.erf(1 / math.sqrt(2) / math.sqrt(2)))  # P(N(1, √2) > 0)
     results = [evaluate(normal_table(200, seed=seed), resamples=200) for seed in range(150)]

@@ -24,7 +24,7 @@ from mars.record.layout import ALLOCATION, MAIN, ROUNDS, SPECTRA, scores_of
 from mars.record.run_directory import RunDirectory
 
 PAIRS, BUDGET = 24, 48  # base pairs, and rows drawn from them in a round
-_RESAMPLES = 20  # for intervals
+_JUDGE = InDistribution(resamples=20)
 SPLITS = {"test": 1.0, "test_reversed_nuisance": 0.6}  # split: share of the arm's skill left on it
 
 LEFT_OUT = object()  # as a manifest's value: it is not recorded
@@ -154,7 +154,7 @@ def write_scores(run: Path, table: pd.DataFrame, rows: Mapping[str, str]) -> dic
     """
     held_out = margins_of(table[table["split"] == VALIDATION])
     splits = test_splits(table, MAIN)
-    metrics = {split: split_metrics(part, _RESAMPLES, 0, held_out) for split, part in splits.items()}
+    metrics = {split: split_metrics(part, _JUDGE.resamples, _JUDGE.seed, held_out) for split, part in splits.items()}
     record = {"schema_version": SCHEMA_VERSION, "benchmark": MAIN, "label": MAIN, "protocol": _protocol()}
     RunDirectory(run).write_evaluation(MAIN, table, {**record, "metrics": metrics, "data": {"sha256": rows}})
     return metrics
@@ -166,7 +166,7 @@ def _protocol() -> Mapping[str, Any]:
     table = pd.concat(
         [_table(split, 2, 1.0, 0, np.random.default_rng(0)).assign(split=split) for split in ("test", VALIDATION)]
     )
-    return InDistribution(_RESAMPLES).evaluate(table).protocol
+    return _JUDGE.evaluate(table).protocol
 
 
 def make_study(

@@ -42,6 +42,15 @@ class _Reader(HTMLParser):
             self.terms.append(data.strip())
 
 
+def check_links(page: _Reader, directory: Path) -> list[str]:
+    """Every link leads to one place of the page, or to a file in `directory` or beside it; returns these files."""
+    assert sorted(page.ids) == sorted(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    files = [unquote(link) for link in page.links if not link.startswith("#")]
+    assert [file for file in files if not (directory / file).exists()] == []
+    return files
+
+
 def _digests(directory: Path) -> dict[str, str]:
     files = sorted(file for file in directory.rglob("*") if file.is_file())
     return {str(file.relative_to(directory)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -66,6 +75,7 @@ def test_every_table_and_figure_is_there_or_said_to_be_missing(study: Path, firs
             written = [f"{kind}/{name}.{form}" in first for form in forms]
             assert all(written) or (not any(written) and (name in page.terms or name == "left_out")), name
     assert {"tables/main.csv", "figures/accuracy.png", "figures/margins.pdf"} <= set(first)
+    check_links(page, study / "report")
 
 
 def test_a_study_that_was_moved_has_the_same_report_in_the_place_of_an_older_one(
@@ -107,12 +117,8 @@ def test_two_studies_of_two_groups_make_one_report_in_which_every_link_leads_som
         run({"study": studies, "out": str(out), "allow_confounded": True, **arms})
 
     page = _Reader(out / "index.html")
-    assert sorted(page.ids) == sorted(set(page.ids))
-    within = {link[1:] for link in page.links if link.startswith("#")}
-    assert within <= set(page.ids)
-    assert {"arm-hh_rlhf-minilm-mars-tau_0.5", "arm-planted-minilm-mars-tau_2"} <= within
-    files = [unquote(link) for link in page.links if not link.startswith("#")]
-    assert [file for file in files if not (out / file).exists()] == []
+    files = check_links(page, out)
+    assert {"#arm-hh_rlhf-minilm-mars-tau_0.5", "#arm-planted-minilm-mars-tau_2"} <= set(page.links)
     assert sum(file.endswith("metrics.json") for file in files) == 12
     assert any(term.startswith("mars-planted-minilm-s9-") for term in page.terms)
 
