@@ -28,7 +28,6 @@ from mars.preferences.pair import SIDES, DataError, Pair
 from mars.preferences.recognition import open_rows
 from mars.preferences.shapes import PLAIN, Reading
 from mars.preferences.sources import Source, is_one_split, open_directory, open_split
-from mars.process import reader
 
 _LABEL = 11  # characters before what is said
 _PROMPT_LINES, _REPLY_LINES = 10, 6  # of a text that is shown
@@ -209,8 +208,3 @@ def _asked(arguments: Sequence[str]) -> Iterator[str]:
 
 
 main = printing(_asked, __doc__)
-
-
-if __name__ == "__main__":
-    with reader.may_leave():
-        main()
